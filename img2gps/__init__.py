@@ -1,0 +1,3 @@
+"""img2gps: hyperparameter sweeps for visual geolocation."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,105 @@
+"""Positions on the ground: distances, local east/north metres, label scaling.
+
+Pure functions on arrays; degrees (WGS 84) in, metres out, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+EARTH_RADIUS_M = 6_371_008.8  # IUGG mean radius R1 (Moritz 2000, Geodetic Reference System 1980)
+
+Floats = NDArray[np.float64]
+
+
+def distance_m(lat1: ArrayLike, lon1: ArrayLike, lat2: ArrayLike, lon2: ArrayLike) -> Floats:
+    """Great-circle distance in metres by the haversine formula; arguments broadcast.
+
+    On the sphere of the mean radius; within 0.6 % of the ellipsoid's geodesic.
+
+    >>> float(distance_m(0.0, 0.0, 0.0, 1.0).round())
+    111195.0
+    """
+    phi1, phi2 = np.radians(lat1), np.radians(lat2)
+    half_dlat = (phi2 - phi1) / 2
+    half_dlon = (np.radians(lon2) - np.radians(lon1)) / 2
+    a = np.sin(half_dlat) ** 2 + np.cos(phi1) * np.cos(phi2) * np.sin(half_dlon) ** 2
+    return np.asarray(2 * EARTH_RADIUS_M * np.arcsin(np.sqrt(np.clip(a, 0.0, 1.0))))
+
+
+def wrap_lon_deg(lon: ArrayLike) -> Floats:
+    """Longitude brought into [-180, 180)."""
+    return np.asarray((np.asarray(lon, dtype=np.float64) + 180.0) % 360.0 - 180.0)
+
+
+def to_east_north_m(
+    lat: ArrayLike, lon: ArrayLike, lat0: float, lon0: float
+) -> tuple[Floats, Floats]:
+    """Metres east and north of (lat0, lon0) on the local tangent plane (equirectangular).
+
+    Good to millimetres over a campus and to some 0.1 % over 100 km. Crosses the antimeridian.
+    """
+    north = np.radians(np.asarray(lat, dtype=np.float64) - lat0) * EARTH_RADIUS_M
+    dlon = wrap_lon_deg(np.asarray(lon, dtype=np.float64) - lon0)
+    east = np.radians(dlon) * EARTH_RADIUS_M * np.cos(np.radians(lat0))
+    return np.asarray(east), np.asarray(north)
+
+
+def from_east_north_m(
+    east: ArrayLike, north: ArrayLike, lat0: float, lon0: float
+) -> tuple[Floats, Floats]:
+    """Inverse of `to_east_north_m`: latitude and longitude in degrees."""
+    lat = lat0 + np.degrees(np.asarray(north, dtype=np.float64) / EARTH_RADIUS_M)
+    scale = EARTH_RADIUS_M * np.cos(np.radians(lat0))
+    lon = lon0 + np.degrees(np.asarray(east, dtype=np.float64) / scale)
+    return np.asarray(lat), wrap_lon_deg(lon)
+
+
+def mean_position(lat: ArrayLike, lon: ArrayLike) -> tuple[float, float]:
+    """Mean latitude and longitude in degrees, also across the antimeridian."""
+    lats, lons = np.asarray(lat, dtype=np.float64), np.asarray(lon, dtype=np.float64)
+    lon0 = float(lons[0])
+    mean_lon = wrap_lon_deg(lon0 + wrap_lon_deg(lons - lon0).mean())
+    return float(lats.mean()), float(mean_lon)
+
+
+def rmse_m(lat: ArrayLike, lon: ArrayLike, pred_lat: ArrayLike, pred_lon: ArrayLike) -> float:
+    """Root mean squared great-circle error in metres."""
+    return float(np.sqrt(np.mean(distance_m(lat, lon, pred_lat, pred_lon) ** 2)))
+
+
+@dataclass(frozen=True)
+class LabelScaler:
+    """Degrees to zero-mean, unit-variance targets and back, each axis by itself.
+
+    Fitted on the training part only and stored in the checkpoint.
+    """
+
+    lat_mean: float
+    lat_std: float
+    lon_mean: float
+    lon_std: float
+
+    @classmethod
+    def fit(cls, lat: ArrayLike, lon: ArrayLike) -> LabelScaler:
+        """Mean and standard deviation of the labels; an axis without spread gets one metre."""
+        lats, lons = np.asarray(lat, dtype=np.float64), np.asarray(lon, dtype=np.float64)
+        lat_mean, lon_mean = mean_position(lats, lons)
+        metre_deg = float(np.degrees(1.0 / EARTH_RADIUS_M))
+        lon_std = float(wrap_lon_deg(lons - lon_mean).std())
+        return cls(lat_mean, float(lats.std()) or metre_deg, lon_mean, lon_std or metre_deg)
+
+    def scale(self, lat: ArrayLike, lon: ArrayLike) -> Floats:
+        """Targets of shape (n, 2): latitude, longitude."""
+        y = (np.asarray(lat, dtype=np.float64) - self.lat_mean) / self.lat_std
+        dlon = wrap_lon_deg(np.asarray(lon, dtype=np.float64) - self.lon_mean)
+        return np.stack([y, dlon / self.lon_std], axis=-1)
+
+    def unscale(self, targets: ArrayLike) -> tuple[Floats, Floats]:
+        """Latitude and longitude in degrees from targets of shape (n, 2)."""
+        t = np.asarray(targets, dtype=np.float64)
+        lat = np.clip(t[..., 0] * self.lat_std + self.lat_mean, -90.0, 90.0)
+        return lat, wrap_lon_deg(t[..., 1] * self.lon_std + self.lon_mean)

@@ -1,0 +1,1 @@
+"""The report: reads study.json and run folders only."""
