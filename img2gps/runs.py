@@ -1,0 +1,231 @@
+"""Run identity, the run folder, and its files: written so that a kill at any moment is harmless.
+
+Knows nothing of torch, Lightning, Hydra, W&B or Optuna. The formats are in docs/design.md.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from img2gps.errors import BadInput
+
+CHECKPOINT = "last.ckpt"
+CONFIG = "config.yaml"
+HISTORY = "history.csv"
+PREDICTIONS = "predictions.csv"
+PREDICTIONS_BEST = "predictions_best.csv"
+PREDICTIONS_TEST = "predictions_test.csv"
+RESULT = "result.json"
+LOCK = ".lock"
+
+SCHEMA = 1
+FINAL_STATES = frozenset({"finished", "diverged"})  # never run again unless forced
+
+
+class Pruned(Exception):  # noqa: N818 - an outcome, not an error
+    """Raised by an epoch hook to end a run that is not worth going on with."""
+
+
+class Diverged(Exception):  # noqa: N818 - an outcome, not an error
+    """The loss became NaN or infinite."""
+
+
+def run_id(identity: Mapping[str, Any]) -> str:
+    """Ten hex digits of SHA-256 over what can change the result, in canonical JSON.
+
+    >>> run_id({"lr": 0.001, "seed": 0}) == run_id({"seed": 0, "lr": 0.001})
+    True
+    """
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def write_atomic(path: Path, write: Callable[[TextIO], None]) -> None:
+    """Write a text file so that it is there whole or not at all, also after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON, atomically; NaN and infinity become null, for which JSON has no number."""
+    text = json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, lambda file: _discard(file.write(text + "\n")))
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table, atomically; None is an empty cell."""
+
+    def write(file: TextIO) -> None:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+    write_atomic(path, write)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is no readable one."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _discard(_: object) -> None:
+    return None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+class History:
+    """history.csv: one row an epoch, on disk before the next begins."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rows(self) -> list[dict[str, float]]:
+        """All whole rows; a row cut short by a kill is left out."""
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        whole = text[: text.rfind("\n") + 1].splitlines()
+        rows = []
+        for row in csv.DictReader(whole):
+            rows.append({key: float(value) if value else math.nan for key, value in row.items()})
+        return rows
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Add one epoch; the first row names the columns."""
+        new = not self.path.exists()
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(row), lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerow({key: repr(value) for key, value in row.items()})
+            file.flush()
+            os.fsync(file.fileno())
+
+    def cut_after(self, epoch: int) -> None:
+        """Drop rows newer than `epoch` (their weights were lost) and rows cut short."""
+        rows = [row for row in self.rows() if row["epoch"] <= epoch]
+        if not rows:
+            self.path.unlink(missing_ok=True)
+            return
+        exact = [
+            {key: int(value) if key == "epoch" else repr(value) for key, value in row.items()}
+            for row in rows
+        ]
+        write_csv(self.path, list(exact[0]), exact)
+
+
+class RunFolder:
+    """One run's folder, locked while it is open for writing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.history = History(path / HISTORY)
+        self.checkpoint = path / CHECKPOINT
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What result.json says, or None."""
+        return read_json(self.path / RESULT)
+
+    def clear(self) -> None:
+        """Forget everything but the lock: the run starts anew."""
+        (self.path / RESULT).unlink(missing_ok=True)  # first: without it nothing counts as done
+        for path in self.path.iterdir():
+            if path.name == LOCK:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+@contextmanager
+def open_folder(path: Path) -> Iterator[RunFolder]:
+    """The run folder, made if need be, for this process alone.
+
+    Raises:
+        BadInput: another process is at work on the same run.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadInput(
+                f"{path}: another process is running this run; wait for it, or stop it first"
+            ) from error
+        yield RunFolder(path)  # the kernel drops the lock with the file, also after kill -9
+
+
+def find_result(identifier: str, roots: Sequence[Path]) -> Path | None:
+    """Folder of a finished run with this id in any study below `roots`; None if there is none."""
+    for root in roots:
+        for path in sorted(root.glob(f"*/{identifier}/{RESULT}")):
+            result = read_json(path)
+            if result is not None and result.get("state") == "finished":
+                return path.parent
+    return None
+
+
+def list_folders(root: Path) -> list[Path]:
+    """Every run folder below a runs root, sorted: `<study>/<run id>` with a config.yaml."""
+    return sorted(path.parent for path in root.glob(f"*/*/{CONFIG}"))
+
+
+def resolve_folder(name: str, roots: Sequence[Path]) -> Path:
+    """The run folder that a user means by a path or by (the start of) a run id.
+
+    Raises:
+        BadInput: none, or several.
+    """
+    given = Path(name).expanduser()
+    if (given / CONFIG).is_file():
+        return given
+    found = [
+        folder
+        for root in roots
+        for folder in list_folders(root)
+        if len(name) >= 4 and folder.name.startswith(name)
+    ]
+    if len(found) == 1:
+        return found[0]
+    where = ", ".join(str(root) for root in roots)
+    if not found:
+        raise BadInput(f"{name}: no such run below {where}; give a run folder or a run id")
+    listed = ", ".join(str(folder) for folder in found[:4])
+    raise BadInput(f"{name}: several runs are called so ({listed}); give the folder")

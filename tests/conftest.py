@@ -1,0 +1,27 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_photos() -> Path:
+    """Folder of real evaluation photos, which are never part of the project."""
+    folder = Path(os.environ.get("IMG2GPS_REAL_PHOTOS", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real photos at {folder}; set IMG2GPS_REAL_PHOTOS")
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_outside_world() -> None:
+    """Nothing in a test may look for an account or send telemetry."""
+    os.environ.setdefault("WANDB_MODE", "offline")
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    os.environ.setdefault("WANDB_SILENT", "true")
