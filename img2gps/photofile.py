@@ -1,0 +1,53 @@
+"""One photo's file: its bytes, read so that no file can hang or exhaust the process."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+MAX_FILE_BYTES = 2**30  # 1 GiB; the largest phone photo is some 100 MB
+
+
+class Unusable(Exception):
+    """One photo that cannot be used: why, and what its owner can do about it.
+
+    Never ends an ingest: the photo is listed among the rejects with both texts.
+    """
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+
+
+def read_bytes(path: Path) -> bytes:
+    """Content of a regular file; anything else (pipe, device, socket, folder) is `Unusable`.
+
+    Opened without blocking, because opening a pipe that nobody writes to waits for ever.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        raise Unusable(
+            f"cannot be opened: {error.strerror}", "check the link or the permissions"
+        ) from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise Unusable("not a regular file", "keep only photos in the folder")
+        if status.st_size == 0:
+            raise Unusable("empty file (0 bytes)", "copy the original again")
+        if status.st_size > MAX_FILE_BYTES:
+            raise Unusable("larger than 1 GiB", "export it as JPEG")
+        try:
+            return file.read()
+        except OSError as error:
+            raise Unusable(
+                f"cannot be read: {error.strerror}", "copy the original again"
+            ) from error
+
+
+def display_name(path: str) -> str:
+    r"""A path as text that any file can hold: bytes that are not UTF-8 become `\xNN`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
