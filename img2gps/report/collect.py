@@ -1,0 +1,531 @@
+"""Studies from disk into tables: every planned run, its state, its curve, its predictions.
+
+Reads `study.json` and run folders (formats: docs/design.md) and nothing else. What cannot be read
+is a row with a state and a reason or a line in `Study.notes`, never silence.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from numpy.typing import NDArray
+
+from img2gps import geo, runs
+from img2gps.errors import BadInput
+
+STUDY = "study.json"
+PRETRAINED = ("imagenet", "file")  # weights.resolved; everything else is from scratch
+DONE = "finished"
+STATES = (DONE, "running", "queued", "pruned", "diverged", "failed", "missing")
+TEXT_COLUMNS = ("photo", "content", "taken_at")
+DEFAULT_AXES = ("model", "lr", "batch_size")
+_TO_ROOT = ("metrics", "swept")  # their keys stand at the root of a row, without a prefix
+_COLUMNS = ("run_id", "cell", "name", "seed", "state", "reason", "folder", "value", "epochs")
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors in metres of several cells on the same photos; NaN where a cell lacks a seed.
+
+    Photos are aligned by content, not by name. `true_error_m` is against the position without GPS
+    noise, which only synthetic data know.
+    """
+
+    cells: list[str]
+    seeds: list[int]
+    photos: list[str]
+    error_m: Floats  # (cells, seeds, photos)
+    spot: NDArray[np.int64]  # (photos,)
+    mean_error_m: Floats  # (photos,): the mean predictor
+    known_spot: Floats  # (photos,): 1, 0 or NaN
+    true_error_m: Floats | None  # (cells, seeds, photos)
+
+    @property
+    def n_spots(self) -> int:
+        """Number of places, the unit that is resampled."""
+        return len(np.unique(self.spot))
+
+    def select(self, photos: NDArray[np.bool_]) -> Errors:
+        """The same cells on some of the photos only."""
+        true = None if self.true_error_m is None else self.true_error_m[:, :, photos]
+        return Errors(
+            self.cells,
+            self.seeds,
+            [name for name, kept in zip(self.photos, photos, strict=True) if kept],
+            self.error_m[:, :, photos],
+            self.spot[photos],
+            self.mean_error_m[photos],
+            self.known_spot[photos],
+            true,
+        )
+
+
+@dataclass(frozen=True)
+class Group:
+    """Finished runs that may stand in one ranking: the same photos, the same kind of start."""
+
+    label: str
+    pretrained: bool
+    validation: str  # digest of the validation photos and their labels
+    runs: pd.DataFrame
+    warnings: list[str]  # data fingerprints or code versions that differ within the group
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study as it stands on disk.
+
+    Attributes:
+        facts: study.json without its cells (`axes`, `seeds`, `kind`, `base_config`, ...).
+        runs: one row a planned (cell, seed): `run_id, cell, name, seed, state, reason, folder,
+            value, epochs, seconds, attempts, linked`, the axes by name, and the flattened
+            result.json (`val/rmse_m`, `mean_predictor/rmse_m`, `weights/resolved`,
+            `baselines/knn/val/rmse_m`, `code/commit`, ...), NaN where unknown. `folder` is "" where
+            there is none.
+        history: one row an epoch of every run that has begun: `run_id, cell, seed` and the columns
+            of history.csv.
+        notes: what the reader must know about what was read.
+    """
+
+    name: str
+    folder: Path
+    facts: dict[str, Any]
+    runs: pd.DataFrame
+    history: pd.DataFrame
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def axes(self) -> dict[str, list[Any]]:
+        """Axis name to its values, in the study's order."""
+        return {str(key): list(values) for key, values in self.facts.get("axes", {}).items()}
+
+    @property
+    def cells(self) -> list[str]:
+        """Every planned cell, in the study's order."""
+        return list(dict.fromkeys(self.runs["cell"]))
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """The runs that have a final figure."""
+        return self.runs[self.runs["state"] == DONE]
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any run is on the built-in quad."""
+        return bool((self.column("data/synthetic") == True).any())  # noqa: E712 - may hold NaN
+
+    @property
+    def kind(self) -> str:
+        """`grid`, the sampler's name, or `runs` for single runs without a study."""
+        return str(self.facts.get("kind", "runs"))
+
+    def column(self, name: str) -> pd.Series[Any]:
+        """A column of `runs`; all NaN where no run has it."""
+        if name in self.runs:
+            return self.runs[name]
+        return pd.Series(np.nan, index=self.runs.index, name=name)
+
+    def counts(self) -> dict[str, int]:
+        """Runs by state, in a fixed order, zeros left out."""
+        found = self.runs["state"].value_counts()
+        return {state: int(found[state]) for state in STATES if state in found}
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """Validation photos of all finished runs after the final epoch.
+
+        Columns `run_id, cell, seed` and those of predictions.csv.
+        """
+        return self._predictions(runs.PREDICTIONS)
+
+    @cached_property
+    def predictions_best(self) -> pd.DataFrame:
+        """The same after each run's best epoch, which is an optimistic choice."""
+        return self._predictions(runs.PREDICTIONS_BEST)
+
+    @cached_property
+    def predictions_test(self) -> pd.DataFrame:
+        """Test photos, of the runs for which `select` has looked at them."""
+        return self._predictions(runs.PREDICTIONS_TEST)
+
+    def _predictions(self, file: str) -> pd.DataFrame:
+        return _long_table(self.finished, file, TEXT_COLUMNS)
+
+    @cached_property
+    def validation(self) -> pd.Series[str]:
+        """Digest of each finished run's validation photos and labels, by index of `runs`."""
+        table = self.predictions
+        digests: dict[str, str] = {}
+        if not table.empty:
+            for run_id, rows in table.groupby("run_id", sort=False):
+                labels = rows[["content", "lat_deg", "lon_deg"]].sort_values(["content", "lat_deg"])
+                text = labels.to_csv(index=False)
+                digests[str(run_id)] = hashlib.sha256(text.encode()).hexdigest()[:10]
+        done = self.finished
+        found = [digests.get(str(run_id), "") for run_id in done["run_id"]]
+        return pd.Series(found, index=done.index, dtype=object)
+
+    def groups(self) -> list[Group]:
+        """Finished runs in the groups that may be ranked together, the largest first.
+
+        Pretrained runs never stand in one ranking with runs from scratch, nor do runs validated on
+        different photos. Data fingerprints or code versions that differ are a warning.
+        """
+        done = self.finished.assign(
+            _pretrained=self.finished.get("weights/resolved", pd.Series(dtype=object)).isin(
+                PRETRAINED
+            ),
+            _validation=self.validation,
+        )
+        done = done[done["_validation"] != ""]
+        found = []
+        sets = {digest: i for i, digest in enumerate(dict.fromkeys(done["_validation"]), 1)}
+        for (pretrained, validation), rows in done.groupby(["_pretrained", "_validation"]):
+            start = "pretrained" if pretrained else "from scratch"
+            n_photos = _one(rows, "data/n_val")
+            kind = _one(rows, "split/kind")
+            where = f"{kind} split, {n_photos} validation photos"
+            if len(sets) > 1:
+                where += f" (set {sets[str(validation)]})"
+            found.append(
+                Group(
+                    f"{start}, {where}",
+                    bool(pretrained),
+                    str(validation),
+                    rows.drop(columns=["_pretrained", "_validation"]),
+                    _mixtures(rows),
+                )
+            )
+        return sorted(found, key=lambda group: (-len(group.runs), group.label))
+
+    def errors(self, rows: pd.DataFrame | None = None, which: str = "final") -> Errors:
+        """Errors of some runs (default: the largest group's) on their common photos.
+
+        Args:
+            rows: rows of `runs`, validated on the same photos.
+            which: "final", "best" (epoch) or "test".
+
+        Raises:
+            BadInput: nothing has finished.
+        """
+        if rows is None:
+            groups = self.groups()
+            if not groups:
+                raise BadInput(f"{self.name}: no finished run yet; run its cells first")
+            rows = groups[0].runs
+        table = {
+            "final": self.predictions,
+            "best": self.predictions_best,
+            "test": self.predictions_test,
+        }[which]
+        return align(table, rows)
+
+
+def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:
+    """Predictions of the runs in `rows` as arrays over the photos that all of them have."""
+    cells = list(dict.fromkeys(rows["cell"]))
+    seeds = sorted({int(seed) for seed in rows["seed"]})
+    wanted = set(zip(rows["cell"], rows["seed"], strict=True))
+    keep = [key in wanted for key in zip(predictions["cell"], predictions["seed"], strict=True)]
+    table = predictions[keep]
+    # exact duplicates share their content: the k-th of one run belongs to the k-th of another
+    copy = table.groupby(["cell", "seed", "content"], sort=False).cumcount().astype(str)
+    table = table.assign(_key=table["content"].astype(str) + "/" + copy)
+    n_runs = len(table[["cell", "seed"]].drop_duplicates())
+    appearances = table["_key"].value_counts(sort=False)
+    common = set(appearances.index[appearances == n_runs])
+    table = table[table["_key"].isin(common)]
+    first = table.drop_duplicates("_key")
+    keys = {key: i for i, key in enumerate(first["_key"])}
+    index = (
+        table["cell"].map({cell: i for i, cell in enumerate(cells)}).to_numpy(dtype=np.int64),
+        table["seed"].map({seed: i for i, seed in enumerate(seeds)}).to_numpy(dtype=np.int64),
+        table["_key"].map(keys).to_numpy(dtype=np.int64),
+    )
+    shape = (len(cells), len(seeds), len(keys))
+    error = np.full(shape, np.nan)
+    error[index] = table["error_m"]
+    true = None
+    if "true_lat_deg" in table and bool(table["true_lat_deg"].notna().all()) and len(table):
+        true = np.full(shape, np.nan)
+        true[index] = geo.distance_m(
+            table["true_lat_deg"],
+            table["true_lon_deg"],
+            table["pred_lat_deg"],
+            table["pred_lon_deg"],
+        )
+    return Errors(
+        cells,
+        seeds,
+        [str(photo) for photo in first["photo"]],
+        error,
+        first["spot"].to_numpy(dtype=np.int64),
+        first["mean_error_m"].to_numpy(dtype=np.float64),
+        first["known_spot"].to_numpy(dtype=np.float64),
+        true,
+    )
+
+
+def find_studies(root: Path) -> list[Path]:
+    """Folders below a runs root that hold a study.json or at least one run folder, sorted."""
+    with_study = {path.parent for path in root.glob(f"*/{STUDY}")}
+    return sorted(with_study | {folder.parent for folder in runs.list_folders(root)})
+
+
+def load_study(folder: Path, roots: Sequence[Path]) -> Study:
+    """A study from its folder; run folders without a study.json make a study of single runs.
+
+    Args:
+        folder: `runs/<study>`.
+        roots: where runs of other studies are looked for (`runs`, `results`), for linked cells.
+
+    Raises:
+        BadInput: the folder holds neither, or study.json is damaged.
+    """
+    notes: list[str] = []
+    path = folder / STUDY
+    if path.is_file():
+        facts = runs.read_json(path)
+        if facts is None or not isinstance(facts.get("cells"), list):
+            raise BadInput(f"{path}: not a study.json; run the study again, which rewrites it")
+        entries = [_planned(entry, folder, roots) for entry in facts["cells"]]
+        listed = {row["run_id"] for row in entries}
+        unlisted = [run.parent for run in sorted(folder.glob(f"*/{runs.CONFIG}"))]
+        unlisted = [run for run in unlisted if run.name not in listed]
+        if unlisted:
+            names = ", ".join(run.name for run in unlisted[:5])
+            notes.append(
+                f"{len(unlisted)} runs in {folder} belong to no planned cell and are left out: "
+                f"{names}{', ...' if len(unlisted) > 5 else ''}"
+            )
+        facts = {key: value for key, value in facts.items() if key != "cells"}
+    else:
+        found = [run.parent for run in sorted(folder.glob(f"*/{runs.CONFIG}"))]
+        if not found:
+            raise BadInput(
+                f"{folder}: neither a {STUDY} nor run folders; name a study below "
+                f"{folder.parent}, or run one"
+            )
+        facts, entries = _single_runs(folder.name, found)
+    table = pd.DataFrame(entries)
+    for column in _COLUMNS:
+        if column not in table:
+            table[column] = pd.Series(dtype=object)
+    history = _long_table(table[table["folder"] != ""], runs.HISTORY, ())
+    return Study(str(facts.get("study", folder.name)), folder, facts, table, history, notes)
+
+
+def _planned(entry: Mapping[str, Any], folder: Path, roots: Sequence[Path]) -> dict[str, Any]:
+    """One row of `Study.runs` from an entry of study.json and the run folder it names."""
+    run_id, path = str(entry.get("run_id") or ""), str(entry.get("path") or "")
+    found = _find_run(run_id, path, folder, roots)
+    row = {key: value for key, value in entry.items() if key not in ("params", "path")}
+    row |= entry.get("params") or {}
+    row |= {"folder": "" if found is None else str(found), "cell": str(entry["cell"])}
+    result = None if found is None else runs.read_json(found / runs.RESULT)
+    if result is not None:  # the run's own word outweighs a study.json that was not updated
+        row = flatten(result) | row
+        row |= {"state": result.get("state", DONE), "reason": result.get("reason") or ""}
+    elif row.get("state") not in ("queued", "running", "failed"):
+        where = path or run_id
+        row |= {
+            "reason": f"study.json says {row.get('state')}, but {where} has no result.json",
+            "state": "missing",
+        }
+    return row
+
+
+def _find_run(run_id: str, path: str, folder: Path, roots: Sequence[Path]) -> Path | None:
+    """The run's folder: where study.json says, or any study's with this run id."""
+    bases = list(dict.fromkeys([folder.parent, *roots]))
+    if path:
+        for base in bases:
+            if (base / path).is_dir():
+                return base / path
+    if run_id:
+        for base in bases:
+            for found in sorted(base.glob(f"*/{run_id}")):
+                return found
+    return None
+
+
+def _single_runs(name: str, folders: Sequence[Path]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Facts and rows of run folders that no study.json plans."""
+    rows = []
+    for folder in folders:
+        result = runs.read_json(folder / runs.RESULT)
+        if result is None:
+            config = read_config(folder)
+            row = {**_swept(config), "seed": config.get("seed", 0), "state": "running"}
+            row["reason"] = "no result.json: running or interrupted"
+        else:
+            row = {**flatten(result), "state": result.get("state", DONE)}
+            row["reason"] = result.get("reason") or ""
+        swept = {**_swept(read_config(folder)), **((result or {}).get("swept") or {})}
+        row |= {"run_id": folder.name, "folder": str(folder), "_swept": swept}
+        row["value"] = row.get("val/rmse_m")
+        row["epochs"] = row.get("cost/epochs")
+        row["seconds"] = row.get("cost/seconds")
+        rows.append(row)
+    keys = dict.fromkeys(key for row in rows for key in row["_swept"] if key != "seed")
+    texts = {key: {json.dumps(row["_swept"].get(key)) for row in rows} for key in keys}
+    # depth says nothing that model does not say
+    varying = [key for key in keys if len(texts[key]) > 1 and key != "depth"]
+    shown = varying or [key for key in DEFAULT_AXES if key in keys]
+    axes: dict[str, list[Any]] = {}
+    for row in rows:
+        params = {key: row["_swept"].get(key) for key in shown}
+        for key, value in params.items():
+            if value not in axes.setdefault(key, []):
+                axes[key].append(value)
+        row |= {**params, "cell": ",".join(f"{key}={value}" for key, value in params.items())}
+        row |= {"name": "", "attempts": 1, "linked": False}
+        del row["_swept"]
+    axes = {key: sorted(values, key=_sort_key) for key, values in axes.items()}
+    facts = {
+        "study": name,
+        "question": "",
+        "kind": "runs",
+        "monitor": "val/rmse_m",
+        "direction": "minimize",
+        "axes": axes,
+        "seeds": sorted({int(row["seed"]) for row in rows}),
+        "base_config": {},
+        "named_cells": {},
+        "command": "",
+    }
+    return facts, rows
+
+
+def _sort_key(value: Any) -> tuple[int, float, str]:
+    is_number = isinstance(value, int | float)
+    return (0 if is_number else 1, float(value) if is_number else 0.0, str(value))
+
+
+def _swept(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What result.json calls `swept`, as far as a config.yaml tells it."""
+    found: dict[str, Any] = {}
+    for key in ("model", "lr", "batch_size", "optimizer", "scheduler", "augmentation", "split"):
+        value = config.get(key)
+        if isinstance(value, Mapping):
+            value = value.get("name", value.get("kind"))
+        if value is not None:
+            found[key] = value
+    return found
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A run's config.yaml as plain data; empty where there is no readable one."""
+    try:
+        value = yaml.load(
+            (folder / runs.CONFIG).read_text(encoding="utf-8"),
+            Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),  # noqa: S506 - safe loaders only
+        )
+    except (OSError, yaml.YAMLError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def flatten(result: Mapping[str, Any]) -> dict[str, Any]:
+    """result.json as one flat row: keys joined by "/", `metrics` and `swept` at the root.
+
+    >>> flatten({"metrics": {"val/rmse_m": 60.0}, "data": {"n": 741}})
+    {'val/rmse_m': 60.0, 'data/n': 741}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in result.items():
+        if not isinstance(value, Mapping):
+            flat[key] = value
+        elif key not in _TO_ROOT:
+            flat |= {f"{key}/{name}": item for name, item in flatten(value).items()}
+    # `swept` last: a metric called lr is the decayed one
+    return {**(result.get("metrics") or {}), **flat, **(result.get("swept") or {})}
+
+
+def _long_table(rows: pd.DataFrame, file: str, text_columns: Sequence[str]) -> pd.DataFrame:
+    """One CSV file of many runs as one table, with `run_id, cell, seed` in front.
+
+    A last line cut short by a kill is left out.
+    """
+    columns: dict[str, list[Any]] = {"run_id": [], "cell": [], "seed": []}
+    n = 0
+    for run in rows.itertuples():
+        try:
+            text = (Path(str(run.folder)) / file).read_text(encoding="utf-8")
+        except OSError:
+            continue
+        reader = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
+        header = next(reader, [])
+        body = [line for line in reader if len(line) == len(header)]
+        if not body:
+            continue
+        for name, added in zip(header, zip(*body, strict=True), strict=True):
+            columns.setdefault(name, [""] * n).extend(added)
+        n += len(body)
+        for name, value in (("run_id", run.run_id), ("cell", run.cell), ("seed", run.seed)):
+            columns[name].extend([value] * len(body))
+        for values in columns.values():
+            values.extend([""] * (n - len(values)))
+    keep = ("run_id", "cell", "seed", *text_columns)
+    return pd.DataFrame(
+        {name: values if name in keep else _numbers(values) for name, values in columns.items()}
+    )
+
+
+def _numbers(values: list[str]) -> Floats | list[str]:
+    """Texts as numbers, empty ones NaN; as they are if one is no number."""
+    try:
+        return np.array([float(value) if value else np.nan for value in values])
+    except ValueError:
+        return values
+
+
+def _one(rows: pd.DataFrame, column: str) -> str:
+    """The column's values, joined; whole numbers without a decimal point."""
+    if column not in rows:
+        return "?"
+    values = dict.fromkeys(rows[column].dropna())
+    return " or ".join(
+        str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        for value in values
+    )
+
+
+def _mixtures(rows: pd.DataFrame) -> list[str]:
+    """Warnings about runs of one ranking that are not of one kind."""
+    warnings = []
+    for column, what in (
+        ("data/fingerprint", "data fingerprints"),
+        ("code/version", "code versions"),
+        ("code/commit", "code commits"),
+        ("precision", "precisions"),
+    ):
+        if column in rows and len(set(rows[column].astype(str))) > 1:
+            parts = [
+                f"{value} ({count} runs)" for value, count in _counted(rows[column].astype(str))
+            ]
+            warnings.append(f"runs of different {what} in one ranking: {', '.join(parts)}")
+    if "code/dirty" in rows and bool((rows["code/dirty"] == True).any()):  # noqa: E712
+        count = int((rows["code/dirty"] == True).sum())  # noqa: E712
+        warnings.append(f"{count} runs were made with uncommitted changes to the code")
+    return warnings
+
+
+def _counted(values: Iterable[str]) -> list[tuple[str, int]]:
+    counts: dict[str, int] = {}
+    for value in values:
+        counts[value] = counts.get(value, 0) + 1
+    return list(counts.items())
