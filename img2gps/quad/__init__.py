@@ -1,0 +1,103 @@
+"""The built-in quad: geotagged photos of a small synthetic campus whose truth is known."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+from rich.progress import track
+
+from img2gps.errors import BadInput
+from img2gps.quad import photos
+from img2gps.quad.photos import CAMERA
+from img2gps.quad.scene import campus
+
+__all__ = ["CAMERA", "QUAD_VERSION", "QuadSpec", "render"]
+
+QUAD_VERSION = "0.1"
+TRUTH = "truth.csv"
+
+
+@dataclass(frozen=True)
+class QuadSpec:
+    """Which photos: the first `n` of a part, `width` x `height` stored pixels, by seed."""
+
+    n: int = 741
+    width: int = 512
+    height: int = 384
+    seed: int = 0
+    part: Literal["main", "test_known", "test_new"] = "main"
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise BadInput(f"quad n={self.n}: no photos; use 1 or more")
+        if min(self.width, self.height) < 32:
+            raise BadInput(
+                f"quad size {self.width} x {self.height}: too small; use 32 pixels or more"
+            )
+        if self.seed < 0:
+            raise BadInput(f"quad seed={self.seed}: negative; use 0 or more")
+        if self.part not in photos.PARTS:
+            raise BadInput(
+                f"quad part={self.part!r}: unknown; use one of {', '.join(photos.PARTS)}"
+            )
+
+
+def render(spec: QuadSpec, folder: Path, threads: int | None = None, progress: bool = True) -> None:
+    """Write the photos of `spec` and truth.csv into `folder`, which appears whole or not at all.
+
+    A folder that already holds exactly these photos is left alone; one that holds anything else
+    is refused with `BadInput`. The bytes depend on the spec only.
+    """
+    plans = [photos.plan(spec.seed, spec.part, i, spec.width, spec.height) for i in range(spec.n)]
+    truth = "photo,true_lat_deg,true_lon_deg,session\n" + "".join(
+        f"{p.name},{p.true_lat_deg:.8f},{p.true_lon_deg:.8f},{p.session.name}\n" for p in plans
+    )
+    folder = Path(folder)
+    if _is_complete(spec, folder, truth):
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise BadInput(f"{folder}: holds other files; name a new or empty folder for the quad")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    campus()  # built once, before the threads need it
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+
+        def write(photo: photos.Photo) -> None:
+            (draft / photo.name).write_bytes(photos.jpeg(photo, QUAD_VERSION))
+
+        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+            done: Iterator[None] = pool.map(write, plans)
+            for _ in track(done, "quad", total=spec.n, disable=not progress):
+                pass
+        (draft / TRUTH).write_text(truth, encoding="utf-8")
+        draft.chmod(0o755)
+        try:
+            draft.rename(folder)
+        except OSError:
+            if not _is_complete(spec, folder, truth):  # else another process was faster
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _is_complete(spec: QuadSpec, folder: Path, truth: str) -> bool:
+    """Whether `folder` already holds these photos at this size and version."""
+    written = folder / TRUTH
+    if not written.is_file() or written.read_text(encoding="utf-8") != truth:
+        return False
+    names = {p.name for p in folder.iterdir()} - {TRUTH}
+    if names != {line.split(",")[0] for line in truth.splitlines()[1:]}:
+        return False
+    with Image.open(folder / min(names)) as first:
+        software = first.getexif().get(0x0131)
+        return (
+            first.size == (spec.width, spec.height) and software == f"img2gps quad {QUAD_VERSION}"
+        )

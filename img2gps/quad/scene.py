@@ -1,0 +1,305 @@
+"""The fixed campus: buildings, ground, trees and landmarks, in metres east and north.
+
+The scene never depends on a seed: the same ground stands for every data set of one version, so
+that places are what photos share. Its origin is the south-west corner of the study's box.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from img2gps import geo
+from img2gps.quad import textures
+from img2gps.quad.textures import Facade, Pyramid
+
+SOUTH_DEG, NORTH_DEG = 39.9504, 39.9527  # Spruce Street .. Walnut Street
+WEST_DEG, EAST_DEG = -75.1926, -75.1901  # 34th Street .. 33rd Street
+_EXTENT = geo.to_east_north_m(NORTH_DEG, EAST_DEG, SOUTH_DEG, WEST_DEG)
+WIDTH_M, DEPTH_M = float(_EXTENT[0]), float(_EXTENT[1])  # about 213 m x 256 m
+MARGIN_M = 60.0  # ground drawn beyond the box
+GROUND_PX_PER_M = 6
+N_SPOTS = 100  # standing points of the main part, and as many that only `test_new` uses
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One extruded rectangle: centre, size along and across, rotation, from `base` to `top`."""
+
+    east: float
+    north: float
+    along: float
+    across: float
+    angle_deg: float
+    top: float
+    facade: Facade
+    base: float = 0.0
+
+    def corners(self, grow: float = 0.0) -> Floats:
+        """Four corners (4, 2), counter-clockwise, pushed out by `grow` metres."""
+        a = np.radians(self.angle_deg)
+        along = np.array([np.cos(a), np.sin(a)]) * (self.along / 2 + grow)
+        across = np.array([-np.sin(a), np.cos(a)]) * (self.across / 2 + grow)
+        centre = np.array([self.east, self.north])
+        return np.stack(
+            [centre - along - across, centre + along - across]
+            + [centre + along + across, centre - along + across]
+        )
+
+
+@dataclass(frozen=True)
+class Walls:
+    """Vertical rectangles, one row each: ends (n, 2), heights in metres, outward normals (n, 2)."""
+
+    start: Floats
+    end: Floats
+    base: Floats
+    top: Floats
+    normal: Floats
+    texture: Pyramid  # an atlas, row i belonging to wall i
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A flat figure that always faces the camera: a tree, a lamp, a sculpture."""
+
+    east: float
+    north: float
+    width: float
+    height: float
+    sprite: Pyramid
+    shadow: float = 0.0  # radius in metres; 0 = casts none
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that stands still, ready to be drawn."""
+
+    blocks: list[Block]
+    walls: Walls
+    ground: Pyramid
+    standing: list[Standing]
+    passers_by: list[Pyramid]
+    spots: Floats  # (2 * N_SPOTS, 2) metres; the first N_SPOTS are the main part's
+
+
+def _blocks() -> list[Block]:
+    """The buildings of the campus and of the streets around it."""
+    styles = textures.FACADES
+    rows = [  # east, north, along, across, angle, top, facade
+        (30, 27, 34, 24, 4, 17, 0),
+        (84, 25, 30, 22, -6, 13, 1),
+        (134, 29, 28, 26, 10, 26, 2),
+        (184, 27, 30, 24, -3, 15, 3),
+        (28, 78, 24, 34, -5, 21, 4),
+        (80, 74, 26, 20, 12, 10, 5),
+        (137, 77, 34, 18, -8, 14, 6),
+        (187, 79, 22, 30, 5, 30, 7),
+        (31, 131, 30, 22, 8, 12, 8),
+        (107, 122, 12, 12, 20, 32, 9),
+        (183, 131, 28, 26, -10, 18, 10),
+        (27, 181, 22, 30, 3, 24, 11),
+        (82, 177, 32, 20, -4, 16, 12),
+        (136, 183, 22, 26, 14, 11, 13),
+        (186, 180, 26, 24, 6, 20, 14),
+        (33, 230, 36, 20, -6, 14, 15),
+        (88, 229, 24, 26, 9, 28, 16),
+        (138, 231, 30, 18, -3, 12, 17),
+        (187, 230, 24, 26, -12, 22, 18),
+    ]
+    blocks = [Block(*map(float, row[:6]), styles[int(row[6])]) for row in rows]
+    tiers = [(2, 12, 12, 38), (7, 10, 14, 42), (11, 12, 12, 33), (16, 14, 10, 40), (0, 8, 8, 27)]
+    for index, along, across, top in tiers:  # towers on the roofs: seen over nearer buildings
+        lower = blocks[index]
+        blocks.append(
+            Block(
+                lower.east,
+                lower.north,
+                along,
+                across,
+                lower.angle_deg + 5,
+                top,
+                lower.facade,
+                base=lower.top,
+            )
+        )
+    rng = np.random.default_rng(7)
+    for k in range(22):  # across the streets
+        t = (k + 0.5) / 22 * 2 * (WIDTH_M + DEPTH_M)
+        off = 30.0 + 8.0 * rng.random()
+        if t < WIDTH_M:
+            east, north = t, -off
+        elif t < WIDTH_M + DEPTH_M:
+            east, north = WIDTH_M + off, t - WIDTH_M
+        elif t < 2 * WIDTH_M + DEPTH_M:
+            east, north = 2 * WIDTH_M + DEPTH_M - t, DEPTH_M + off
+        else:
+            east, north = -off, 2 * (WIDTH_M + DEPTH_M) - t
+        blocks.append(
+            Block(
+                east,
+                north,
+                24 + 14 * rng.random(),
+                18 + 8 * rng.random(),
+                0.0,
+                12 + 34 * rng.random() ** 2,
+                styles[19 + k % (len(styles) - 19)],
+            )
+        )
+    return blocks
+
+
+def _walls(blocks: list[Block]) -> Walls:
+    starts, ends, bases, tops, normals, looks = [], [], [], [], [], []
+    for b, block in enumerate(blocks):
+        corners = block.corners()
+        for side in range(4):
+            start, end = corners[side], corners[(side + 1) % 4]
+            length = float(np.hypot(*(end - start)))
+            rng = np.random.default_rng([11, b, side])
+            starts.append(start)
+            ends.append(end)
+            bases.append(block.base)
+            tops.append(block.top)
+            normals.append(np.array([end[1] - start[1], start[0] - end[0]]) / length)
+            looks.append(
+                textures.facade(
+                    block.facade,
+                    length,
+                    block.top - block.base,
+                    side,
+                    rng,
+                    ground_floor=block.base == 0,
+                )
+            )
+    return Walls(
+        np.array(starts),
+        np.array(ends),
+        np.array(bases),
+        np.array(tops),
+        np.array(normals),
+        textures.atlas(looks),
+    )
+
+
+def _inside(points: Floats, blocks: list[Block], grow: float) -> NDArray[np.bool_]:
+    """Which points (n, 2) lie within `grow` metres of a building that stands on the ground."""
+    hit = np.zeros(len(points), dtype=bool)
+    for block in blocks:
+        if block.base > 0:
+            continue
+        a = np.radians(block.angle_deg)
+        d = points - [block.east, block.north]
+        along = np.abs(d[:, 0] * np.cos(a) + d[:, 1] * np.sin(a))
+        across = np.abs(d[:, 1] * np.cos(a) - d[:, 0] * np.sin(a))
+        hit |= (along < block.along / 2 + grow) & (across < block.across / 2 + grow)
+    return hit
+
+
+def _scatter(
+    n: int, blocks: list[Block], seed: int, inset: float, clear: float, apart: float
+) -> Floats:
+    """`n` points in the box, `clear` metres off buildings and `apart` metres from each other."""
+    rng = np.random.default_rng(seed)
+    kept: list[Floats] = []
+    while len(kept) < n:
+        p = np.array([inset, inset]) + rng.random(2) * [WIDTH_M - 2 * inset, DEPTH_M - 2 * inset]
+        if _inside(p[None], blocks, clear)[0]:
+            continue
+        if all(np.hypot(*(p - q)) >= apart for q in kept):
+            kept.append(p)
+    return np.array(kept)
+
+
+def _ground(blocks: list[Block]) -> Pyramid:
+    """Lawn, paths, plazas and streets as one map, row 0 in the north."""
+    scale = GROUND_PX_PER_M
+    size = (int((WIDTH_M + 2 * MARGIN_M) * scale), int((DEPTH_M + 2 * MARGIN_M) * scale))
+    image = Image.new("RGB", size, (96, 128, 62))
+    draw = ImageDraw.Draw(image)
+
+    def px(east: float, north: float) -> tuple[float, float]:
+        return (east + MARGIN_M) * scale, (DEPTH_M + MARGIN_M - north) * scale
+
+    rng = np.random.default_rng(13)
+    tints = textures.PAVINGS
+    ncol, nrow = 4, 5
+    for i in range(ncol):  # each court has its own paving or lawn
+        for j in range(nrow):
+            west, south = WIDTH_M * i / ncol, DEPTH_M * j / nrow
+            colour = tints[(3 * i + 5 * j) % len(tints)]
+            draw.rectangle(
+                [px(west, south + DEPTH_M / nrow), px(west + WIDTH_M / ncol, south)], fill=colour
+            )
+    for k in range(34):
+        east, north = rng.random(2) * [WIDTH_M, DEPTH_M]
+        to_east, to_north = rng.random(2) * [WIDTH_M, DEPTH_M]
+        tint = tuple(int(c) for c in rng.integers(120, 200) + rng.integers(-14, 15, 3))
+        draw.line(
+            [px(east, north), px(to_east, to_north)],
+            fill=tint,
+            width=int(scale * (2 + 2 * rng.random())),
+        )
+    for block in blocks:
+        if block.base == 0:
+            draw.polygon([px(*c) for c in block.corners(1.2)], fill=(150, 146, 138))
+    for near, far, grey in ((-22.0, -8.0, 74), (-8.0, -5.0, 168), (-25.0, -22.0, 160)):
+        for a, b in (
+            ((near, near), (far, DEPTH_M - near)),
+            ((WIDTH_M - far, near), (WIDTH_M - near, DEPTH_M - near)),
+            ((near, near), (WIDTH_M - near, far)),
+            ((near, DEPTH_M - far), (WIDTH_M - near, DEPTH_M - near)),
+        ):
+            draw.rectangle([px(a[0], b[1]), px(b[0], a[1])], fill=(grey, grey, grey + 3))
+    return textures.pyramid(textures.grain(np.asarray(image), rng, 0.10))
+
+
+@lru_cache(maxsize=1)
+def campus() -> Scene:
+    """The scene, built once a process (about two seconds)."""
+    blocks = _blocks()
+    spots = _scatter(2 * N_SPOTS, blocks, seed=3, inset=9.0, clear=3.0, apart=8.0)
+    rng = np.random.default_rng(17)
+    standing = []
+    trees = _scatter(70, blocks, seed=5, inset=2.0, clear=3.5, apart=7.0)
+    gap = np.hypot(*(trees[:, None] - spots[None]).transpose(2, 0, 1)).min(axis=1)
+    for k, (east, north) in enumerate(trees[gap > 2.5]):
+        height = 5.0 + 8.0 * rng.random()
+        standing.append(
+            Standing(
+                float(east),
+                float(north),
+                height * (0.55 + 0.35 * rng.random()),
+                height,
+                textures.tree(k, rng),
+                shadow=height * 0.3,
+            )
+        )
+    marks = _scatter(40, blocks, seed=6, inset=4.0, clear=2.0, apart=9.0)
+    gap = np.hypot(*(marks[:, None] - spots[None]).transpose(2, 0, 1)).min(axis=1)
+    for k, (east, north) in enumerate(marks[gap > 2.0]):
+        height = 2.0 + 2.5 * rng.random()
+        standing.append(
+            Standing(
+                float(east),
+                float(north),
+                height * 0.8,
+                height,
+                textures.sculpture(k, rng),
+                shadow=0.6,
+            )
+        )
+    people = [textures.person(np.random.default_rng([19, k])) for k in range(32)]
+    return Scene(blocks, _walls(blocks), _ground(blocks), standing, people, spots)
+
+
+def to_degrees(east: float, north: float) -> tuple[float, float]:
+    """Latitude and longitude in degrees of a point in scene metres."""
+    lat, lon = geo.from_east_north_m(east, north, SOUTH_DEG, WEST_DEG)
+    return float(lat), float(lon)

@@ -1,0 +1,411 @@
+"""Procedural pictures of surfaces: facades, ground, trees, landmarks and people.
+
+A texture is RGBA packed into uint32, with its half-size copies behind it in one flat array
+(a `Pyramid`), so that one `take` fetches a pixel at any distance without aliasing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+PX_PER_M = 12  # of facades
+
+Bytes = NDArray[np.uint8]
+Rgb = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """A texture at full, half, quarter ... size: `texels` flat, per level offset and shape."""
+
+    texels: NDArray[np.uint32]
+    offset: NDArray[np.int32]
+    height: NDArray[np.int32]
+    width: NDArray[np.int32]
+
+
+def pyramid(image: Bytes) -> Pyramid:
+    """Mip levels of an RGB or RGBA picture (h, w, 3 or 4), down to about 2 pixels."""
+    if image.shape[2] == 3:
+        image = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
+    level = Image.fromarray(np.ascontiguousarray(image), "RGBA")
+    parts, heights, widths = [], [], []
+    while True:
+        pixels = np.ascontiguousarray(np.asarray(level))
+        parts.append(pixels.view("<u4")[..., 0].ravel())
+        heights.append(level.height)
+        widths.append(level.width)
+        if min(level.size) < 4:
+            break
+        level = level.resize((level.width // 2, level.height // 2), Image.Resampling.BOX)
+    sizes = [len(p) for p in parts]
+    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    return Pyramid(
+        np.concatenate(parts).astype(np.uint32),
+        offsets.astype(np.int32),
+        np.array(heights, np.int32),
+        np.array(widths, np.int32),
+    )
+
+
+def atlas(textures: list[Pyramid]) -> Pyramid:
+    """Many textures in one flat array; offset, height and width become (n, levels) tables.
+
+    Short pyramids repeat their last level, so that any level can be asked of any texture.
+    """
+    levels = max(len(t.offset) for t in textures)
+    starts = np.concatenate([[0], np.cumsum([len(t.texels) for t in textures])[:-1]])
+
+    def table(rows: list[NDArray[np.int32]]) -> NDArray[np.int32]:
+        return np.stack([np.pad(r, (0, levels - len(r)), mode="edge") for r in rows])
+
+    return Pyramid(
+        np.concatenate([t.texels for t in textures]),
+        table([t.offset + np.int32(s) for t, s in zip(textures, starts, strict=True)]),
+        table([t.height for t in textures]),
+        table([t.width for t in textures]),
+    )
+
+
+def grain(image: Bytes, rng: np.random.Generator, strength: float) -> Bytes:
+    """Fine and coarse brightness noise on an RGB picture."""
+    h, w = image.shape[:2]
+    fine = rng.random((h, w), dtype=np.float32) - 0.5
+    coarse = Image.fromarray(rng.random((h // 24 + 2, w // 24 + 2), dtype=np.float32) - 0.5)
+    stain = np.asarray(coarse.resize((w, h), Image.Resampling.BICUBIC))
+    gain = 1.0 + strength * (fine + 1.5 * stain)
+    return np.clip(image * gain[..., None], 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Facade:
+    """How one building looks: what makes it different from its neighbours."""
+
+    material: str  # brick, stone, concrete, metal, glass or stucco
+    wall: Rgb
+    trim: Rgb
+    glass: Rgb
+    windows: str  # punched, arched, ribbon, curtain, slit, square or round
+    bay: float = 3.2  # metres from window to window
+    storey: float = 3.8
+    accent: Rgb = (180, 60, 50)  # doors, banners and signs
+
+
+FACADES = [
+    Facade(
+        "brick", (142, 62, 48), (226, 216, 196), (52, 62, 74), "punched", 3.0, 3.6, (30, 70, 50)
+    ),
+    Facade(
+        "stone", (196, 180, 146), (150, 134, 104), (60, 66, 70), "arched", 4.2, 4.6, (110, 40, 30)
+    ),
+    Facade(
+        "glass",
+        (60, 130, 140),
+        (200, 212, 214),
+        (92, 160, 172),
+        "curtain",
+        1.6,
+        3.4,
+        (240, 240, 240),
+    ),
+    Facade(
+        "stucco", (232, 228, 214), (90, 120, 170), (70, 84, 98), "square", 3.4, 3.4, (40, 80, 160)
+    ),
+    Facade(
+        "concrete",
+        (150, 148, 144),
+        (104, 102, 100),
+        (44, 48, 54),
+        "ribbon",
+        3.2,
+        3.6,
+        (220, 120, 20),
+    ),
+    Facade(
+        "brick", (206, 168, 90), (240, 232, 214), (58, 70, 74), "arched", 3.2, 4.0, (120, 30, 40)
+    ),
+    Facade("metal", (52, 56, 62), (206, 84, 34), (120, 132, 140), "slit", 2.0, 4.0, (230, 100, 30)),
+    Facade(
+        "glass", (36, 58, 104), (150, 164, 184), (48, 84, 148), "curtain", 2.2, 3.8, (220, 220, 90)
+    ),
+    Facade(
+        "stucco", (214, 132, 112), (246, 238, 224), (66, 72, 80), "punched", 2.6, 3.4, (60, 110, 90)
+    ),
+    Facade(
+        "stone", (224, 218, 206), (120, 150, 132), (56, 60, 66), "slit", 3.0, 5.0, (60, 130, 110)
+    ),
+    Facade(
+        "brick", (96, 46, 52), (206, 186, 160), (84, 96, 104), "square", 4.4, 4.2, (210, 170, 60)
+    ),
+    Facade(
+        "metal", (108, 146, 124), (60, 84, 74), (150, 170, 170), "ribbon", 3.0, 3.8, (240, 236, 220)
+    ),
+    Facade(
+        "stone", (150, 112, 96), (222, 206, 184), (46, 50, 58), "arched", 3.0, 3.8, (40, 50, 100)
+    ),
+    Facade(
+        "concrete", (214, 208, 92), (70, 74, 80), (70, 90, 100), "ribbon", 2.6, 3.4, (60, 60, 70)
+    ),
+    Facade("brick", (176, 92, 60), (60, 52, 50), (110, 130, 142), "round", 4.0, 4.0, (30, 30, 34)),
+    Facade(
+        "stucco", (120, 158, 196), (240, 240, 236), (58, 70, 84), "punched", 3.6, 3.6, (190, 50, 50)
+    ),
+    Facade(
+        "concrete",
+        (112, 90, 132),
+        (196, 184, 204),
+        (62, 58, 78),
+        "square",
+        3.0,
+        3.4,
+        (240, 200, 80),
+    ),
+    Facade(
+        "metal", (198, 202, 206), (176, 40, 44), (80, 90, 100), "ribbon", 4.2, 4.0, (176, 40, 44)
+    ),
+    Facade(
+        "glass", (150, 118, 64), (88, 66, 40), (186, 148, 84), "curtain", 2.8, 3.2, (40, 40, 40)
+    ),
+    Facade(
+        "brick", (128, 84, 70), (190, 182, 170), (60, 68, 76), "punched", 2.8, 3.2, (50, 60, 90)
+    ),
+    Facade(
+        "concrete", (176, 172, 164), (120, 118, 114), (64, 74, 84), "square", 3.0, 3.2, (60, 90, 60)
+    ),
+    Facade(
+        "glass",
+        (110, 140, 160),
+        (180, 190, 200),
+        (130, 164, 186),
+        "curtain",
+        1.8,
+        3.6,
+        (90, 90, 90),
+    ),
+    Facade(
+        "brick", (166, 110, 84), (220, 210, 190), (54, 60, 70), "ribbon", 3.4, 3.4, (120, 40, 40)
+    ),
+    Facade(
+        "stone", (170, 166, 150), (206, 200, 184), (70, 76, 84), "punched", 3.0, 3.6, (40, 60, 90)
+    ),
+    Facade(
+        "metal",
+        (86, 92, 104),
+        (150, 156, 166),
+        (120, 140, 156),
+        "curtain",
+        2.4,
+        3.4,
+        (200, 160, 60),
+    ),
+]
+PAVINGS: list[Rgb] = [
+    (92, 126, 58),
+    (152, 96, 76),
+    (178, 172, 158),
+    (110, 138, 70),
+    (132, 130, 128),
+    (196, 178, 138),
+    (84, 112, 64),
+]
+
+
+def _material(facade: Facade, h: int, w: int, rng: np.random.Generator) -> Bytes:
+    """The bare wall (h, w, 3)."""
+    gain = np.ones((h, w), np.float32)
+    rows, cols = np.arange(h)[:, None], np.arange(w)[None]
+    if facade.material == "brick":
+        cells = rng.random((h // 2 + 1, w // 3 + 2), dtype=np.float32)
+        gain += 0.22 * (cells[rows // 2, (cols + 2 * (rows // 2 % 2)) // 3] - 0.5)
+    elif facade.material == "stone":
+        cells = rng.random((h // 6 + 1, w // 10 + 2), dtype=np.float32)
+        gain += 0.26 * (cells[rows // 6, (cols + 5 * (rows // 6 % 2)) // 10] - 0.5)
+        gain -= 0.18 * ((rows % 6 == 0) | ((cols + 5 * (rows // 6 % 2)) % 10 == 0))
+    elif facade.material == "concrete":
+        gain -= 0.14 * ((rows % 40 == 0) | (cols % 38 == 0))
+    elif facade.material == "metal":
+        gain += 0.10 * (cols % 6 < 3) - 0.05
+        gain -= 0.12 * (rows % 48 == 0)
+    elif facade.material == "glass":
+        gain += 0.16 * (rows / h - 0.5)
+    bare = np.clip(np.array(facade.wall, np.float32) * gain[..., None], 0, 255).astype(np.uint8)
+    return grain(bare, rng, 0.10)
+
+
+def _shade(colour: Rgb, gain: float) -> Rgb:
+    red, green, blue = (int(min(255.0, max(0.0, c * gain))) for c in colour)
+    return red, green, blue
+
+
+def facade(
+    look: Facade,
+    length: float,
+    height: float,
+    side: int,
+    rng: np.random.Generator,
+    *,
+    ground_floor: bool,
+) -> Pyramid:
+    """One wall of a building, `length` x `height` metres; `side` 0 has the main entrance."""
+    s = PX_PER_M
+    w, h = max(int(length * s), 8), max(int(height * s), 8)
+    image = Image.fromarray(_material(look, h, w, rng))
+    draw = ImageDraw.Draw(image)
+    storeys = max(1, int(height / look.storey))
+    bays = max(1, int(length / look.bay))
+    bay, storey = w / bays, h / storeys
+    frame = _shade(look.trim, 0.95)
+    for floor in range(storeys):
+        top = h - (floor + 1) * storey
+        if look.windows == "ribbon":
+            draw.rectangle([0, top + 0.30 * storey, w, top + 0.78 * storey], fill=frame)
+        for b in range(bays):
+            pane = _shade(look.glass, 0.7 + 0.6 * rng.random())
+            x0, y0 = b * bay, top
+            if look.windows == "punched":
+                box = [x0 + 0.28 * bay, y0 + 0.2 * storey, x0 + 0.72 * bay, y0 + 0.78 * storey]
+            elif look.windows == "arched":
+                box = [x0 + 0.22 * bay, y0 + 0.3 * storey, x0 + 0.78 * bay, y0 + 0.88 * storey]
+            elif look.windows == "ribbon":
+                box = [x0 + 0.03 * bay, y0 + 0.34 * storey, x0 + 0.97 * bay, y0 + 0.74 * storey]
+            elif look.windows == "curtain":
+                box = [x0 + 0.06 * bay, y0 + 0.05 * storey, x0 + 0.94 * bay, y0 + 0.95 * storey]
+            elif look.windows == "slit":
+                box = [x0 + 0.40 * bay, y0 + 0.08 * storey, x0 + 0.62 * bay, y0 + 0.92 * storey]
+            elif look.windows == "square":
+                box = [x0 + 0.15 * bay, y0 + 0.15 * storey, x0 + 0.85 * bay, y0 + 0.8 * storey]
+            else:
+                r = 0.3 * min(bay, storey)
+                cx, cy = x0 + bay / 2, y0 + storey / 2
+                box = [cx - r, cy - r, cx + r, cy + r]
+            if look.windows in ("punched", "square", "slit"):
+                draw.rectangle([box[0] - 2, box[1] - 2, box[2] + 2, box[3] + 3], fill=frame)
+            if look.windows == "round":
+                draw.ellipse([box[0] - 2, box[1] - 2, box[2] + 2, box[3] + 2], fill=frame)
+                draw.ellipse(box, fill=pane)
+                continue
+            if look.windows == "arched":
+                r = (box[2] - box[0]) / 2
+                draw.ellipse([box[0] - 2, box[1] - r - 2, box[2] + 2, box[1] + r + 2], fill=frame)
+                draw.rectangle([box[0] - 2, box[1], box[2] + 2, box[3] + 2], fill=frame)
+                draw.ellipse([box[0], box[1] - r, box[2], box[1] + r], fill=pane)
+            draw.rectangle(box, fill=pane)
+            if rng.random() < 0.35:  # a blind
+                low = box[1] + (box[3] - box[1]) * rng.random() * 0.7
+                draw.rectangle([box[0], box[1], box[2], low], fill=_shade(look.trim, 0.85))
+            draw.line(
+                [(box[0] + box[2]) / 2, box[1], (box[0] + box[2]) / 2, box[3]],
+                fill=_shade(frame, 0.8),
+            )
+    draw.rectangle([0, 0, w, 0.5 * s], fill=look.trim)
+    if ground_floor:
+        draw.rectangle([0, h - 0.8 * s, w, h], fill=_shade(look.trim, 0.7))
+        for door in range(1 if side else 3):
+            x = w * (0.5 + 0.16 * (door - 1)) if side == 0 else w * (0.2 + 0.6 * rng.random())
+            draw.rectangle([x - 1.1 * s, h - 2.9 * s, x + 1.1 * s, h], fill=look.trim)
+            draw.rectangle([x - 0.8 * s, h - 2.6 * s, x + 0.8 * s, h], fill=look.accent)
+        if side == 0:  # a canopy over the main entrance
+            draw.rectangle([w * 0.28, h - 3.9 * s, w * 0.72, h - 3.2 * s], fill=look.accent)
+    if side == 1:  # banners
+        for k in range(3):
+            x = w * (0.25 + 0.25 * k)
+            draw.rectangle([x - 0.6 * s, 0.2 * h, x + 0.6 * s, 0.2 * h + 5 * s], fill=look.accent)
+            draw.ellipse([x - 0.4 * s, 0.2 * h + s, x + 0.4 * s, 0.2 * h + 1.8 * s], fill=look.trim)
+    if side == 2 and ground_floor:  # a mural
+        for _ in range(26):
+            x, y = w * (0.3 + 0.4 * rng.random()), h - (1.0 + 5 * rng.random()) * s
+            r = s * (0.3 + 1.1 * rng.random())
+            hue = rng.integers(30, 255, 3)
+            draw.ellipse([x - r, y - r, x + r, y + r], fill=tuple(int(c) for c in hue))
+    pixels = np.asarray(image).copy()
+    if side == 3 and look.material in ("brick", "stone", "stucco"):  # ivy
+        ivy = rng.random((h // 6 + 1, w // 6 + 1))
+        reach = 0.25 + 0.5 * rng.random((1, w // 6 + 1))
+        tall = np.linspace(1, 0, h // 6 + 1)[:, None]
+        mask = np.kron(ivy > tall / reach, np.ones((6, 6), bool))[:h, :w]
+        green = rng.integers(40, 110, (h, w, 1)) * np.array([0.55, 1.0, 0.4])
+        pixels = np.where(mask[..., None], green.astype(np.uint8), pixels)
+    return pyramid(grain(pixels, rng, 0.05))
+
+
+LEAVES: list[Rgb] = [
+    (70, 110, 44),
+    (52, 92, 40),
+    (96, 128, 50),
+    (150, 134, 48),
+    (172, 84, 40),
+    (206, 150, 168),
+    (40, 78, 56),
+    (120, 52, 52),
+    (112, 140, 84),
+    (64, 100, 84),
+]
+
+
+def tree(kind: int, rng: np.random.Generator) -> Pyramid:
+    """A tree 128 x 160 pixels, its species and shape drawn from `kind` and `rng`."""
+    image = Image.new("RGBA", (128, 160), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(image)
+    leaf = LEAVES[kind % len(LEAVES)]
+    draw.rectangle([61, 90, 67, 160], fill=(84, 66, 50, 255))
+    conifer = kind % len(LEAVES) in (6, 9)
+    for _ in range(260):
+        t = rng.random()
+        spread = 58 * t if conifer else 56 * np.sqrt(max(0.0, 1 - (2 * t - 1) ** 2))
+        x = 64 + spread * (2 * rng.random() - 1)
+        y = 4 + 130 * t if conifer else 6 + 104 * t
+        r = 4 + 7 * rng.random()
+        colour = _shade(leaf, 1.25 - 0.6 * t + 0.4 * (rng.random() - 0.5))
+        draw.ellipse([x - r, y - r, x + r, y + r], fill=(*colour, 255))
+    return pyramid(np.asarray(image))
+
+
+def sculpture(kind: int, rng: np.random.Generator) -> Pyramid:
+    """A small landmark 64 x 80 pixels: abstract, each in a colour and shape of its own."""
+    image = Image.new("RGBA", (64, 80), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(image)
+    colour = tuple(int(c) for c in rng.integers(20, 250, 3))
+    other = tuple(int(c) for c in rng.integers(20, 250, 3))
+    draw.rectangle([16, 66, 48, 80], fill=(150, 148, 144, 255))
+    if kind % 4 == 0:
+        draw.ellipse([8, 8, 56, 56], fill=(*colour, 255))
+        draw.ellipse([20, 20, 44, 44], fill=(*other, 255))
+    elif kind % 4 == 1:
+        draw.polygon([(32, 0), (58, 66), (6, 66)], fill=(*colour, 255))
+        draw.rectangle([26, 30, 38, 66], fill=(*other, 255))
+    elif kind % 4 == 2:
+        for k in range(4):
+            draw.rectangle(
+                [4 + 15 * k, 6 + 8 * (k % 2), 14 + 15 * k, 66],
+                fill=(*(colour if k % 2 else other), 255),
+            )
+    else:
+        draw.rectangle([28, 2, 36, 66], fill=(*other, 255))
+        draw.rectangle([6, 8, 58, 34], fill=(*colour, 255))
+    return pyramid(np.asarray(image))
+
+
+def person(rng: np.random.Generator) -> Pyramid:
+    """A passer-by 40 x 112 pixels."""
+    image = Image.new("RGBA", (40, 112), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(image)
+    skin = _shade((224, 178, 146), 0.45 + 0.6 * rng.random())
+    top = tuple(int(c) for c in rng.integers(20, 235, 3))
+    legs = _shade((60, 66, 90), 0.5 + rng.random())
+    hair = _shade((90, 64, 40), 0.3 + rng.random())
+    stride = int(rng.integers(0, 7))
+    draw.polygon([(13, 62), (20, 62), (18 - stride, 112), (11 - stride, 112)], fill=(*legs, 255))
+    draw.polygon([(20, 62), (28, 62), (30 + stride, 112), (23 + stride, 112)], fill=(*legs, 255))
+    draw.rounded_rectangle([9, 22, 31, 66], 7, fill=(*top, 255))
+    draw.rounded_rectangle([4, 25, 10, 58], 3, fill=(*_shade(top, 0.85), 255))
+    draw.rounded_rectangle([30, 25, 36, 58], 3, fill=(*_shade(top, 0.85), 255))
+    draw.ellipse([13, 3, 27, 22], fill=(*skin, 255))
+    draw.pieslice([12, 1, 28, 20], 180, 360, fill=(*hair, 255))
+    if rng.random() < 0.4:
+        bag = tuple(int(c) for c in rng.integers(30, 200, 3))
+        draw.rounded_rectangle([24, 28, 37, 54], 4, fill=(*bag, 255))
+    return pyramid(np.asarray(image))
