@@ -24,6 +24,14 @@ from img2gps.errors import BadInput
 
 MIN_IMAGE_SIZE = 32  # px: the stride of every backbone here
 EXTENSIBLE_GROUPS = ("data", "model")
+_TYPES = {
+    "Float": "a number",
+    "Integer": "a whole number",
+    "Int": "a whole number",
+    "Boolean": "true or false",
+    "Bool": "true or false",
+    "Str": "a text",
+}
 
 
 class DataKind(StrEnum):
@@ -340,7 +348,6 @@ def load(cfg: DictConfig) -> Config:
 
 def from_dict(plain: dict[str, Any]) -> Config:
     """A checked `Config` from plain values, such as a saved config.yaml."""
-    # Messages of omegaconf do not name the whole key of what a Enum refuses, so one merge a group.
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
         config = OmegaConf.to_object(merged)
@@ -383,6 +390,12 @@ def describe(error: Exception) -> str:
     first = text.strip().splitlines()[0].strip() if text.strip() else type(error).__name__
     if missing := _first(r"Missing mandatory value: (\S+)", text):
         return f"{missing}: has no value; give {missing}=VALUE"
+    if wrong := re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", text):
+        return f"{key}={wrong[1]}: not {_TYPES.get(wrong[2], wrong[2])}"
+    if choice := re.search(r"Invalid value '(.*)', expected one of \[(.*)\]", text):
+        return f"{key}={choice[1]}: no such choice; one of: {choice[2]}"
+    if null := _first(r"Incompatible value 'None' for field of type '(\w+)'", text):
+        return f"{key}=null: needs {_TYPES.get(null.capitalize(), null)}"
     if unknown := _first(r"Could not override '([^']+)'", text):
         return f"{unknown}: no such key{_suggestion(unknown)}; see --cfg job for all keys"
     if unknown := _first(r"Key '([^']+)' (?:is )?not in '?\w+'?", text):
@@ -392,8 +405,6 @@ def describe(error: Exception) -> str:
         group, _, option = choice[1].rpartition("/")
         available = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
         return f"{group or option}={option}: no such choice; one of: {', '.join(available)}"
-    if group := _first(r"Could not override '([^']+)'\.?\s*No match", text):
-        return f"{group}: no such group or key{_suggestion(group)}"
     return f"{key}: {first}" if key and key not in first else " ".join(first.split())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,16 @@ def _no_outside_world() -> None:
     os.environ.setdefault("WANDB_MODE", "offline")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under `make test-all` a test that misses its server or browser has failed, not been skipped."""
+    report = yield
+    wanted = item.get_closest_marker("server") or item.get_closest_marker("browser")
+    if report.skipped and wanted and os.environ.get("IMG2GPS_TEST_ALL"):
+        report.outcome = "failed"
+        report.longrepr = f"needs what `make servers` installs: {report.longrepr}"
+    return report

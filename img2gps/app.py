@@ -1,0 +1,70 @@
+"""Hydra around a run: where the configuration is, exit status, one-line errors, signals."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from img2gps import config as configuration
+from img2gps.errors import BadInput
+from img2gps.signals import Interrupted, raise_on_signals
+
+if TYPE_CHECKING:
+    from img2gps.config import Config
+    from img2gps.outcome import Outcome
+
+
+def main(run: Callable[[Config], Outcome]) -> None:
+    """Compose the configuration from the command line and run it (or the study, with -m).
+
+    Exit status: 0 done, 1 failed or diverged, 2 bad input, 130 or 143 interrupted.
+    """
+    # Without it Hydra prints its own lines and exits with 1 before an error reaches us.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    configuration.register()
+
+    def task(cfg: DictConfig) -> float | None:
+        try:
+            return _task(run, cfg)
+        except BadInput as error:  # SystemExit passes through Hydra without a word added
+            _exit(str(error))
+        except Interrupted as error:
+            sys.exit(error.status)
+
+    folder = str(configuration.package_folder("conf"))
+    decorated = hydra.main(version_base="1.3", config_path=folder, config_name="train")(task)
+    raise_on_signals()
+    try:
+        decorated()
+    except (HydraException, OmegaConfBaseException, BadInput) as error:
+        _exit(configuration.describe(error) if not isinstance(error, BadInput) else str(error))
+    except Interrupted as error:
+        print(f"img2gps: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.status)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _task(run: Callable[[Config], Outcome], cfg: DictConfig) -> float | None:
+    single = HydraConfig.get().mode is RunMode.RUN
+    if single and HydraConfig.get().runtime.choices.get("sweeps"):
+        raise BadInput("sweeps=...: names a study of many runs; add -m")
+    outcome = run(configuration.load(cfg))
+    if outcome.state not in ("finished", "pruned"):
+        sys.exit(1)
+    return outcome.value
+
+
+def _exit(message: str) -> NoReturn:
+    print(f"img2gps: error: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(2)

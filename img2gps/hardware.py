@@ -1,0 +1,96 @@
+"""What this process runs on: cores, native precision, versions, commit, peak memory."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from img2gps import __version__
+
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})  # Linux names of native bf16 arithmetic
+RECORDED = ("torch", "torchvision", "pytorch-lightning", "timm", "numpy", "pillow", "optuna")
+
+
+def cores() -> int:
+    """CPU cores that this process may use (affinity and OMP_NUM_THREADS respected)."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    limit = int(asked) if asked.isdigit() and int(asked) > 0 else allowed
+    return max(1, min(allowed or 1, limit or 1))
+
+
+@cache
+def _cpu_info() -> tuple[str, frozenset[str]]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine(), frozenset()
+    name, flags = platform.machine(), frozenset[str]()
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            name = value.strip()
+        if key.strip() in ("flags", "Features"):
+            return name, frozenset(value.split())
+    return name, flags
+
+
+def native_bf16(accelerator: str = "auto") -> bool:
+    """Whether bf16 is computed natively: a CUDA device of capability 8, or AVX-512 bf16 / AMX."""
+    import torch
+
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.cuda.get_device_capability()[0] >= 8
+    return bool(BF16_FLAGS & _cpu_info()[1])
+
+
+def describe() -> dict[str, Any]:
+    """CPU, cores, memory and GPU, for result.json."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return {"cpu": _cpu_info()[0], "cores": cores(), "gpu": gpu, "platform": platform.platform()}
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages whose version can matter."""
+    found = {"python": platform.python_version()}
+    for name in RECORDED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def code() -> dict[str, Any]:
+    """Version, commit and dirty flag of this code; no commit for an installed wheel."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*words: str) -> str | None:
+        command = ["git", "-C", str(root), *words]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    top = git("rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != root:
+        return {"version": __version__, "commit": None, "dirty": None}
+    changed = git("status", "--porcelain", "--", "img2gps", "conf", "hydra_plugins")
+    return {"version": __version__, "commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
+
+
+def peak_memory_mb() -> float:
+    """Largest resident size of this process so far, in 10**6 bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

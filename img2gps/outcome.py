@@ -1,0 +1,254 @@
+"""How a run ended: the `Outcome` given back, and the result.json written last."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from img2gps import baselines, hardware, metrics, model, runs
+from img2gps import config as configuration
+from img2gps.config import Config
+from img2gps.errors import BadInput
+from img2gps.loop import Start
+from img2gps.module import GeoRegression
+from img2gps.plan import RunPlan
+from img2gps.predictions import PredictionTable
+from img2gps.runs import PREDICTIONS, RESULT, SCHEMA, Diverged, Pruned, RunFolder
+from img2gps.split import leakage
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to; `value` is the monitored metric after the final epoch."""
+
+    run_id: str
+    folder: Path
+    state: str
+    reason: str
+    value: float | None
+    resumed_epoch: int = 0
+    skipped: bool = False  # it was done before
+
+    @classmethod
+    def read(cls, folder: Path, monitor: str) -> Outcome:
+        """The outcome that a folder's result.json tells."""
+        result = runs.read_json(folder / RESULT)
+        if result is None:
+            raise BadInput(f"{folder}: no result.json; the run is not done")
+        value = result["metrics"].get(monitor)
+        return cls(result["run_id"], folder, result["state"], result["reason"], value, skipped=True)
+
+
+def already_done(planned: RunPlan, folder: RunFolder) -> Outcome | None:
+    """The outcome of a run that is done, here or among the published ones."""
+    config = planned.config
+    if config.force:
+        return None
+    result = folder.result
+    if result is not None and result["state"] in runs.FINAL_STATES:
+        log.info("already %s, not run again (force=true repeats it)", result["state"])
+        return _told(Outcome.read(folder.path, config.monitor), result)
+    published = Path(config.runs.results) if config.runs.results else None
+    if published and (found := runs.find_result(planned.run_id, [published])):
+        log.info("already finished in %s, not run again (force=true repeats it)", found)
+        return _told(Outcome.read(found, config.monitor), runs.read_json(found / RESULT) or {})
+    return None
+
+
+class Record:
+    """Collects what result.json says, and the outcome once it is known."""
+
+    def __init__(
+        self,
+        planned: RunPlan,
+        folder: RunFolder,
+        table: PredictionTable,
+        module: GeoRegression,
+        start: Start,
+    ) -> None:
+        self.planned, self.folder, self.table, self.module = planned, folder, table, module
+        self.start = start
+        self.started_at = _now()
+        self.mean_predictor_m = table.mean_predictor_rmse_m()
+        self.config = configuration.to_dict(planned.config)
+        self.swept = _swept(planned.config, len(planned.split.train))
+        self.outcome: Outcome
+
+    def finish(self) -> dict[str, Any]:
+        """The final epoch is done: predictions, result and a smaller checkpoint."""
+        rows, label, predicted = self.module.position_errors("val").arrays()
+        columns = label[:, 0], label[:, 1], predicted[:, 0], predicted[:, 1]
+        self.table.write(self.folder.path / PREDICTIONS, rows, *columns[2:])
+        if not self.planned.config.runs.keep_optimizer:
+            _drop_optimizer(self.folder.checkpoint)
+        return self.write("finished", "", metrics.bias_and_spread(*columns))
+
+    def write(
+        self, state: str, reason: str, figures: dict[str, float] | None = None
+    ) -> dict[str, Any]:
+        """Write result.json, last and atomically, and say how the run ended."""
+        history = self.folder.history.rows()
+        result = self._result(state, reason, history, figures or {})
+        runs.write_json(self.folder.path / RESULT, result)
+        value = result["metrics"].get(self.planned.config.monitor)
+        self.outcome = Outcome(
+            self.planned.run_id, self.folder.path, state, reason, value, self.start.epoch
+        )
+        _told(self.outcome, result)
+        return result
+
+    def _result(
+        self,
+        state: str,
+        reason: str,
+        history: list[dict[str, float]],
+        figures: dict[str, float],
+    ) -> dict[str, Any]:
+        planned, config = self.planned, self.planned.config
+        last = history[-1] if history else {}
+        best = min(history, key=lambda row: row["val/rmse_m"]) if history else {}
+        rmse = last.get("val/rmse_m")
+        skill = None if rmse is None else 1 - rmse**2 / self.mean_predictor_m**2
+        split, dataset = planned.split, planned.dataset
+        return {
+            "schema": SCHEMA,
+            "run_id": planned.run_id,
+            "study": config.study,
+            "state": state,
+            "reason": reason,
+            "metrics": _figures(last),
+            "best": _figures(best) | ({"epoch": int(best["epoch"])} if best else {}),
+            "mean_predictor/rmse_m": self.mean_predictor_m,
+            "skill": skill,
+            **{key: figures.get(key) for key in ("bias_east_m", "bias_north_m", "spread_ratio")},
+            "converged_epoch": metrics.converged_epoch([row["val/rmse_m"] for row in history]),
+            "data": {
+                "name": dataset.name,
+                "fingerprint": dataset.fingerprint,
+                "synthetic": dataset.synthetic,
+                "n": len(dataset.manifest),
+                "n_train": len(split.train),
+                "n_val": len(split.val),
+                "n_test": len(split.test),
+                "n_left_out": len(split.left_out),
+                "image_size": dataset.image_size,
+            },
+            "split": {
+                "kind": str(config.split.kind),
+                "seed": config.split.seed,
+                "fold": config.split.fold,
+                "leakage": leakage(dataset.manifest, split),
+            },
+            "baselines": self._baselines(),
+            "swept": self.swept,
+            "model": {
+                "name": config.model.name,
+                "parameters": model.count_parameters(self.module),
+                "flops": model.count_flops(self.module.model, config.image_size),
+            },
+            "weights": planned.weights.record(),
+            "cost": {
+                "epochs": len(history),
+                "seconds": sum(row["seconds"] for row in history),
+                "train_seconds": sum(row["train_seconds"] for row in history),
+                "peak_memory_mb": hardware.peak_memory_mb(),
+            },
+            "code": hardware.code(),
+            "versions": hardware.versions(),
+            "hardware": hardware.describe(),
+            "precision": str(planned.precision),
+            "threads": self.start.threads,
+            "seed": config.seed,
+            "identity": planned.identity,
+            "started_at": self.started_at,
+            "resumed_epoch": self.start.epoch,
+            "finished_at": _now(),
+        }
+
+    def _baselines(self) -> dict[str, Any]:
+        if not self.planned.config.baselines:
+            return {"mean": {"val/rmse_m": self.mean_predictor_m}}
+        return baselines.baselines(self.planned.dataset, self.planned.split)
+
+
+@contextmanager
+def recorded(
+    planned: RunPlan,
+    folder: RunFolder,
+    table: PredictionTable,
+    module: GeoRegression,
+    start: Start,
+) -> Iterator[Record]:
+    """Whatever ends the run inside is written to its result.json; an interruption leaves none."""
+    record = Record(planned, folder, table, module, start)
+    try:
+        yield record
+    except Pruned as end:
+        record.write("pruned", str(end))
+    except Diverged as end:
+        record.write("diverged", str(end))
+    except BadInput:
+        raise
+    except Exception as error:
+        record.write("failed", f"{type(error).__name__}: {error}")
+        raise
+
+
+def _swept(config: Config, n_train: int) -> dict[str, Any]:
+    return {
+        "model": config.model.name,
+        "depth": config.model.depth,
+        "lr": config.lr,
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "optimizer": str(config.optimizer.name),
+        "scheduler": str(config.scheduler.name),
+        "augmentation": str(config.augmentation.name),
+        "split": str(config.split.kind),
+        "max_epochs": config.max_epochs,
+        "image_size": config.image_size,
+        "n_train": n_train,
+    }
+
+
+def _figures(row: dict[str, float]) -> dict[str, float]:
+    return {key: value for key, value in row.items() if "/" in key}
+
+
+def _told(outcome: Outcome, result: dict[str, Any]) -> Outcome:
+    """Say in one line what the run came to, beside the mean predictor."""
+    mean = result.get("mean_predictor/rmse_m")
+    rmse, skill = result.get("metrics", {}).get("val/rmse_m"), result.get("skill")
+    if outcome.state == "finished" and rmse is not None and mean is not None:
+        log.info(
+            "finished: validation RMSE %.2f m after the final epoch; the mean predictor gets "
+            "%.2f m (skill %.2f) -> %s", rmse, mean, skill, outcome.folder,
+        )  # fmt: skip
+    else:
+        log.info("%s: %s -> %s", outcome.state, outcome.reason, outcome.folder)
+    return outcome
+
+
+def _drop_optimizer(path: Path) -> None:
+    """Keep the weights of a finished run and leave out what only resuming needs."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint["optimizer_states"] = []
+    checkpoint["lr_schedulers"] = []
+    smaller = path.with_suffix(".tmp")
+    torch.save(checkpoint, smaller)
+    smaller.replace(path)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
