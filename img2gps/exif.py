@@ -179,6 +179,9 @@ def position(gps: Tags) -> tuple[float, float]:
 _AXES = {"latitude": _GPS.GPSLatitude, "longitude": _GPS.GPSLongitude}
 
 
+_SAME_AS_WGS84 = ("", "WGS84", "WGS1984", "JGD2000", "JGD2011")  # within a metre
+
+
 def _gps_details(gps: Tags) -> dict[str, Any]:
     """The fields of `Exif` beside the position that a GPS IFD holds."""
     altitude = _scalar(gps.get(_GPS.GPSAltitude))
@@ -191,7 +194,7 @@ def _gps_details(gps: Tags) -> dict[str, Any]:
     dop = _scalar(gps.get(_GPS.GPSDOP))
     ref = _letter(gps.get(_GPS.GPSImgDirectionRef))
     datum = _text(gps.get(_GPS.GPSMapDatum))
-    wgs84 = re.sub(r"[^A-Z0-9]", "", datum.upper()) in ("", "WGS84", "WGS1984", "JGD2000", "JGD2011")
+    wgs84 = re.sub(r"[^A-Z0-9]", "", datum.upper()) in _SAME_AS_WGS84
     return {
         "altitude_m": altitude,
         "heading_deg": None if heading is None else heading % 360.0,
@@ -219,7 +222,7 @@ def parse_time(text: str, subsec: str = "", offset: str = "") -> str:
         return ""
     year, month, day, hour, minute, second = (int(part) for part in match.groups())
     try:
-        moment = datetime(year, month, day, hour, minute, min(second, 59))  # noqa: DTZ001
+        moment = datetime(year, month, day, hour, minute, min(second, 59))
     except ValueError:
         return ""
     fraction = f".{(subsec + '00')[:3]}" if subsec.isdecimal() and int(subsec) else ""
@@ -255,8 +258,6 @@ def _camera(base: Tags) -> str:
 
 # --- the readers ----------------------------------------------------------------------------
 
-_GPS_NAMES = {tag.name: int(tag) for tag in _GPS}
-
 
 def _read_exifread(data: bytes) -> tuple[Tags, Tags]:
     """Base and GPS tags by number; empty where exifread finds nothing or raises."""
@@ -290,15 +291,12 @@ def _read_pillow(image: Image.Image) -> tuple[Tags, Tags]:
 
 _XMP_EXIF = "{http://ns.adobe.com/exif/1.0/}"
 _XMP_TAGS = {
-    "GPSLatitude": _GPS.GPSLatitude,
-    "GPSLongitude": _GPS.GPSLongitude,
-    "GPSAltitude": _GPS.GPSAltitude,
-    "GPSAltitudeRef": _GPS.GPSAltitudeRef,
-    "GPSImgDirection": _GPS.GPSImgDirection,
-    "GPSImgDirectionRef": _GPS.GPSImgDirectionRef,
-    "GPSHPositioningError": _GPS.GPSHPositioningError,
-    "GPSDOP": _GPS.GPSDOP,
-    "GPSMapDatum": _GPS.GPSMapDatum,
+    f"{_XMP_EXIF}{tag.name}": tag
+    for tag in (
+        *(_GPS.GPSLatitude, _GPS.GPSLongitude, _GPS.GPSAltitude, _GPS.GPSAltitudeRef),
+        *(_GPS.GPSImgDirection, _GPS.GPSImgDirectionRef, _GPS.GPSHPositioningError),
+        *(_GPS.GPSDOP, _GPS.GPSMapDatum),
+    )
 }
 
 
@@ -315,7 +313,7 @@ def _read_xmp(packet: bytes) -> Tags:
     for element in root.iter():
         pairs = [*element.attrib.items(), (element.tag, element.text or "")]
         for name, text in pairs:
-            tag = _XMP_TAGS.get(name.removeprefix(_XMP_EXIF)) if name.startswith(_XMP_EXIF) else None
+            tag = _XMP_TAGS.get(name)
             if tag is not None and text.strip():
                 gps.setdefault(tag, text.strip())
     for tag, ref in (
@@ -392,7 +390,7 @@ def _describe(bases: Sequence[Tags], readings: Mapping[str, tuple[Tags, Tags]]) 
         lon_deg=lon,
         taken_at=_taken_at(base, gps),
         camera=_camera(base),
-        orientation=int(orientation) if orientation in range(1, 9) else 1,
+        orientation=int(orientation) if orientation and orientation in range(1, 9) else 1,
         source=source,
         reason=problem.reason if problem and not source else "",
         remedy=problem.remedy if problem and not source else "",
@@ -423,11 +421,8 @@ def _why_no_gps(bases: Sequence[Tags], image: Image.Image | None, name: str) -> 
     if _SCREENSHOT.search(name):
         return "no GPS: a screenshot, not a photo", "remove it"
     base = {tag: value for tags in bases for tag, value in tags.items()}
-    camera = _camera(base)
-    if camera:
-        return f"no GPS: location was off, or removed on export ({camera})", (
-            f"{_LOCATION_ON}; {_ORIGINALS}"
-        )
+    if _camera(base):
+        return "no GPS: location was off, or removed on export", f"{_LOCATION_ON}; {_ORIGINALS}"
     if image is not None and image.format == "PNG":
         return "no GPS: a screenshot or a drawing (PNG without camera)", _ORIGINALS
     if base:

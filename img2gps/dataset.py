@@ -1,0 +1,159 @@
+"""The dataset cache: a folder with a manifest, pixels and rejects, checked when opened.
+
+| file | content |
+|---|---|
+| `manifest.csv` | one row a photo, ordered by content |
+| `pixels.npy` | uint8 (n, size, size, 3), upright; row i belongs to manifest row i |
+| `rejects.csv` | file, reason, remedy |
+| `dataset.json` | name, fingerprint, checksums, summary; written last |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+SCHEMA = 1
+MANIFEST, PIXELS, REJECTS, RECORD = "manifest.csv", "pixels.npy", "rejects.csv", "dataset.json"
+
+TEXT_COLUMNS = ("photo", "heading_ref", "taken_at", "camera", "content", "session", "note")
+NUMBER_COLUMNS = (
+    *("lat_deg", "lon_deg", "altitude_m", "heading_deg", "gps_error_m", "dop"),
+    *("true_lat_deg", "true_lon_deg"),
+)
+WHOLE_COLUMNS = ("width_px", "height_px", "orientation")
+COLUMNS = (
+    *("photo", "lat_deg", "lon_deg", "altitude_m", "heading_deg", "heading_ref", "gps_error_m"),
+    *("dop", "taken_at", "camera", "width_px", "height_px", "orientation", "content", "session"),
+    *("true_lat_deg", "true_lon_deg", "note"),
+)
+REJECT_COLUMNS = ("file", "reason", "remedy")
+_SPOT_CHECKS = 16  # rows compared with their digest at each opening; all of them if touched
+
+
+class DamagedCache(Exception):
+    """A cache folder that is incomplete or not what was written; it has to be built again."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Photos as pixels with labels, in one cache folder; `docs/design.md` has the columns."""
+
+    name: str
+    folder: Path
+    manifest: pd.DataFrame = field(repr=False)
+    rejects: pd.DataFrame = field(repr=False)
+    fingerprint: str  # 16 hex digits over pixels, labels, image size and decoder version
+    image_size: int
+    synthetic: bool
+    summary: dict[str, Any] = field(repr=False)  # duplicates, outliers, counts by reason
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def lat_lon(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Labels in degrees, one a row."""
+        labels = self.manifest
+        return labels["lat_deg"].to_numpy(np.float64), labels["lon_deg"].to_numpy(np.float64)
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """Memory-mapped, read-only, of shape (n, image_size, image_size, 3)."""
+        try:
+            array: NDArray[np.uint8] = np.load(self.folder / PIXELS, mmap_mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            raise DamagedCache(f"{PIXELS}: {error}") from error
+        return array
+
+    def verify(self) -> None:
+        """Compare every photo's pixels with its digest; raises `DamagedCache`."""
+        _check_rows(self, range(len(self)))
+
+
+def pixel_digest(pixels: NDArray[np.uint8]) -> str:
+    """Hex digest of one photo's pixels: the manifest's `content`."""
+    return hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """Open a cache folder; raises `DamagedCache` where it is not what was written.
+
+    Tables are checked whole. Pixels are checked by size, shape and some rows as long as the
+    file's time is the recorded one, and row by row otherwise, so that an untouched cache of
+    gigabytes opens at once.
+    """
+    record = read_record(folder)
+    try:
+        for name in (MANIFEST, REJECTS):
+            if file_digest(folder / name) != record["sha256"][name]:
+                raise DamagedCache(f"{name} was changed")
+        dataset = Dataset(
+            name=record["name"],
+            folder=folder,
+            manifest=read_manifest(folder / MANIFEST),
+            rejects=pd.read_csv(folder / REJECTS, dtype=str, keep_default_na=False),
+            fingerprint=record["fingerprint"],
+            image_size=record["image_size"],
+            synthetic=record["synthetic"],
+            summary=record["summary"],
+        )
+        status = (folder / PIXELS).stat()
+    except (OSError, KeyError, ValueError) as error:
+        raise DamagedCache(f"{error}") from error
+    if status.st_size != record["pixels"]["bytes"]:
+        raise DamagedCache(f"{PIXELS} has {status.st_size} bytes, not {record['pixels']['bytes']}")
+    n, size = len(dataset), dataset.image_size
+    if dataset.pixels().shape != (n, size, size, 3):
+        raise DamagedCache(f"{PIXELS} has the shape {dataset.pixels().shape}")
+    untouched = status.st_mtime_ns == record["pixels"]["mtime_ns"]
+    rows = np.unique(np.linspace(0, n - 1, _SPOT_CHECKS).astype(int)) if untouched else range(n)
+    _check_rows(dataset, (int(row) for row in rows))
+    return dataset
+
+
+def _check_rows(dataset: Dataset, rows: range | Iterator[int]) -> None:
+    pixels, contents = dataset.pixels(), dataset.manifest["content"]
+    for row in rows:
+        if pixel_digest(pixels[row]) != contents.iloc[row]:
+            raise DamagedCache(f"the pixels of {dataset.manifest['photo'].iloc[row]} were changed")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """`dataset.json`; raises `DamagedCache` where it is missing or of another schema."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DamagedCache(f"{RECORD}: {error}") from error
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        raise DamagedCache(f"{RECORD} has another schema")
+    return record
+
+
+def write_manifest(manifest: pd.DataFrame, path: Path) -> None:
+    """Write the columns in their order; unknown is empty."""
+    manifest.loc[:, list(COLUMNS)].to_csv(path, index=False, lineterminator="\n")
+
+
+def read_manifest(path: Path) -> pd.DataFrame:
+    """Read a manifest: numbers to the last digit, a photo called "NA" as a name."""
+    frame = pd.read_csv(
+        path,
+        dtype=dict.fromkeys(TEXT_COLUMNS, str) | dict.fromkeys(WHOLE_COLUMNS, "int64"),
+        keep_default_na=False,
+        na_values={name: [""] for name in NUMBER_COLUMNS},
+        float_precision="round_trip",
+    )
+    return frame.astype(dict.fromkeys(NUMBER_COLUMNS, "float64"))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
