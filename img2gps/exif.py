@@ -143,6 +143,14 @@ def _scalar(value: object) -> float | None:
     return numbers[0] if numbers and math.isfinite(numbers[0]) else None
 
 
+def _byte(value: object) -> int | None:
+    """A field of type BYTE, which Pillow gives as bytes, exifread as a list and XMP as text."""
+    if isinstance(value, bytes) and value and value[0] < 32:
+        return value[0]
+    number = _scalar(value)
+    return None if number is None else int(number)
+
+
 def _text(value: object) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
@@ -185,7 +193,7 @@ _SAME_AS_WGS84 = ("", "WGS84", "WGS1984", "JGD2000", "JGD2011")  # within a metr
 def _gps_details(gps: Tags) -> dict[str, Any]:
     """The fields of `Exif` beside the position that a GPS IFD holds."""
     altitude = _scalar(gps.get(_GPS.GPSAltitude))
-    if altitude is not None and _scalar(gps.get(_GPS.GPSAltitudeRef)) in (1, 3):  # below
+    if altitude is not None and _byte(gps.get(_GPS.GPSAltitudeRef)) in (1, 3):  # below zero
         altitude = -abs(altitude)
     heading = _scalar(gps.get(_GPS.GPSImgDirection))
     if heading is not None and not 0 <= heading <= 360:
@@ -343,11 +351,12 @@ def read(data: bytes, name: str = "") -> Exif:
 
     `name` is the file's name: it tells chats and screenshots apart where the position is gone.
     """
-    image: Image.Image | None
+    image: Image.Image | None = None
+    not_a_picture: Unusable | None = None
     try:
         image = open_image(data)
-    except Unusable:
-        image = None
+    except Unusable as error:
+        not_a_picture = error
     readings = {"exifread": _read_exifread(data)}
     if image is not None:
         readings["pillow"] = _read_pillow(image)
@@ -358,6 +367,8 @@ def read(data: bytes, name: str = "") -> Exif:
         if gps:
             from_xmp = _describe([base for base, _ in readings.values()], {"xmp": ({}, gps)})
             result = from_xmp if from_xmp.source or not result.reason else result
+    if not result.source and not_a_picture:
+        return replace(result, reason=not_a_picture.reason, remedy=not_a_picture.remedy)
     if not result.source and not result.reason:
         reason, remedy = _why_no_gps([b for b, _ in readings.values()], image, name)
         result = replace(result, reason=reason, remedy=remedy)
