@@ -1,0 +1,113 @@
+"""The tracker of a W&B run while it trains: a thread that nothing waits for until the end."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from img2gps.config import LoggerConfig, LoggerKind
+from img2gps.runs import HISTORY, History
+from img2gps.tracking import mirror, session, uploads
+
+if TYPE_CHECKING:
+    import wandb
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    row: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _End:
+    result: Mapping[str, Any]
+    exit_code: int
+
+
+class WandbTracker:
+    """Hands epochs to a thread in which all of W&B happens, from import to upload.
+
+    Training waits only in `finish`, and there at most as long as the timeout allows.
+    """
+
+    def __init__(
+        self,
+        logger: LoggerConfig,
+        folder: Path,
+        about: mirror.Description,
+        mean_predictor_m: float | None,
+    ) -> None:
+        self._logger, self._folder, self._about = logger, folder, about
+        self._mean_predictor_m = mean_predictor_m
+        self._messages: queue.SimpleQueue[_Epoch | _End] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
+        self._thread.start()
+
+    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Send this epoch, and those before it that are not sent yet."""
+        self._messages.put(_Epoch({**metrics, "epoch": epoch}))
+
+    def finish(self, result: Mapping[str, Any], folder: Path, exit_code: int) -> None:
+        """Send the rest, waiting no longer than for starting and finishing together."""
+        self._messages.put(_End(result, exit_code))
+        self._thread.join(2 * self._logger.timeout_s + 5)
+        if self._thread.is_alive():
+            self._warn("no answer in time")
+
+    def _work(self) -> None:
+        try:
+            run = self._start()
+            if run is not None:
+                self._follow(run)
+        except Exception as error:  # training goes on whatever W&B does
+            self._warn(session.short(error))
+
+    def _start(self) -> wandb.Run | None:
+        if session.mode() == "disabled":
+            log.info("W&B is switched off (WANDB_MODE=disabled)")
+            return None
+        wanted = self._logger.kind is LoggerKind.wandb and session.mode() == "online"
+        if wanted and session.has_credentials():
+            try:
+                return self._open(online=True)
+            except Exception as error:  # the SDK raises all sorts
+                self._warn(session.short(error))
+        return self._open(online=False)
+
+    def _open(self, *, online: bool) -> wandb.Run:
+        study_folder = self._folder.parent
+        if not online:
+            uploads.drop_offline_files(study_folder, self._about.run_id)
+        name = self._about.name(study_folder)
+        run = session.start(self._about, self._logger, study_folder, online=online, name=name)
+        if online:
+            log.info("W&B: %s", run.url)
+        return run
+
+    def _follow(self, run: wandb.Run) -> None:
+        sent = 0
+        try:
+            while isinstance(message := self._messages.get(), _Epoch):
+                # A resumed run begins in the middle: what came before is on disk.
+                epoch = int(message.row["epoch"])
+                before = [row for row in self._history() if sent < row["epoch"] < epoch]
+                session.log_rows(run, mirror.rows([*before, message.row], self._mean_predictor_m))
+                sent = epoch
+            uploads.show_end(run, self._folder, message.result, self._logger)
+        finally:
+            run.finish(exit_code=message.exit_code)
+        if not run.offline:
+            uploads.Receipt.of(run, message.result, sent).write(self._folder)
+
+    def _history(self) -> list[dict[str, float]]:
+        return History(self._folder / HISTORY).rows()
+
+    def _warn(self, why: str) -> None:
+        log.warning("W&B: %s; upload later: img2gps sync %s", why, self._about.study)

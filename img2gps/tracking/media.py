@@ -1,0 +1,102 @@
+"""Pictures of a finished run: the scatter with error lines, and the errors photo by photo."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from img2gps import runs
+
+if TYPE_CHECKING:
+    import numpy as np
+    import wandb
+    from numpy.typing import NDArray
+
+COLUMNS = (
+    *("photo", "lat_deg", "lon_deg", "pred_lat_deg", "pred_lon_deg", "error_m", "east_m"),
+    *("north_m", "mean_error_m", "spot", "known_spot", "nearest_train_m"),
+)
+THUMBNAIL = 96  # px
+
+
+def of_run(folder: Path) -> dict[str, Any]:
+    """`scatter` and `errors` as W&B objects; empty where the run left no predictions."""
+    predictions = read_predictions(folder)
+    if predictions is None:
+        return {}
+    import wandb
+    from PIL import Image
+
+    result = runs.read_json(folder / runs.RESULT) or {}
+    picture = Image.open(io.BytesIO(scatter_png(predictions, result.get("spread_ratio"))))
+    return {"scatter": wandb.Image(picture), "errors": error_table(predictions, folder)}
+
+
+def read_predictions(folder: Path) -> pd.DataFrame | None:
+    """predictions.csv, worst photo first; None where there is none."""
+    try:
+        table = pd.read_csv(folder / runs.PREDICTIONS, keep_default_na=False, na_values=[""])
+    except (OSError, pd.errors.EmptyDataError):
+        return None
+    return table.sort_values("error_m", ascending=False, kind="stable", ignore_index=True)
+
+
+def scatter_png(predictions: pd.DataFrame, spread_ratio: float | None) -> bytes:
+    """The report's map of true and predicted positions, joined by error lines."""
+    import vl_convert
+
+    from img2gps.report.figures import maps
+
+    figure = maps.positions(predictions, spread_ratio=spread_ratio)
+    return bytes(vl_convert.vegalite_to_png(figure.titled(), scale=2))
+
+
+def error_table(predictions: pd.DataFrame, folder: Path) -> wandb.Table:
+    """One row a photo, with its thumbnail where the dataset cache has the pixels."""
+    import wandb
+
+    pixels = cached_pixels(folder, predictions["content"].astype(str).tolist())
+    columns = [column for column in COLUMNS if column in predictions]
+    table = wandb.Table(columns=["thumbnail", *columns])
+    for index, values in enumerate(predictions[columns].astype(object).to_numpy()):
+        picture = None if pixels is None else wandb.Image(_thumbnail(pixels[index]))
+        table.add_data(picture, *(None if pd.isna(value) else value for value in values))
+    return table
+
+
+def _thumbnail(pixels: NDArray[np.uint8]) -> Any:
+    from PIL import Image
+
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    return picture
+
+
+def cached_pixels(folder: Path, contents: list[str]) -> list[NDArray[np.uint8]] | None:
+    """Pixels of photos by their content, out of the run's dataset cache; None if it is gone."""
+    import numpy as np
+    import yaml
+
+    from img2gps import dataset
+    from img2gps.config import cache_folder
+
+    result = runs.read_json(folder / runs.RESULT) or {}
+    fingerprint = (result.get("data") or {}).get("fingerprint")
+    config = yaml.safe_load((folder / runs.CONFIG).read_text(encoding="utf-8")) or {}
+    given = (config.get("data") or {}).get("cache")
+    root = Path(given).expanduser() if given else cache_folder()
+    for record in sorted(root.glob(f"**/{dataset.RECORD}")):
+        try:
+            if dataset.read_record(record.parent)["fingerprint"] != fingerprint:
+                continue
+            cache = dataset.open_dataset(record.parent)
+        except (dataset.DamagedCache, KeyError):
+            continue
+        rows = {content: row for row, content in enumerate(cache.manifest["content"])}
+        if all(content in rows for content in contents):
+            pixels = cache.pixels()
+            return [np.asarray(pixels[rows[content]]) for content in contents]
+    return None

@@ -1,0 +1,141 @@
+"""The W&B SDK as this project uses it: the only module that starts W&B runs.
+
+wandb is imported inside functions: half a second that runs without it need not spend.
+"""
+
+from __future__ import annotations
+
+import netrc
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from img2gps.config import LoggerConfig
+from img2gps.tracking.mirror import JOB_TYPE, Description
+
+if TYPE_CHECKING:
+    import wandb
+
+FLUSH_SECONDS = 1  # of the offline file; W&B's 15 s would lose short runs that are killed
+STEP_METRICS = ("lr", "seconds", "train/*", "val/*", "mean_predictor/*")
+
+
+def quiet() -> None:
+    """Before the first import: no telemetry, no words of W&B's own; a user's setting stays."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else posted even offline
+    os.environ.setdefault("WANDB_SILENT", "true")
+
+
+def mode() -> str:
+    """`WANDB_MODE` as the user set it, or "online"."""
+    return os.environ.get("WANDB_MODE", "online").lower()
+
+
+def has_credentials() -> bool:
+    """Whether W&B would find an API key, found out without asking anyone for one."""
+    quiet()
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    import wandb
+
+    settings = wandb.setup().settings
+    if settings.api_key:
+        return True
+    host = urlsplit(settings.base_url).hostname or ""
+    given = os.environ.get("NETRC")
+    for path in [Path(given)] if given else [Path("~/.netrc"), Path("~/_netrc")]:
+        try:
+            if netrc.netrc(path.expanduser()).authenticators(host):
+                return True
+        except (OSError, netrc.NetrcParseError):
+            continue
+    return False
+
+
+def in_sweep() -> bool:
+    """Whether a W&B sweep agent started this process: it gives project and id."""
+    return bool(os.environ.get("WANDB_SWEEP_ID"))
+
+
+def start(
+    about: Description,
+    logger: LoggerConfig,
+    directory: Path,
+    *,
+    online: bool,
+    name: str,
+    job_type: str = JOB_TYPE,
+    run_id: str | None = None,
+) -> wandb.Run:
+    """A W&B run with its metrics defined, resumed if the server knows its id.
+
+    Args:
+        about: what the run is.
+        logger: group `logger`.
+        directory: below it W&B puts `wandb/`.
+        online: False writes an offline file and touches no network.
+        name: as listed.
+        job_type: kind of run within its group.
+        run_id: the id at the server where it is not the run's own (a sweep agent chose it).
+
+    Raises:
+        Exception: whatever the SDK raises where the server cannot be had within the timeout.
+    """
+    quiet()
+    import wandb
+
+    settings = wandb.Settings(
+        mode="online" if online else "offline",
+        silent=True,
+        quiet=True,
+        console="off",  # stdout of a study's process belongs to many runs
+        save_code=False,
+        disable_code=True,  # result.json has the commit; code is not sent away unasked
+        disable_git=True,
+        program="img2gps.train",
+        x_disable_stats=not logger.system_metrics,
+        x_disable_meta=True,  # host name, user name, paths, command line
+        x_disable_machine_info=True,
+        x_save_requirements=False,
+        x_transaction_log_flush_interval=FLUSH_SECONDS,
+        init_timeout=logger.timeout_s,
+        finish_timeout=logger.timeout_s,
+        finish_timeout_raises=True,
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    # A sweep agent ignores both with a warning each.
+    place = {} if in_sweep() else {"project": logger.project, "entity": logger.entity}
+    run = wandb.init(
+        **place,  # type: ignore[arg-type]
+        id=None if in_sweep() else run_id or about.run_id,
+        resume="allow",
+        reinit="create_new",  # of no consequence to other runs of this process
+        dir=directory,
+        group=about.study,
+        job_type=job_type,
+        tags=logger.tags or None,
+        name=name,
+        config=about.flat_config(),
+        settings=settings,
+    )
+    run.define_metric("epoch")
+    for metric in STEP_METRICS:
+        run.define_metric(metric, step_metric="epoch")
+    return run
+
+
+def log_rows(run: wandb.Run, rows: list[dict[str, Any]]) -> None:
+    """Send history rows with their epoch as W&B's step.
+
+    W&B drops steps that the server has already, so that a row is never there twice, whoever sends
+    it again: a resumed run, or an upload that was interrupted.
+    """
+    for row in rows:
+        run.log(row, step=row["epoch"], commit=True)
+
+
+def short(error: BaseException) -> str:
+    """The first line of an error's message, for a warning."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
