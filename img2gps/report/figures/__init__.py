@@ -1,0 +1,1 @@
+"""Figures of the report: functions of plain tables; each gives one that states its finding."""

@@ -1,0 +1,258 @@
+"""What all figures share: the form of a figure, its colours, and how it becomes SVG and PNG.
+
+One Vega-Lite specification gives all: vl-convert renders it to SVG and PNG with no browser and no
+network, and the page hands the same one to Vega when a reader asks for the interactive form.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias, cast
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import vl_convert
+from numpy.typing import NDArray
+
+# Okabe and Ito (2008), the colour-blind safe set, without its yellow (unreadable on white) and
+# black (unreadable on dark). Dashes and shapes repeat each distinction for black and white.
+COLOURS: Final = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+DASHES: Final = [[1, 0], [7, 3], [2, 2], [8, 2, 2, 2], [4, 2], [1, 3]]
+SHAPES: Final = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
+MOST_LINES: Final = len(COLOURS)
+SEQUENTIAL: Final = "cividis"  # made for colour vision deficiency (Nunez et al. 2018), even in grey
+
+INK: Final = "#1f2329"
+MUTED: Final = "#5d646e"
+LINE: Final = "#dfe2e6"
+FONT: Final = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
+
+CONFIG: Final[dict[str, Any]] = {
+    "background": "white",
+    "font": FONT,
+    "padding": 6,
+    "view": {"stroke": LINE},
+    "title": {
+        "color": INK,
+        "fontSize": 15,
+        "fontWeight": 600,
+        "anchor": "start",
+        "frame": "bounds",
+        "subtitleColor": MUTED,
+        "subtitleFontSize": 12,
+        "subtitleLineHeight": 16,
+        "subtitlePadding": 5,
+        "lineHeight": 19,
+        "offset": 12,
+    },
+    "axis": {
+        "labelColor": MUTED,
+        "titleColor": INK,
+        "gridColor": LINE,
+        "domainColor": MUTED,
+        "tickColor": MUTED,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": 500,
+        "titlePadding": 8,
+        "labelLimit": 320,
+    },
+    "header": {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "labelFontWeight": 600},
+    "legend": {
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": 500,
+        "labelLimit": 320,
+        "titleLimit": 320,
+        "symbolStrokeWidth": 2,
+        "symbolOpacity": 1,
+    },
+    "text": {"color": INK, "fontSize": 12},
+    "rule": {"color": INK},
+}
+
+# Knobs whose column name is not how one would say it.
+SAID: Final = {
+    "lr": "learning rate",
+    "batch_size": "batch size",
+    "depth": "depth (layers)",
+    "n_train": "training photos",
+    "max_epochs": "epochs",
+    "image_size": "image size (px)",
+    "weight_decay": "weight decay",
+    "optimizer.weight_decay": "weight decay",
+}
+
+
+Picture: TypeAlias = (
+    alt.Chart | alt.LayerChart | alt.FacetChart | alt.ConcatChart | alt.HConcatChart
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One picture: what it found, how to read it, and the chart.
+
+    name: stem of its files; title: the finding, one sentence without a full stop; caption: what
+    is drawn and how to read it; alt: the same for a reader who cannot see it, with the figures.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    chart: Picture
+
+    def spec(self) -> dict[str, Any]:
+        """Vega-Lite specification without title and colours of the theme (see `CONFIG`)."""
+        with alt.data_transformers.enable("default", max_rows=None):
+            spec: dict[str, Any] = self.chart.to_dict(validate=False)
+        spec.pop("config", None)
+        return spec
+
+    def titled(self) -> dict[str, Any]:
+        """Vega-Lite specification of the picture that stands alone: with title and caption."""
+        spec = self.spec()
+        wide = _width(spec)
+        spec["title"] = {
+            "text": textwrap.wrap(self.title, max(30, int(wide / 7.6))),
+            "subtitle": textwrap.wrap(self.caption, max(36, int(wide / 5.9))),
+        }
+        return spec
+
+
+def _width(spec: dict[str, Any]) -> float:
+    """Pixels across the plots, for breaking lines: Vega-Lite does not wrap a title."""
+    if "hconcat" in spec:
+        return sum(_width(part) for part in spec["hconcat"])
+    if "vconcat" in spec:
+        return max(_width(part) for part in spec["vconcat"])
+    if "concat" in spec:
+        return sum(_width(part) for part in spec["concat"][: spec["columns"]])
+    if "spec" in spec:  # facets
+        return _width(spec["spec"]) * int(spec.get("columns", 1))
+    width = spec.get("width", 400)
+    return float(width if isinstance(width, int | float) else 400)
+
+
+def save(figure: Figure, folder: Path) -> str:
+    """Write NAME.svg and NAME.png with title; return the SVG without title, for the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    titled = vl_convert.vegalite_to_svg(figure.titled(), config=CONFIG)
+    (folder / f"{figure.name}.svg").write_text(titled, encoding="utf-8")
+    (folder / f"{figure.name}.png").write_bytes(vl_convert.svg_to_png(titled, scale=2.0))
+    return vl_convert.vegalite_to_svg(figure.spec(), config={**CONFIG, "background": "transparent"})
+
+
+_THEMED: Final = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    LINE: "var(--line)",
+}
+_SIZE: Final = re.compile(r'^(<svg\b[^>]*?) width="([\d.]+)" height="[\d.]+"')
+
+
+def inline(svg: str, alt_text: str) -> str:
+    """SVG for a page: as wide as there is room, its ink following the page's light or dark."""
+    for colour, variable in _THEMED.items():
+        svg = svg.replace(f'"{colour}"', f'"{variable}"')
+    label = "".join(f"&#{ord(c)};" if c in "<>&\"'" else c for c in alt_text)
+    return _SIZE.sub(
+        lambda m: f'{m[1]} role="img" aria-label="{label}" style="max-width:{float(m[2]):.0f}px"',
+        svg,
+        count=1,
+    )
+
+
+def said(axis: str) -> str:
+    """How a knob is called in a sentence or on an axis."""
+    return SAID.get(axis, axis.replace("_", " "))
+
+
+def metres(value: float) -> str:
+    """Say a length: one decimal below 100 m, none above, and no line break before the unit.
+
+    >>> metres(68.78).split(), metres(123.4).split()
+    (['68.8', 'm'], ['123', 'm'])
+    """
+    return f"{value:.1f}\u00a0m" if abs(value) < 100 else f"{value:,.0f}\u00a0m"
+
+
+def number(value: object) -> str:
+    """Write a level of a knob as people do: 0.001 and 16, not 1e-03 and 16.0."""
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value)).lower()
+    if isinstance(value, float | np.floating | int | np.integer):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def in_order(levels: Sequence[object]) -> list[str]:
+    """Distinct levels as text, numbers by size and before words."""
+    distinct = {number(level): level for level in levels}
+
+    def key(text: str) -> tuple[int, float, str]:
+        try:
+            return (0, float(text), text)
+        except ValueError:
+            return (1, 0.0, text)
+
+    return sorted(distinct, key=key)
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Join as 'a', 'a and b', 'a, b and c'."""
+    if len(parts) < 2:
+        return "".join(parts)
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def scale_of(labels: Sequence[str], values: list[Any]) -> alt.Scale:
+    """One value (colour, dash, shape) for each label, repeated if there are more labels."""
+    return alt.Scale(
+        domain=list(labels), range=[values[i % len(values)] for i in range(len(labels))]
+    )
+
+
+def mean_predictor_rule(
+    mean_rmse_m: float, axis: Literal["x", "y"] = "y", *, label: bool = True
+) -> alt.LayerChart:
+    """Line that every figure with an RMSE axis carries: what always answering the mean gets."""
+    text = f"mean predictor{' ' if axis == 'x' else chr(10)}{metres(mean_rmse_m)}"
+    base = alt.Chart(pd.DataFrame({"value": [mean_rmse_m], "text": [text]}))
+    rule = base.mark_rule(strokeDash=[3, 3], strokeWidth=1.5, color=INK)
+    if axis == "x":
+        words = base.mark_text(baseline="bottom", fontStyle="italic")
+        return layered(
+            rule.encode(x="value:Q"), words.encode(x="value:Q", y=alt.value(-3), text="text:N")
+        )
+    if not label:
+        return layered(rule.encode(y="value:Q"))
+    # beside the plot, where it can hide nothing
+    words = base.mark_text(align="left", dx=6, lineBreak="\n", lineHeight=14, fontStyle="italic")
+    return layered(
+        rule.encode(y="value:Q"), words.encode(y="value:Q", x=alt.value("width"), text="text:N")
+    )
+
+
+def layered(*charts: alt.Chart | alt.LayerChart) -> alt.LayerChart:
+    """Lay charts over each other; altair's own `layer` is typed for facets too."""
+    return cast("alt.LayerChart", alt.layer(*charts))
+
+
+def yes(values: pd.Series[Any]) -> pd.Series[bool]:
+    """Booleans of a column that may hold missing ones, which count as no."""
+    return values.map(lambda value: value is True or value is np.True_ or value == 1)
+
+
+def letters_on(values: pd.Series[float]) -> NDArray[np.str_]:
+    """Black or white, to be read on tiles coloured by `SEQUENTIAL` reversed: low is bright."""
+    middle = (float(values.min()) + float(values.max())) / 2
+    return np.where(values.to_numpy() > middle, "#ffffff", "#000000")

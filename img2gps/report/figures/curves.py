@@ -1,0 +1,234 @@
+"""Curves: against epochs, against the number of training photos, against the cost."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from img2gps.report.figures.base import (
+    COLOURS,
+    DASHES,
+    INK,
+    MOST_LINES,
+    SHAPES,
+    Figure,
+    in_order,
+    layered,
+    listed,
+    mean_predictor_rule,
+    metres,
+    scale_of,
+)
+
+KEY = alt.Legend(orient="top", direction="horizontal", symbolSize=60, symbolStrokeWidth=0)
+NEAR_MEAN = 0.95  # of the mean predictor's RMSE: a curve above it is said to be near it
+
+
+def epochs(
+    history: pd.DataFrame,
+    *,
+    name: str,
+    legend: str,
+    mean_rmse_m: float,
+    held: str = "",
+    order: Sequence[str] | None = None,
+) -> Figure:
+    """Training loss and validation RMSE against epochs, a band over seeds around each mean.
+
+    history: one row a run and epoch with `label` (what the lines are told apart by), `seed`,
+    `epoch`, `train_mse`, `rmse_m`. legend: what the labels are; held: what all lines share.
+    The study's figures 1 and 2. Labels beyond the sixth are left out and counted in the caption.
+    """
+    labels = list(order) if order is not None else in_order(list(history["label"]))
+    last = history[history["epoch"] == history.groupby("label")["epoch"].transform("max")]
+    final = last.groupby("label")["rmse_m"].mean().dropna()
+    left_out = max(0, len(labels) - MOST_LINES)
+    if left_out:
+        kept = set(final.sort_values().index[:MOST_LINES])
+        labels = [label for label in labels if label in kept]
+    shown = history[history["label"].isin(labels)]
+    rules = {f"{c}_{f}": (c, f) for c in ("train_mse", "rmse_m") for f in ("mean", "min", "max")}
+    band = shown.groupby(["label", "epoch"]).agg(**rules).reset_index()
+
+    loss = _panel(band, "train_mse", "training loss (MSE of scaled labels)", labels, legend)
+    rmse = _panel(band, "rmse_m", "validation RMSE (m)", labels, legend)
+    chart = alt.hconcat(loss, layered(rmse, mean_predictor_rule(mean_rmse_m)))
+
+    seeds = int(shown.groupby("label")["seed"].nunique().max()) if len(shown) else 0
+    caption = (
+        f"Lines: mean over {seeds} seeds; bands: lowest to highest seed."
+        if seeds > 1
+        else "One seed a line: how far another seed would lie from it is not known."
+    )
+    if held:
+        caption += f" All with {held}."
+    if left_out:
+        caption += f" The best {MOST_LINES} of {MOST_LINES + left_out} lines are shown."
+    title, text = _epochs_said(final.reindex(labels).dropna(), legend, mean_rmse_m)
+    return Figure(name, title, caption, text, chart)
+
+
+def _panel(
+    band: pd.DataFrame, column: str, axis: str, labels: Sequence[str], legend: str
+) -> alt.LayerChart:
+    values = band[f"{column}_mean"]
+    positive = values[values > 0]
+    wide = column == "train_mse" and len(positive) and positive.max() > 20 * positive.min()
+    scale = alt.Scale(type="log") if wide else alt.Scale(zero=False, nice=True)
+    base = alt.Chart(band, width=340, height=270).encode(
+        x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d", grid=False)),
+        color=alt.Color("label:N", scale=scale_of(labels, COLOURS), title=legend, legend=KEY),
+    )
+    line = base.mark_line(strokeWidth=2).encode(
+        y=alt.Y(f"{column}_mean:Q", title=axis + (", log scale" if wide else ""), scale=scale),
+        strokeDash=alt.StrokeDash("label:N", scale=scale_of(labels, DASHES), title=legend),
+    )
+    point = base.mark_point(size=28, filled=True, opacity=1).encode(
+        y=f"{column}_mean:Q",
+        shape=alt.Shape("label:N", scale=scale_of(labels, SHAPES), title=legend),
+        tooltip=[
+            alt.Tooltip("label:N", title=legend),
+            "epoch:Q",
+            alt.Tooltip(f"{column}_mean:Q", title=axis, format=".4~g"),
+            alt.Tooltip(f"{column}_min:Q", title="lowest seed", format=".4~g"),
+            alt.Tooltip(f"{column}_max:Q", title="highest seed", format=".4~g"),
+        ],
+    )
+    area = base.mark_area(opacity=0.16).encode(y=f"{column}_min:Q", y2=f"{column}_max:Q")
+    return layered(area, line, point)
+
+
+def _epochs_said(final: pd.Series[float], legend: str, mean_rmse_m: float) -> tuple[str, str]:
+    """Title and alternative text."""
+    if final.empty:
+        return "No run has finished an epoch yet", "No finished epoch."
+    mean = metres(mean_rmse_m)
+    ends = {str(label): float(value) for label, value in final.items()}
+    best, worst = min(ends, key=lambda k: ends[k]), max(ends, key=lambda k: ends[k])
+    each = listed([f"{label}: {metres(value)}" for label, value in ends.items()])
+    text = (
+        "Curves of training loss and validation RMSE against epochs. Validation RMSE after the "
+        f"last epoch by {legend}: {each}. The mean predictor gets {mean}."
+    )
+    if len(ends) == 1:
+        return f"Validation RMSE ends at {metres(ends[best])}, mean predictor {mean}", text
+    idle = [label for label, value in ends.items() if value > NEAR_MEAN * mean_rmse_m]
+    if best in idle:
+        return f"No {legend} gets clearly below the mean predictor's {mean}", text
+    end = f"{worst} ends highest, at {metres(ends[worst])}"
+    if idle:
+        who = listed(idle) if len(idle) < 4 else f"{len(idle)} others"
+        verb = "stays" if len(idle) == 1 else "stay"
+        end = f"{who} {verb} near or above the mean predictor's {mean}"
+    return f"{legend.capitalize()} {best} ends lowest, at {metres(ends[best])}; {end}", text
+
+
+def learning_curve(points: pd.DataFrame, *, mean_rmse_m: float) -> Figure:
+    """Validation RMSE against the number of training photos: whether more photos would help.
+
+    points: one row a cell with `label`, `n_train`, `rmse_m`, `low_m`, `high_m` (interval, may be
+    missing). On a log axis, where doubling is a step of one width everywhere.
+    """
+    labels = in_order(list(points["label"]))
+    base = alt.Chart(points, width=560, height=300).encode(
+        x=alt.X(
+            "n_train:Q",
+            title="training photos (log scale)",
+            scale=alt.Scale(type="log", nice=False, padding=20),
+            axis=alt.Axis(values=sorted({int(n) for n in points["n_train"]}), format="d"),
+        ),
+        color=alt.Color("label:N", scale=scale_of(labels, COLOURS), title=None, legend=KEY),
+    )
+    chart = layered(
+        base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(
+            y=alt.Y("low_m:Q", title="validation RMSE (m)", scale=alt.Scale(zero=False)),
+            y2="high_m:Q",
+        ),
+        base.mark_line(strokeWidth=2).encode(
+            y="rmse_m:Q", strokeDash=alt.StrokeDash("label:N", scale=scale_of(labels, DASHES))
+        ),
+        base.mark_point(size=60, filled=True, opacity=1).encode(
+            y="rmse_m:Q",
+            shape=alt.Shape("label:N", scale=scale_of(labels, SHAPES)),
+            tooltip=["label:N", "n_train:Q", alt.Tooltip("rmse_m:Q", format=".1f")],
+        ),
+        mean_predictor_rule(mean_rmse_m),
+    )
+    ranked = points.sort_values(["label", "n_train"]).to_dict("records")
+    each = listed([f"{r['label']} {r['n_train']:.0f} photos {metres(r['rmse_m'])}" for r in ranked])
+    caption = "Nested subsets of the training part, one validation part; bars: 95 % intervals."
+    title = _gain_said(ranked)
+    return Figure("learning_curve", title, caption, f"Learning curve. RMSE: {each}.", chart)
+
+
+def _gain_said(ranked: Sequence[Mapping[Hashable, Any]]) -> str:
+    """Whether the best line was still falling at its last step."""
+    best = min(ranked, key=lambda r: r["rmse_m"])["label"]
+    line = [r for r in ranked if r["label"] == best]
+    if len(line) < 2:
+        return f"{best} was trained on one number of photos only"
+    before, after = line[-2:]
+    gain = before["rmse_m"] - after["rmse_m"]
+    step = f"from {before['n_train']:.0f} to {after['n_train']:.0f} photos"
+    if gain <= 0:
+        return f"More photos {step} did not help {best}"
+    if after["high_m"] < before["low_m"]:  # False where an interval is missing
+        return f"{best} gains {metres(gain)} {step} and is still gaining: take more photos"
+    return f"{best} gains {metres(gain)} {step}, which overlapping intervals do not prove"
+
+
+def cost(cells: pd.DataFrame, *, mean_rmse_m: float, column: str = "seconds") -> Figure:
+    """Cost of a run of each cell against what it gets, with the line of cells that none beats.
+
+    cells: one row a cell with `label`, `group` (told apart by colour and shape), `rmse_m`,
+    `seconds`, `epochs` (means over seeds), `in_best_set` (bool or missing).
+    """
+    unit = {"seconds": "seconds a run", "epochs": "epochs a run"}[column]
+    groups = in_order(list(cells["group"]))
+    front = cells.sort_values([column, "rmse_m"])
+    front = front[front["rmse_m"] <= front["rmse_m"].cummin()].drop_duplicates("rmse_m")
+    best = front.to_dict("records")[-1]
+    equal = front[front["in_best_set"].fillna(value=False).astype(bool)].to_dict("records")
+    cheapest = equal[0] if equal and equal[0] != best else best
+    middle = (cells[column].min() + cells[column].max()) / 2
+    x = alt.X(f"{column}:Q", title=unit, scale=alt.Scale(zero=False, padding=25))
+    y = alt.Y("rmse_m:Q", title="validation RMSE (m)", scale=alt.Scale(zero=False, padding=15))
+    chart = layered(
+        alt.Chart(front, width=560, height=320)
+        .mark_line(interpolate="step-after", color=INK, strokeDash=[2, 2], strokeWidth=1)
+        .encode(x=x, y=y),
+        alt.Chart(cells)
+        .mark_point(size=70, filled=True, opacity=0.9)
+        .encode(
+            x=x,
+            y=y,
+            color=alt.Color("group:N", scale=scale_of(groups, COLOURS), title=None, legend=KEY),
+            shape=alt.Shape("group:N", scale=scale_of(groups, SHAPES), title=None),
+            tooltip=["label:N", f"{column}:Q", alt.Tooltip("rmse_m:Q", format=".1f")],
+        ),
+        *(
+            alt.Chart(pd.DataFrame([row]))
+            .mark_text(align="right" if row[column] > middle else "left", dy=dy, fontSize=11)
+            .encode(x=x, y=y, text="label:N")
+            for row, dy in ((best, 14), (cheapest, -12))[: 1 + (cheapest is not best)]
+        ),
+        mean_predictor_rule(mean_rmse_m),
+    )
+    title = f"The best cell takes {best[column]:,.0f} {unit}; no cheaper one is known to be as good"
+    if cheapest is not best:
+        share = 100 * cheapest[column] / best[column]
+        title = (
+            f"{cheapest['label']} takes {share:.0f} % of the best cell's {column} and cannot be "
+            "told apart from it"
+        )
+    caption = "One mark a cell (mean over seeds); the dotted line joins those that none beats."
+    each = listed(
+        [
+            f"{r['label']} {r[column]:,.0f} {unit} {metres(r['rmse_m'])}"
+            for r in front.to_dict("records")
+        ]
+    )
+    return Figure("cost", title, caption, f"Cost against RMSE. Best at their cost: {each}.", chart)

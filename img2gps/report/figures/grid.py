@@ -1,0 +1,258 @@
+"""Cells: the grid as a heat map, the ranking with intervals, the effect of each hyperparameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from img2gps.report.figures.base import (
+    COLOURS,
+    LINE,
+    MUTED,
+    SEQUENTIAL,
+    Figure,
+    Picture,
+    in_order,
+    layered,
+    letters_on,
+    listed,
+    mean_predictor_rule,
+    metres,
+    number,
+    said,
+    yes,
+)
+
+SAME, WORSE, UNKNOWN = "not distinguishable from the lowest", "worse than the lowest", "one cell"
+EXPECTED = "the winner's expected error"
+_KINDS = {  # colour and shape
+    SAME: (COLOURS[0], "circle"),
+    WORSE: (COLOURS[4], "square"),
+    EXPECTED: (COLOURS[1], "diamond"),
+}
+
+
+def heat_map(
+    cells: pd.DataFrame, *, rows: str, columns: str, facet: str | None, mean_rmse_m: float
+) -> Figure:
+    """Draw the grid: `rows` down, `columns` across, one panel for each level of `facet`.
+
+    cells: one row a cell with the axes, `rmse_m` (missing where nothing finished), `reason` (why
+    missing), `beats_mean` and `in_best_set` (bool or missing).
+    """
+    data = pd.DataFrame(
+        {
+            "row": cells[rows].map(number),
+            "column": cells[columns].map(number),
+            "facet": cells[facet].map(number) if facet else "",
+            "rmse_m": cells["rmse_m"].astype(float),
+            "why": cells["reason"].fillna(""),
+        }
+    ).reset_index(drop=True)
+    beaten = cells["beats_mean"].fillna(value=True).astype(bool).to_numpy()
+    values = zip(data["rmse_m"], beaten, strict=True)
+    data["text"] = ["-" if np.isnan(v) else f"{v:.1f}{'' if ok else ' †'}" for v, ok in values]
+    known = data["rmse_m"].dropna()
+    best = int(np.nanargmin(data["rmse_m"])) if len(known) else -1
+    data["weight"] = np.where(data.index == best, "bold", "normal")
+    data["letter"] = np.where(data["rmse_m"].isna(), MUTED, letters_on(data["rmse_m"]))
+
+    chart: Picture = _tiles(data, rows, columns)
+    if facet:
+        levels = in_order(list(data["facet"]))
+        narrow = data["column"].nunique() <= 4
+        chart = _tiles(data, rows, columns).facet(
+            facet=alt.Facet("facet:N", title=None, sort=levels), columns=2 if narrow else 1
+        )
+    title = "No cell has finished"
+    if best >= 0:
+        at = data.loc[best]
+        where = [f"{said(rows)} {at['row']}", f"{said(columns)} {at['column']}"]
+        where += [str(at["facet"])] if facet else []
+        title = f"Lowest at {listed(where)}: {metres(float(known.min()))}"
+        same = int(yes(cells["in_best_set"]).sum()) - 1
+        if same > 0:
+            title += f"; {same} of the other {len(known) - 1} cells cannot be told apart from it"
+    caption = (
+        "Validation RMSE in metres after the final epoch; the mean predictor gets "
+        f"{metres(mean_rmse_m)}. Framed: the lowest."
+    )
+    if not beaten.all():
+        caption += " †: not shown to beat the mean predictor."
+    if len(known) < len(data):
+        caption += " -: no figure."
+    each = [
+        f"{r['facet']} {said(rows)} {r['row']}, {said(columns)} {r['column']}: {r['text']}".strip()
+        for r in data.to_dict("records")
+    ]
+    text = f"Heat map of validation RMSE in metres. {'; '.join(each)}."
+    return Figure("grid", title, caption, text, chart)
+
+
+def _tiles(data: pd.DataFrame, rows: str, columns: str) -> alt.LayerChart:
+    known = data["rmse_m"].dropna()
+    domain = [float(known.min()), float(known.max())] if len(known) else [0.0, 1.0]
+    order = in_order(list(data["column"]))
+    base = alt.Chart(data).encode(
+        x=alt.X("column:O", title=said(columns), sort=order, axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("row:O", title=said(rows), sort=in_order(list(data["row"]))),
+    )
+    colour = alt.Color(
+        "rmse_m:Q",
+        title="validation RMSE (m)",
+        scale=alt.Scale(scheme=SEQUENTIAL, reverse=True, domain=domain),
+        legend=alt.Legend(orient="bottom", gradientLength=220, format=".0f"),
+    )
+    tooltip = ["facet:N", "row:O", "column:O", alt.Tooltip("rmse_m:Q", format=".2f"), "why:N"]
+    return layered(
+        base.mark_rect(stroke=LINE, strokeWidth=1).encode(color=colour, tooltip=tooltip),
+        base.transform_filter(alt.datum.weight == "bold").mark_rect(
+            filled=False, stroke=COLOURS[1], strokeWidth=3
+        ),
+        *(
+            base.transform_filter((alt.datum.letter == letter) & (alt.datum.weight == weight))
+            .mark_text(fontSize=13, fontWeight=weight, color=letter)
+            .encode(text="text:N")
+            for letter in sorted(set(data["letter"]))
+            for weight in ("normal", "bold")
+        ),
+    ).properties(
+        width=max(64, min(110, 660 // len(order))) * len(order), height=46 * data["row"].nunique()
+    )
+
+
+def ranking(
+    cells: pd.DataFrame,
+    *,
+    mean_rmse_m: float,
+    expected: Sequence[Mapping[str, Any]] = (),
+    most: int = 24,
+) -> Figure:
+    """Draw cells by RMSE with their intervals beside the mean predictor.
+
+    cells: one row a cell with `label`, `rmse_m`, `low_m`, `high_m` (missing where there is no
+    interval), `in_best_set` (bool or missing). expected: rows of the same columns that may be
+    called the winner's expected error (corrected for the selection, test part, truth).
+    """
+    ranked = cells[cells["rmse_m"].notna()].sort_values("rmse_m")
+    compared = len(ranked) > 1 and bool(ranked["in_best_set"].notna().any())
+    kind = np.where(yes(ranked["in_best_set"]), SAME, WORSE if compared else UNKNOWN)
+    columns = ["label", "rmse_m", "low_m", "high_m", "kind"]
+    shown = pd.DataFrame(
+        [
+            *({**row, "kind": EXPECTED} for row in expected),
+            *ranked.assign(kind=kind).head(most).to_dict("records"),
+        ],
+        columns=columns,
+    )
+    kinds = [k for k in (SAME, WORSE, EXPECTED) if (shown["kind"] == k).any()]
+    legend = alt.Legend(orient="bottom", direction="horizontal") if compared else None
+    base = alt.Chart(shown, width=460, height=alt.Step(22)).encode(
+        y=alt.Y(
+            "label:N", sort=list(shown["label"]), title=None, axis=alt.Axis(ticks=False, grid=False)
+        ),
+        color=alt.Color(
+            "kind:N",
+            scale=alt.Scale(domain=kinds, range=[_KINDS[k][0] for k in kinds]),
+            title=None,
+            legend=legend,
+        ),
+    )
+    shape = alt.Scale(domain=kinds, range=[_KINDS[k][1] for k in kinds])
+    axis = alt.X("low_m:Q", title="RMSE (m), 95 % interval", scale=alt.Scale(zero=False))
+    figures = [alt.Tooltip(f"{c}:Q", format=".1f") for c in ("rmse_m", "low_m", "high_m")]
+    chart = layered(
+        base.mark_rule(strokeWidth=2).encode(x=axis, x2="high_m:Q"),
+        base.mark_point(size=75, filled=True, opacity=1).encode(
+            x="rmse_m:Q",
+            shape=alt.Shape("kind:N", scale=shape, title=None, legend=legend),
+            tooltip=["label:N", *figures],
+        ),
+        mean_predictor_rule(mean_rmse_m, "x"),
+    )
+    caption = (
+        "Intervals resample spots, and seeds where there are several. Overlapping bars do not "
+        "decide: cells are compared photo by photo."
+    )
+    if len(ranked) > most:
+        caption += f" The {most} lowest of {len(ranked)} cells."
+    each = "; ".join(f"{r['label']} {metres(r['rmse_m'])}" for r in shown.to_dict("records"))
+    text = f"Cells by validation RMSE. {each}; mean predictor {metres(mean_rmse_m)}."
+    return Figure("ranking", _ranking_said(ranked, compared), caption, text, chart)
+
+
+def _ranking_said(ranked: pd.DataFrame, compared: bool) -> str:
+    if ranked.empty:
+        return "No cell has finished"
+    first = ranked.to_dict("records")[0]
+    lowest = f"{first['label']} is lowest, at {metres(first['rmse_m'])}"
+    if not compared:
+        return f"{lowest}; which others could be as good is not known"
+    same = int(yes(ranked["in_best_set"]).sum())
+    if same == len(ranked):
+        return f"None of the {same} cells can be told apart from the lowest"
+    if same > 1:
+        return f"{same} of {len(ranked)} cells, the lowest included, cannot be told apart"
+    return f"{lowest}, and told apart from all others"
+
+
+def effects(
+    cells: pd.DataFrame,
+    axes: Sequence[str],
+    *,
+    mean_rmse_m: float,
+    share: Mapping[str, float] | None,
+) -> Figure:
+    """Draw the effect of each hyperparameter: every cell, and the mean of each level.
+
+    cells: one row a cell with `label`, the axes and `rmse_m`. share: of each axis in the ANOVA
+    variance (0 to 1), which only full grids have; None otherwise.
+    """
+    cells = cells[cells["rmse_m"].notna()]
+    panels = [_effect(cells, axis, mean_rmse_m, (share or {}).get(axis)) for axis in axes]
+    chart = alt.concat(*panels, columns=min(3, len(panels))).resolve_scale(y="shared")
+    if share:
+        parts = {axis: share[axis] for axis in axes if axis in share}
+        top = max(parts, key=lambda axis: parts[axis])
+        title = f"Most of the differences come with {said(top)}: {100 * parts[top]:.0f} %"
+        caption = "Percentages: share of the variance between cells (ANOVA of the full grid)."
+        each = listed([f"{said(a)} {100 * s:.0f} %" for a, s in parts.items()])
+    else:
+        means = {a: cells.groupby(cells[a].map(number))["rmse_m"].mean() for a in axes}
+        spread = {a: float(m.max() - m.min()) for a, m in means.items()}
+        top = max(spread, key=lambda axis: spread[axis])
+        title = f"Levels of {said(top)} differ most, by up to {metres(spread[top])} on average"
+        caption = "Not a full grid: other knobs differ between levels too, so no shares are given."
+        each = listed([f"{said(a)} {metres(s)}" for a, s in spread.items()])
+    caption += (
+        " Circles: cells; diamonds: mean of the level; dotted: the mean predictor, "
+        f"{metres(mean_rmse_m)}."
+    )
+    text = f"Effect of each hyperparameter on RMSE. {each}."
+    return Figure("effects", title, caption, text, chart)
+
+
+def _effect(
+    cells: pd.DataFrame, axis: str, mean_rmse_m: float, share: float | None
+) -> alt.LayerChart:
+    data = pd.DataFrame(
+        {"level": cells[axis].map(number), "rmse_m": cells["rmse_m"], "label": cells["label"]}
+    )
+    order = in_order(list(data["level"]))
+    long = max(map(len, order)) > 9 or len(order) > 6
+    x = alt.X("level:O", sort=order, title=said(axis), axis=alt.Axis(labelAngle=-40 if long else 0))
+    y = alt.Y("rmse_m:Q", title="validation RMSE (m)", scale=alt.Scale(zero=False))
+    mean = alt.OverlayMarkDef(shape="diamond", size=70, filled=True, color=COLOURS[1])
+    base = alt.Chart(data, width=max(130, min(240, 64 * len(order))), height=230).encode(x=x)
+    heading = said(axis) if share is None else f"{said(axis)}: {100 * share:.0f} %"
+    return layered(
+        base.mark_point(size=36, opacity=0.6, color=COLOURS[0]).encode(
+            y=y, tooltip=["label:N", alt.Tooltip("rmse_m:Q", format=".1f")]
+        ),
+        base.mark_line(color=COLOURS[1], strokeWidth=2, point=mean).encode(y="mean(rmse_m):Q"),
+        mean_predictor_rule(mean_rmse_m, label=False),
+    ).properties(title=alt.Title(heading, fontSize=12, anchor="start"))

@@ -1,0 +1,224 @@
+"""Maps in metres east and north: predictions with their error lines, coverage of the ground."""
+
+from __future__ import annotations
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats as scipy_stats
+
+from img2gps import geo
+from img2gps.report.figures.base import (
+    COLOURS,
+    INK,
+    LINE,
+    MUTED,
+    SEQUENTIAL,
+    Figure,
+    layered,
+    letters_on,
+    metres,
+)
+
+_LONGEST_PX = 520
+_PHOTOS_A_TILE = 4  # validation photos that a tile should hold on average
+_ENOUGH = 3  # validation photos on a tile below which its RMSE is no reason to go there
+_HUDDLED = 0.8  # spread of predictions over spread of truth below which it is the finding
+
+
+def positions(photos: pd.DataFrame, *, spread_ratio: float | None = None) -> Figure:
+    """Draw true and predicted positions joined by a line, coloured by its length.
+
+    A metre is as long east as north. photos: one row a photo with `photo`, label, prediction and
+    `error_m`; the origin is the mean of the labels. spread_ratio: spread of the predictions over
+    spread of the truth.
+    """
+    lat0, lon0 = geo.mean_position(photos["lat_deg"], photos["lon_deg"])
+    true = geo.to_east_north_m(photos["lat_deg"], photos["lon_deg"], lat0, lon0)
+    predicted = geo.to_east_north_m(photos["pred_lat_deg"], photos["pred_lon_deg"], lat0, lon0)
+    same = {"photo": photos["photo"].to_numpy(), "error_m": photos["error_m"].to_numpy()}
+    lines = pd.DataFrame(
+        {
+            "east": true[0],
+            "north": true[1],
+            "to_east": predicted[0],
+            "to_north": predicted[1],
+            **same,
+        }
+    )
+    ends = pd.concat(
+        [
+            pd.DataFrame({"east": at[0], "north": at[1], "what": what, **same})
+            for at, what in ((true, "true"), (predicted, "predicted"))
+        ]
+    )
+    x, y, width, height = _equal_axes(ends["east"].to_numpy(), ends["north"].to_numpy())
+    colour = alt.Color(
+        "error_m:Q",
+        title="error (m)",
+        # without its brightest part, which would vanish on white paper; long lines are dark
+        scale=alt.Scale(scheme=alt.SchemeParams(name="viridis", extent=[0.85, 0.0]), domainMin=0),
+        legend=alt.Legend(gradientLength=160, tickCount=5),
+    )
+    names = ["true", "predicted"]
+    shape = alt.Scale(domain=names, range=["circle", "triangle-up"])
+    fill = alt.Scale(domain=names, range=[INK, "transparent"])
+    stroke = alt.Scale(domain=names, range=[INK, COLOURS[1]])
+    chart = layered(
+        alt.Chart(lines, width=width, height=height)
+        .mark_rule(strokeWidth=1.6)
+        .encode(x=x, y=y, x2="to_east:Q", y2="to_north:Q", color=colour),
+        alt.Chart(ends)
+        .mark_point(size=42, opacity=1, strokeWidth=1.6)
+        .encode(
+            x=x,
+            y=y,
+            shape=alt.Shape("what:N", scale=shape, title="position"),
+            fill=alt.Fill("what:N", scale=fill, title="position"),
+            stroke=alt.Stroke("what:N", scale=stroke, title="position"),
+            tooltip=["photo:N", "what:N", alt.Tooltip("error_m:Q", format=".1f")],
+        ),
+    )
+    median, worst = float(photos["error_m"].median()), float(photos["error_m"].max())
+    title = f"Half of the photos lie within {metres(median)}, the worst {metres(worst)} off"
+    if spread_ratio is not None and spread_ratio < _HUDDLED:
+        title = (
+            f"Predictions huddle towards the middle: they spread {spread_ratio:.2f} times as wide "
+            f"as the truth; median error {metres(median)}"
+        )
+    caption = (
+        f"The winner's first seed on {len(photos)} validation photos, in metres from their mean "
+        "position; a line joins truth and prediction."
+    )
+    return Figure(
+        "positions", title, caption, f"Map of true and predicted positions. {title}.", chart
+    )
+
+
+def coverage(photos: pd.DataFrame, training: pd.DataFrame | None) -> Figure | None:
+    """Draw where errors are large and photos few: where to take more.
+
+    photos: validation photos with label and `error_m`; training: labels of the other photos of
+    the data set, None where it is not at hand (then validation photos are counted). None where all
+    photos lie on one spot.
+    """
+    lat0, lon0 = geo.mean_position(photos["lat_deg"], photos["lon_deg"])
+    at = geo.to_east_north_m(photos["lat_deg"], photos["lon_deg"], lat0, lon0)
+    counted = photos if training is None else training
+    all_at = geo.to_east_north_m(counted["lat_deg"], counted["lon_deg"], lat0, lon0)
+    span = max(float(np.ptp(np.r_[at[i], all_at[i]])) for i in (0, 1))
+    if span <= 0:
+        return None
+    across = float(np.clip(np.sqrt(len(photos) / _PHOTOS_A_TILE), 3, 12))
+    tile = _round_up(span / across)
+    tiles = _tile_table(at, photos["error_m"].to_numpy(), all_at, tile)
+
+    what = "validation photos" if training is None else "training photos"
+    title = _coverage_said(tiles, what)
+    caption = (
+        f"Tiles of {tile:g} m, in metres from the mean position. Colour: the winner's RMSE on the "
+        f"validation photos there; number: {what}"
+        + (" (the data set itself is not at hand)." if training is None else ".")
+    )
+    seen = tiles[tiles["validation"] > 0]
+    if len(set(seen["photos"])) > 1 and len(seen) > 3:
+        rank = scipy_stats.spearmanr(seen["photos"], seen["rmse_m"])
+        caption += (
+            f" Rank correlation of number and RMSE: {rank.statistic:.2f} (p = {rank.pvalue:.2g})."
+        )
+    text = f"Map of tiles of {tile:g} m. {title}."
+    return Figure("coverage", title, caption, text, _coverage_chart(tiles))
+
+
+def _tile_table(
+    at: tuple[NDArray[np.float64], NDArray[np.float64]],
+    error_m: NDArray[np.float64],
+    all_at: tuple[NDArray[np.float64], NDArray[np.float64]],
+    tile: float,
+) -> pd.DataFrame:
+    """One row a tile: lower corner, middle and upper corner, RMSE, validation photos, photos."""
+    here = pd.DataFrame({"e": at[0] // tile, "n": at[1] // tile, "square": error_m**2})
+    errors = here.groupby(["e", "n"])["square"].agg(["mean", "size"])
+    there = pd.DataFrame({"e": all_at[0] // tile, "n": all_at[1] // tile})
+    tiles = pd.DataFrame(
+        {
+            "rmse_m": np.sqrt(errors["mean"]),
+            "validation": errors["size"],
+            "photos": there.groupby(["e", "n"]).size(),
+        }
+    ).reset_index()
+    tiles[["photos", "validation"]] = tiles[["photos", "validation"]].fillna(0).astype(int)
+    for axis in ("e", "n"):
+        for part, shift in (("0", 0.0), ("c", 0.5), ("1", 1.0)):
+            tiles[axis + part] = (tiles[axis] + shift) * tile
+    tiles["letter"] = np.where(tiles["rmse_m"].isna(), MUTED, letters_on(tiles["rmse_m"]))
+    return tiles
+
+
+def _coverage_chart(tiles: pd.DataFrame) -> alt.LayerChart:
+    x, y, width, height = _equal_axes(
+        np.r_[tiles["e0"], tiles["e1"]], np.r_[tiles["n0"], tiles["n1"]], ("e0", "n0"), pad=0.02
+    )
+    base = alt.Chart(tiles, width=width, height=height).encode(x=x, y=y)
+    colour = alt.Color(
+        "rmse_m:Q", title="RMSE (m)", scale=alt.Scale(scheme=SEQUENTIAL, reverse=True)
+    )
+    rmse = alt.Tooltip("rmse_m:Q", title="RMSE (m)", format=".1f")
+    return layered(
+        base.mark_rect(filled=False, stroke=LINE).encode(x2="e1:Q", y2="n1:Q"),
+        base.transform_filter("isValid(datum.rmse_m)")
+        .mark_rect(stroke=LINE)
+        .encode(x2="e1:Q", y2="n1:Q", color=colour, tooltip=[rmse, "validation:Q", "photos:Q"]),
+        *(
+            base.transform_filter(alt.datum.letter == letter)
+            .mark_text(fontSize=12, color=letter)
+            .encode(x="ec:Q", y="nc:Q", text="photos:Q")
+            for letter in sorted(set(tiles["letter"]))
+        ),
+    )
+
+
+def _coverage_said(tiles: pd.DataFrame, what: str) -> str:
+    seen = tiles[tiles["validation"] >= _ENOUGH]
+    if len(seen) < 3:
+        return "Too few validation photos to say where more photos would help"
+    few = seen["photos"] <= seen["photos"].median()
+    bad = seen[few & (seen["rmse_m"] > seen["rmse_m"].median())]
+    if bad.empty:
+        return "Errors are not larger where photos are few"
+    pick = bad.sort_values("rmse_m").to_dict("records")[-1]
+    across = f"{abs(pick['ec']):.0f} m {'east' if pick['ec'] >= 0 else 'west'}"
+    up = f"{abs(pick['nc']):.0f} m {'north' if pick['nc'] >= 0 else 'south'}"
+    return (
+        f"Take more photos around {across}, {up}: {pick['photos']} {what} there, "
+        f"RMSE {metres(pick['rmse_m'])}"
+    )
+
+
+def _round_up(value: float) -> float:
+    """Next number of one digit: 60 for 51, 0.3 for 0.21."""
+    magnitude = 10.0 ** np.floor(np.log10(value))
+    return float(magnitude * np.ceil(value / magnitude - 1e-9))
+
+
+def _equal_axes(
+    east: NDArray[np.float64],
+    north: NDArray[np.float64],
+    names: tuple[str, str] = ("east", "north"),
+    pad: float = 0.05,
+) -> tuple[alt.X, alt.Y, int, int]:
+    """Axes on which a metre is as long east as north; width and height in pixels."""
+    lows, highs = (float(east.min()), float(north.min())), (float(east.max()), float(north.max()))
+    longest = max(highs[0] - lows[0], highs[1] - lows[1], 1.0)
+    margin = pad * longest
+    domains = [[low - margin, high + margin] for low, high in zip(lows, highs, strict=True)]
+    scale = _LONGEST_PX / (longest + 2 * margin)
+    width, height = (round((high - low) * scale) for low, high in domains)
+    scales = [alt.Scale(domain=domain, nice=False) for domain in domains]
+    return (
+        alt.X(f"{names[0]}:Q", title="metres east", scale=scales[0]),
+        alt.Y(f"{names[1]}:Q", title="metres north", scale=scales[1]),
+        width,
+        height,
+    )
