@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from img2gps import baselines, hardware, metrics, model, runs
+from img2gps import baselines, hardware, metrics, model, runs, tracking
 from img2gps import config as configuration
 from img2gps.config import Config
 from img2gps.errors import BadInput
@@ -79,32 +79,38 @@ class Record:
         self.start = start
         self.started_at = _now()
         self.mean_predictor_m = table.mean_predictor_rmse_m()
-        self.config = configuration.to_dict(planned.config)
         self.swept = _swept(planned.config, len(planned.split.train))
+        self.tracker = tracking.open_tracker(
+            planned.config.logger,
+            run_id=planned.run_id,
+            study=planned.config.study,
+            folder=folder.path,
+            config=configuration.to_dict(planned.config),
+            swept=self.swept,
+            mean_predictor_m=self.mean_predictor_m,
+        )
+        self.result: dict[str, Any] = {}
         self.outcome: Outcome
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self) -> None:
         """The final epoch is done: predictions, result and a smaller checkpoint."""
         rows, label, predicted = self.module.position_errors("val").arrays()
         columns = label[:, 0], label[:, 1], predicted[:, 0], predicted[:, 1]
         self.table.write(self.folder.path / PREDICTIONS, rows, *columns[2:])
         if not self.planned.config.runs.keep_optimizer:
             _drop_optimizer(self.folder.checkpoint)
-        return self.write("finished", "", metrics.bias_and_spread(*columns))
+        self.write("finished", "", metrics.bias_and_spread(*columns))
 
-    def write(
-        self, state: str, reason: str, figures: dict[str, float] | None = None
-    ) -> dict[str, Any]:
+    def write(self, state: str, reason: str, figures: dict[str, float] | None = None) -> None:
         """Write result.json, last and atomically, and say how the run ended."""
         history = self.folder.history.rows()
-        result = self._result(state, reason, history, figures or {})
-        runs.write_json(self.folder.path / RESULT, result)
-        value = result["metrics"].get(self.planned.config.monitor)
+        self.result = self._result(state, reason, history, figures or {})
+        runs.write_json(self.folder.path / RESULT, self.result)
+        value = self.result["metrics"].get(self.planned.config.monitor)
         self.outcome = Outcome(
             self.planned.run_id, self.folder.path, state, reason, value, self.start.epoch
         )
-        _told(self.outcome, result)
-        return result
+        _told(self.outcome, self.result)
 
     def _result(
         self,
@@ -188,12 +194,15 @@ def recorded(
     module: GeoRegression,
     start: Start,
 ) -> Iterator[Record]:
-    """Whatever ends the run inside is written to its result.json; an interruption leaves none."""
+    """Whatever ends the run inside is written to result.json; an interruption leaves none."""
     record = Record(planned, folder, table, module, start)
+    exit_code = 1
     try:
         yield record
+        exit_code = 0
     except Pruned as end:
         record.write("pruned", str(end))
+        exit_code = 0
     except Diverged as end:
         record.write("diverged", str(end))
     except BadInput:
@@ -201,6 +210,8 @@ def recorded(
     except Exception as error:
         record.write("failed", f"{type(error).__name__}: {error}")
         raise
+    finally:
+        record.tracker.finish(record.result, folder.path, exit_code)
 
 
 def _swept(config: Config, n_train: int) -> dict[str, Any]:

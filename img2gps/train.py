@@ -31,7 +31,7 @@ def run(
         BadInput: the configuration cannot be carried out.
     """
     # Here and not above: --help and --cfg answer without waiting for torch and Lightning.
-    from img2gps import loop, metrics, model, outcome, runs, tracking
+    from img2gps import loop, metrics, model, outcome, runs
     from img2gps.data import PhotoData
     from img2gps.geo import LabelScaler
     from img2gps.module import GeoRegression
@@ -75,19 +75,11 @@ def run(
         )
         table = PredictionTable(dataset, split)
         with outcome.recorded(planned, folder, table, module, start) as record:
-            with tracking.open_tracker(
-                config.logger,
-                run_id=planned.run_id,
-                study=config.study,
-                folder=folder.path,
-                config=record.config,
-                swept=record.swept,
-            ) as tracker:
-                hooks = [hook for hook in (tracker.epoch, on_epoch) if hook is not None]
-                recorder = Recorder(folder, table, hooks, mean_predictor_m=record.mean_predictor_m)
-                trainer = loop.trainer(config, planned.precision, folder, recorder)
-                loop.fit(trainer, module, data, folder, start)
-                tracker.finish(record.finish(), folder.path, 0)
+            hooks = [hook for hook in (record.tracker.epoch, on_epoch) if hook is not None]
+            recorder = Recorder(folder, table, hooks, mean_predictor_m=record.mean_predictor_m)
+            trainer = loop.trainer(config, planned.precision, folder, recorder)
+            loop.fit(trainer, module, data, folder, start)
+            record.finish()
         return record.outcome
 
 

@@ -39,3 +39,20 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"needs what `make servers` installs: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One dataset cache for the whole test run, also across xdist's processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, with the shared dataset cache."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMG2GPS_CACHE", str(shared_cache))
+    return tmp_path

@@ -1,0 +1,28 @@
+"""Runs that take a second or two: what many test modules train."""
+
+from __future__ import annotations
+
+from hydra import compose, initialize_config_dir
+
+from img2gps import config as configuration
+from img2gps.config import Config
+
+TINY = (
+    "data=quad_tiny",
+    "image_size=64",
+    "split.n_val=12",
+    "max_epochs=2",
+    "threads=1",
+    "weights=none",
+    "logger=csv",
+    "baselines=false",
+    "trainer.progress_bar=false",
+)
+
+
+def tiny_config(*overrides: str) -> Config:
+    """The configuration of a tiny run, with overrides as on the command line."""
+    configuration.register()
+    folder = str(configuration.package_folder("conf"))
+    with initialize_config_dir(folder, version_base="1.3"):
+        return configuration.load(compose("train", overrides=[*TINY, *overrides]))
