@@ -16,6 +16,7 @@ import pillow_heif
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from img2gps.containers import truncated_heif, zeroed_jpeg
 from img2gps.photofile import Unusable
 
 DECODER_VERSION = "1"  # raise it when the same file gives other pixels than before
@@ -23,7 +24,6 @@ DECODER_VERSION = "1"  # raise it when the same file gives other pixels than bef
 MAX_PIXELS = 300_000_000  # phones reach 200 megapixels
 MAX_SCANS = 200  # an ordinary progressive JPEG has about 10; each scan costs a full pass
 _BIG_PIXELS = 64_000_000  # one picture above this at a time, to bound the memory of many threads
-_ZERO_RUN = bytes(4096)  # a lost disk block or flash page
 
 # Pillow raises above twice this and warns in between; `decode` checks the size by itself.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
@@ -32,7 +32,7 @@ pillow_heif.register_heif_opener()
 
 _one_big_picture = threading.Lock()
 
-_TURN = {  # EXIF orientation to what brings the picture upright (EXIF 2.32, tag 0x0112)
+TURN = {  # EXIF orientation to what brings the picture upright (EXIF 2.32, tag 0x0112)
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -62,7 +62,8 @@ def decode(data: bytes, size: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
 
     Raises `Unusable` for whatever cannot be decoded completely.
     """
-    _check_container(data)
+    if truncated_heif(data):
+        raise Unusable("truncated: parts of the picture are missing", _COPY_AGAIN)
     with open_image(data) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
@@ -104,7 +105,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy
 
 
 def _orientation(image: Image.Image) -> int:
@@ -117,16 +118,15 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    turn = _TURN.get(orientation)
+    turn = TURN.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
 def _check_jpeg(image: Image.Image, data: bytes) -> None:
-    """What the JPEG decoder lets pass: endless progressive scans, blocks of zeros."""
-    scans = data.count(b"\xff\xda")  # 0xFF is escaped inside a scan, so these are markers
-    if image.info.get("progressive") and scans > MAX_SCANS:
-        raise Unusable(f"progressive JPEG of {scans} scans", "export it as an ordinary JPEG")
-
-
-def _check_container(data: bytes) -> None:
-    """HEIC and AVIF: a truncated file decodes silently to a grey or repeated picture."""
+    """Refuse what the JPEG decoder lets pass: endless progressive scans, blocks of zeros."""
+    if image.info.get("progressive"):
+        scans = data.count(b"\xff\xda")  # 0xFF is escaped inside a scan, so these are markers
+        if scans > MAX_SCANS:
+            raise Unusable(f"progressive JPEG of {scans} scans", "export it as an ordinary JPEG")
+    if zeroed_jpeg(data):
+        raise Unusable("damaged: a block of zeros inside the picture", _COPY_AGAIN)

@@ -292,6 +292,8 @@ def _read_pillow(image: Image.Image) -> tuple[Tags, Tags]:
     try:
         exif = image.getexif()
         base = dict(exif) | dict(exif.get_ifd(ExifTags.IFD.Exif))
+        if turned := image.info.get("original_orientation"):  # pillow-heif resets the tag
+            base[_BASE.Orientation] = turned
         return base, dict(exif.get_ifd(GPS_IFD))
     except Exception:  # struct.error, SyntaxError, ValueError, KeyError, ... on broken EXIF
         return {}, {}

@@ -1,0 +1,116 @@
+"""How fast photos are read, against the two usual ways, side by side at equal cores.
+
+    python benchmarks/ingest.py FOLDER [--threads 1] [--rounds 5] [--size 224]
+
+- ours: the file's bytes, both EXIF readers and the decoder of `img2gps ingest`
+- transpose_first: Pillow's `exif_transpose`, convert, resize (what most data loaders do)
+- transpose_last: full decode, convert, resize, then orientation on the small picture
+
+The ways alternate within each round, so that a busy machine slows all of them alike; the ratios
+are medians over rounds. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps
+
+from img2gps import exif
+from img2gps.decode import TURN, decode
+from img2gps.photofile import read_bytes
+from img2gps.sources import PHOTO_SUFFIXES
+
+Way = Callable[[Path, int], NDArray[np.uint8]]
+
+
+def ours(path: Path, size: int) -> NDArray[np.uint8]:
+    """What ingest does with one photo."""
+    data = read_bytes(path)
+    exif.read(data, path.name)
+    return decode(data, size)[0]
+
+
+def transpose_first(path: Path, size: int) -> NDArray[np.uint8]:
+    """Turn the full picture, then shrink it."""
+    with Image.open(path) as image:
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+        return np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def transpose_last(path: Path, size: int) -> NDArray[np.uint8]:
+    """Shrink the full picture, then turn it."""
+    with Image.open(path) as image:
+        small = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+        turn = TURN.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return np.asarray(small if turn is None else small.transpose(turn))
+
+
+WAYS: dict[str, Way] = {
+    "ours": ours,
+    "transpose_first": transpose_first,
+    "transpose_last": transpose_last,
+}
+
+
+def compare(paths: list[Path], size: int, threads: int, rounds: int) -> dict[str, Any]:
+    """Median photos a second of each way, speed-up of ours, and how far the pixels differ."""
+    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
+    pixels: dict[str, NDArray[np.int16]] = {}
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(rounds):
+            for name, way in WAYS.items():
+                start = time.perf_counter()
+                made = list(pool.map(way, paths, [size] * len(paths)))
+                seconds[name].append(time.perf_counter() - start)
+                pixels[name] = np.stack(made).astype(np.int16)
+    others = [name for name in WAYS if name != "ours"]
+    return {
+        "photos": len(paths),
+        "threads": threads,
+        "rounds": rounds,
+        "size": size,
+        "photos_per_s": {
+            name: round(len(paths) / statistics.median(times), 2) for name, times in seconds.items()
+        },
+        "speed_up": {
+            name: round(
+                statistics.median(
+                    other / mine for other, mine in zip(seconds[name], seconds["ours"], strict=True)
+                ),
+                2,
+            )
+            for name in others
+        },
+        "mean_difference_grey_levels": {
+            name: round(float(np.abs(pixels["ours"] - pixels[name]).mean()), 3) for name in others
+        },
+    }
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", type=int, default=224)
+    args = parser.parse_args()
+    if args.threads > len(os.sched_getaffinity(0)):
+        parser.error(f"--threads {args.threads}: only {len(os.sched_getaffinity(0))} cores")
+    paths = sorted(p for p in args.folder.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
+    print(json.dumps(compare(paths, args.size, args.threads, args.rounds), indent=1))
+
+
+if __name__ == "__main__":
+    main()

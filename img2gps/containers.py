@@ -1,0 +1,138 @@
+"""Damage that picture decoders pass over in silence, seen from the outside of the file.
+
+libheif fills what a truncated HEIC lacks, and the JPEG decoder turns a lost disk block into
+texture; both report success.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+ZERO_RUN = 4096  # bytes: a disk block or flash page that was never written
+
+
+# --- HEIC and AVIF: ISO base media file format (ISO/IEC 14496-12) ---------------------------
+
+
+def truncated_heif(data: bytes) -> bool:
+    """Whether a HEIC or AVIF file lacks bytes that its own table of items refers to.
+
+    False for any other kind of file.
+    """
+    if data[4:8] != b"ftyp":
+        return False
+    try:
+        for kind, start, end in _boxes(data, 0, len(data)):
+            if end > len(data):
+                return True
+            if kind == b"meta":  # a full box: 4 bytes of version and flags come first
+                for inner, inner_start, inner_end in _boxes(data, start + 4, end):
+                    if inner == b"iloc" and _last_byte(data[inner_start:inner_end]) > len(data):
+                        return True
+    except struct.error:  # a table cut in two
+        return True
+    return False
+
+
+def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and end of the content of each box; size 1 means 64 bits, 0 to the end."""
+    while start + 8 <= end:
+        size, kind = struct.unpack_from(">L4s", data, start)
+        header = 8
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", data, start + 8)
+            header = 16
+        elif size == 0:
+            size = end - start
+        if size < header:
+            return
+        yield kind, start + header, start + size
+        start += size
+
+
+def _last_byte(iloc: bytes) -> int:
+    """Largest file offset that an item location box (section 8.11.3) refers to."""
+    version, sizes, more_sizes = iloc[0], iloc[4], iloc[5]
+    offset_size, length_size, base_size = sizes >> 4, sizes & 15, more_sizes >> 4
+    index_size = more_sizes & 15 if version in (1, 2) else 0
+    at = 6
+
+    def number(size: int) -> int:
+        nonlocal at
+        if at + size > len(iloc):
+            raise struct.error("item location box ends early")
+        at += size
+        return int.from_bytes(iloc[at - size : at], "big")
+
+    last = 0
+    wide = 4 if version == 2 else 2
+    for _ in range(number(wide)):
+        number(wide)  # item id
+        method = number(2) & 15 if version in (1, 2) else 0
+        number(2)  # data reference index
+        base = number(base_size)
+        for _ in range(number(2)):
+            number(index_size)
+            offset, length = number(offset_size), number(length_size)
+            if method == 0:  # 0: offset in the file; 1: in the idat box
+                last = max(last, base + offset + length)
+    return last
+
+
+# --- JPEG (ITU-T T.81) ----------------------------------------------------------------------
+
+_SOF_BASELINE = (0xC0, 0xC1)
+_DHT, _SOS = 0xC4, 0xDA
+
+
+def zeroed_jpeg(data: bytes) -> bool:
+    """Whether a block of zeros stands where a baseline JPEG's picture data should be.
+
+    Decidable where the all-zero code of the brightness table is not "end of block": then no
+    picture, however flat, is written as a long run of zeros. True of the standard tables, which
+    nearly all cameras use; False where it cannot be told.
+    """
+    first_symbol: dict[int, int] = {}  # AC table to the symbol of its all-zero code
+    baseline = False
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        body = data[at + 4 : at + 2 + length]
+        at += 2 + length
+        baseline |= marker in _SOF_BASELINE
+        if marker == _DHT:
+            first_symbol |= _first_symbols(body)
+        elif marker == _SOS:
+            table = body[2] & 15 if len(body) > 2 else 0
+            if not baseline or first_symbol.get(table, 0) == 0:
+                return False
+            zeros = _find_zeros(data, at)
+            # Behind the end of the picture zeros are padding.
+            return zeros >= 0 and data.find(b"\xff\xd9", at, zeros) < 0
+    return False
+
+
+def _find_zeros(data: bytes, start: int) -> int:
+    """Position of the first `ZERO_RUN` zeros, or -1; looks at few bytes of a long file."""
+    step = ZERO_RUN // 4
+    sample = data[start::step]
+    hit = sample.find(bytes(3))
+    while hit >= 0:
+        near = start + hit * step
+        found = data.find(bytes(ZERO_RUN), max(start, near - step), near + ZERO_RUN + step)
+        if found >= 0:
+            return found
+        hit = sample.find(bytes(3), hit + 1)
+    return -1
+
+
+def _first_symbols(body: bytes) -> dict[int, int]:
+    """First symbol of each AC table in a DHT segment: the one whose code is all zeros."""
+    found = {}
+    while len(body) > 17:
+        count = sum(body[1:17])
+        if body[0] >> 4 == 1:
+            found[body[0] & 15] = body[17]
+        body = body[17 + count :]
+    return found
