@@ -170,7 +170,8 @@ class Study:
         table = self.predictions
         digests: dict[str, str] = {}
         if not table.empty:
-            for run_id, rows in table.groupby("run_id", sort=False):
+            # a run that two cells share is the same photos twice
+            for (run_id, _), rows in table.groupby(["run_id", "cell"], sort=False):
                 labels = rows[["content", "lat_deg", "lon_deg"]].sort_values(["content", "lat_deg"])
                 text = labels.to_csv(index=False)
                 digests[str(run_id)] = hashlib.sha256(text.encode()).hexdigest()[:10]
