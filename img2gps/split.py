@@ -247,7 +247,11 @@ def _validation(photos: _Photos, free: Mask, config: SplitConfig, block_m: float
         case _:
             groups, salt = photos.blocks(block_m, config.seed), "block"
             if len(set(groups[free])) < 2:
-                raise BadInput(f"split.block_m={block_m:g}: all photos lie in one block; lower it")
+                chosen = "null" if config.block_m is None else f"{config.block_m:g}"
+                raise BadInput(
+                    f"split.block_m={chosen}: all photos lie in one block of {block_m:g} m; "
+                    "lower it or split.buffer_m"
+                )
     if config.kind.endswith("kfold"):
         val[free] = _fold(groups[free], salt, config)
         return val
@@ -272,10 +276,8 @@ def _take(groups: NDArray[np.object_], salt: str, seed: int, target: int, key: s
         if sizes[g] <= gap:
             taken[g] = True
             gap -= int(sizes[g])
-    rest = [g for g in order if not taken[g]]
-    if rest and gap:
-        smallest = min(rest, key=lambda g: sizes[g])
-        taken[smallest] = sizes[smallest] - gap < gap
+    nearer = [g for g in order if not taken[g] and sizes[g] < 2 * gap]
+    taken[nearer[:1]] = True
     if not taken.any():
         noun = {"photo": "set of equal photos"}.get(salt, salt)
         raise BadInput(
