@@ -51,6 +51,7 @@ class SplitKind(StrEnum):
     place = "place"
     time = "time"
     kfold = "kfold"
+    place_kfold = "place_kfold"
 
 
 class Family(StrEnum):
@@ -143,7 +144,8 @@ class DataConfig:
         _within("data.width", self.width, 32, 4096)
         _within("data.height", self.height, 32, 4096)
         needs_root = self.kind in (DataKind.photos, DataKind.csv, DataKind.huggingface)
-        _check("data.root", self.root, not needs_root or bool(self.root), "give data.root=PATH")
+        if needs_root and not self.root:
+            raise BadInput("data.root: has no value; give data.root=PATH")
         if self.root and not Path(self.root).expanduser().exists():
             raise BadInput(f"data.root={self.root}: no such file or folder; give data.root=PATH")
 
@@ -390,6 +392,8 @@ def describe(error: Exception) -> str:
     first = text.strip().splitlines()[0].strip() if text.strip() else type(error).__name__
     if missing := _first(r"Missing mandatory value: (\S+)", text):
         return f"{missing}: has no value; give {missing}=VALUE"
+    if wrong := re.search(r"Value '(.*)' is not a valid (\w+)", text):
+        return f"{key}={wrong[1]}: not {_TYPES.get(wrong[2].capitalize(), wrong[2])}"
     if wrong := re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", text):
         return f"{key}={wrong[1]}: not {_TYPES.get(wrong[2], wrong[2])}"
     if choice := re.search(r"Invalid value '(.*)', expected one of \[(.*)\]", text):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from img2gps import geo, runs
 from img2gps.baselines import mean_predictor
-from img2gps.split import Split, nearest_train_m, spots
+from img2gps.split import Split, known_spot, nearest_train_m, spots
 
 if TYPE_CHECKING:
     from img2gps.dataset import Dataset
@@ -37,7 +37,7 @@ class PredictionTable:
         self.lon = manifest["lon_deg"].to_numpy(float)
         gps_error = manifest["gps_error_m"].to_numpy(float)
         self.spot = spots(self.lat, self.lon, gps_error)
-        known = np.isin(self.spot[self.rows], self.spot[split.train])
+        known = known_spot(manifest, split, part)
         self.known = dict(zip(self.rows.tolist(), known.tolist(), strict=True))
         nearest = nearest_train_m(manifest, split, part)
         self.nearest = dict(zip(self.rows.tolist(), nearest.tolist(), strict=True))
