@@ -105,8 +105,7 @@ class Server:
     def up(self) -> None:
         """Listen, on the same port as before."""
         handler = type("Handler", (_Handler,), {"server_state": self})
-        self._httpd = ThreadingHTTPServer(("127.0.0.1", self._port), handler)
-        self._httpd.daemon_threads = True
+        self._httpd = _Quiet(("127.0.0.1", self._port), handler)
         self._port = self._httpd.server_address[1]
         threading.Thread(target=self._httpd.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -287,6 +286,13 @@ class Server:
                 self.artifacts[number]["files"][file] = body
             else:
                 raise LookupError(path)
+
+
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that went away is no news."""
 
 
 class _Handler(BaseHTTPRequestHandler):

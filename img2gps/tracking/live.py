@@ -74,11 +74,12 @@ class WandbTracker:
             log.info("W&B is switched off (WANDB_MODE=disabled)")
             return None
         wanted = self._logger.kind is LoggerKind.wandb and session.mode() == "online"
-        if wanted and session.has_credentials():
+        if wanted and not session.recently_unreachable() and session.has_credentials():
             try:
                 return self._open(online=True)
             except Exception as error:  # the SDK raises all sorts
-                self._warn(session.short(error))
+                self._warn(f"{session.short(error)}; going on offline")
+                session.note_unreachable()
         return self._open(online=False)
 
     def _open(self, *, online: bool) -> wandb.Run:
@@ -88,23 +89,27 @@ class WandbTracker:
         name = self._about.name(study_folder)
         run = session.start(self._about, self._logger, study_folder, online=online, name=name)
         if online:
+            uploads.Receipt.of(run, {}, 0).write(self._folder)  # of use if this process is killed
             log.info("W&B: %s", run.url)
         return run
 
     def _follow(self, run: wandb.Run) -> None:
-        sent = 0
+        sent, end = 0, _End({}, 1)
         try:
-            while isinstance(message := self._messages.get(), _Epoch):
+            while not isinstance(message := self._messages.get(), _End):
                 # A resumed run begins in the middle: what came before is on disk.
                 epoch = int(message.row["epoch"])
                 before = [row for row in self._history() if sent < row["epoch"] < epoch]
                 session.log_rows(run, mirror.rows([*before, message.row], self._mean_predictor_m))
                 sent = epoch
-            uploads.show_end(run, self._folder, message.result, self._logger)
+            end = message
+            rest = [row for row in self._history() if row["epoch"] > sent]
+            session.log_rows(run, mirror.rows(rest, self._mean_predictor_m))
+            uploads.show_end(run, self._folder, end.result, self._logger)
         finally:
-            run.finish(exit_code=message.exit_code)
+            run.finish(exit_code=end.exit_code)
         if not run.offline:
-            uploads.Receipt.of(run, message.result, sent).write(self._folder)
+            uploads.Receipt.of(run, end.result, len(self._history())).write(self._folder)
 
     def _history(self) -> list[dict[str, float]]:
         return History(self._folder / HISTORY).rows()

@@ -123,7 +123,8 @@ def _swept(config: Mapping[str, Any]) -> dict[str, Any]:
     """`swept` of a run that left no result.json, as far as its config.yaml tells."""
 
     def of(group: str, key: str) -> Any:
-        return (config.get(group) or {}).get(key)
+        value = config.get(group)
+        return value.get(key) if isinstance(value, Mapping) else None
 
     return {
         "model": of("model", "name"),

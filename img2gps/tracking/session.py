@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import netrc
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from img2gps.tracking.mirror import JOB_TYPE, Description
 if TYPE_CHECKING:
     import wandb
 
+RETRY_SECONDS = 600  # after a failure, the runs of a study go offline at once for so long
 FLUSH_SECONDS = 1  # of the offline file; W&B's 15 s would lose short runs that are killed
 STEP_METRICS = ("lr", "seconds", "train/*", "val/*", "mean_predictor/*")
 
@@ -51,6 +53,31 @@ def has_credentials() -> bool:
         except (OSError, netrc.NetrcParseError):
             continue
     return False
+
+
+_unreachable_at: float | None = None
+
+
+def note_unreachable() -> None:
+    """Start W&B's service anew, which holds on to a run that it could not start."""
+    import wandb
+
+    global _unreachable_at
+    _unreachable_at = time.monotonic()
+    wandb.teardown()
+
+
+def recently_unreachable() -> bool:
+    """Whether a run of this process waited for the server in vain a short time ago."""
+    return _unreachable_at is not None and time.monotonic() - _unreachable_at < RETRY_SECONDS
+
+
+def server() -> str:
+    """Address of the W&B server that this process talks to."""
+    quiet()
+    import wandb
+
+    return str(wandb.setup().settings.base_url)
 
 
 def in_sweep() -> bool:

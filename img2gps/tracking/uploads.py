@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import wandb
 
 RECEIPT = "wandb.json"  # in the run folder
+FILE_SECONDS = 300  # for one offline file; `wandb sync` itself would try for hours
 STUMP_BYTES = 7  # an offline file with a header and no record
 
 
@@ -48,6 +50,11 @@ class Receipt:
             epochs,
             str(result.get("finished_at") or ""),
         )
+
+    @classmethod
+    def begun(cls, logger: LoggerConfig, run_id: str) -> Receipt:
+        """The receipt of a run that was begun, before W&B has told anything about it."""
+        return cls("", logger.entity or "", logger.project, run_id, "", "", 0, "")
 
     @classmethod
     def read(cls, folder: Path) -> Receipt | None:
@@ -158,12 +165,16 @@ def from_file(file: Path, logger: LoggerConfig) -> bool:
     Its exit status says nothing: it is 0 also where nothing was uploaded.
     """
     session.quiet()
-    place = ["--project", logger.project] + (["--entity", logger.entity] if logger.entity else [])
-    subprocess.run(  # noqa: S603 - our own interpreter and a path
-        [sys.executable, "-m", "wandb", "sync", *place, str(file.parent)],
-        env={**os.environ, "WANDB_DIR": str(file.parent.parent.parent)},  # for its own log
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
+    given = {"--project": logger.project, "--entity": logger.entity}
+    place = [word for option, value in given.items() if value for word in (option, value)]
+    environment = {**os.environ, "WANDB_DIR": str(file.parent.parent.parent)}  # for its own log
+    with suppress(subprocess.TimeoutExpired):
+        subprocess.run(  # noqa: S603 - our own interpreter and a path
+            [sys.executable, "-m", "wandb", "sync", *place, str(file.parent)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=FILE_SECONDS,
+            check=False,
+        )
     return is_synced(file)

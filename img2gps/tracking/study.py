@@ -1,0 +1,177 @@
+"""What a study has beyond its runs: the averaged curve of each finished cell, and its Table 1.
+
+W&B averages a group on its own only while looking at it; here each cell's mean over its seeds is a
+run of its own (job type "cell-mean"), which charts, filters and exports treat like any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from img2gps import runs
+from img2gps.config import LoggerConfig
+from img2gps.report import collect, stats
+from img2gps.tracking import mirror, session
+
+CELL_MEAN = "cell-mean"
+TABLE = "study"
+RECEIPT = "wandb.json"  # in the study's folder
+FINAL = ("finished", "diverged", "pruned", "failed")
+SPREAD = ("train/mse", "val/rmse_m")  # metrics whose lowest and highest seed are logged too
+
+
+@dataclass(frozen=True)
+class Extra:
+    """One W&B run that is drawn from several run folders."""
+
+    about: mirror.Description
+    name: str
+    job_type: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+    table: pd.DataFrame | None = None
+
+
+def extras(study: collect.Study) -> Iterator[Extra]:
+    """The mean of every cell whose seeds are all over, and the table once all cells are."""
+    over = study.runs["state"].isin(FINAL)
+    for cell in study.cells:
+        planned = study.runs["cell"] == cell
+        done = study.runs[planned & (study.runs["state"] == "finished")]
+        if over[planned].all() and len(done):
+            yield _cell_mean(study, cell, done)
+    if over.all() and len(study.finished):
+        shown = table(study)
+        about = _about(study, {"table": shown.to_json(double_precision=15)}, {})
+        yield Extra(about, f"{study.name}: Table 1", TABLE, table=shown)
+
+
+def _about(study: collect.Study, identity: dict[str, Any], figures: dict[str, Any]) -> Any:
+    identifier = runs.run_id({"study": study.name, **identity})
+    return mirror.Description(identifier, study.name, {}, figures)
+
+
+def _cell_mean(study: collect.Study, cell: str, done: pd.DataFrame) -> Extra:
+    params = {axis: done[axis].iloc[0] for axis in study.axes if axis in done}
+    depth = done["depth"].iloc[0] if "depth" in done else None
+    figures = {**params, "depth": depth, "seeds": len(done)}
+    figures = {key: _plain(value) for key, value in figures.items()}
+    about = _about(study, {"runs": sorted(done["run_id"])}, figures)
+    history = study.history[study.history["run_id"].isin(done["run_id"])]
+    mean_predictor = float(done[mirror.MEAN_PREDICTOR].mean())
+    rows = mirror.rows(mean_curve(history, len(done)), mean_predictor)
+    final = done["val/rmse_m"]
+    summary = {
+        "val/rmse_m": float(final.mean()),
+        "val/rmse_m_std": float(final.std(ddof=1)),
+        mirror.MEAN_PREDICTOR: mean_predictor,
+        "seeds": len(done),
+        "state": "finished",
+    }
+    return Extra(about, f"{cell} (mean of {len(done)} seeds)", CELL_MEAN, rows, _sound(summary))
+
+
+def mean_curve(history: pd.DataFrame, n_runs: int) -> list[dict[str, float]]:
+    """Mean over runs of every metric, epoch by epoch, with the extremes of the chief metrics.
+
+    Epochs that not all runs reached are left out: their mean would jump as runs drop out.
+    """
+    numbers = history.drop(columns=["run_id", "cell", "seed"])
+    by_epoch = numbers.groupby("epoch", sort=True)
+    curve = by_epoch.mean()
+    for metric in SPREAD:
+        if metric in numbers:
+            curve[f"{metric}_min"] = by_epoch[metric].min()
+            curve[f"{metric}_max"] = by_epoch[metric].max()
+    whole = curve[by_epoch.size() == n_runs].reset_index()
+    return [
+        {str(key): float(value) for key, value in row.items()} for row in whole.to_dict("records")
+    ]
+
+
+def table(study: collect.Study) -> pd.DataFrame:
+    """One row a cell: its knobs, seeds, RMSE with interval, and the mean predictor beside it.
+
+    Cells that cannot be compared (other validation photos, other kind of start) differ in `group`.
+    """
+    rows = []
+    for group in study.groups():
+        errors = study.errors(group.runs)
+        for number, cell in enumerate(errors.cells):
+            own = group.runs[group.runs["cell"] == cell]
+            interval = stats.cell_interval(errors.error_m[number], errors.spot)
+            mean = float(own[mirror.MEAN_PREDICTOR].mean())
+            rows.append(
+                {
+                    **{axis: own[axis].iloc[0] for axis in study.axes if axis in own},
+                    "seeds": interval.n_seeds,
+                    "val/rmse_m": interval.estimate,
+                    "low_m": interval.low,
+                    "high_m": interval.high,
+                    mirror.MEAN_PREDICTOR: mean,
+                    "skill": 1 - (interval.estimate / mean) ** 2,
+                    "photos": interval.n_photos,
+                    "spots": interval.n_spots,
+                    "group": group.label,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def publish(
+    folder: Path, logger: LoggerConfig, roots: list[Path], *, dry_run: bool = False
+) -> list[tuple[str, int]]:
+    """Send what is not at W&B yet: (name, epochs) of each run sent.
+
+    Raises:
+        BadInput: the folder holds no study.
+        Exception: whatever the SDK raises; what was sent is not sent again.
+    """
+    study = collect.load_study(folder, roots)
+    target = f"{session.server()}/{logger.entity}/{logger.project}"
+    receipt = runs.read_json(folder / RECEIPT) or {}
+    there = set(receipt.get("runs", [])) if receipt.get("target") == target else set()
+    sent = []
+    for extra in extras(study):
+        if extra.about.run_id in there:
+            continue
+        sent.append((extra.name, len(extra.rows)))
+        if dry_run:
+            continue
+        _send(extra, logger, folder)
+        there.add(extra.about.run_id)
+        runs.write_json(folder / RECEIPT, {"target": target, "runs": sorted(there)})
+    return sent
+
+
+def _send(extra: Extra, logger: LoggerConfig, folder: Path) -> None:
+    import wandb
+
+    run = session.start(
+        extra.about, logger, folder, online=True, name=extra.name, job_type=extra.job_type
+    )
+    try:
+        session.log_rows(run, extra.rows)
+        if extra.table is not None:
+            shown = wandb.Table(dataframe=extra.table.astype(object))
+            run.log({"table1": shown}, step=1)
+        run.summary.update(extra.summary)
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
+    run.finish(exit_code=0)
+
+
+def _plain(value: Any) -> Any:
+    item = value.item() if hasattr(value, "item") else value
+    return None if isinstance(item, float) and math.isnan(item) else item
+
+
+def _sound(figures: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in figures.items() if not (isinstance(v, float) and math.isnan(v))}
