@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,7 +32,20 @@ STATES = (DONE, "running", "queued", "pruned", "diverged", "failed", "missing")
 TEXT_COLUMNS = ("photo", "content", "taken_at")
 DEFAULT_AXES = ("model", "lr", "batch_size")
 _TO_ROOT = ("metrics", "swept")  # their keys stand at the root of a row, without a prefix
-_COLUMNS = ("run_id", "cell", "name", "seed", "state", "reason", "folder", "value", "epochs")
+_LEFT_OUT = ("identity",)  # the configuration once more
+KFOLD = "kfold"
+_COLUMNS = (
+    "run_id",
+    "cell",
+    "rank_cell",
+    "name",
+    "seed",
+    "state",
+    "reason",
+    "folder",
+    "value",
+    "epochs",
+)
 
 Floats = NDArray[np.float64]
 
@@ -80,6 +94,7 @@ class Group:
     label: str
     pretrained: bool
     validation: str  # digest of the validation photos and their labels
+    folds: int  # 0 unless the runs are folds that together predict every photo
     runs: pd.DataFrame
     warnings: list[str]  # data fingerprints or code versions that differ within the group
 
@@ -91,7 +106,8 @@ class Study:
     Attributes:
         facts: study.json without its cells (`axes`, `seeds`, `kind`, `base_config`, ...).
         runs: one row a planned (cell, seed): `run_id, cell, name, seed, state, reason, folder,
-            value, epochs, seconds, attempts, linked`, the axes by name, and the flattened
+            value, epochs, seconds, attempts, linked`, `rank_cell` (the cell that is ranked: the
+            folds of a k-fold split are one), the axes by name, and the flattened
             result.json (`val/rmse_m`, `mean_predictor/rmse_m`, `weights/resolved`,
             `baselines/knn/val/rmse_m`, `code/commit`, ...), NaN where unknown. `folder` is "" where
             there is none.
@@ -166,39 +182,60 @@ class Study:
 
     @cached_property
     def validation(self) -> pd.Series[str]:
-        """Digest of each finished run's validation photos and labels, by index of `runs`."""
+        """What each finished run was validated on, by index of `runs`; "" without predictions.
+
+        A digest of the photos and their labels; folds of one split share theirs.
+        """
         table = self.predictions
         digests: dict[str, str] = {}
         if not table.empty:
             # a run that two cells share is the same photos twice
             for (run_id, _), rows in table.groupby(["run_id", "cell"], sort=False):
                 labels = rows[["content", "lat_deg", "lon_deg"]].sort_values(["content", "lat_deg"])
-                text = labels.to_csv(index=False)
-                digests[str(run_id)] = hashlib.sha256(text.encode()).hexdigest()[:10]
+                digests[str(run_id)] = _digest(labels.to_csv(index=False))
         done = self.finished
         found = [digests.get(str(run_id), "") for run_id in done["run_id"]]
+        if "split/kind" in done:
+            columns = ["data/fingerprint", "split/seed"]
+            shared = [
+                _digest(f"folds of {values}")
+                for values in done[columns].astype(str).agg(list, axis=1)
+            ]
+            kinds = done["split/kind"]
+            found = [
+                fold if kind == KFOLD and own else own
+                for kind, own, fold in zip(kinds, found, shared, strict=True)
+            ]
         return pd.Series(found, index=done.index, dtype=object)
 
     def groups(self) -> list[Group]:
         """Finished runs in the groups that may be ranked together, the largest first.
 
         Pretrained runs never stand in one ranking with runs from scratch, nor do runs validated on
-        different photos. Data fingerprints or code versions that differ are a warning.
+        different photos. Data fingerprints or code versions that differ are a warning. Of a k-fold
+        split only cells with all folds finished can be ranked.
         """
-        done = self.finished.assign(
-            _pretrained=self.finished.get("weights/resolved", pd.Series(dtype=object)).isin(
-                PRETRAINED
-            ),
+        done = self.finished
+        done = done.assign(
+            _pretrained=done.get("weights/resolved", pd.Series("", done.index)).isin(PRETRAINED),
             _validation=self.validation,
         )
         done = done[done["_validation"] != ""]
-        found = []
         sets = {digest: i for i, digest in enumerate(dict.fromkeys(done["_validation"]), 1)}
+        found = []
         for (pretrained, validation), rows in done.groupby(["_pretrained", "_validation"]):
             start = "pretrained" if pretrained else "from scratch"
-            n_photos = _one(rows, "data/n_val")
-            kind = _one(rows, "split/kind")
-            where = f"{kind} split, {n_photos} validation photos"
+            folds = 0
+            where = (
+                f"{_one(rows, 'split/kind')} split, {_one(rows, 'data/n_val')} validation photos"
+            )
+            if _one(rows, "split/kind") == KFOLD:
+                folds = int(self.runs.groupby(["rank_cell", "seed"]).size().max())
+                whole = rows.groupby(["rank_cell", "seed"])["run_id"].transform("size") == folds
+                rows = rows[whole]
+                where = f"{folds} folds, every photo validated once"
+            if rows.empty:
+                continue
             if len(sets) > 1:
                 where += f" (set {sets[str(validation)]})"
             found.append(
@@ -206,6 +243,7 @@ class Study:
                     f"{start}, {where}",
                     bool(pretrained),
                     str(validation),
+                    folds,
                     rows.drop(columns=["_pretrained", "_validation"]),
                     _mixtures(rows),
                 )
@@ -236,12 +274,17 @@ class Study:
 
 
 def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:
-    """Predictions of the runs in `rows` as arrays over the photos that all of them have."""
-    cells = list(dict.fromkeys(rows["cell"]))
+    """Predictions of the runs in `rows` as arrays over the photos that all of them have.
+
+    The cells are those that are ranked: the folds of a cell are put together.
+    """
+    cells = list(dict.fromkeys(rows["rank_cell"]))
     seeds = sorted({int(seed) for seed in rows["seed"]})
-    wanted = set(zip(rows["cell"], rows["seed"], strict=True))
-    keep = [key in wanted for key in zip(predictions["cell"], predictions["seed"], strict=True)]
-    table = predictions[keep]
+    keys_of_rows = zip(rows["cell"], rows["seed"], strict=True)
+    ranked = dict(zip(keys_of_rows, rows["rank_cell"], strict=True))
+    keys_of_photos = zip(predictions["cell"], predictions["seed"], strict=True)
+    table = predictions.assign(cell=[ranked.get(key, "") for key in keys_of_photos])
+    table = table[table["cell"] != ""]
     # exact duplicates share their content: the k-th of one run belongs to the k-th of another
     copy = table.groupby(["cell", "seed", "content"], sort=False).cumcount().astype(str)
     table = table.assign(_key=table["content"].astype(str) + "/" + copy)
@@ -321,6 +364,8 @@ def load_study(folder: Path, roots: Sequence[Path]) -> Study:
                 f"{folder.parent}, or run one"
             )
         facts, entries = _single_runs(folder.name, found)
+    for row in entries:
+        row["rank_cell"] = re.sub(r"(^|,)split\.fold=[^,]*", "", row["cell"]).lstrip(",") or "folds"
     table = pd.DataFrame(entries)
     for column in _COLUMNS:
         if column not in table:
@@ -450,7 +495,7 @@ def flatten(result: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in result.items():
         if not isinstance(value, Mapping):
             flat[key] = value
-        elif key not in _TO_ROOT:
+        elif key not in (*_TO_ROOT, *_LEFT_OUT):
             flat |= {f"{key}/{name}": item for name, item in flatten(value).items()}
     # `swept` last: a metric called lr is the decayed one
     return {**(result.get("metrics") or {}), **flat, **(result.get("swept") or {})}
@@ -492,6 +537,10 @@ def _numbers(values: list[str]) -> Floats | list[str]:
         return np.array([float(value) if value else np.nan for value in values])
     except ValueError:
         return values
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def _one(rows: pd.DataFrame, column: str) -> str:
