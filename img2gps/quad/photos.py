@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
@@ -15,8 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from PIL.TiffImagePlugin import IFDRational
 
-from img2gps import geo
-from img2gps.quad import render
+from img2gps.quad import camera
 from img2gps.quad.scene import (
     DEPTH_M,
     GROUND_PX_PER_M,
@@ -33,7 +32,7 @@ CAMERA = "img2gps synthetic"
 PARTS = {"main": 0, "test_known": 1, "test_new": 2}
 SESSIONS = 24  # per part
 QUALITY = 88
-BYTES_PER_PIXEL = 0.55  # every file is filled up to this size, so that size tells nothing
+BYTES_PER_PIXEL = 0.3  # every file is filled up to this size, so that size tells nothing
 VISIT_NOISE_M, PHOTO_NOISE_M = 3.0, 1.2  # per axis: shared by a visit to a spot, and own
 
 
@@ -62,7 +61,7 @@ class Photo:
     lon_deg: float
     error_m: float  # what the phone claims
     altitude_m: float
-    view: render.View
+    view: camera.View
     orientation: int  # EXIF tag: how the stored pixels lie
     exposure: float
 
@@ -102,7 +101,7 @@ def plan(seed: int, part: str, i: int, width: int, height: int) -> Photo:
 
     orientation = int(rng.choice([1, 3, 6, 8], p=[0.55, 0.1, 0.3, 0.05]))
     size = (width, height) if orientation in (1, 3) else (height, width)
-    view = render.View(
+    view = camera.View(
         east=float(east),
         north=float(north),
         eye=float(rng.normal(1.6, 0.07)),
@@ -153,7 +152,7 @@ def _passers_by(rng: np.random.Generator, east: float, north: float) -> tuple[St
     return tuple(out)
 
 
-def light_of(walk: Session, taken: datetime) -> render.Light:
+def light_of(walk: Session, taken: datetime) -> camera.Light:
     """Sun, sky and haze at that moment; shadows are those of the session's middle."""
     hour = taken.hour + taken.minute / 60
     day = taken.timetuple().tm_yday
@@ -173,7 +172,7 @@ def light_of(walk: Session, taken: datetime) -> render.Light:
     shadows = None
     if sun > 0.3:
         shadows = _shadows(*_sun(middle.hour + middle.minute / 60, declination))
-    return render.Light(
+    return camera.Light(
         azimuth,
         elevation,
         sun * tint,
@@ -198,7 +197,7 @@ def _sun(hour: float, declination_deg: float) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=64)
-def _shadows(azimuth_deg: float, elevation_deg: float) -> render.Singles:
+def _shadows(azimuth_deg: float, elevation_deg: float) -> camera.Singles:
     """Shadows of buildings and trees on the ground, a quarter of the ground map's resolution."""
     scale = GROUND_PX_PER_M / 4
     size = (
@@ -216,15 +215,14 @@ def _shadows(azimuth_deg: float, elevation_deg: float) -> render.Singles:
 
     scene = campus()
     for block in scene.blocks:
-        corners = block.corners()
+        corners, low, high = block.corners(), block.base, block.top
         for k in range(4):
             p, q = corners[k], corners[(k + 1) % 4]
             draw.polygon(
-                [px(p + block.base * away), px(q + block.base * away)]
-                + [px(q + block.top * away), px(p + block.top * away)],
+                [px(c + z * away) for c, z in ((p, low), (q, low), (q, high), (p, high))],
                 fill=255,
             )
-        draw.polygon([px(c + block.top * away) for c in corners], fill=255)
+        draw.polygon([px(c + high * away) for c in corners], fill=255)
     for tree in scene.standing:
         if tree.shadow:
             foot = np.array([tree.east, tree.north])
@@ -232,7 +230,7 @@ def _shadows(azimuth_deg: float, elevation_deg: float) -> render.Singles:
                 x, y = px(foot + away * tree.height * t)
                 r = tree.shadow * scale
                 draw.ellipse([x - r, y - r, x + r, y + r], fill=200)
-    return np.asarray(image, dtype=np.float32) / 255
+    return np.asarray(image, dtype=np.float32) / np.float32(255)
 
 
 _NOISE = 4  # grey levels, standard deviation of the sensor's noise at its strongest
@@ -240,7 +238,7 @@ _NOISE = 4  # grey levels, standard deviation of the sensor's noise at its stron
 
 def picture(photo: Photo) -> Image.Image:
     """The photo's upright pixels."""
-    image = render.draw(campus(), photo.view, light_of(photo.session, photo.taken))
+    image = camera.draw(campus(), photo.view, light_of(photo.session, photo.taken))
     rng = _rng(29, photo.view.sky_seed)
     warm = photo.session.white_balance
     tables = []

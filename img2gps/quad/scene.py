@@ -6,7 +6,7 @@ that places are what photos share. Its origin is the south-west corner of the st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -23,6 +23,7 @@ _EXTENT = geo.to_east_north_m(NORTH_DEG, EAST_DEG, SOUTH_DEG, WEST_DEG)
 WIDTH_M, DEPTH_M = float(_EXTENT[0]), float(_EXTENT[1])  # about 213 m x 256 m
 MARGIN_M = 60.0  # ground drawn beyond the box
 GROUND_PX_PER_M = 6
+TINT, GROUND_TINT = 0.5, 0.28  # how much of a colour its quarter decides: walls, ground
 N_SPOTS = 100  # standing points of the main part, and as many that only `test_new` uses
 
 Floats = NDArray[np.float64]
@@ -47,10 +48,8 @@ class Block:
         along = np.array([np.cos(a), np.sin(a)]) * (self.along / 2 + grow)
         across = np.array([-np.sin(a), np.cos(a)]) * (self.across / 2 + grow)
         centre = np.array([self.east, self.north])
-        return np.stack(
-            [centre - along - across, centre + along - across]
-            + [centre + along + across, centre - along + across]
-        )
+        signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+        return np.stack([centre + i * along + j * across for i, j in signs])
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,37 @@ class Scene:
     ground: Pyramid
     standing: list[Standing]
     passers_by: list[Pyramid]
+    detail: NDArray[np.float32]  # what `textures.detail` gives
     spots: Floats  # (2 * N_SPOTS, 2) metres; the first N_SPOTS are the main part's
+
+
+_CORNERS = np.array(  # [south, north][west, east]: plum brick, slate; terracotta, moss
+    [[[150, 74, 100], [70, 108, 168]], [[212, 116, 52], [120, 164, 84]]], dtype=np.float64
+)
+
+
+def quarter(east: float, north: float) -> Floats:
+    """The colour (3,) of a quarter: each corner was built in its own time and taste."""
+    u = float(np.clip(east / WIDTH_M, 0, 1))
+    v = float(np.clip(north / DEPTH_M, 0, 1))
+    south, north_ = ((1 - u) * row[0] + u * row[1] for row in _CORNERS)
+    return np.asarray((1 - v) * south + v * north_)
+
+
+def _mix(own: textures.Rgb, tint: Floats, weight: float) -> textures.Rgb:
+    """`own` drawn towards `tint`, as light or dark as before."""
+    level = sum(own) / float(tint.sum())
+    red, green, blue = (
+        int(min(255.0, (1 - weight) * c + weight * t * level))
+        for c, t in zip(own, tint, strict=True)
+    )
+    return red, green, blue
+
+
+def _in_quarter(look: Facade, east: float, north: float) -> Facade:
+    """The facade in the manner of its quarter."""
+    tint = quarter(east, north)
+    return replace(look, wall=_mix(look.wall, tint, TINT), glass=_mix(look.glass, tint, 0.6 * TINT))
 
 
 def _blocks() -> list[Block]:
@@ -113,7 +142,10 @@ def _blocks() -> list[Block]:
         (138, 231, 30, 18, -3, 12, 17),
         (187, 230, 24, 26, -12, 22, 18),
     ]
-    blocks = [Block(*map(float, row[:6]), styles[int(row[6])]) for row in rows]
+    blocks = [
+        Block(e, n, along, across, angle, top, _in_quarter(styles[look], e, n))
+        for e, n, along, across, angle, top, look in rows
+    ]
     tiers = [(2, 12, 12, 38), (7, 10, 14, 42), (11, 12, 12, 33), (16, 14, 10, 40), (0, 8, 8, 27)]
     for index, along, across, top in tiers:  # towers on the roofs: seen over nearer buildings
         lower = blocks[index]
@@ -149,7 +181,7 @@ def _blocks() -> list[Block]:
                 18 + 8 * rng.random(),
                 0.0,
                 12 + 34 * rng.random() ** 2,
-                styles[19 + k % (len(styles) - 19)],
+                _in_quarter(styles[19 + k % (len(styles) - 19)], east, north),
             )
         )
     return blocks
@@ -203,7 +235,13 @@ def _inside(points: Floats, blocks: list[Block], grow: float) -> NDArray[np.bool
 
 
 def _scatter(
-    n: int, blocks: list[Block], seed: int, inset: float, clear: float, apart: float
+    n: int,
+    blocks: list[Block],
+    seed: int,
+    inset: float,
+    clear: float,
+    apart: float,
+    keep_to_edge: float = 0,
 ) -> Floats:
     """`n` points in the box, `clear` metres off buildings and `apart` metres from each other."""
     rng = np.random.default_rng(seed)
@@ -211,6 +249,9 @@ def _scatter(
     while len(kept) < n:
         p = np.array([inset, inset]) + rng.random(2) * [WIDTH_M - 2 * inset, DEPTH_M - 2 * inset]
         if _inside(p[None], blocks, clear)[0]:
+            continue
+        edge = np.abs(p / [WIDTH_M, DEPTH_M] - 0.5).max() * 2
+        if rng.random() > edge**keep_to_edge:
             continue
         if all(np.hypot(*(p - q)) >= apart for q in kept):
             kept.append(p)
@@ -221,29 +262,26 @@ def _ground(blocks: list[Block]) -> Pyramid:
     """Lawn, paths, plazas and streets as one map, row 0 in the north."""
     scale = GROUND_PX_PER_M
     size = (int((WIDTH_M + 2 * MARGIN_M) * scale), int((DEPTH_M + 2 * MARGIN_M) * scale))
-    image = Image.new("RGB", size, (96, 128, 62))
+    image = Image.new("RGBA", size, (96, 128, 62, textures.LAWN))
     draw = ImageDraw.Draw(image)
 
     def px(east: float, north: float) -> tuple[float, float]:
         return (east + MARGIN_M) * scale, (DEPTH_M + MARGIN_M - north) * scale
 
     rng = np.random.default_rng(13)
-    tints = textures.PAVINGS
-    ncol, nrow = 4, 5
-    for i in range(ncol):  # each court has its own paving or lawn
-        for j in range(nrow):
-            west, south = WIDTH_M * i / ncol, DEPTH_M * j / nrow
-            colour = tints[(3 * i + 5 * j) % len(tints)]
-            draw.rectangle(
-                [px(west, south + DEPTH_M / nrow), px(west + WIDTH_M / ncol, south)], fill=colour
-            )
+    columns, rows = 4, 5
+    for i in range(columns):  # each court has its own lawn or paving
+        for j in range(rows):
+            west, south = WIDTH_M * i / columns, DEPTH_M * j / rows
+            east, north = WIDTH_M * (i + 1) / columns, DEPTH_M * (j + 1) / rows
+            own, kind = textures.COURTS[(3 * i + 5 * j) % len(textures.COURTS)]
+            tint = _mix(own, quarter((west + east) / 2, (south + north) / 2), GROUND_TINT)
+            draw.rectangle([px(west, north), px(east, south)], fill=(*tint, kind))
     for k in range(34):
-        east, north = rng.random(2) * [WIDTH_M, DEPTH_M]
-        to_east, to_north = rng.random(2) * [WIDTH_M, DEPTH_M]
-        tint = tuple(int(c) for c in rng.integers(120, 200) + rng.integers(-14, 15, 3))
+        ends = rng.random((2, 2)) * [WIDTH_M, DEPTH_M]
         draw.line(
-            [px(east, north), px(to_east, to_north)],
-            fill=tint,
+            [px(*ends[0]), px(*ends[1])],
+            fill=textures.PATHS[k % len(textures.PATHS)],
             width=int(scale * (2 + 2 * rng.random())),
         )
     for block in blocks:
@@ -264,12 +302,14 @@ def _ground(blocks: list[Block]) -> Pyramid:
 def campus() -> Scene:
     """The scene, built once a process (about two seconds)."""
     blocks = _blocks()
-    spots = _scatter(2 * N_SPOTS, blocks, seed=3, inset=9.0, clear=3.0, apart=8.0)
+    spots = _scatter(
+        2 * N_SPOTS, blocks, seed=3, inset=7.0, clear=3.0, apart=8.0, keep_to_edge=0.35
+    )
     rng = np.random.default_rng(17)
     standing = []
     trees = _scatter(70, blocks, seed=5, inset=2.0, clear=3.5, apart=7.0)
     gap = np.hypot(*(trees[:, None] - spots[None]).transpose(2, 0, 1)).min(axis=1)
-    for k, (east, north) in enumerate(trees[gap > 2.5]):
+    for east, north in trees[gap > 2.5]:
         height = 5.0 + 8.0 * rng.random()
         standing.append(
             Standing(
@@ -277,10 +317,11 @@ def campus() -> Scene:
                 float(north),
                 height * (0.55 + 0.35 * rng.random()),
                 height,
-                textures.tree(k, rng),
+                textures.tree(textures.species(east / WIDTH_M, north / DEPTH_M, rng), rng),
                 shadow=height * 0.3,
             )
         )
+    lamp = textures.lamp()
     marks = _scatter(40, blocks, seed=6, inset=4.0, clear=2.0, apart=9.0)
     gap = np.hypot(*(marks[:, None] - spots[None]).transpose(2, 0, 1)).min(axis=1)
     for k, (east, north) in enumerate(marks[gap > 2.0]):
@@ -295,8 +336,18 @@ def campus() -> Scene:
                 shadow=0.6,
             )
         )
+    for east, north in _scatter(36, blocks, seed=8, inset=2.0, clear=2.0, apart=12.0):
+        standing.append(Standing(float(east), float(north), 0.9, 4.6, lamp))
     people = [textures.person(np.random.default_rng([19, k])) for k in range(32)]
-    return Scene(blocks, _walls(blocks), _ground(blocks), standing, people, spots)
+    return Scene(
+        blocks,
+        _walls(blocks),
+        _ground(blocks),
+        standing,
+        people,
+        textures.detail(np.random.default_rng(37)),
+        spots,
+    )
 
 
 def to_degrees(east: float, north: float) -> tuple[float, float]:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 PX_PER_M = 12  # of facades
+DETAIL_PX, DETAIL_PX_PER_M = 256, 32  # of the tile of ground detail
+LAWN, PAVED = 254, 255  # alpha of the ground map: which detail belongs on it
 
 Bytes = NDArray[np.uint8]
 Rgb = tuple[int, int, int]
@@ -72,13 +74,14 @@ def atlas(textures: list[Pyramid]) -> Pyramid:
 
 
 def grain(image: Bytes, rng: np.random.Generator, strength: float) -> Bytes:
-    """Fine and coarse brightness noise on an RGB picture."""
+    """Fine and coarse brightness noise on an RGB or RGBA picture."""
     h, w = image.shape[:2]
     fine = rng.random((h, w), dtype=np.float32) - 0.5
     coarse = Image.fromarray(rng.random((h // 24 + 2, w // 24 + 2), dtype=np.float32) - 0.5)
     stain = np.asarray(coarse.resize((w, h), Image.Resampling.BICUBIC))
     gain = 1.0 + strength * (fine + 1.5 * stain)
-    return np.clip(image * gain[..., None], 0, 255).astype(np.uint8)
+    lit = np.clip(image[..., :3] * gain[..., None], 0, 255).astype(np.uint8)
+    return np.dstack([lit, image[..., 3:]])
 
 
 @dataclass(frozen=True)
@@ -89,129 +92,72 @@ class Facade:
     wall: Rgb
     trim: Rgb
     glass: Rgb
+    accent: Rgb  # doors, banners and murals
     windows: str  # punched, arched, ribbon, curtain, slit, square or round
-    bay: float = 3.2  # metres from window to window
-    storey: float = 3.8
-    accent: Rgb = (180, 60, 50)  # doors, banners and signs
+    bay: float  # metres from window to window
+    storey: float
+
+
+_LOOKS = [  # material, wall, trim, glass, accent, windows, bay, storey
+    ("brick", "8e3e30", "e2d8c4", "343e4a", "1e4632", "punched", 3.0, 3.6),
+    ("stone", "c4b492", "968668", "3c4246", "6e281e", "arched", 4.2, 4.6),
+    ("glass", "3c828c", "c8d4d6", "5ca0ac", "f0f0f0", "curtain", 1.6, 3.4),
+    ("stucco", "e8e4d6", "5a78aa", "465462", "2850a0", "square", 3.4, 3.4),
+    ("concrete", "969490", "686664", "2c3036", "dc7814", "ribbon", 3.2, 3.6),
+    ("brick", "cea85a", "f0e8d6", "3a464a", "781e28", "arched", 3.2, 4.0),
+    ("metal", "34383e", "ce5422", "78848c", "e6641e", "slit", 2.0, 4.0),
+    ("glass", "243a68", "96a4b8", "305494", "dcdc5a", "curtain", 2.2, 3.8),
+    ("stucco", "d68470", "f6eee0", "424850", "3c6e5a", "punched", 2.6, 3.4),
+    ("stone", "e0dace", "789684", "383c42", "3c826e", "slit", 3.0, 5.0),
+    ("brick", "602e34", "cebaa0", "546068", "d2aa3c", "square", 4.4, 4.2),
+    ("metal", "6c927c", "3c544a", "96aaaa", "f0ecdc", "ribbon", 3.0, 3.8),
+    ("stone", "967060", "deceb8", "2e323a", "283264", "arched", 3.0, 3.8),
+    ("concrete", "d6d05c", "464a50", "465a64", "3c3c46", "ribbon", 2.6, 3.4),
+    ("brick", "b05c3c", "3c3432", "6e828e", "1e1e22", "round", 4.0, 4.0),
+    ("stucco", "789ec4", "f0f0ec", "3a4654", "be3232", "punched", 3.6, 3.6),
+    ("concrete", "705a84", "c4b8cc", "3e3a4e", "f0c850", "square", 3.0, 3.4),
+    ("metal", "c6cace", "b0282c", "505a64", "b0282c", "ribbon", 4.2, 4.0),
+    ("glass", "967640", "584228", "ba9454", "282828", "curtain", 2.8, 3.2),
+    ("brick", "805446", "beb6aa", "3c444c", "323c5a", "punched", 2.8, 3.2),
+    ("concrete", "b0aca4", "787672", "404a54", "3c5a3c", "square", 3.0, 3.2),
+    ("glass", "6e8ca0", "b4bec8", "82a4ba", "5a5a5a", "curtain", 1.8, 3.6),
+    ("brick", "a66e54", "dcd2be", "363c46", "782828", "ribbon", 3.4, 3.4),
+    ("stone", "aaa696", "cec8b8", "464c54", "283c5a", "punched", 3.0, 3.6),
+    ("metal", "565c68", "969ca6", "788c9c", "c8a03c", "curtain", 2.4, 3.4),
+]
+
+
+def _rgb(code: str) -> Rgb:
+    red, green, blue = bytes.fromhex(code)
+    return red, green, blue
 
 
 FACADES = [
-    Facade(
-        "brick", (142, 62, 48), (226, 216, 196), (52, 62, 74), "punched", 3.0, 3.6, (30, 70, 50)
-    ),
-    Facade(
-        "stone", (196, 180, 146), (150, 134, 104), (60, 66, 70), "arched", 4.2, 4.6, (110, 40, 30)
-    ),
-    Facade(
-        "glass",
-        (60, 130, 140),
-        (200, 212, 214),
-        (92, 160, 172),
-        "curtain",
-        1.6,
-        3.4,
-        (240, 240, 240),
-    ),
-    Facade(
-        "stucco", (232, 228, 214), (90, 120, 170), (70, 84, 98), "square", 3.4, 3.4, (40, 80, 160)
-    ),
-    Facade(
-        "concrete",
-        (150, 148, 144),
-        (104, 102, 100),
-        (44, 48, 54),
-        "ribbon",
-        3.2,
-        3.6,
-        (220, 120, 20),
-    ),
-    Facade(
-        "brick", (206, 168, 90), (240, 232, 214), (58, 70, 74), "arched", 3.2, 4.0, (120, 30, 40)
-    ),
-    Facade("metal", (52, 56, 62), (206, 84, 34), (120, 132, 140), "slit", 2.0, 4.0, (230, 100, 30)),
-    Facade(
-        "glass", (36, 58, 104), (150, 164, 184), (48, 84, 148), "curtain", 2.2, 3.8, (220, 220, 90)
-    ),
-    Facade(
-        "stucco", (214, 132, 112), (246, 238, 224), (66, 72, 80), "punched", 2.6, 3.4, (60, 110, 90)
-    ),
-    Facade(
-        "stone", (224, 218, 206), (120, 150, 132), (56, 60, 66), "slit", 3.0, 5.0, (60, 130, 110)
-    ),
-    Facade(
-        "brick", (96, 46, 52), (206, 186, 160), (84, 96, 104), "square", 4.4, 4.2, (210, 170, 60)
-    ),
-    Facade(
-        "metal", (108, 146, 124), (60, 84, 74), (150, 170, 170), "ribbon", 3.0, 3.8, (240, 236, 220)
-    ),
-    Facade(
-        "stone", (150, 112, 96), (222, 206, 184), (46, 50, 58), "arched", 3.0, 3.8, (40, 50, 100)
-    ),
-    Facade(
-        "concrete", (214, 208, 92), (70, 74, 80), (70, 90, 100), "ribbon", 2.6, 3.4, (60, 60, 70)
-    ),
-    Facade("brick", (176, 92, 60), (60, 52, 50), (110, 130, 142), "round", 4.0, 4.0, (30, 30, 34)),
-    Facade(
-        "stucco", (120, 158, 196), (240, 240, 236), (58, 70, 84), "punched", 3.6, 3.6, (190, 50, 50)
-    ),
-    Facade(
-        "concrete",
-        (112, 90, 132),
-        (196, 184, 204),
-        (62, 58, 78),
-        "square",
-        3.0,
-        3.4,
-        (240, 200, 80),
-    ),
-    Facade(
-        "metal", (198, 202, 206), (176, 40, 44), (80, 90, 100), "ribbon", 4.2, 4.0, (176, 40, 44)
-    ),
-    Facade(
-        "glass", (150, 118, 64), (88, 66, 40), (186, 148, 84), "curtain", 2.8, 3.2, (40, 40, 40)
-    ),
-    Facade(
-        "brick", (128, 84, 70), (190, 182, 170), (60, 68, 76), "punched", 2.8, 3.2, (50, 60, 90)
-    ),
-    Facade(
-        "concrete", (176, 172, 164), (120, 118, 114), (64, 74, 84), "square", 3.0, 3.2, (60, 90, 60)
-    ),
-    Facade(
-        "glass",
-        (110, 140, 160),
-        (180, 190, 200),
-        (130, 164, 186),
-        "curtain",
-        1.8,
-        3.6,
-        (90, 90, 90),
-    ),
-    Facade(
-        "brick", (166, 110, 84), (220, 210, 190), (54, 60, 70), "ribbon", 3.4, 3.4, (120, 40, 40)
-    ),
-    Facade(
-        "stone", (170, 166, 150), (206, 200, 184), (70, 76, 84), "punched", 3.0, 3.6, (40, 60, 90)
-    ),
-    Facade(
-        "metal",
-        (86, 92, 104),
-        (150, 156, 166),
-        (120, 140, 156),
-        "curtain",
-        2.4,
-        3.4,
-        (200, 160, 60),
-    ),
+    Facade(material, _rgb(wall), _rgb(trim), _rgb(glass), _rgb(accent), windows, bay, storey)
+    for material, wall, trim, glass, accent, windows, bay, storey in _LOOKS
 ]
-PAVINGS: list[Rgb] = [
-    (92, 126, 58),
-    (152, 96, 76),
-    (178, 172, 158),
-    (110, 138, 70),
-    (132, 130, 128),
-    (196, 178, 138),
-    (84, 112, 64),
+COURTS: list[tuple[Rgb, int]] = [  # lawns and pavings
+    ((92, 126, 58), LAWN),
+    ((152, 96, 76), PAVED),
+    ((178, 172, 158), PAVED),
+    ((110, 138, 70), LAWN),
+    ((132, 130, 128), PAVED),
+    ((196, 178, 138), PAVED),
+    ((84, 112, 64), LAWN),
 ]
+PATHS: list[Rgb] = [(168, 160, 148), (186, 180, 172), (150, 122, 104), (128, 126, 126)]
+
+
+def detail(rng: np.random.Generator) -> NDArray[np.float32]:
+    """Brightness of grass [0] and slabs [1] close by, relative to 0, tiles without a seam."""
+    noise = rng.random((2, DETAIL_PX, DETAIL_PX), dtype=np.float32) - np.float32(0.5)
+    grass = noise[0] + np.roll(noise[0], 1, 0) + np.roll(noise[0], 2, 0)
+    rows, columns = np.arange(DETAIL_PX)[:, None], np.arange(DETAIL_PX)[None]
+    course = rows // 16 % 2 * 16  # slabs of 1 m x 0.5 m, every other row shifted
+    tone = rng.random((16, 8), dtype=np.float32) - np.float32(0.5)
+    slabs = 0.16 * tone[rows // 16, (columns + course) % DETAIL_PX // 32]
+    slabs -= 0.22 * ((rows % 16 == 0) | ((columns + course) % 32 == 0))
+    return np.stack([0.26 * grass, slabs + 0.12 * noise[1]]).astype(np.float32)
 
 
 def _material(facade: Facade, h: int, w: int, rng: np.random.Generator) -> Bytes:
@@ -238,6 +184,12 @@ def _material(facade: Facade, h: int, w: int, rng: np.random.Generator) -> Bytes
 
 def _shade(colour: Rgb, gain: float) -> Rgb:
     red, green, blue = (int(min(255.0, max(0.0, c * gain))) for c in colour)
+    return red, green, blue
+
+
+def _ink(rng: np.random.Generator) -> Rgb:
+    """Any colour."""
+    red, green, blue = (int(c) for c in rng.integers(20, 240, 3))
     return red, green, blue
 
 
@@ -315,20 +267,24 @@ def facade(
             x = w * (0.25 + 0.25 * k)
             draw.rectangle([x - 0.6 * s, 0.2 * h, x + 0.6 * s, 0.2 * h + 5 * s], fill=look.accent)
             draw.ellipse([x - 0.4 * s, 0.2 * h + s, x + 0.4 * s, 0.2 * h + 1.8 * s], fill=look.trim)
-    if side == 2 and ground_floor:  # a mural
-        for _ in range(26):
-            x, y = w * (0.3 + 0.4 * rng.random()), h - (1.0 + 5 * rng.random()) * s
-            r = s * (0.3 + 1.1 * rng.random())
-            hue = rng.integers(30, 255, 3)
-            draw.ellipse([x - r, y - r, x + r, y + r], fill=tuple(int(c) for c in hue))
+    if side == 2 and ground_floor:  # a mural in three colours
+        left, width, tall = w * 0.3, w * 0.4, min(6.5 * s, 0.6 * h)
+        inks = [_shade(look.accent, 0.8), look.trim, _ink(rng), _ink(rng)]
+        draw.rectangle([left, h - 0.8 * s - tall, left + width, h - 0.8 * s], fill=inks[0])
+        for k in range(9):
+            x = left + width * (k + rng.random()) / 10
+            y = h - 0.8 * s - tall * (0.1 + 0.5 * rng.random())
+            wide, high = width * (0.06 + 0.1 * rng.random()), tall * (0.15 + 0.25 * rng.random())
+            box = [x, y, min(x + wide, left + width), min(y + high, h - 0.8 * s)]
+            (draw.ellipse if rng.random() < 0.4 else draw.rectangle)(box, fill=inks[1 + k % 3])
     pixels = np.asarray(image).copy()
     if side == 3 and look.material in ("brick", "stone", "stucco"):  # ivy
         ivy = rng.random((h // 6 + 1, w // 6 + 1))
         reach = 0.25 + 0.5 * rng.random((1, w // 6 + 1))
-        tall = np.linspace(1, 0, h // 6 + 1)[:, None]
-        mask = np.kron(ivy > tall / reach, np.ones((6, 6), bool))[:h, :w]
+        above = np.linspace(1, 0, h // 6 + 1)[:, None]
+        leaves = np.kron(ivy > above / reach, np.ones((6, 6), bool))[:h, :w]
         green = rng.integers(40, 110, (h, w, 1)) * np.array([0.55, 1.0, 0.4])
-        pixels = np.where(mask[..., None], green.astype(np.uint8), pixels)
+        pixels = np.where(leaves[..., None], green.astype(np.uint8), pixels)
     return pyramid(grain(pixels, rng, 0.05))
 
 
@@ -346,6 +302,14 @@ LEAVES: list[Rgb] = [
 ]
 
 
+def species(u: float, v: float, rng: np.random.Generator) -> int:
+    """Which tree grows at (u, v) in 0..1: each quarter has its own two, a third grow anywhere."""
+    if rng.random() < 1 / 3:
+        return int(rng.integers(0, len(LEAVES)))
+    planted = [[(5, 7), (6, 9)], [(4, 3), (2, 8)]]  # [south, north][west, east]
+    return planted[int(v > 0.5)][int(u > 0.5)][int(rng.integers(0, 2))]
+
+
 def tree(kind: int, rng: np.random.Generator) -> Pyramid:
     """A tree 128 x 160 pixels, its species and shape drawn from `kind` and `rng`."""
     image = Image.new("RGBA", (128, 160), (0, 0, 0, 0))
@@ -355,7 +319,7 @@ def tree(kind: int, rng: np.random.Generator) -> Pyramid:
     conifer = kind % len(LEAVES) in (6, 9)
     for _ in range(260):
         t = rng.random()
-        spread = 58 * t if conifer else 56 * np.sqrt(max(0.0, 1 - (2 * t - 1) ** 2))
+        spread = 58 * t if conifer else 56 * max(0.0, 1 - (2 * t - 1) ** 2) ** 0.5
         x = 64 + spread * (2 * rng.random() - 1)
         y = 4 + 130 * t if conifer else 6 + 104 * t
         r = 4 + 7 * rng.random()
@@ -368,8 +332,8 @@ def sculpture(kind: int, rng: np.random.Generator) -> Pyramid:
     """A small landmark 64 x 80 pixels: abstract, each in a colour and shape of its own."""
     image = Image.new("RGBA", (64, 80), (0, 0, 0, 0))
     draw = ImageDraw.Draw(image)
-    colour = tuple(int(c) for c in rng.integers(20, 250, 3))
-    other = tuple(int(c) for c in rng.integers(20, 250, 3))
+    colour = _ink(rng)
+    other = _ink(rng)
     draw.rectangle([16, 66, 48, 80], fill=(150, 148, 144, 255))
     if kind % 4 == 0:
         draw.ellipse([8, 8, 56, 56], fill=(*colour, 255))
@@ -389,12 +353,23 @@ def sculpture(kind: int, rng: np.random.Generator) -> Pyramid:
     return pyramid(np.asarray(image))
 
 
+def lamp() -> Pyramid:
+    """A street lamp 32 x 160 pixels."""
+    image = Image.new("RGBA", (32, 160), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle([14, 18, 18, 160], fill=(46, 50, 54, 255))
+    draw.rectangle([12, 148, 20, 160], fill=(46, 50, 54, 255))
+    draw.polygon([(6, 4), (26, 4), (22, 26), (10, 26)], fill=(236, 230, 206, 255))
+    draw.rectangle([5, 0, 27, 4], fill=(46, 50, 54, 255))
+    return pyramid(np.asarray(image))
+
+
 def person(rng: np.random.Generator) -> Pyramid:
     """A passer-by 40 x 112 pixels."""
     image = Image.new("RGBA", (40, 112), (0, 0, 0, 0))
     draw = ImageDraw.Draw(image)
     skin = _shade((224, 178, 146), 0.45 + 0.6 * rng.random())
-    top = tuple(int(c) for c in rng.integers(20, 235, 3))
+    top = _ink(rng)
     legs = _shade((60, 66, 90), 0.5 + rng.random())
     hair = _shade((90, 64, 40), 0.3 + rng.random())
     stride = int(rng.integers(0, 7))
@@ -406,6 +381,6 @@ def person(rng: np.random.Generator) -> Pyramid:
     draw.ellipse([13, 3, 27, 22], fill=(*skin, 255))
     draw.pieslice([12, 1, 28, 20], 180, 360, fill=(*hair, 255))
     if rng.random() < 0.4:
-        bag = tuple(int(c) for c in rng.integers(30, 200, 3))
+        bag = _ink(rng)
         draw.rounded_rectangle([24, 28, 37, 54], 4, fill=(*bag, 255))
     return pyramid(np.asarray(image))

@@ -18,11 +18,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from img2gps.quad.scene import DEPTH_M, GROUND_PX_PER_M, MARGIN_M, Floats, Scene, Standing
-from img2gps.quad.textures import PX_PER_M, Bytes
+from img2gps.quad.textures import DETAIL_PX, DETAIL_PX_PER_M, PX_PER_M
 
 _LAYERS = 12  # walls looked through along one column before the sky is assumed
 _NEAR_M = 0.2
+_DETAIL_M = 24.0  # how far blades of grass and joints of slabs are drawn
 Singles = NDArray[np.float32]
+
+# Texture coordinates are shifted by up to half a texel at random: close surfaces then show soft
+# grain instead of square texels, for the price of one look-up.
+_SHIFT = np.random.default_rng(31).random((2, 1 << 16), dtype=np.float32) - np.float32(0.5)
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ def draw(scene: Scene, view: View, light: Light, oversample: float = 1.25) -> Im
     rotation = _rotation(view.pitch_deg, view.roll_deg)
     corners = np.array([[x, y] for x in (0, view.width) for y in (0, view.height)], float)
     rays = np.column_stack([corners - [view.width / 2, view.height / 2], np.full(4, focal)])
-    turned = np.stack([sum(rays[:, k] * rotation[j, k] for k in range(3)) for j in range(3)])
+    turned = _product(rotation, rays.T)
     level_focal = focal * oversample
     level = level_focal * turned[:2] / turned[2]
     left, upper = np.floor(level.min(axis=1)).astype(int) - 2
@@ -75,7 +80,7 @@ def draw(scene: Scene, view: View, light: Light, oversample: float = 1.25) -> Im
     # Output pixel -> ray -> turned ray -> pixel of the level picture, as one 3 x 3 matrix.
     to_ray = np.array([[1, 0, -view.width / 2], [0, 1, -view.height / 2], [0, 0, focal]])
     to_level = np.array([[level_focal, 0, -left], [0, level_focal, -upper], [0, 0, 1]])
-    m = to_level @ rotation @ to_ray
+    m = _product(_product(to_level, rotation), to_ray)
     m /= m[2, 2]
     picture = Image.fromarray(canvas.rgb.clip(0, 255).astype(np.uint8))
     if oversample > 1:
@@ -93,7 +98,12 @@ def _rotation(pitch_deg: float, roll_deg: float) -> Floats:
     p, r = math.radians(pitch_deg), math.radians(roll_deg)
     roll = np.array([[math.cos(r), -math.sin(r), 0], [math.sin(r), math.cos(r), 0], [0, 0, 1]])
     pitch = np.array([[1, 0, 0], [0, math.cos(p), -math.sin(p)], [0, math.sin(p), math.cos(p)]])
-    return np.asarray(pitch @ roll)
+    return _product(pitch, roll)
+
+
+def _product(a: Floats, b: Floats) -> Floats:
+    """Matrix product in a fixed order of operations; BLAS has its own on every machine."""
+    return np.asarray((a[:, :, None] * b[None]).sum(axis=1))
 
 
 class _Canvas:
@@ -120,6 +130,7 @@ class _Canvas:
         self.drop = (np.arange(height) + 0.5 - horizon) / focal  # down per forward, a row
         self.rgb = np.zeros((height, width, 3), np.float32)
         self.depth = np.full((height, width), np.inf, np.float32)
+        self.noise = view.sky_seed & 0xFFFF
         self.unseen = np.arange(height * width)  # pixels that no surface covers yet
 
     def walls(self) -> None:
@@ -147,6 +158,10 @@ class _Canvas:
             self._wall_layer(wall[order[:, k]], along[:, k], distance[:, k])
         self._ground(self.unseen[self.drop[self.unseen // self.width] > 0])
 
+    def _shift(self, pixel: NDArray[np.intp]) -> Singles:
+        """Random shifts (2, n) of the texture coordinates of these pixels."""
+        return np.asarray(_SHIFT[:, (pixel + self.noise) & 0xFFFF])
+
     def _seen_from(self, offset: Floats) -> tuple[Floats, Floats]:
         """(right, forward) of points given relative to the camera (n, 2)."""
         right = offset[:, 0] * self.right[0] + offset[:, 1] * self.right[1]
@@ -170,24 +185,26 @@ class _Canvas:
         pixel, col, z = self.unseen[on_wall], cols[on_wall], z[on_wall]
         length = np.hypot(*(walls.end - walls.start).T)[wall]
         direction = (walls.end - walls.start)[wall]
-        toward = direction @ self.forward
+        turned = self._seen_from(direction)
         # Ground covered by one pixel: across, the wall turns away; down, it does not.
-        sideways = np.abs(direction @ self.right - self.slope * toward)
+        sideways = np.abs(turned[0] - self.slope * turned[1])
         across = far * length / np.maximum(sideways, 1e-6) / self.focal
         texel = np.sqrt(across * far / self.focal) * PX_PER_M
         level = np.clip(np.floor(np.log2(np.maximum(texel, 1e-6)) + 0.7), 0, None).astype(int)
         level = np.minimum(level, walls.texture.offset.shape[1] - 1)
         wide = walls.texture.width[wall, level]
         high = walls.texture.height[wall, level]
-        u = np.clip(np.where(met, along, 0) * wide, 0, wide - 1).astype(np.int32)
         per_metre = (high / (walls.top - walls.base)[wall]).astype(np.float32)
-        v = ((top[wall][col] - z) * per_metre[col]).astype(np.int32)
-        v = np.minimum(v, high[col] - 1)
-        at = walls.texture.offset[wall, level][col] + v * wide[col] + u[col]
+        across_px = (np.where(met, along, 0) * wide).astype(np.float32)
+        shift = self._shift(pixel)
+        u = np.clip(across_px[col] + shift[0], 0, wide[col] - 1).astype(np.int32)
+        v = np.clip((top[wall][col] - z) * per_metre[col] + shift[1], 0, high[col] - 1)
+        v = v.astype(np.int32)
+        at = walls.texture.offset[wall, level][col] + v * wide[col] + u
         colour = walls.texture.texels.take(at).view(np.uint8).reshape(-1, 4)
 
         sun = self._sun_direction()
-        facing = walls.normal[wall] @ sun[:2]
+        facing = (walls.normal * sun[:2]).sum(axis=1)[wall]
         shade = light.ambient + light.sun * np.maximum(facing, 0.0)[:, None]
         clear = np.exp(-light.haze_per_m * far)[:, None]
         gain = (shade * clear).astype(np.float32)
@@ -220,13 +237,15 @@ class _Canvas:
         y0 = (origin * (DEPTH_M + MARGIN_M - self.view.north)).astype(np.float32)
         slope = self.slope.astype(np.float32)[cols]
         f, r = self.forward.astype(np.float32), self.right.astype(np.float32)
-        x = (x0[rows] + scale * (f[0] + slope * r[0])).astype(np.int32)
-        y = (y0[rows] - scale * (f[1] + slope * r[1])).astype(np.int32)
+        shift = self._shift(pixel)
+        map_x = x0[rows] + scale * (f[0] + slope * r[0])
+        map_y = y0[rows] - scale * (f[1] + slope * r[1])
         wide, high = ground.width[level], ground.height[level]
-        x = np.clip(x, 0, wide[rows] - 1)
-        y = np.clip(y, 0, high[rows] - 1)
+        x = np.clip(map_x + shift[0], 0, wide[rows] - 1).astype(np.int32)
+        y = np.clip(map_y + shift[1], 0, high[rows] - 1).astype(np.int32)
         at = ground.offset[level][rows] + y * wide[rows] + x
-        colour = ground.texels.take(at).view(np.uint8).reshape(-1, 4)[:, :3]
+        texels = ground.texels.take(at).view(np.uint8).reshape(-1, 4)
+        colour = texels[:, :3]
 
         up = self._sun_direction()[2]
         clear = np.exp(-light.haze_per_m * far)[:, None]
@@ -235,10 +254,18 @@ class _Canvas:
         out = colour * lit[rows]
         if light.shadows is not None:
             dark = ((light.sun * up) * clear).astype(np.float32)
-            shift = level.astype(np.int32)[rows]
-            sy = np.minimum((y << shift) >> 2, light.shadows.shape[0] - 1)
-            sx = np.minimum((x << shift) >> 2, light.shadows.shape[1] - 1)
+            halvings = level.astype(np.int32)[rows]
+            sy = np.minimum((y << halvings) >> 2, light.shadows.shape[0] - 1)
+            sx = np.minimum((x << halvings) >> 2, light.shadows.shape[1] - 1)
             out -= colour * dark[rows] * light.shadows[sy, sx][:, None]
+        close = np.flatnonzero(far[rows] < _DETAIL_M)
+        row, paved = rows[close], (texels[close, 3] == 255).astype(np.int32)
+        to_tile = (DETAIL_PX_PER_M / GROUND_PX_PER_M * 2.0**level).astype(np.float32)[row]
+        tile_x = (map_x[close] * to_tile).astype(np.int32) & (DETAIL_PX - 1)
+        tile_y = (map_y[close] * to_tile).astype(np.int32) & (DETAIL_PX - 1)
+        fade = (1 - far / _DETAIL_M).astype(np.float32)[row]
+        grain = self.scene.detail[paved, tile_y, tile_x] * fade
+        out[close] *= (np.float32(1) + grain)[:, None]
         self.rgb.reshape(-1, 3)[pixel] = out + veil[rows]
         self.depth.reshape(-1)[pixel] = far.astype(np.float32)[rows]
 
@@ -266,6 +293,7 @@ class _Canvas:
         """Trees, landmarks and passers-by, far ones first, each behind what is nearer."""
         figures = [*self.scene.standing, *self.view.figures]
         offset = np.array([[s.east - self.view.east, s.north - self.view.north] for s in figures])
+        offset = offset.reshape(-1, 2)  # also where nothing stands
         right, forward = self._seen_from(offset)
         for k in np.argsort(-forward, kind="stable"):
             if forward[k] > 1.2:
@@ -285,7 +313,7 @@ class _Canvas:
             return
         sprite = figure.sprite
         shrink = sprite.height[0] / max(figure.height * px_per_m, 1e-6)
-        level = min(max(int(math.floor(math.log2(shrink) + 0.5)), 0), len(sprite.offset) - 1)
+        level = min(max(math.floor(math.log2(shrink) + 0.5), 0), len(sprite.offset) - 1)
         wide, high = int(sprite.width[level]), int(sprite.height[level])
         u = ((x + 0.5 - left) / (figure.width * px_per_m) * wide).astype(np.int32).clip(0, wide - 1)
         v = ((y + 0.5 - upper) / (figure.height * px_per_m) * high).astype(np.int32)
