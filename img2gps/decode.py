@@ -28,6 +28,7 @@ _BIG_PIXELS = 64_000_000  # one picture above this at a time, to bound the memor
 # Pillow raises above twice this and warns in between; `decode` checks the size by itself.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module=r"PIL\.")  # on odd tags; they name no file
 pillow_heif.register_heif_opener()
 
 _one_big_picture = threading.Lock()

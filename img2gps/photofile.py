@@ -32,10 +32,11 @@ def read_bytes(path: Path) -> bytes:
         raise Unusable(
             f"cannot be opened: {error.strerror}", "check the link or the permissions"
         ) from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise Unusable("not a regular file", "keep only photos in the folder")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise Unusable("not a regular file", "keep only photos in the folder")
         if status.st_size == 0:
             raise Unusable("empty file (0 bytes)", "copy the original again")
         if status.st_size > MAX_FILE_BYTES:
