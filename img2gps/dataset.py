@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 SCHEMA = 1
 MANIFEST, PIXELS, REJECTS, RECORD = "manifest.csv", "pixels.npy", "rejects.csv", "dataset.json"
 
-TEXT_COLUMNS = ("photo", "heading_ref", "taken_at", "camera", "content", "session", "note")
 NUMBER_COLUMNS = (
     *("lat_deg", "lon_deg", "altitude_m", "heading_deg", "gps_error_m", "dop"),
     *("true_lat_deg", "true_lon_deg"),
@@ -143,14 +142,10 @@ def write_manifest(manifest: pd.DataFrame, path: Path) -> None:
 
 def read_manifest(path: Path) -> pd.DataFrame:
     """Read a manifest: numbers to the last digit, a photo called "NA" as a name."""
-    frame = pd.read_csv(
-        path,
-        dtype=dict.fromkeys(TEXT_COLUMNS, str) | dict.fromkeys(WHOLE_COLUMNS, "int64"),
-        keep_default_na=False,
-        na_values={name: [""] for name in NUMBER_COLUMNS},
-        float_precision="round_trip",
-    )
-    return frame.astype(dict.fromkeys(NUMBER_COLUMNS, "float64"))
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for name in NUMBER_COLUMNS:  # by Python, whose reading is exact in every version of pandas
+        frame[name] = [float(text) if text else np.nan for text in frame[name]]
+    return frame.astype(dict.fromkeys(WHOLE_COLUMNS, "int64"))
 
 
 def file_digest(path: Path) -> str:
