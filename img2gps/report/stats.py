@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -75,10 +76,17 @@ class _Sample:
         mse = np.tensordot(drawn, self.sums, axes=(1, 2)) / (drawn @ self.sizes)[:, None, None]
         return np.asarray(np.where(self.present, np.sqrt(mse), np.nan))
 
-    def draw(self, rng: np.random.Generator, n: int) -> Floats:
+    def draw(self, n: int, seed: int) -> Floats:
         """How often each spot is drawn, shape (n, g)."""
-        p = np.full(self.n_spots, 1 / self.n_spots)
-        return rng.multinomial(self.n_spots, p, n).astype(np.float64)
+        return _spot_counts(self.n_spots, n, seed)
+
+
+@lru_cache(maxsize=8)  # every cell of a study asks for the same
+def _spot_counts(n_spots: int, n: int, seed: int) -> Floats:
+    p = np.full(n_spots, 1 / n_spots)
+    counts = np.random.default_rng(seed).multinomial(n_spots, p, n).astype(np.float64)
+    counts.flags.writeable = False
+    return counts
 
 
 def mean_over_seeds(rmse: Floats) -> Floats:
@@ -168,7 +176,7 @@ def _interval(sample: _Sample, sign: Floats, level: float, seed: int, *, log: bo
     widening = stats.t.ppf(tail, spread.freedom) / stats.t.ppf(tail, sample.n_spots - 1)
     step = spread.total * float(widening)
 
-    drawn, se = _estimates(sample, sign, sample.draw(np.random.default_rng(seed), N_RESAMPLES))
+    drawn, se = _estimates(sample, sign, sample.draw(N_RESAMPLES, seed))
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.log(drawn / estimate) * drawn / se if log else (drawn - estimate) / se
     low_t, high_t = np.quantile(t[np.isfinite(t)], [1 - tail, tail])
@@ -239,8 +247,8 @@ def resample(
 ) -> Resamples:
     """Joint resamples of all cells from their errors (c, s, p) in metres."""
     sample = _Sample(error, spot)
-    rng = np.random.default_rng(seed)
-    rmse = sample.rmse(sample.draw(rng, n))  # (r, c, s)
+    rng = np.random.default_rng([seed, 1])  # another stream than the spots'
+    rmse = sample.rmse(sample.draw(n, seed))  # (r, c, s)
     estimate = mean_over_seeds(sample.rmse(np.ones((1, sample.n_spots))))[0]
     scale = math.sqrt(sample.n_spots / max(sample.n_spots - 1, 1))
     deviation = scale * (mean_over_seeds(rmse) - estimate)
@@ -287,7 +295,8 @@ def beats_mean_predictor(
 
     Step-down max-T (Romano & Wolf 2005, Econometrica 73(4)), one-sided, paired by photo: with
     probability `level` no cell is marked wrongly. Each resample is studentised as in
-    `cell_interval`; the seeds' luck enters as Student's t with the seeds' degrees of freedom.
+    `cell_interval`. The seeds' luck enters as Student's t; its size relative to the RMSE is pooled
+    over the cells, because two or three seeds of one cell say little about it.
 
     FALSE_MARKS
 
@@ -303,22 +312,25 @@ def beats_mean_predictor(
     mean = np.full((1, *errors.shape[1:]), np.nan)
     mean[0, 0] = mean_error  # one "run", without seeds
     sign = np.array([-1.0, 1.0])
-    rng = np.random.default_rng(seed)
-    null, t = np.zeros((n, len(errors))), np.zeros(len(errors))
-    counts: Floats | None = None
-    for i, cell in enumerate(errors):
-        sample = _Sample(np.concatenate([cell[None], mean]), spot)
-        if counts is None:
-            counts = sample.draw(rng, n)  # the same spots for every cell
-        gain = _estimates(sample, sign, np.ones((1, sample.n_spots)))[0][0]
-        spread = _spread(sample, sign)
-        if spread.total == 0:
-            continue
-        drawn, se = _estimates(sample, sign, counts)
-        luck = rng.standard_t(max(int(sample.n_seeds[0]) - 1, 1), n)
-        spots = spread.se_spots * _ratio(drawn - gain, se)
-        null[:, i] = (spots + spread.se_seeds * luck) / spread.total
-        t[i] = gain / spread.total
+    pairs = [_Sample(np.concatenate([cell[None], mean]), spot) for cell in errors]
+    spreads = [_spread(pair, sign) for pair in pairs]
+    rmse = cell_rmse(errors)
+    freedom = sum(int(pair.n_seeds[0]) - 1 for pair in pairs)
+    se_seeds = rmse * math.sqrt(
+        np.mean([(s.se_seeds / m) ** 2 for s, m in zip(spreads, rmse, strict=True)])
+    )
+    total = np.hypot([spread.se_spots for spread in spreads], se_seeds)
+
+    rng = np.random.default_rng([seed, 1])  # another stream than the spots'
+    counts = pairs[0].draw(n, seed)  # the same spots for every cell
+    null = np.zeros((n, len(errors)))
+    gain = np.zeros(len(errors))
+    for i, (pair, spread) in enumerate(zip(pairs, spreads, strict=True)):
+        gain[i] = _estimates(pair, sign, np.ones((1, pair.n_spots)))[0][0]
+        drawn, se = _estimates(pair, sign, counts)
+        luck = se_seeds[i] * rng.standard_t(max(freedom, 1), n)
+        null[:, i] = spread.se_spots * _ratio(drawn - gain[i], se) + luck
+    null, t = _ratio(null, total), _ratio(gain, total)
     shown = np.zeros(len(errors), dtype=bool)
     while not shown.all():
         new = ~shown & (t > np.quantile(null[:, ~shown].max(axis=1), level))
@@ -447,7 +459,7 @@ def selection_corrected(
     sample = _Sample(errors, spot)
     estimate = mean_over_seeds(sample.rmse(np.ones((1, sample.n_spots))))[0]
     winner = int(estimate.argmin())
-    counts = sample.draw(np.random.default_rng(seed), n)
+    counts = sample.draw(n, seed)
     counts = counts[(counts == 0).any(axis=1)]
     chosen = mean_over_seeds(sample.rmse(counts)).argmin(axis=1)
     wins = np.bincount(chosen, minlength=len(estimate)) / max(len(chosen), 1)
@@ -543,7 +555,7 @@ def importance(
     shape = tuple(axes.values())
     if math.prod(shape) != len(sample.n_seeds) or (sample.n_seeds == 0).any():
         raise ValueError("analysis of variance needs every cell of a full grid")
-    counts = sample.draw(np.random.default_rng(seed), n)
+    counts = sample.draw(n, seed)
     rmse = sample.rmse(np.concatenate([np.ones((1, sample.n_spots)), counts]))
     mean = mean_over_seeds(rmse)
     within = mean_over_seeds((rmse - mean[..., None]) ** 2).mean(axis=1)
