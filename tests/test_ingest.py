@@ -35,7 +35,7 @@ from tests.photos import gps_fields, make_photo, picture, tiff_exif
 from tests.test_decode import AWFUL, encode
 
 LAT, LON = 39.9515, -75.1914
-Answers = multiprocessing.Queue[tuple[str, int]]
+Answers = "multiprocessing.Queue[tuple[str, int]]"
 
 
 def run(source: Source, cache: Path, size: int = 16) -> Dataset:
