@@ -9,7 +9,7 @@ import os
 import shutil
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ from tests.photos import gps_fields, make_photo, picture, tiff_exif
 from tests.test_decode import AWFUL, encode
 
 LAT, LON = 39.9515, -75.1914
-Answers = "multiprocessing.Queue[tuple[str, int]]"
+Answers: TypeAlias = "multiprocessing.Queue[tuple[str, int]]"
 
 
 def run(source: Source, cache: Path, size: int = 16) -> Dataset:
