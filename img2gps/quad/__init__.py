@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from PIL import Image
-from rich.progress import track
 
 from img2gps.errors import BadInput
 from img2gps.quad import photos
@@ -74,8 +73,12 @@ def render(spec: QuadSpec, folder: Path, threads: int | None = None, progress: b
             (draft / photo.name).write_bytes(photos.jpeg(photo, QUAD_VERSION))
 
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-            done: Iterator[None] = pool.map(write, plans)
-            for _ in track(done, "quad", total=spec.n, disable=not progress):
+            done: Iterable[None] = pool.map(write, plans)
+            if progress:
+                from rich.progress import track  # only numpy and Pillow are needed without it
+
+                done = track(done, "quad", total=spec.n)
+            for _ in done:
                 pass
         (draft / TRUTH).write_text(truth, encoding="utf-8")
         draft.chmod(0o755)

@@ -6,6 +6,7 @@ that places are what photos share. Its origin is the south-west corner of the st
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -24,6 +25,7 @@ WIDTH_M, DEPTH_M = float(_EXTENT[0]), float(_EXTENT[1])  # about 213 m x 256 m
 MARGIN_M = 60.0  # ground drawn beyond the box
 GROUND_PX_PER_M = 6
 TINT, GROUND_TINT = 0.5, 0.28  # how much of a colour its quarter decides: walls, ground
+N_BUILDINGS = 19  # inside the box; the facades after these stand across the streets
 N_SPOTS = 100  # standing points of the main part, and as many that only `test_new` uses
 
 Floats = NDArray[np.float64]
@@ -161,30 +163,27 @@ def _blocks() -> list[Block]:
                 base=lower.top,
             )
         )
+    return blocks + _across_the_streets()
+
+
+def _across_the_streets() -> list[Block]:
+    """Closed rows of houses on the four far pavements, so that no view runs out of the scene."""
     rng = np.random.default_rng(7)
-    for k in range(22):  # across the streets
-        t = (k + 0.5) / 22 * 2 * (WIDTH_M + DEPTH_M)
-        off = 30.0 + 8.0 * rng.random()
-        if t < WIDTH_M:
-            east, north = t, -off
-        elif t < WIDTH_M + DEPTH_M:
-            east, north = WIDTH_M + off, t - WIDTH_M
-        elif t < 2 * WIDTH_M + DEPTH_M:
-            east, north = 2 * WIDTH_M + DEPTH_M - t, DEPTH_M + off
-        else:
-            east, north = -off, 2 * (WIDTH_M + DEPTH_M) - t
-        blocks.append(
-            Block(
-                east,
-                north,
-                24 + 14 * rng.random(),
-                18 + 8 * rng.random(),
-                0.0,
-                12 + 34 * rng.random() ** 2,
-                _in_quarter(styles[19 + k % (len(styles) - 19)], east, north),
-            )
-        )
-    return blocks
+    styles = textures.FACADES[N_BUILDINGS:]
+    off, per_side = 35.0, 9
+    west, south, east, north = -off, -off, WIDTH_M + off, DEPTH_M + off
+    corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+    houses = []
+    for side in range(4):
+        (x0, y0), (x1, y1) = corners[side], corners[side + 1]
+        step = math.hypot(x1 - x0, y1 - y0) / per_side
+        for k in range(per_side):
+            t = (k + 0.5) / per_side
+            x, y = x0 + t * (x1 - x0), y0 + t * (y1 - y0)
+            look = _in_quarter(styles[(per_side * side + k) % len(styles)], x, y)
+            along, top = step * (0.86 + 0.1 * rng.random()), 9 + 30 * rng.random() ** 2
+            houses.append(Block(x, y, along, 18.0, 90.0 * (side % 2), top, look))
+    return houses
 
 
 def _walls(blocks: list[Block]) -> Walls:
@@ -309,7 +308,7 @@ def campus() -> Scene:
     standing = []
     trees = _scatter(70, blocks, seed=5, inset=2.0, clear=3.5, apart=7.0)
     gap = np.hypot(*(trees[:, None] - spots[None]).transpose(2, 0, 1)).min(axis=1)
-    for east, north in trees[gap > 2.5]:
+    for east, north in trees[gap > 3.5]:
         height = 5.0 + 8.0 * rng.random()
         standing.append(
             Standing(
@@ -324,7 +323,7 @@ def campus() -> Scene:
     lamp = textures.lamp()
     marks = _scatter(40, blocks, seed=6, inset=4.0, clear=2.0, apart=9.0)
     gap = np.hypot(*(marks[:, None] - spots[None]).transpose(2, 0, 1)).min(axis=1)
-    for k, (east, north) in enumerate(marks[gap > 2.0]):
+    for k, (east, north) in enumerate(marks[gap > 2.5]):
         height = 2.0 + 2.5 * rng.random()
         standing.append(
             Standing(

@@ -311,19 +311,19 @@ def species(u: float, v: float, rng: np.random.Generator) -> int:
 
 
 def tree(kind: int, rng: np.random.Generator) -> Pyramid:
-    """A tree 128 x 160 pixels, its species and shape drawn from `kind` and `rng`."""
-    image = Image.new("RGBA", (128, 160), (0, 0, 0, 0))
+    """A tree 256 x 320 pixels, its species and shape drawn from `kind` and `rng`."""
+    image = Image.new("RGBA", (256, 320), (0, 0, 0, 0))
     draw = ImageDraw.Draw(image)
     leaf = LEAVES[kind % len(LEAVES)]
-    draw.rectangle([61, 90, 67, 160], fill=(84, 66, 50, 255))
+    draw.polygon([(122, 150), (134, 150), (138, 320), (118, 320)], fill=(84, 66, 50, 255))
     conifer = kind % len(LEAVES) in (6, 9)
-    for _ in range(260):
+    for _ in range(700):
         t = rng.random()
-        spread = 58 * t if conifer else 56 * max(0.0, 1 - (2 * t - 1) ** 2) ** 0.5
-        x = 64 + spread * (2 * rng.random() - 1)
-        y = 4 + 130 * t if conifer else 6 + 104 * t
-        r = 4 + 7 * rng.random()
-        colour = _shade(leaf, 1.25 - 0.6 * t + 0.4 * (rng.random() - 0.5))
+        spread = 116 * t if conifer else 112 * max(0.0, 1 - (2 * t - 1) ** 2) ** 0.5
+        x = 128 + spread * (2 * rng.random() - 1)
+        y = 8 + 260 * t if conifer else 12 + 208 * t
+        r = 5 + 10 * rng.random()
+        colour = _shade(leaf, 1.25 - 0.6 * t + 0.5 * (rng.random() - 0.5))
         draw.ellipse([x - r, y - r, x + r, y + r], fill=(*colour, 255))
     return pyramid(np.asarray(image))
 
