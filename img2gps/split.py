@@ -102,7 +102,7 @@ def make_split(manifest: pd.DataFrame, config: SplitConfig) -> Split:
     if not train.any():
         raise BadInput(
             f"split.kind={config.kind}: {int(val.sum())} of {photos.n} photos validate and none is "
-            f"left to train on; {_LESS[config.kind]}"
+            f"left to train on; {_REMEDY[config.kind]}"
         )
     left_out = ~(test | val | train)
     train_rows = _first(photos, train, config.n_train, config.seed)
@@ -219,7 +219,7 @@ class _Photos:
         return np.array(names, dtype=object)
 
 
-_LESS = {
+_REMEDY = {
     "random": "lower split.n_val",
     "place": "lower split.n_val, split.buffer_m or split.block_m",
     "time": "lower split.n_val",

@@ -76,6 +76,13 @@ def contents(manifest: pd.DataFrame, rows: NDArray[np.int64]) -> set[str]:
     return set(manifest["content"].iloc[rows])
 
 
+def split_or_message(manifest: pd.DataFrame, config: SplitConfig) -> Split | str:
+    try:
+        return make_split(manifest, config)
+    except BadInput as error:
+        return str(error)
+
+
 # --- every kind ---------------------------------------------------------------------------------
 
 
@@ -160,6 +167,58 @@ def test_pandas_index_is_not_taken_for_row_numbers() -> None:
     for kind in KINDS:
         config = SplitConfig(kind=kind, n_test=50)
         assert make_split(moved, config).val.tolist() == make_split(manifest, config).val.tolist()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(0, 60),
+    config=st.builds(
+        SplitConfig,
+        kind=st.sampled_from(KINDS),
+        seed=st.integers(0, 5),
+        n_val=st.one_of(st.integers(1, 40), st.floats(0.01, 0.9)),
+        n_test=st.one_of(st.just(0), st.integers(1, 30)),
+        n_train=st.one_of(st.none(), st.integers(1, 40)),
+        folds=st.integers(2, 6),
+        buffer_m=st.one_of(st.none(), st.floats(0, 60)),
+        block_m=st.one_of(st.none(), st.floats(1, 100)),
+    ),
+)
+def test_any_photos_and_values_give_sound_parts_or_one_line(
+    seed: int, n: int, config: SplitConfig
+) -> None:
+    rng = np.random.default_rng(seed)
+    east, north = (rng.integers(0, 8, (2, n)) * 12) + rng.normal(0, 2, (2, n))
+    manifest = manifest_at(
+        east,
+        north,
+        gps_error_m=rng.choice([np.nan, 3.0, 14.0]),
+        content=[f"c{i}" for i in rng.integers(0, 2 * n + 1, n)],
+        session=rng.choice(["", "a", "b", "c"], n).astype(object),
+    )
+    split = split_or_message(manifest, config)
+    if isinstance(split, str):
+        assert split.startswith("split.")
+        assert "\n" not in split
+        return
+    train, val, test, left_out = (
+        set(part.tolist()) for part in (split.train, split.val, split.test, split.left_out)
+    )
+    assert train
+    assert val
+    assert len(train | val | test | left_out) == sum(map(len, (train, val, test, left_out)))
+    assert not contents(manifest, split.train) & contents(manifest, split.val)
+    assert not contents(manifest, split.test) & contents(
+        manifest, np.array(sorted(train | val), dtype=np.int64)
+    )
+    metres = distances_m(manifest)
+    if split.buffer_m is not None and test:
+        assert np.all(metres[np.ix_(sorted(test), sorted(train | val))] > split.buffer_m - 1e-6)
+    if split.buffer_m is not None and config.kind.startswith("place"):
+        assert np.all(metres[np.ix_(sorted(val), sorted(train))] > split.buffer_m - 1e-6)
+    if config.n_train is not None:
+        assert len(train) == config.n_train
 
 
 # --- random -------------------------------------------------------------------------------------
