@@ -151,18 +151,20 @@ def save(figure: Figure, folder: Path) -> str:
     return vl_convert.vegalite_to_svg(figure.spec(), config={**CONFIG, "background": "transparent"})
 
 
-_THEMED: Final = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    LINE: "var(--line)",
+# Colours that follow the page's light or dark, and the CSS variables that hold them there.
+THEMES: Final = {
+    INK: "--ink",
+    MUTED: "--muted",
+    LINE: "--line",
+    **{colour: f"--series-{i}" for i, colour in enumerate(COLOURS)},
 }
 _SIZE: Final = re.compile(r'^(<svg\b[^>]*?) width="([\d.]+)" height="[\d.]+"')
 
 
 def inline(svg: str, alt_text: str) -> str:
     """SVG for a page: as wide as there is room, its ink following the page's light or dark."""
-    for colour, variable in _THEMED.items():
-        svg = svg.replace(f'"{colour}"', f'"{variable}"')
+    for colour, variable in THEMES.items():
+        svg = svg.replace(f'"{colour}"', f'"var({variable})"')
     label = "".join(f"&#{ord(c)};" if c in "<>&\"'" else c for c in alt_text)
     return _SIZE.sub(
         lambda m: f'{m[1]} role="img" aria-label="{label}" style="max-width:{float(m[2]):.0f}px"',

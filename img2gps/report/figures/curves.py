@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,8 @@ def epochs(
     """Training loss and validation RMSE against epochs, a band over seeds around each mean.
 
     history: one row a run and epoch with `label` (what the lines are told apart by), `seed`,
-    `epoch`, `train_mse`, `rmse_m`. legend: what the labels are; held: what all lines share.
+    `epoch`, `train_mse`, `rmse_m`. legend: what the labels are; held: what all lines share;
+    mean_rmse_m: NaN where no run has finished, so that it is not known.
     The study's figures 1 and 2. Labels beyond the sixth are left out and counted in the caption.
     """
     labels = list(order) if order is not None else in_order(list(history["label"]))
@@ -55,7 +57,9 @@ def epochs(
 
     loss = _panel(band, "train_mse", "training loss (MSE of scaled labels)", labels, legend)
     rmse = _panel(band, "rmse_m", "validation RMSE (m)", labels, legend)
-    chart = alt.hconcat(loss, layered(rmse, mean_predictor_rule(mean_rmse_m)))
+    if math.isfinite(mean_rmse_m):
+        rmse = layered(rmse, mean_predictor_rule(mean_rmse_m))
+    chart = alt.hconcat(loss, rmse)
 
     seeds = int(shown.groupby("label")["seed"].nunique().max()) if len(shown) else 0
     caption = (
@@ -105,7 +109,7 @@ def _epochs_said(final: pd.Series[float], legend: str, mean_rmse_m: float) -> tu
     """Title and alternative text."""
     if final.empty:
         return "No run has finished an epoch yet", "No finished epoch."
-    mean = metres(mean_rmse_m)
+    mean = metres(mean_rmse_m) if math.isfinite(mean_rmse_m) else "figure (not known yet)"
     ends = {str(label): float(value) for label, value in final.items()}
     best, worst = min(ends, key=lambda k: ends[k]), max(ends, key=lambda k: ends[k])
     each = listed([f"{label}: {metres(value)}" for label, value in ends.items()])

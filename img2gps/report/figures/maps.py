@@ -118,10 +118,10 @@ def coverage(photos: pd.DataFrame, training: pd.DataFrame | None) -> Figure | No
     title = _coverage_said(tiles, what)
     caption = (
         f"Tiles of {tile:g} m, in metres from the mean position. Colour: the winner's RMSE on the "
-        f"validation photos there; number: {what}"
+        f"validation photos there (none below {_ENOUGH}); number: {what}"
         + (" (the data set itself is not at hand)." if training is None else ".")
     )
-    seen = tiles[tiles["validation"] > 0]
+    seen = tiles[tiles["rmse_m"].notna()]
     if len(set(seen["photos"])) > 1 and len(seen) > 3:
         rank = scipy_stats.spearmanr(seen["photos"], seen["rmse_m"])
         caption += (
@@ -143,7 +143,7 @@ def _tile_table(
     there = pd.DataFrame({"e": all_at[0] // tile, "n": all_at[1] // tile})
     tiles = pd.DataFrame(
         {
-            "rmse_m": np.sqrt(errors["mean"]),
+            "rmse_m": np.sqrt(errors["mean"].where(errors["size"] >= _ENOUGH)),
             "validation": errors["size"],
             "photos": there.groupby(["e", "n"]).size(),
         }
@@ -152,6 +152,7 @@ def _tile_table(
     for axis in ("e", "n"):
         for part, shift in (("0", 0.0), ("c", 0.5), ("1", 1.0)):
             tiles[axis + part] = (tiles[axis] + shift) * tile
+    # one photo says nothing of a place, and would set the colours
     tiles["letter"] = np.where(tiles["rmse_m"].isna(), MUTED, letters_on(tiles["rmse_m"]))
     return tiles
 
@@ -180,7 +181,7 @@ def _coverage_chart(tiles: pd.DataFrame) -> alt.LayerChart:
 
 
 def _coverage_said(tiles: pd.DataFrame, what: str) -> str:
-    seen = tiles[tiles["validation"] >= _ENOUGH]
+    seen = tiles[tiles["rmse_m"].notna()]
     if len(seen) < 3:
         return "Too few validation photos to say where more photos would help"
     few = seen["photos"] <= seen["photos"].median()
@@ -216,9 +217,10 @@ def _equal_axes(
     scale = _LONGEST_PX / (longest + 2 * margin)
     width, height = (round((high - low) * scale) for low, high in domains)
     scales = [alt.Scale(domain=domain, nice=False) for domain in domains]
+    few = alt.Axis(tickCount=8)
     return (
-        alt.X(f"{names[0]}:Q", title="metres east", scale=scales[0]),
-        alt.Y(f"{names[1]}:Q", title="metres north", scale=scales[1]),
+        alt.X(f"{names[0]}:Q", title="metres east", scale=scales[0], axis=few),
+        alt.Y(f"{names[1]}:Q", title="metres north", scale=scales[1], axis=few),
         width,
         height,
     )

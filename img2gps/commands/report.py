@@ -1,0 +1,42 @@
+"""`img2gps report`: tables and pictures of studies as one page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "tables and pictures of one study, or of several compared, as one page"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument(
+        "studies",
+        nargs="*",
+        metavar="STUDY",
+        help="study below --runs, several to compare them (default: the one that changed last)",
+    )
+    parser.add_argument("--runs", default="runs", help="where run folders are (default: runs)")
+    parser.add_argument("--out", default="reports", help="where reports go (default: reports)")
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Write the report and print where it is."""
+    from img2gps.config import cache_folder
+    from img2gps.report import build
+
+    roots = [Path(args.runs), Path("results")]
+    names = [name for given in args.studies for name in given.split(",") if name]
+    path = build.report(
+        names or [build.latest(roots[0])],
+        roots=roots,
+        out=Path(args.out),
+        caches=[cache_folder()],
+    )
+    print(path)
+    if args.open:
+        import webbrowser
+
+        webbrowser.open(path.resolve().as_uri())
+    return 0

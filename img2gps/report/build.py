@@ -1,0 +1,230 @@
+"""From study folders to a report: reads, measures, draws, and writes the page with its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from img2gps.errors import BadInput
+from img2gps.report import analysis as measured
+from img2gps.report import collect, gallery, page, stats
+from img2gps.report.analysis import Analysis, Ranking
+from img2gps.report.collect import Study
+from img2gps.report.figures import choose, errors
+from img2gps.report.figures.base import listed, metres, number, said
+from img2gps.report.page import Link, Page
+
+SYNTHETIC = (
+    "Synthetic data: these photos are rendered by img2gps, not taken. They show how the method "
+    "behaves, not how well it works on real photos."
+)
+_SHOWN_SUSPECTS = 20
+
+
+def find(name: str, roots: Sequence[Path]) -> Path:
+    """The folder of a study below the first root that has it.
+
+    Raises:
+        BadInput: no root has it; the message lists the studies that there are.
+    """
+    for root in roots:
+        if (root / name).is_dir():
+            return root / name
+    there = sorted({f.name for root in roots for f in collect.find_studies(root)})
+    known = f"there are: {', '.join(there)}" if there else "nothing has been run yet"
+    raise BadInput(f"study {name!r}: not below {listed([str(r) for r in roots])}; {known}")
+
+
+def latest(root: Path) -> str:
+    """Name of the study below a root that changed last.
+
+    Raises:
+        BadInput: there is none.
+    """
+    found = collect.find_studies(root)
+    if not found:
+        raise BadInput(
+            f"{root}: no study and no runs there; run one (python -m img2gps.train) or give --runs"
+        )
+
+    def changed(folder: Path) -> float:
+        files = [folder / collect.STUDY, *folder.glob("*/result.json")]
+        return max((f.stat().st_mtime for f in files if f.exists()), default=0.0)
+
+    return max(found, key=changed).name
+
+
+def report(
+    names: Sequence[str], *, roots: Sequence[Path], out: Path, caches: Sequence[Path] = ()
+) -> Path:
+    """Write the report of one study, or of several and their comparison; returns the page.
+
+    Args:
+        names: studies below the roots.
+        roots: where run folders are, the first being where new ones go.
+        out: `out/<study>/index.html` is written, for several studies `out/<a>+<b>/index.html`.
+        caches: folders with dataset caches, for thumbnails and the positions of training photos.
+
+    Raises:
+        BadInput: a study that is not there or damaged.
+    """
+    analyses = []
+    for name in dict.fromkeys(names):
+        analyses.append(measured.analyse(collect.load_study(find(name, roots), roots)))
+    pages = [_study(found, out / found.study.name, caches) for found in analyses]
+    return pages[0]
+
+
+def _study(analysis: Analysis, folder: Path, caches: Sequence[Path]) -> Path:
+    """Write one study's report into `folder`."""
+    study = analysis.study
+    ranking = analysis.rankings[0] if analysis.rankings else None
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = Page(
+        name=study.name,
+        question=str(study.facts.get("question") or ""),
+        source=str(study.folder),
+        answer=answer(analysis),
+        counts=study.counts(),
+        banners=[SYNTHETIC] if study.synthetic else [],
+        notes=notes(analysis),
+        unfinished=_unfinished(study),
+        commands=[str(c) for c in [study.facts.get("command")] if c],
+    )
+    dataset = _dataset(study, ranking, caches)
+    others = None if dataset is None else _others(study, dataset.manifest)
+    scene = choose.scene(analysis, ranking, others)
+    shown.figures = [page.picture(f, folder / "figures") for f in choose.of_study(scene)]
+    if ranking is not None:
+        _photo_by_photo(shown, scene, ranking, dataset, folder)
+    return _write(shown, folder)
+
+
+def _write(shown: Page, folder: Path) -> Path:
+    path = folder / "index.html"
+    path.write_text(page.render(shown), encoding="utf-8")
+    return path
+
+
+def answer(analysis: Analysis) -> list[str]:
+    """Three sentences, also where nothing has finished."""
+    if analysis.rankings:
+        return measured.answer(analysis.rankings[0])
+    study = analysis.study
+    known = pd.to_numeric(study.column("mean_predictor/rmse_m"), errors="coerce").dropna()
+    mean = (
+        f"Always answering the mean training position gives {metres(float(known.median()))}."
+        if len(known)
+        else "What the mean predictor gets will be known once a run has finished."
+    )
+    states = listed([f"{count} {state}" for state, count in study.counts().items()])
+    return [
+        f"No answer yet: of {len(study.runs)} planned runs, {states or 'none has begun'}.",
+        "How sure: nothing can be compared until runs have finished.",
+        mean,
+    ]
+
+
+def notes(analysis: Analysis) -> list[str]:
+    """What a reader must know before believing the numbers."""
+    found = list(analysis.notes)
+    for ranking in analysis.rankings[:1]:
+        found += ranking.notes
+        interval = ranking.winner.interval
+        if interval.n_seeds > 1:
+            found.append(
+                f"Of the winner's uncertainty, {metres(interval.se_photos)} (standard error) come "
+                f"from which spots were photographed, {metres(interval.se_seeds)} from the seeds."
+            )
+        if ranking.photos_for_published is not None:
+            a, b = stats.PUBLISHED_PAIR_M
+            found.append(
+                f"To tell {a} m from {b} m, the two best cells of the published table, would take "
+                f"about {float(f'{ranking.photos_for_published:.2g}'):,.0f} validation photos."
+            )
+        found += [
+            f"The winner lies on the grid's edge: {said(edge.axis)} {number(edge.value)}. Extend "
+            f"it there, for example to {number(edge.suggestion)}."
+            for edge in ranking.edges
+        ]
+        found += _about_spots(ranking)
+    found += _about_weights(analysis.study)
+    return list(dict.fromkeys(note[:1].upper() + note[1:] for note in found))
+
+
+def _about_spots(ranking: Ranking) -> list[str]:
+    known, new = ranking.known_spots, ranking.new_spots
+    if known is not None and new is not None:
+        return [
+            f"The winner gets {metres(known.estimate)} ({measured.span(known)}) on spots that "
+            f"training photos show too, and {metres(new.estimate)} ({measured.span(new)}) on new "
+            "spots: two different questions."
+        ]
+    if known is not None:
+        return ["All validation photos are of spots that training photos show too."]
+    return []
+
+
+def _about_weights(study: Study) -> list[str]:
+    fallen = study.runs[study.column("weights/resolved") == "random"]
+    if fallen.empty:
+        return []
+    why = listed(sorted({str(r) for r in fallen.get("weights/reason", []) if r}))
+    return [
+        f"{len(fallen)} runs asked for ImageNet weights and did not get them"
+        f"{f' ({why})' if why else ''}: they were trained from scratch."
+    ]
+
+
+def _unfinished(study: Study) -> list[dict[str, Any]]:
+    rows = study.runs[study.runs["state"] != collect.DONE]
+    return [
+        {
+            key: row.get(key) or "" if key != "seed" else row["seed"]
+            for key in ("cell", "seed", "state", "reason")
+        }
+        for row in rows.to_dict("records")
+    ]
+
+
+def _dataset(study: Study, ranking: Ranking | None, caches: Sequence[Path]) -> Any:
+    """The dataset cache of the ranked runs, if it is on this machine."""
+    if ranking is None or "data/fingerprint" not in ranking.group.runs:
+        return None
+    run = ranking.group.runs.iloc[0]
+    config = collect.read_config(Path(str(run["folder"])))
+    data = config.get("data")
+    own = data.get("cache") if isinstance(data, dict) else None
+    folders = [Path(str(own)).expanduser()] if own else []
+    return gallery.find_dataset(
+        str(run["data/fingerprint"]), int(run["data/image_size"]), [*folders, *caches]
+    )
+
+
+def _others(study: Study, manifest: pd.DataFrame) -> pd.DataFrame:
+    """Labels of the photos that no run was validated on."""
+    validated = set(study.predictions["content"])
+    return manifest[~manifest["content"].isin(validated)][["lat_deg", "lon_deg"]]
+
+
+def _photo_by_photo(
+    shown: Page, scene: choose.Scene, ranking: Ranking, dataset: Any, folder: Path
+) -> None:
+    """Gallery and suspects, and the file of all suspects."""
+    photos = errors.of_photos(choose.winners_predictions(scene))
+    shown.gallery = gallery.gallery(photos, dataset)
+    table = scene.study.predictions
+    ids = set(ranking.group.runs["run_id"])
+    found = gallery.suspects(table[table["run_id"].isin(ids)])
+    found.to_csv(folder / "suspects.csv", index=False, lineterminator="\n", float_format="%.7g")
+    rows = found.head(_SHOWN_SUSPECTS).to_dict("records")
+    shown.suspects = [{str(key): value for key, value in row.items()} for row in rows]
+    shown.no_suspects = (
+        "No photo is wrong in most of the cells that beat the mean predictor."
+        if len(ranking.cells) >= gallery.MIN_CELLS
+        else f"Suspects need at least {gallery.MIN_CELLS} cells."
+    )
+    shown.files.append(Link("suspects.csv", "suspects.csv"))

@@ -1,0 +1,282 @@
+"""Which figures a study can carry, drawn in the order of the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from img2gps.report import analysis as measured
+from img2gps.report.analysis import FOLD_AXIS, Analysis, Ranking
+from img2gps.report.collect import Study
+from img2gps.report.figures import curves, errors, grid, maps
+from img2gps.report.figures.base import Figure, in_order, listed, number, said
+
+MOST_EPOCH_FIGURES = 3
+_SHORT = {"lr": "lr", "batch_size": "batch", "n_train": "photos", "data.n": "photos"}
+_ROWS, _COLUMNS = ("lr", "optimizer.lr"), ("batch_size",)  # the layout of the study's table
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the figures of one ranking need.
+
+    Attributes:
+        study: as collected.
+        cells: one row a cell, planned ones without a figure included: `cell, label, model, rmse_m,
+            low_m, high_m, in_best_set, beats_mean, reason, seconds, epochs, n_train`, the axes.
+        varied: axes with more than one value among these cells.
+        winner: the cell with the lowest RMSE; None where none has finished.
+        mean_rmse_m: of the mean predictor on the ranked photos; NaN where unknown.
+        share: of each axis in the variance (full grids), None elsewhere.
+        expected: rows `label, rmse_m, low_m, high_m` that may be called the winner's error.
+        others: labels of the data set's photos that were not validated on; None if not at hand.
+    """
+
+    study: Study
+    cells: pd.DataFrame
+    varied: list[str]
+    winner: str | None
+    mean_rmse_m: float
+    share: Mapping[str, float] | None
+    expected: Sequence[Mapping[str, Any]]
+    others: pd.DataFrame | None
+
+    @property
+    def winning(self) -> dict[str, Any]:
+        """The winner's row of `cells`."""
+        row = self.cells[self.cells["cell"] == self.winner].iloc[0]
+        return {str(key): value for key, value in row.items()}
+
+
+def scene(analysis: Analysis, ranking: Ranking | None, others: pd.DataFrame | None = None) -> Scene:
+    """Put together what the figures of a ranking need; None for a study without finished runs."""
+    study = analysis.study
+    elsewhere = {c.cell for r in analysis.rankings if r is not ranking for c in r.cells}
+    cells = _planned(study, elsewhere)
+    if ranking is None:
+        known = pd.to_numeric(study.column("mean_predictor/rmse_m"), errors="coerce").dropna()
+        mean = float(known.median()) if len(known) else math.nan
+        cells = cells.assign(rmse_m=math.nan)
+        return Scene(study, cells, _varied(study, cells), None, mean, None, (), others)
+    ranked = measured.frame(ranking)
+    figures = ["cell", "rmse_m", "low_m", "high_m", "in_best_set", "beats_mean"]
+    cells = cells.merge(ranked[figures], on="cell", how="left")
+    main = {e.axes[0]: e.share for e in ranking.importance if len(e.axes) == 1}
+    return Scene(
+        study,
+        cells,
+        _varied(study, cells),
+        ranking.winner.cell,
+        ranking.mean_predictor.estimate,
+        main or None,
+        _expected(ranking),
+        others,
+    )
+
+
+def _varied(study: Study, cells: pd.DataFrame) -> list[str]:
+    axes = [a for a in study.axes if a in cells and a != FOLD_AXIS]
+    return [a for a in axes if len(set(cells[a].map(number))) > 1]
+
+
+def _planned(study: Study, elsewhere: set[str]) -> pd.DataFrame:
+    """One row a planned cell: axes, label, costs, and why it has no figure if it has none."""
+    runs = study.runs[~study.runs["rank_cell"].isin(elsewhere)]
+    axes = [a for a in study.axes if a in runs and a != FOLD_AXIS]
+    first = runs.drop_duplicates("rank_cell").set_index("rank_cell")
+    cells = first[[*axes, "name"]].copy()
+    cells["model"] = first.get("model", "cell")
+    done = study.finished
+    for name, column in (("seconds",) * 2, ("epochs",) * 2, ("n_train", "data/n_train")):
+        values = pd.to_numeric(done[column], errors="coerce") if column in done else None
+        cells[name] = math.nan if values is None else values.groupby(done["rank_cell"]).mean()
+    left = runs[runs["state"] != "finished"].drop_duplicates("rank_cell").set_index("rank_cell")
+    cells["reason"] = (left["state"] + ": " + left["reason"].fillna("")).reindex(cells.index)
+    cells["reason"] = cells["reason"].fillna("").str.removesuffix(": ")
+    varied = _varied(study, cells)
+    cells["label"] = [
+        (label(row, varied) or str(cell)) + (f" ({row['name']})" if row["name"] else "")
+        for cell, row in cells.fillna({"name": ""}).to_dict("index").items()
+    ]
+    return cells.rename_axis("cell").reset_index()
+
+
+def _expected(ranking: Ranking) -> list[dict[str, Any]]:
+    """The only figures that may be called the winner's expected error."""
+    found = []
+    if len(ranking.cells) > 1 and ranking.corrected.interval is not None:
+        found.append(("winner, corrected for its selection", ranking.corrected.interval))
+    if ranking.test is not None:
+        found.append(("winner on the test part", ranking.test))
+    return [
+        {"label": text, "rmse_m": i.estimate, "low_m": i.low, "high_m": i.high} for text, i in found
+    ]
+
+
+def label(params: Mapping[Any, Any], axes: Sequence[str]) -> str:
+    """Name a cell by what varies: words by themselves, numbers with their knob.
+
+    >>> label({"model": "resnet18", "lr": 0.001, "batch_size": 8}, ["model", "lr", "batch_size"])
+    'resnet18, lr 0.001, batch 8'
+    """
+    parts = []
+    for axis in axes:
+        value = params.get(axis)
+        word = isinstance(value, str)
+        parts.append(str(value) if word else f"{_SHORT.get(axis, said(axis))} {number(value)}")
+    return ", ".join(parts)
+
+
+def of_study(scene: Scene) -> list[Figure]:
+    """All figures that the study has data for."""
+    if scene.winner is None:
+        found = _epochs_of_all(scene)
+        return [] if found is None else [found]
+    mean = scene.mean_rmse_m
+    finished = scene.cells[scene.cells["rmse_m"].notna()]
+    winning = winners_predictions(scene)
+    photos = errors.of_photos(winning)
+    first = winning[winning["seed"] == winning["seed"].min()]
+    drawn: list[Figure | None] = [
+        _heat_map(scene),
+        grid.ranking(finished, mean_rmse_m=mean, expected=scene.expected),
+        *_epochs(scene),
+        maps.positions(first, spread_ratio=_spread_ratio(scene, first)),
+        errors.distribution(photos),
+        _effects(scene, finished),
+        maps.coverage(photos, scene.others),
+        errors.by_nearest(photos, mean_rmse_m=mean),
+        errors.by_heading(photos, mean_rmse_m=mean),
+        errors.by_hour(photos, mean_rmse_m=mean),
+        _learning_curve(scene, finished),
+        _cost(finished, mean),
+    ]
+    return [figure for figure in drawn if figure is not None]
+
+
+def winners_predictions(scene: Scene) -> pd.DataFrame:
+    """Predictions of all runs of the winner: its seeds, and its folds where there are any."""
+    runs = scene.study.finished
+    ids = runs[runs["rank_cell"] == scene.winner]["run_id"]
+    table = scene.study.predictions
+    return table[table["run_id"].isin(ids)]
+
+
+def _heat_map(scene: Scene) -> Figure | None:
+    varied = scene.varied
+    if len(varied) < 2 or scene.study.kind not in ("grid", "runs"):
+        return None
+    rows = next((a for a in _ROWS if a in varied), varied[0])
+    rest = [a for a in varied if a != rows]
+    columns = next((a for a in _COLUMNS if a in rest), rest[0])
+    rest.remove(columns)
+    cells = scene.cells
+    for axis in rest[1:]:  # more than three axes: the plane through the winner
+        cells = cells[cells[axis].map(number) == number(scene.winning[axis])]
+    keys = cells[[rows, columns, *rest[:1]]].map(number)
+    if keys.duplicated().any():
+        return None
+    facet = rest[0] if rest else None
+    return grid.heat_map(
+        cells, rows=rows, columns=columns, facet=facet, mean_rmse_m=scene.mean_rmse_m
+    )
+
+
+def _curves(scene: Scene) -> pd.DataFrame:
+    history = scene.study.history.rename(columns={"train/mse": "train_mse", "val/rmse_m": "rmse_m"})
+    cell = scene.study.runs.set_index("run_id")["rank_cell"]
+    history = history.assign(rank_cell=history["run_id"].map(cell))
+    axes = scene.cells.set_index("cell")[[*scene.varied, "label"]]
+    columns = ["rank_cell", "seed", "epoch", "train_mse", "rmse_m"]
+    return history[columns].join(axes, on="rank_cell", how="inner")
+
+
+def _epochs(scene: Scene) -> list[Figure]:
+    """For each axis its levels, all else as in the winner: the study's figures 1 and 2."""
+    varied = scene.varied
+    if not varied:
+        found = _epochs_of_all(scene)
+        return [] if found is None else [found]
+    table, figures = _curves(scene), []
+    ranked = sorted(varied, key=lambda axis: -(scene.share or {}).get(axis, 0.0))
+    for axis in ranked[:MOST_EPOCH_FIGURES]:
+        others = [a for a in varied if a != axis]
+        lines = table
+        for other in others:
+            lines = lines[lines[other].map(number) == number(scene.winning[other])]
+        lines = lines.assign(label=lines[axis].map(number))
+        if lines["label"].nunique() < 2:
+            continue
+        figures.append(
+            curves.epochs(
+                lines,
+                name=f"epochs_by_{''.join(c if c.isalnum() else '_' for c in axis)}",
+                legend=said(axis),
+                mean_rmse_m=scene.mean_rmse_m,
+                held=listed([f"{said(a)} {number(scene.winning[a])}" for a in others]),
+            )
+        )
+    if figures:
+        return figures
+    found = _epochs_of_all(scene)  # a search: no two cells differ in one axis only
+    return [] if found is None else [found]
+
+
+def _epochs_of_all(scene: Scene) -> Figure | None:
+    if scene.study.history.empty:
+        return None
+    table = _curves(scene)
+    if table["rmse_m"].notna().sum() == 0:
+        return None
+    ends = table.groupby("label")["rmse_m"].last().sort_values()
+    return curves.epochs(
+        table, name="epochs", legend="cell", mean_rmse_m=scene.mean_rmse_m, order=list(ends.index)
+    )
+
+
+def _spread_ratio(scene: Scene, first: pd.DataFrame) -> float | None:
+    run = scene.study.runs[scene.study.runs["run_id"] == first["run_id"].iloc[0]]
+    value = pd.to_numeric(run.get("spread_ratio", pd.Series(dtype=float)), errors="coerce")
+    return None if value.empty or bool(value.isna().all()) else float(value.iloc[0])
+
+
+def _effects(scene: Scene, finished: pd.DataFrame) -> Figure | None:
+    axes = [a for a in scene.varied if finished[a].map(number).nunique() > 1]  # noqa: PD101
+    if not axes:
+        return None
+    return grid.effects(finished, axes, mean_rmse_m=scene.mean_rmse_m, share=scene.share)
+
+
+def _learning_curve(scene: Scene, finished: pd.DataFrame) -> Figure | None:
+    finished = finished[finished["n_train"].notna()]
+    if len(set(finished["n_train"])) < 2:
+        return None
+    counts = finished["n_train"]
+    # axes that only say how many photos there are, such as data.n, do not name a line
+    says_count = {
+        a
+        for a in scene.varied
+        if finished[a].map(number).groupby(counts).nunique().max() == 1
+        and counts.groupby(finished[a].map(number)).nunique().max() == 1
+    }
+    axes = [a for a in scene.varied if a not in says_count]
+    names = [label(row, axes) or "all cells" for row in finished.to_dict("records")]  # type: ignore[arg-type]
+    points = finished.assign(label=names)
+    points = points[points.groupby("label")["n_train"].transform("nunique") > 1]
+    if points.empty:
+        return None
+    best = list(points.groupby("label")["rmse_m"].min().sort_values().index[:6])
+    points = points[points["label"].isin(in_order(best))]
+    return curves.learning_curve(points, mean_rmse_m=scene.mean_rmse_m)
+
+
+def _cost(finished: pd.DataFrame, mean_rmse_m: float) -> Figure | None:
+    known = finished[finished["seconds"].notna()]
+    if len(known) < 2 or known["seconds"].max() < 1.05 * known["seconds"].min():
+        return None  # nothing to choose by
+    group = known["model"].map(number) if "model" in known else pd.Series("cell", index=known.index)
+    return curves.cost(known.assign(group=group), mean_rmse_m=mean_rmse_m)
