@@ -33,6 +33,10 @@ SCHEMA = 1
 FINAL_STATES = frozenset({"finished", "diverged"})  # never run again unless forced
 
 
+class Locked(BadInput):
+    """Another process is at work on the same run."""
+
+
 class Pruned(Exception):  # noqa: N818 - an outcome, not an error
     """Raised by an epoch hook to end a run that is not worth going on with."""
 
@@ -179,14 +183,14 @@ def open_folder(path: Path) -> Iterator[RunFolder]:
     """The run folder, made if need be, for this process alone.
 
     Raises:
-        BadInput: another process is at work on the same run.
+        Locked: another process is at work on the same run.
     """
     path.mkdir(parents=True, exist_ok=True)
     with (path / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BadInput(
+            raise Locked(
                 f"{path}: another process is running this run; wait for it, or stop it first"
             ) from error
         yield RunFolder(path)  # the kernel drops the lock with the file, also after kill -9

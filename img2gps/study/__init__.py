@@ -1,1 +1,1 @@
-"""Studies: many runs that make one answer."""
+"""Studies: a ledger of cells, workers that pull them, and the record that everything else reads."""

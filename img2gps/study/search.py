@@ -1,0 +1,150 @@
+"""Which values come next and which runs are cut short: Optuna's samplers and pruners by name.
+
+Presets are a word; anything else of Optuna's, or of your own, is a mapping with `_target_`.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+
+from img2gps import runs
+from img2gps.config import SchedulerConfig, SchedulerName
+from img2gps.errors import BadInput
+from img2gps.study.ledger import Claim, Ledger
+from img2gps.study.process import Stop
+from img2gps.study.space import Axis, Params
+from img2gps.study.spec import EpochHook, Spec
+
+SAMPLERS = ("grid", "random", "tpe", "gp")
+PRUNERS = ("none", "hyperband", "successive_halving")
+REDUCTION = 2  # of the runs, at each rung: 15 epochs leave room for no more
+STARTUP_TRIALS = 10  # drawn at random before a model of the results is of use
+
+
+def sampler(spec: Spec, begun: int, worker: int) -> BaseSampler:
+    """The sampler for one worker's session.
+
+    Its seed follows from the study, from how many trials had begun and from the worker: one worker
+    that is not interrupted repeats its draws, and no two sessions draw the same.
+    """
+    seed = zlib.crc32(f"{spec.name}/{spec.seeds[0]}/{begun}/{worker}".encode())
+    match spec.sampler:
+        case "grid" | "random":
+            return RandomSampler(seed=seed)
+        case "tpe":
+            # constant_liar: with several workers the runs under way count, as bad ones.
+            return TPESampler(
+                seed=seed,
+                multivariate=True,
+                group=True,  # conditional knobs: each set of knobs by itself
+                constant_liar=True,
+                n_startup_trials=STARTUP_TRIALS,
+            )
+        case "gp":
+            return GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+    made: BaseSampler = _instantiate("sampler", spec.sampler, BaseSampler, SAMPLERS)
+    if begun or worker:
+        made.reseed_rng()  # else every worker and session would draw the same
+    return made
+
+
+def pruner(spec: Spec) -> BasePruner:
+    """The pruner; the presets judge first after `spec.first_rung` epochs."""
+    match spec.pruner:
+        case "none":
+            return NopPruner()
+        case "successive_halving":
+            return SuccessiveHalvingPruner(min_resource=spec.first_rung, reduction_factor=REDUCTION)
+        case "hyperband":
+            return HyperbandPruner(
+                min_resource=spec.first_rung,
+                max_resource=spec.max_epochs,
+                reduction_factor=REDUCTION,
+            )
+    made: BasePruner = _instantiate("pruner", spec.pruner, BasePruner, PRUNERS)
+    return made
+
+
+def first_rung(scheduler: SchedulerConfig, max_epochs: int) -> int:
+    """Epochs before a run may be judged by its curve.
+
+    With steps: one epoch after the first drop, because until then the rate's noise hides what the
+    run will reach; doubling from there lands after the second drop too (5, 10 -> rungs 6, 12).
+    A cosine says little before its half, a constant rate a little more.
+    """
+    match scheduler.name:
+        case SchedulerName.step:
+            rung = scheduler.step_size + 1
+        case SchedulerName.cosine:
+            rung = math.ceil(max_epochs / 2)
+        case SchedulerName.none:
+            rung = math.ceil(max_epochs / 4)
+    return scheduler.warmup_epochs + rung
+
+
+def _instantiate(key: str, target: Any, kind: type[Any], presets: tuple[str, ...]) -> Any:
+    if not isinstance(target, Mapping) or "_target_" not in target:
+        raise BadInput(
+            f"hydra.sweeper.{key}={target}: no such {key}; one of {', '.join(presets)}, or a "
+            f"mapping with _target_, such as optuna.{key}s.NAME"
+        )
+    from hydra.utils import instantiate
+
+    try:
+        made = instantiate(dict(target))
+    except Exception as error:
+        reason = " ".join(str(error.__cause__ or error).split())[:200]
+        raise BadInput(f"hydra.sweeper.{key}: cannot be made ({reason}); check it") from error
+    if not isinstance(made, kind):
+        raise BadInput(
+            f"hydra.sweeper.{key}._target_={target['_target_']}: not a {kind.__name__} of Optuna's"
+        )
+    return made
+
+
+def draw(spec: Spec, trial: optuna.Trial) -> Params:
+    """The values of one trial: each knob after those that decide whether it exists."""
+    params: Params = {}
+    for axis in spec.space.by_dependence():
+        if spec.space.active(axis.name, params):
+            params[axis.name] = _suggest(trial, axis)
+    return {axis.name: params[axis.name] for axis in spec.space.axes if axis.name in params}
+
+
+def _suggest(trial: optuna.Trial, axis: Axis) -> Any:
+    if axis.listed:
+        # Optuna's choices are scalars; a list is drawn by its place.
+        if any(isinstance(value, list | tuple | dict) for value in axis.values):
+            return axis.values[trial.suggest_categorical(axis.name, range(len(axis.values)))]
+        return trial.suggest_categorical(axis.name, axis.values)
+    low, high = axis.interval
+    if axis.whole:
+        return trial.suggest_int(axis.name, int(low), int(high), log=axis.log)
+    return trial.suggest_float(axis.name, low, high, log=axis.log)
+
+
+def epoch_hook(ledger: Ledger, claim: Claim, monitor: str, stop: Stop) -> EpochHook:
+    """Reports each epoch's metric to the pruner, and ends the run when it says so.
+
+    The hook raises `runs.Pruned`, and `ledger.Lost` when the trial is not this worker's any more.
+    """
+    pruning = not isinstance(ledger.study.pruner, NopPruner)
+
+    def hook(epoch: int, metrics: Mapping[str, float]) -> None:
+        with stop.protected():
+            ledger.check(claim)
+            if monitor not in metrics:
+                known = ", ".join(sorted(metrics))
+                raise BadInput(f"monitor={monitor}: not among the metrics; one of: {known}")
+            claim.trial.report(metrics[monitor], epoch)
+            if pruning and claim.trial.should_prune():
+                raise runs.Pruned(f"by {type(ledger.study.pruner).__name__} after epoch {epoch}")
+
+    return hook

@@ -1,0 +1,292 @@
+"""What a study varies: axes, conditions between them, the cells of a grid, and their order.
+
+Knows Hydra's override grammar and nothing of Optuna. A *cell* is one point of the space as plain
+values, `{"model": "resnet18", "lr": 0.001}`; its id is the same as a line of overrides.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from img2gps.errors import BadInput
+
+Params = dict[str, Any]
+
+PLAIN_TEXT = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/+@-]*")  # needs no quotes in Hydra's grammar
+RESERVED_TEXT = frozenset({"true", "false", "null", "nan", "inf"})
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One knob: listed `values`, or the interval from `low` to `high` (searched studies only)."""
+
+    name: str
+    values: tuple[Any, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    whole: bool = False  # whole numbers only
+    prefix: str = ""  # Hydra's + or ++, kept for the override
+
+    @property
+    def listed(self) -> bool:
+        """Whether the values can be enumerated."""
+        return self.low is None or self.high is None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Both ends of an axis that is not listed."""
+        if self.low is None or self.high is None:
+            raise ValueError(f"{self.name} is listed")
+        return self.low, self.high
+
+
+def text_of(value: Any) -> str:
+    """A value in Hydra's override grammar.
+
+    >>> [text_of(v) for v in (0.001, True, None, "step", "a b", [1, "x"])]
+    ['0.001', 'true', 'null', 'step', "'a b'", '[1,x]']
+    """
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value)
+        case list() | tuple():
+            return "[" + ",".join(text_of(item) for item in value) + "]"
+        case Mapping():
+            return "{" + ",".join(f"{k}:{text_of(v)}" for k, v in value.items()) + "}"
+    text = str(value)
+    if PLAIN_TEXT.fullmatch(text) and text.lower() not in RESERVED_TEXT:
+        return text
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def cell_id(params: Mapping[str, Any]) -> str:
+    """The cell as a line that a person reads: `model=resnet18,lr=0.001`."""
+    return ",".join(f"{key}={text_of(value)}" for key, value in params.items())
+
+
+@dataclass(frozen=True)
+class Space:
+    """All axes of a study.
+
+    `cells` lists points that are not a product (each is crossed with the axes); `when` says under
+    which conditions a knob exists: `{"optimizer.weight_decay": {"optimizer": ("adamw",)}}`.
+    """
+
+    axes: tuple[Axis, ...] = ()
+    cells: tuple[Params, ...] = ()
+    when: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """Every varied knob: those of the listed cells first."""
+        listed = [name for cell in self.cells for name in cell]
+        return list(dict.fromkeys([*listed, *(axis.name for axis in self.axes)]))
+
+    def values(self) -> dict[str, list[Any]]:
+        """Knob to its values in order; an interval is its two ends."""
+        found: dict[str, list[Any]] = {name: [] for name in self.names}
+        for cell in self.cells:
+            for name, value in cell.items():
+                if value not in found[name]:
+                    found[name].append(value)
+        for axis in self.axes:
+            found[axis.name] = list(axis.values) if axis.listed else [axis.low, axis.high]
+        return found
+
+    def active(self, name: str, params: Mapping[str, Any]) -> bool:
+        """Whether a knob exists beside these values of the knobs it depends on."""
+        return all(
+            other in params and params[other] in allowed
+            for other, allowed in self.when.get(name, {}).items()
+        )
+
+    def first(self) -> Params:
+        """One point, for trying a configuration out."""
+        point = dict(self.cells[0]) if self.cells else {}
+        for axis in self.axes:
+            low = axis.values[0] if axis.listed else axis.low
+            point[axis.name] = int(low) if axis.whole else low
+        return self.without_inactive(point)
+
+    def grid(self) -> list[Params]:
+        """Every cell once, in the order written.
+
+        Raises:
+            BadInput: an interval, which has no end of values.
+        """
+        for axis in self.axes:
+            if not axis.listed:
+                raise BadInput(
+                    f"{axis.name}: an interval cannot be enumerated; list values, or search it "
+                    "with hydra.sweeper.sampler=tpe hydra.sweeper.n_trials=N"
+                )
+        found: dict[str, Params] = {}
+        for listed in self.cells or ({},):
+            for values in itertools.product(*(axis.values for axis in self.axes)):
+                names = (axis.name for axis in self.axes)
+                params = self.without_inactive({**listed, **dict(zip(names, values, strict=True))})
+                found.setdefault(cell_id(params), params)
+        return list(found.values())
+
+    def without_inactive(self, params: Params) -> Params:
+        """The same point without the knobs whose conditions it does not meet."""
+        kept = dict(params)
+        while dropped := [name for name in kept if not self.active(name, kept)]:
+            for name in dropped:
+                del kept[name]
+        return kept
+
+    def by_dependence(self) -> list[Axis]:
+        """The axes, each after those that its conditions name: the order in which to draw them."""
+        left, drawn, ordered = list(self.axes), set[str](), []
+        while left:
+            ready = [a for a in left if set(self.when.get(a.name, {})) <= drawn]
+            ordered += ready  # never empty: `space` refuses circles
+            drawn |= {axis.name for axis in ready}
+            left = [axis for axis in left if axis.name not in drawn]
+        return ordered
+
+    def overrides(self, params: Mapping[str, Any]) -> list[str]:
+        """The point as Hydra overrides, config groups before the values inside them."""
+        prefix = {axis.name: axis.prefix for axis in self.axes}
+        names = sorted(params, key=lambda name: "." in name)
+        return [f"{prefix.get(name, '')}{name}={text_of(params[name])}" for name in names]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Space:
+        """The inverse of `to_dict`, after JSON made lists of tuples."""
+        axes = tuple(Axis(**{**axis, "values": tuple(axis["values"])}) for axis in plain["axes"])
+        return cls(axes, tuple(plain["cells"]), _conditions(plain["when"]))
+
+
+def space(
+    axes: Iterable[Axis],
+    cells: Sequence[Mapping[str, Any]] = (),
+    when: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Space:
+    """A checked space.
+
+    Raises:
+        BadInput: a knob given twice, a condition on a knob that is not varied, or in a circle.
+    """
+    made = Space(tuple(axes), tuple(dict(cell) for cell in cells), _conditions(when or {}))
+    twice = {axis.name for axis in made.axes} & {name for cell in made.cells for name in cell}
+    if twice:
+        raise BadInput(f"{min(twice)}: both in params and in cells; keep one of them")
+    for name, conditions in made.when.items():
+        for unknown in [n for n in (name, *conditions) if n not in made.names]:
+            raise BadInput(
+                f"when.{name}: {unknown} is not varied by this study; add it to params, or leave "
+                "the condition out"
+            )
+        if _reaches(name, name, made.when):
+            raise BadInput(f"when.{name}: depends on itself; break the circle of conditions")
+    return made
+
+
+def _conditions(when: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, tuple[Any, ...]]]:
+    def listed(value: Any) -> tuple[Any, ...]:
+        return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+    return {name: {k: listed(v) for k, v in others.items()} for name, others in when.items()}
+
+
+def _reaches(start: str, goal: str, when: Mapping[str, Mapping[str, Any]]) -> bool:
+    seen: set[str] = set()
+    left = list(when.get(start, {}))
+    while left:
+        name = left.pop()
+        if name == goal:
+            return True
+        if name not in seen:
+            seen.add(name)
+            left += when.get(name, {})
+    return False
+
+
+def parse_axes(lines: Sequence[str]) -> tuple[list[Axis], list[str]]:
+    """Sort overrides into axes (`lr=0.001,0.003`, `lr=interval(1e-4,1e-2)`) and fixed ones.
+
+    A later line on the same knob replaces an earlier one; a fixed value for a knob that was an axis
+    leaves an axis of that one value: a study narrowed on the command line is still that study.
+
+    Raises:
+        BadInput: a line that Hydra's grammar does not know.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    axes: dict[str, Axis] = {}
+    fixed: dict[str, str] = {}
+    for line in lines:
+        try:
+            override = parser.parse_override(line)
+        except HydraException as error:
+            reason = " ".join(str(error).split())
+            raise BadInput(f"{line}: not an override ({reason}); write key=value,value") from error
+        name = str(override.key_or_group)
+        prefix = override.get_key_element().removesuffix(name)
+        if override.is_sweep_override():
+            axes[name] = _axis(name, prefix, override)
+            fixed.pop(name, None)
+        elif name in axes and not override.is_delete():
+            axes[name] = Axis(name, (override.value(),), prefix=prefix)
+        else:
+            fixed[name] = line
+    return list(axes.values()), list(fixed.values())
+
+
+def _axis(name: str, prefix: str, override: Any) -> Axis:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    if override.is_interval_sweep():
+        interval = override.value()
+        if not interval.start < interval.end:
+            raise BadInput(f"{name}: an interval from {interval.start} to {interval.end} is empty")
+        whole = isinstance(interval.start, int) and isinstance(interval.end, int)
+        log = "log" in interval.tags
+        if log and interval.start <= 0:
+            raise BadInput(f"{name}: a log interval must begin above 0, not at {interval.start}")
+        return Axis(name, (), interval.start, interval.end, log, whole, prefix)
+    parser = OverridesParser.create()
+    texts = override.sweep_string_iterator()
+    values = tuple(parser.parse_override(f"{name}={text}").value() for text in texts)
+    return Axis(name, tuple(dict.fromkeys(map(_hashable, values))), prefix=prefix)
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(_hashable(item) for item in value) if isinstance(value, list) else value
+
+
+def as_lines(params: Mapping[str, Any]) -> Iterator[str]:
+    """A study file's `params` as override lines; a YAML list is a choice, text is the grammar."""
+    for name, value in params.items():
+        if isinstance(value, str):
+            yield f"{name}={value}"
+        else:
+            values = value if isinstance(value, list | tuple) else [value]
+            yield f"{name}=choice({','.join(text_of(item) for item in values)})"
+
+
+def name_of(params: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> str:
+    """The name that the study gives this cell: the first whose values it has, else ""."""
+    for name, wanted in named.items():
+        if all(key in params and params[key] == value for key, value in wanted.items()):
+            return name
+    return ""

@@ -1,0 +1,245 @@
+"""Hydra's side of a study: from `-m ...` to a `Spec` that the engine runs.
+
+`hydra_plugins/img2gps_sweeper.py` holds the subclass that Hydra finds. Nothing of Optuna is
+imported before `sweep` is called: Hydra loads every sweeper for each command, `--help` among them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.plugins.sweeper import Sweeper
+from omegaconf import DictConfig, OmegaConf
+
+from img2gps.errors import BadInput
+from img2gps.study import record
+from img2gps.study.space import Axis, Params, Space, as_lines, parse_axes, space
+from img2gps.study.spec import Limits, Spec
+
+if TYPE_CHECKING:
+    from hydra.types import HydraContext, TaskFunction
+
+    from img2gps.config import Config
+
+DEFAULT_STUDY = "default"  # conf/train.yaml's: no name was given
+ORDERS = ("seed", "cost", "base")
+# What cannot change a result, so that a study goes on when it changes.
+NOT_IDENTITY = ("study", "seed", "runs", "logger", "threads", "force", "baselines", "monitor",
+                "weights_required", "data.cache", "data.root", "trainer.progress_bar",
+                "trainer.accelerator", "trainer.devices")  # fmt: skip
+
+
+@dataclass
+class SweeperConfig:
+    """`hydra.sweeper.*`: what a study file or the command line may say. See docs/sweeps.md."""
+
+    _target_: str = "hydra_plugins.img2gps_sweeper.StudySweeper"
+    _recursive_: bool = False  # a sampler's _target_ is made in the workers, not here
+    question: str = ""
+    params: dict[str, Any] = field(default_factory=dict)  # knob: values, in Hydra's sweep grammar
+    cells: list[Any] = field(default_factory=list)  # points that are not a product
+    when: dict[str, Any] = field(default_factory=dict)  # knob: {other knob: value or values}
+    seeds: list[int] | None = None  # null = the configuration's seed
+    sampler: Any = "grid"  # grid | random | tpe | gp | {_target_: ...}
+    n_trials: int | None = None  # of a searched study
+    pruner: Any = "none"  # none | hyperband | successive_halving | {_target_: ...}
+    first_rung: int | None = None  # epochs before a pruner judges; null = after the first drop
+    direction: str = "minimize"
+    order: list[str] = field(default_factory=lambda: list(ORDERS))
+    named_cells: dict[str, Any] = field(default_factory=dict)
+    select: dict[str, Any] = field(default_factory=dict)
+    workers: int = 1  # processes; 0 = in this one
+    storage: str | None = None  # any Optuna URL; null = a journal file in the study's folder
+    max_failures: int = 2
+    max_preemptions: int = 10
+    heartbeat_s: float = 10.0
+    grace_s: float = 60.0
+    dry_run: bool = False  # say what it would cost, and run nothing
+
+
+class BaseSweeper(Sweeper):  # type: ignore[misc]
+    """Runs a study. Takes `SweeperConfig`'s fields."""
+
+    def __init__(self, **options: Any) -> None:
+        """Take the fields of `SweeperConfig`, checked by Hydra."""
+        made = OmegaConf.create(options)
+        self.options = SweeperConfig(**OmegaConf.to_container(made))  # type: ignore[arg-type]
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Keep what Hydra composed; the workers compose each run themselves."""
+        self.hydra_context = hydra_context
+        self.config = config
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the study that the command line and the study file ask for.
+
+        Raises:
+            BadInput: a study that cannot be carried out.
+            SystemExit: with 1 when a run failed or diverged.
+        """
+        from img2gps.study import engine, estimate, storage
+
+        spec = self.spec(arguments)
+        if self.options.dry_run:
+            estimate.report(spec, self.options.workers)
+            return
+        url = self.options.storage or storage.default_url(spec.root, spec.name)
+        status = engine.run_study(spec, url, workers=self.options.workers)
+        if status:
+            sys.exit(status)
+
+    def spec(self, arguments: Sequence[str]) -> Spec:
+        """The study in plain values."""
+        from img2gps.study.search import first_rung
+
+        options, hydra = self.options, self.config.hydra
+        _check(options)
+        axes, fixed = parse_axes([*as_lines(options.params), *arguments])
+        seeds, axes = _seeds(options.seeds, axes)
+        varied = space(axes, options.cells, options.when)
+        first = varied.first()
+        draft = Spec(
+            name=DEFAULT_STUDY,
+            kind=_kind(options.sampler),
+            space=varied,
+            root="",
+            overrides=tuple(fixed),
+            config_dir=_config_dir(hydra),
+            config_name=hydra.job.config_name,
+            searchpath=_searchpath(hydra),
+        )
+        config = _load(draft, [*fixed, *varied.overrides(first)])
+        base = base_config(config, varied)
+        usual = _usual(_load(draft, fixed, strict=False), varied)
+        name = config.study if config.study != DEFAULT_STUDY else adhoc_name(base, config)
+        seeds = seeds or (config.seed,)
+        return Spec(
+            name=name,
+            kind=draft.kind,
+            space=varied,
+            root=config.runs.root,
+            results=config.runs.results,
+            seeds=seeds,
+            monitor=config.monitor,
+            direction=options.direction,
+            question=options.question,
+            n_trials=options.n_trials or 0,
+            sampler=options.sampler,
+            pruner=options.pruner,
+            max_epochs=config.max_epochs,
+            first_rung=options.first_rung or first_rung(config.scheduler, config.max_epochs),
+            overrides=(*fixed, f"study={name}"),
+            base=base,
+            usual=usual,
+            select={"by": config.monitor, "aggregate": "mean", **options.select},
+            named_cells=options.named_cells,
+            order=tuple(options.order),
+            limits=Limits(
+                options.max_failures, options.max_preemptions, options.heartbeat_s, options.grace_s
+            ),
+            config_dir=draft.config_dir,
+            config_name=draft.config_name,
+            searchpath=draft.searchpath,
+            command=shlex.join(["python", "-m", "img2gps.train", *sys.argv[1:]]),
+            created_at=record.now(),
+        )
+
+
+def _check(options: SweeperConfig) -> None:
+    key = "hydra.sweeper"
+    searched = options.sampler != "grid"
+    if searched and not (options.n_trials or 0) > 0:
+        raise BadInput(f"{key}.n_trials: a search needs an end; give {key}.n_trials=NUMBER")
+    if not searched and options.n_trials:
+        raise BadInput(f"{key}.n_trials={options.n_trials}: a grid runs every cell; give "
+                       f"{key}.sampler=random or leave n_trials out")  # fmt: skip
+    if searched and options.cells:
+        raise BadInput(f"{key}.cells: a search draws its own; use params, or {key}.sampler=grid")
+    if options.direction not in ("minimize", "maximize"):
+        raise BadInput(f"{key}.direction={options.direction}: give minimize or maximize")
+    if options.workers < 0:
+        raise BadInput(f"{key}.workers={options.workers}: give 0 (this process) or more")
+    for name in ("max_failures", "max_preemptions"):
+        if getattr(options, name) < 1:
+            raise BadInput(f"{key}.{name}={getattr(options, name)}: give 1 or more attempts")
+    if not 0 < options.heartbeat_s < options.grace_s:
+        raise BadInput(f"{key}.heartbeat_s={options.heartbeat_s}: must lie between 0 and grace_s")
+    unknown = set(options.order) - set(ORDERS)
+    if unknown:
+        raise BadInput(f"{key}.order: no such order {min(unknown)}; a list of {', '.join(ORDERS)}")
+
+
+def _kind(sampler: Any) -> str:
+    if isinstance(sampler, Mapping):
+        return str(sampler.get("_target_", "?")).rpartition(".")[2]
+    return str(sampler)
+
+
+def _seeds(given: Sequence[int] | None, axes: list[Axis]) -> tuple[tuple[int, ...], list[Axis]]:
+    """Seeds repeat a cell and are no knob: `seed=0,1` means `hydra.sweeper.seeds=[0,1]`."""
+    swept = [axis for axis in axes if axis.name == "seed"]
+    if swept and not swept[0].listed:
+        raise BadInput("seed: an interval of seeds has no end; list them, seed=0,1,2")
+    seeds = tuple(swept[0].values) if swept else tuple(given or ())
+    return tuple(dict.fromkeys(seeds)), [axis for axis in axes if axis.name != "seed"]
+
+
+def _load(spec: Spec, overrides: Sequence[str], *, strict: bool = True) -> Any:
+    from img2gps.study.runner import TrainRunner
+
+    runner = TrainRunner(spec)
+    return runner.load(list(overrides)) if strict else runner.compose(list(overrides))
+
+
+def base_config(config: Config, varied: Space) -> dict[str, Any]:
+    """The resolved configuration without what is varied and what cannot change a result."""
+    from img2gps.config import to_dict
+
+    base = to_dict(config)
+    for key in (*NOT_IDENTITY, *varied.names):
+        *groups, name = key.split(".")
+        node: Any = base
+        for group in groups:
+            node = node.get(group) or {}
+        node.pop(name, None)
+    return base
+
+
+def _usual(cfg: DictConfig, varied: Space) -> Params:
+    """The configuration's own values of the varied knobs; a group's is the name of its choice."""
+    usual = {}
+    for name in varied.names:
+        value = OmegaConf.select(cfg, name, throw_on_missing=False)
+        if isinstance(value, DictConfig):
+            value = value.get("name") or value.get("kind")
+        usual[name] = value if isinstance(value, int | float | str | None) else str(value)
+    return usual
+
+
+def adhoc_name(base: Mapping[str, Any], config: Config) -> str:
+    """The same command means the same study, also with more values on an axis."""
+    text = json.dumps([base, config.data.root], sort_keys=True, default=str)
+    return f"adhoc-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _config_dir(hydra: DictConfig) -> str:
+    for source in hydra.runtime.config_sources:
+        if source.provider == "main":
+            return str(Path(source.path).resolve())
+    raise BadInput("no configuration folder; start a study by python -m img2gps.train -m")
+
+
+def _searchpath(hydra: DictConfig) -> tuple[str, ...]:
+    """`--config-dir` and hydra.searchpath, which the workers must search too."""
+    own = ("hydra", "main", "schema")
+    found = [s for s in hydra.runtime.config_sources if s.provider not in own]
+    return tuple(f"{source.schema}://{source.path}" for source in found if source.path)

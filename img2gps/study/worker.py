@@ -1,0 +1,149 @@
+"""A worker: pulls one run after another from the ledger until nothing is queued or running.
+
+Started by the engine as a process of its own: `python -m img2gps.study.worker STUDY INDEX`, with
+the ledger's address in the environment, where others cannot read its password.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from img2gps.errors import BadInput
+from img2gps.runs import Locked
+from img2gps.signals import Interrupted
+from img2gps.study import search
+from img2gps.study.ledger import BAD_INPUT, EXCEPTION, INTERRUPTED, PREEMPTED, Claim, Ledger, Lost
+from img2gps.study.process import Stop, die_with, identity
+from img2gps.study.space import name_of
+from img2gps.study.spec import Done, Runner, Spec, make_runner
+from img2gps.study.storage import open_storage
+
+log = logging.getLogger(__name__)
+
+STORAGE_VARIABLE = "IMG2GPS_LEDGER"
+PARENT_VARIABLE = "IMG2GPS_PARENT"
+POLL_S = 0.5  # between two looks at a ledger that has nothing queued
+REASON_LENGTH = 300
+
+
+def work(ledger: Ledger, runner: Runner, stop: Stop, *, index: int = 0) -> None:
+    """Do what is queued, wait for what others run, and leave when all is done.
+
+    Raises:
+        Interrupted: when asked to stop; the run under way is back in the queue.
+    """
+    spec = ledger.spec
+    ledger.refresh()
+    ledger.study.sampler = search.sampler(spec, len(ledger.keys()), index)
+    ledger.study.pruner = search.pruner(spec)
+    ledger.reap()
+    while True:
+        if stop.wanted:
+            raise Interrupted(stop.signum or 0)
+        claim = ledger.claim()
+        if claim is not None:
+            attempt(ledger, runner, claim, stop)
+            continue
+        ledger.reap()
+        if ledger.settle():
+            continue
+        if not ledger.busy():
+            return
+        with stop.interruptible():
+            time.sleep(POLL_S)
+
+
+def attempt(ledger: Ledger, runner: Runner, claim: Claim, stop: Stop) -> None:
+    """One attempt at one run; whatever it comes to is in the ledger afterwards."""
+    spec = ledger.spec
+    try:
+        with _heartbeat(ledger, claim, spec.limits.heartbeat_s):
+            try:
+                done = _run(ledger, runner, claim, spec, stop)
+            except Interrupted:
+                ledger.give_back(claim, INTERRUPTED, "interrupted")
+                raise
+            except Locked as error:  # by a worker that was given up and is still at it
+                ledger.give_back(claim, PREEMPTED, _line(error))
+                time.sleep(POLL_S)
+            except BadInput as error:
+                ledger.give_back(claim, BAD_INPUT, _line(error))
+            except Lost:
+                raise
+            except Exception as error:
+                traceback.print_exc()  # into the worker's log
+                ledger.give_back(claim, EXCEPTION, f"{type(error).__name__}: {_line(error)}")
+            else:
+                ledger.finish(claim, done)
+    except Lost:
+        log.warning("%s was taken from this worker and is left to its successor", claim.key)
+
+
+def _run(ledger: Ledger, runner: Runner, claim: Claim, spec: Spec, stop: Stop) -> Done:
+    params, planned = claim.params, claim.planned
+    if params is None:
+        params = search.draw(spec, claim.trial)
+        ledger.draw(claim, params, name_of(params, spec.named_cells))
+    overrides = [*spec.overrides, *spec.space.overrides(params), f"seed={claim.seed}"]
+    with stop.interruptible():
+        found = runner.find(planned or runner.plan(overrides))
+        if found is not None:
+            return found
+        return runner.run(overrides, search.epoch_hook(ledger, claim, spec.monitor, stop))
+
+
+@contextmanager
+def _heartbeat(ledger: Ledger, claim: Claim, interval_s: float) -> Iterator[None]:
+    """Tell the ledger now and then that this worker is alive, and notice when its parent is not."""
+    over = threading.Event()
+    parent = os.environ.get(PARENT_VARIABLE)
+
+    def beat() -> None:
+        while not over.wait(interval_s):
+            if parent and os.getppid() != int(parent):  # where the kernel does not see to it
+                os._exit(1)
+            try:
+                ledger.beat(claim.trial._trial_id)
+            except Lost:
+                return
+            except Exception as error:  # a server away for a moment; grace_s decides
+                log.warning("heartbeat not written (%s); trying again", _line(error))
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:REASON_LENGTH]
+
+
+def main() -> None:
+    """The process: ends with 0 when all is done, 130 or 143 when interrupted."""
+    parent = int(os.environ[PARENT_VARIABLE])
+    die_with(parent)
+    stop = Stop()
+    stop.install()
+    study, index = sys.argv[1], int(sys.argv[2])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    ledger = Ledger(open_storage(os.environ[STORAGE_VARIABLE]), study)
+    ledger.engine = identity(parent)
+    try:
+        work(ledger, make_runner(ledger.spec), stop, index=index)
+    except Interrupted as error:
+        sys.exit(error.status)
+
+
+if __name__ == "__main__":
+    main()
