@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from img2gps import runs
 from img2gps.report import collect, stats
 from img2gps.report.collect import Errors, Group, Study
+from img2gps.report.published import CLOSEST_PAIR_M
 from img2gps.report.stats import Interval
 
 FOLD_AXIS = "split.fold"
@@ -101,9 +102,9 @@ class Analysis:
     notes: list[str]
 
 
-def analyse(study: Study, *, level: float = stats.LEVEL) -> Analysis:
+def analyse(study: Study) -> Analysis:
     """Everything that the report says about a study."""
-    rankings = [_ranking(study, group, level) for group in study.groups()]
+    rankings = [_ranking(study, group) for group in study.groups()]
     notes = list(study.notes)
     counts = study.counts()
     if set(counts) - {collect.DONE}:
@@ -129,12 +130,12 @@ def params_of(row: Mapping[Any, Any], axes: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _ranking(study: Study, group: Group, level: float) -> Ranking:
+def _ranking(study: Study, group: Group) -> Ranking:
     errors = study.errors(group.runs)
     best = study.errors(group.runs, "best") if len(study.predictions_best) else None
     n = stats.N_RESAMPLES if len(errors.cells) < MANY_CELLS else stats.N_RESAMPLES // 4
-    corrected = stats.selection_corrected(errors.error_m, errors.spot, level=level, n=n)
-    in_set, beats, notes = _marks(errors, corrected.winner, level, n)
+    corrected = stats.selection_corrected(errors.error_m, errors.spot, n=n)
+    in_set, beats, notes = _marks(errors, corrected.winner, n)
     rows = group.runs.drop_duplicates("rank_cell").to_dict("records")
     by_name = {row["rank_cell"]: row for row in rows}
     planned = study.runs.drop_duplicates(["rank_cell", "seed"])["rank_cell"].value_counts()
@@ -149,7 +150,7 @@ def _ranking(study: Study, group: Group, level: float) -> Ranking:
                 name,
                 str(row.get("name") or ""),
                 params_of(row, axes),
-                stats.cell_interval(errors.error_m[i], errors.spot, level=level),
+                stats.cell_interval(errors.error_m[i], errors.spot),
                 tuple(float(value) for value in rmse[i] if not np.isnan(value)),
                 int(planned[name]),
                 in_set[i],
@@ -159,10 +160,10 @@ def _ranking(study: Study, group: Group, level: float) -> Ranking:
             )
         )
     winner = cells[corrected.winner]
-    found = stats.detectable(errors.error_m, errors.spot, level=level)
-    published = abs(stats.PUBLISHED_PAIR_M[1] - stats.PUBLISHED_PAIR_M[0])
+    found = stats.detectable(errors.error_m, errors.spot)
+    published = CLOSEST_PAIR_M[1] - CLOSEST_PAIR_M[0]
     importance, why_not = _importance(study, errors, cells)
-    test, test_truth = _test(study, winner, level)
+    test, test_truth = _test(study, winner)
     own = errors.error_m[corrected.winner]
     return Ranking(
         group,
@@ -170,20 +171,20 @@ def _ranking(study: Study, group: Group, level: float) -> Ranking:
         cells,
         winner,
         corrected,
-        stats.cell_interval(errors.mean_error_m[None], errors.spot, level=level),
+        stats.cell_interval(errors.mean_error_m[None], errors.spot),
         _baselines(group.runs),
         found,
         None
         if found is None
-        else stats.photos_needed(published, found.se_photos_m, found.n_photos, level=level),
+        else stats.photos_needed(published, found.se_photos_m, found.n_photos),
         stats.edges(winner.params, study.axes),
         importance,
         why_not,
-        _some(own, errors, errors.known_spot == 1, level),
-        _some(own, errors, errors.known_spot == 0, level),
+        _some(own, errors, errors.known_spot == 1),
+        _some(own, errors, errors.known_spot == 0),
         test,
         _truth(errors, corrected.winner, test_truth),
-        _folds(group, winner, level),
+        _folds(group, winner),
         [*group.warnings, *notes, *_about_selection(study, errors)],
     )
 
@@ -193,7 +194,7 @@ def _cell_rmse(errors: Errors) -> list[float]:
 
 
 def _marks(
-    errors: Errors, winner: int, level: float, n: int
+    errors: Errors, winner: int, n: int
 ) -> tuple[list[bool | None], list[bool | None], list[str]]:
     """Joint comparisons of the cells with at least two seeds, and why others have no mark."""
     in_set: list[bool | None] = [None] * len(errors.cells)
@@ -207,23 +208,21 @@ def _marks(
         )
     if len(seeded) and errors.n_spots >= 2:
         some = errors.error_m[seeded]
-        shown = stats.beats_mean_predictor(some, errors.spot, errors.mean_error_m, level=level, n=n)
+        shown = stats.beats_mean_predictor(some, errors.spot, errors.mean_error_m, n=n)
         for i, mark in zip(seeded, shown, strict=True):
             beats[i] = bool(mark)
         if winner in seeded and len(seeded) > 1:
-            kept = stats.confidence_set(stats.resample(some, errors.spot, n=n), level=level)
+            kept = stats.confidence_set(stats.resample(some, errors.spot, n=n))
             for i, mark in zip(seeded, kept, strict=True):
                 in_set[i] = bool(mark)
     return in_set, beats, notes
 
 
-def _some(
-    own: NDArray[np.float64], errors: Errors, photos: NDArray[np.bool_], level: float
-) -> Interval | None:
+def _some(own: NDArray[np.float64], errors: Errors, photos: NDArray[np.bool_]) -> Interval | None:
     """The winner's RMSE on some of the photos."""
     if not photos.any():
         return None
-    return stats.cell_interval(own[:, photos], errors.spot[photos], level=level)
+    return stats.cell_interval(own[:, photos], errors.spot[photos])
 
 
 def _baselines(rows: pd.DataFrame) -> dict[str, float]:
@@ -255,7 +254,7 @@ def _importance(
     return stats.importance(error, errors.spot, {k: len(v) for k, v in axes.items()}), ""
 
 
-def _test(study: Study, winner: Cell, level: float) -> tuple[Interval | None, float]:
+def _test(study: Study, winner: Cell) -> tuple[Interval | None, float]:
     """The winner's run that `select` has scored on the test part, and its truth."""
     table = study.predictions_test
     if table.empty:
@@ -268,7 +267,7 @@ def _test(study: Study, winner: Cell, level: float) -> tuple[Interval | None, fl
     truth = np.nan
     if errors.true_error_m is not None:
         truth = float(stats.cell_rmse(errors.true_error_m)[0])
-    return stats.cell_interval(errors.error_m[0], errors.spot, level=level), truth
+    return stats.cell_interval(errors.error_m[0], errors.spot), truth
 
 
 def _truth(errors: Errors, winner: int, test_m: float) -> Truth | None:
@@ -277,7 +276,7 @@ def _truth(errors: Errors, winner: int, test_m: float) -> Truth | None:
     return Truth(float(stats.cell_rmse(errors.true_error_m[winner][None])[0]), test_m)
 
 
-def _folds(group: Group, winner: Cell, level: float) -> stats.FoldMean | None:
+def _folds(group: Group, winner: Cell) -> stats.FoldMean | None:
     """The winner's mean over folds; a fold's figure is the mean over seeds."""
     if group.folds < 2:
         return None
@@ -287,7 +286,6 @@ def _folds(group: Group, winner: Cell, level: float) -> stats.FoldMean | None:
         by_fold["val/rmse_m"].mean().astype(float),
         float(rows["data/n_train"].astype(float).mean()),
         float(rows["data/n_val"].astype(float).mean()),
-        level=level,
     )
 
 

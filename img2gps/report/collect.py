@@ -571,6 +571,9 @@ def _mixtures(rows: pd.DataFrame) -> list[str]:
                 f"{value} ({count} runs)" for value, count in _counted(rows[column].astype(str))
             ]
             warnings.append(f"runs of different {what} in one ranking: {', '.join(parts)}")
+    if "weights/resolved" in rows and bool((rows["weights/resolved"] == "random").any()):
+        reasons = ", ".join(dict.fromkeys(rows["weights/reason"].dropna().astype(str)))
+        warnings.append(f"weights were asked for but not to be had ({reasons}): from scratch")
     if "code/dirty" in rows and bool((rows["code/dirty"] == True).any()):  # noqa: E712
         count = int((rows["code/dirty"] == True).sum())  # noqa: E712
         warnings.append(f"{count} runs were made with uncommitted changes to the code")

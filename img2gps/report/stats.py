@@ -27,7 +27,6 @@ LEVEL = 0.95
 POWER = 0.80  # with which a detectable difference would be detected
 N_RESAMPLES = 2000
 MIN_SPOTS = 30  # fewer: "interval unreliable"
-PUBLISHED_PAIR_M = (68.78, 70.12)  # the two best cells of the published grid
 
 
 @dataclass(frozen=True)

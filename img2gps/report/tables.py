@@ -1,0 +1,634 @@
+"""Tables of a study as Markdown, LaTeX (booktabs), CSV and HTML.
+
+A `Table` is what is said; its four methods are how it is written. All text is escaped, whatever
+the user has named things.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from img2gps.report import analysis, published
+from img2gps.report.analysis import Analysis, Cell, Missing, Ranking, described, span, spoken
+from img2gps.report.stats import MIN_SPOTS, Interval, difference_interval
+
+ROWS, COLUMNS = "lr", "batch_size"  # of Table 1
+MAX_GRIDS = 12  # more tables of one layout are a list, not a comparison
+SYNTHETIC = (
+    "Synthetic photos: these figures are about the built-in quad, a scene made by a program, and "
+    "say nothing about real photos."
+)
+
+
+class Mark(NamedTuple):
+    """A sign beside a figure."""
+
+    text: str
+    latex: str
+    meaning: str
+
+
+SAME = Mark("*", "*", "not distinguishable from the lowest (model confidence set, 95 %)")
+MEAN = Mark("†", r"$\dagger$", "not shown to beat the mean predictor (joint test, 95 %)")
+FEWER = Mark("§", r"\S", "fewer seeds than planned")
+EDGE = Mark("‡", r"$\ddagger$", "on the grid's edge")  # its legend says where to extend
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One field of a table."""
+
+    text: str = ""
+    bold: bool = False
+    interval: tuple[float, float] | None = None  # metres
+    marks: tuple[Mark, ...] = ()
+    number: float | None = None  # what CSV holds instead of the text
+
+
+@dataclass(frozen=True)
+class Table:
+    """Header, rows and what stands above and below them.
+
+    The first `heads` columns name the row; they and the columns in `texts` stand to the left.
+    `legend` are pairs of a mark (None for none) and a text.
+    """
+
+    key: str  # file name without suffix
+    caption: str
+    header: list[str]
+    rows: list[list[Entry]]
+    legend: list[tuple[Mark | None, str]] = field(default_factory=list)
+    banner: str = ""
+    heads: int = 1
+    texts: tuple[int, ...] = ()
+
+    def _left(self) -> list[bool]:
+        return [i < self.heads or i in self.texts for i in range(len(self.header))]
+
+    def markdown(self) -> str:
+        """GitHub's tables, with the legend as a list."""
+        lines = [f"**{_markdown(self.caption)}**", ""]
+        if self.banner:
+            lines += [f"> {_markdown(self.banner)}", ""]
+        lines.append(_row(_markdown(text) for text in self.header))
+        lines.append(_row("---" if left else "---:" for left in self._left()))
+        lines += [_row(_markdown_entry(entry) for entry in row) for row in self.rows]
+        if self.legend:
+            lines.append("")
+        for mark, text in self.legend:
+            lines.append(f"- {_markdown(mark.text) + ' ' if mark else ''}{_markdown(text)}")
+        return "\n".join(lines) + "\n"
+
+    def latex(self) -> str:
+        r"""A floating table for `\usepackage{booktabs}`."""
+        columns = "".join("l" if left else "r" for left in self._left())
+        lines = [r"\begin{table}", r"\centering", rf"\caption{{{latex_text(self.caption)}}}"]
+        lines += [rf"\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', self.key)}}}"]
+        if self.banner:
+            lines.append(rf"{{\footnotesize\textbf{{{latex_text(self.banner)}}}}}\\[2pt]")
+        lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+        lines.append(" & ".join(latex_text(text) for text in self.header) + r" \\")
+        lines.append(r"\midrule")
+        lines += [" & ".join(_latex_entry(entry) for entry in row) + r" \\" for row in self.rows]
+        lines += [r"\bottomrule", r"\end{tabular}"]
+        for mark, text in self.legend:
+            sign = rf"\textsuperscript{{{mark.latex}}}~" if mark else ""
+            lines.append(rf"\par{{\footnotesize {sign}{latex_text(text)}}}")
+        return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+    def csv(self) -> str:
+        """The fields alone: numbers in full, no marks; `cells.csv` has intervals and marks."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(self.header)
+        for row in self.rows:
+            writer.writerow([e.text if e.number is None else repr(e.number) for e in row])
+        return out.getvalue()
+
+    def html(self) -> str:
+        """A `<table>` with its legend, in one `<figure>`."""
+        parts = [f'<figure class="table" id="{html.escape(self.key)}">']
+        if self.banner:
+            parts.append(f'<p class="banner">{html.escape(self.banner)}</p>')
+        parts += ["<table>", f"<caption>{html.escape(self.caption)}</caption>", "<thead><tr>"]
+        parts += [f'<th scope="col">{html.escape(text)}</th>' for text in self.header]
+        parts.append("</tr></thead><tbody>")
+        for row in self.rows:
+            fields = [
+                f'<th scope="row">{_html_entry(entry)}</th>'
+                if i < self.heads
+                else f"<td{' class=text' if i in self.texts else ''}>{_html_entry(entry)}</td>"
+                for i, entry in enumerate(row)
+            ]
+            parts.append(f"<tr>{''.join(fields)}</tr>")
+        parts.append("</tbody></table>")
+        if self.legend:
+            parts.append('<ul class="legend">')
+            for mark, text in self.legend:
+                sign = f"<sup>{html.escape(mark.text)}</sup> " if mark else ""
+                parts.append(f"<li>{sign}{html.escape(text)}</li>")
+            parts.append("</ul>")
+        return "\n".join([*parts, "</figure>"]) + "\n"
+
+
+def study_tables(study: Analysis) -> list[Table]:
+    """All tables of a study, in the order in which a reader needs them."""
+    tables = []
+    for number, ranking in enumerate(study.rankings, 1):
+        prefix = "" if len(study.rankings) == 1 else f"ranking{number}_"
+        found = [summary(ranking), *grids(study, ranking), *grids(study, ranking, best_epoch=True)]
+        found += [cells(ranking), *importance(ranking)]
+        tables += [replace(table, key=prefix + table.key) for table in found]
+        if prefix:
+            tables[-len(found) :] = [
+                replace(table, caption=f"{table.caption} [{ranking.group.label}]")
+                for table in tables[-len(found) :]
+            ]
+    if study.missing:
+        tables.append(missing(study))
+    if study.study.synthetic:
+        tables = [replace(table, banner=SYNTHETIC) for table in tables]
+    return tables
+
+
+def grids(study: Analysis, ranking: Ranking, *, best_epoch: bool = False) -> list[Table]:
+    """Table 1 in the layout of the published study: lr down, batch size across.
+
+    One table for each combination of the other axes; none where the study has not both axes.
+    `best_epoch` gives the same grid for each run's best epoch, an optimistic choice.
+    """
+    axes = {axis: v for axis, v in study.study.axes.items() if axis != analysis.FOLD_AXIS}
+    if not {ROWS, COLUMNS} <= set(axes):
+        return []
+    others = [axis for axis in axes if axis not in (ROWS, COLUMNS)]
+    points = [
+        dict(zip(others, values, strict=True)) for values in product(*(axes[a] for a in others))
+    ]
+    ranked = {_key(cell.params, axes): cell for cell in ranking.cells}
+    fields = list(product(axes[ROWS], axes[COLUMNS]))
+    points = [
+        point
+        for point in points
+        if any(_key({**point, ROWS: lr, COLUMNS: batch}, axes) in ranked for lr, batch in fields)
+    ]
+    if len(points) > MAX_GRIDS:
+        return []
+    absent = {_key(cell.params, axes): cell for cell in study.missing if not cell.ranked}
+    return [_grid(ranking, axes, point, ranked, absent, best_epoch) for point in points]
+
+
+def _grid(
+    ranking: Ranking,
+    axes: dict[str, list[Any]],
+    point: dict[str, Any],
+    ranked: dict[tuple[str, ...], Cell],
+    absent: dict[tuple[str, ...], Missing],
+    best_epoch: bool,
+) -> Table:
+    columns = sorted(axes[COLUMNS])
+    beside = not best_epoch and point.get("model", published.MODEL) == published.MODEL
+    beside = beside and any(
+        (float(r), int(c)) in published.GRID_M for r in axes[ROWS] for c in columns
+    )
+    lowest = min(cell.best_rmse_m for cell in ranking.cells) if best_epoch else np.nan
+    reasons: dict[str, Mark] = {}
+    rows = []
+    for lr in sorted(axes[ROWS]):
+        row = [Entry(str(lr))]
+        for batch in columns:
+            key = _key({**point, ROWS: lr, COLUMNS: batch}, axes)
+            if key not in ranked:
+                reason = absent[key].reason if key in absent else "not part of the study"
+                row.append(Entry("-", marks=(_footnote(reason, reasons),)))
+            elif best_epoch:
+                figure = ranked[key].best_rmse_m
+                row.append(_figure(figure, bold=figure == lowest))
+            else:
+                row.append(_cell_entry(ranked[key], ranking))
+        if beside:
+            row += [_published(float(lr), int(batch)) for batch in columns]
+        rows.append(row)
+    mean = ranking.mean_predictor
+    blank = [Entry() for _ in columns[1:]]
+    last = [
+        Entry("mean predictor"),
+        _with_interval(mean) if not best_epoch else _figure(mean.estimate),
+    ]
+    rows.append([*last, *blank])
+    header = [ROWS, *(f"batch {batch}" for batch in columns)]
+    if beside:
+        header += [f"published, batch {batch}" for batch in columns]
+        rows[-1] += [_figure(published.MEAN_PREDICTOR_M), *blank]
+    name = "best_epoch" if best_epoch else "table1"
+    start = "pretrained" if ranking.group.pretrained else "from scratch"
+    where = f", {described(point)}, {start}" if point else f", {start}"
+    if best_epoch:
+        caption = f"Optimistic: validation RMSE in metres at each run's best epoch{where}"
+        legend: list[tuple[Mark | None, str]] = [
+            (
+                None,
+                "The epoch was chosen on the validation photos themselves, run by run, which "
+                "flatters every figure; the study's own figure is that of the final epoch.",
+            )
+        ]
+    else:
+        caption = f"Validation RMSE in metres after the final epoch{where}"
+        legend = _legend(ranking, rows)
+        if beside:
+            legend.append(
+                (
+                    None,
+                    f"Published columns: {published.SOURCE}; not comparable cell by "
+                    "cell. Their mean predictor: 81 other photos of that quad.",
+                )
+            )
+    legend += [(mark, text) for text, mark in reasons.items()]
+    key_parts = [name, *(re.sub(r"[^A-Za-z0-9.-]+", "-", str(value)) for value in point.values())]
+    return Table("_".join(key_parts), caption, header, rows, legend)
+
+
+def cells(ranking: Ranking) -> Table:
+    """Every ranked cell, the lowest first, with its interval, seeds and marks."""
+    axes = ranking.axes
+    ordered = sorted(ranking.cells, key=lambda cell: cell.interval.estimate)
+    with_names = any(cell.name for cell in ordered)
+    rows = []
+    for cell in ordered:
+        row = [Entry(cell.name)] if with_names else []
+        row += [Entry(str(cell.params.get(axis, ""))) for axis in axes]
+        share = cell.win_share
+        row += [
+            _cell_entry(cell, ranking),
+            _figure(cell.interval.se_photos),
+            _figure(cell.interval.se_seeds),
+            Entry(f"{len(cell.run_rmse_m)} of {cell.planned}", number=len(cell.run_rmse_m)),
+            Entry(f"{share:.0%}", number=share),
+            _figure(cell.best_rmse_m),
+        ]
+        rows.append(row)
+    heads = len(axes) + with_names
+    mean = ranking.mean_predictor
+    label = [Entry("mean predictor"), *(Entry() for _ in range(heads - 1))] if heads else []
+    rest = [_with_interval(mean), _figure(mean.se_photos), *(Entry() for _ in range(4))]
+    rows.append([*label, *rest])
+    header = (["name"] if with_names else []) + [spoken(axis) for axis in axes]
+    header += ["RMSE (m)", "± photos", "± seeds", "seeds", "chosen", "best epoch"]
+    legend = [
+        *_legend(ranking, rows),
+        (
+            None,
+            "± photos, ± seeds: standard errors from which spots were photographed and from "
+            "initialisation and order.",
+        ),
+        (None, "chosen: share of resamples of the spots in which the cell has the lowest RMSE."),
+        (None, "best epoch: optimistic, the epoch was chosen on the validation photos."),
+    ]
+    caption = "All cells, lowest validation RMSE after the final epoch first"
+    return Table("cells", caption, header, rows, legend, heads=heads)
+
+
+def summary(ranking: Ranking) -> Table:
+    """What may be said of the winner, beside what it has to beat."""
+    winner, corrected = ranking.winner, ranking.corrected
+    rows = [_line("lowest validation RMSE", winner.interval, described(winner.params), bold=True)]
+    several = len(ranking.cells) > 1
+    if corrected.interval is not None:
+        note = f"expected on photos of new spots; chosen among {len(ranking.cells)} cells"
+        rows.append(_line("corrected for the selection", corrected.interval, note))
+    if ranking.test is not None:
+        rows.append(_line("test part", ranking.test, "the deployed run, one seed; not selected on"))
+    if ranking.folds is not None:
+        rows.append(_fold_line(ranking))
+    rows += [_named_line(cell, ranking) for cell in ranking.cells if cell.name]
+    parts = (("known spots", ranking.known_spots), ("new spots", ranking.new_spots))
+    for name, interval in parts:
+        if interval is not None:
+            share = "some training photos" if name == "known spots" else "no training photo"
+            rows.append(_line(name, interval, f"{_photos(interval)} with {share} of the same spot"))
+    mean = ranking.mean_predictor
+    rows.append(_line("mean predictor", mean, "always answers the mean training position"))
+    names = {"knn": "nearest neighbours", "ridge": "ridge regression"}
+    for key, value in ranking.baselines.items():
+        rows.append([Entry(names[key]), _figure(value), Entry("on frozen features")])
+    found = ranking.detectable
+    if found is not None:
+        between = f"{found.low_m:.0f} to {found.high_m:.0f} m"
+        text = f"with {POWER_TEXT}, for a typical pair of cells ({between})"
+        rows.append([Entry("smallest detectable difference"), _figure(found.median_m), Entry(text)])
+    if ranking.photos_for_published is not None:
+        a, b = published.CLOSEST_PAIR_M
+        needed = ranking.photos_for_published
+        rows.append(
+            [
+                Entry("photos needed for a difference as published"),
+                Entry(_round(needed), number=needed),
+                Entry(f"validation photos that would tell {a} from {b} m; here {_photos(mean)}"),
+            ]
+        )
+    if ranking.truth is not None:
+        truth = ranking.truth
+        text = "against positions without GPS noise, on the photos that chose the winner"
+        rows.append([Entry("truth, validation photos"), _figure(truth.validation_m), Entry(text)])
+        if not np.isnan(truth.test_m):
+            text = "against positions without GPS noise, on photos that chose nothing"
+            rows.append([Entry("truth, test photos"), _figure(truth.test_m), Entry(text)])
+    legend: list[tuple[Mark | None, str]] = [
+        (None, note) for note in [*winner.interval.notes, *ranking.notes]
+    ]
+    if several:
+        legend.append(
+            (
+                None,
+                "Only the corrected and the test figure may be called the winner's "
+                "expected error: the lowest of several is flattered by having been chosen.",
+            )
+        )
+    legend += [(None, _edge_text(ranking))] if ranking.edges else []
+    if not ranking.importance:
+        legend.append((None, f"No analysis of variance: {ranking.no_importance}."))
+    caption = f"The winner and what it has to beat, RMSE in metres ({ranking.group.label})"
+    return Table("summary", caption, ["figure", "metres", "what it is"], rows, legend, texts=(2,))
+
+
+POWER_TEXT = "80 % power at the 95 % level"
+
+
+def importance(ranking: Ranking) -> list[Table]:
+    """Shares of the variance between runs, on full grids; none elsewhere."""
+    if not ranking.importance:
+        return []
+    rows = [
+        [
+            Entry(
+                " \N{MULTIPLICATION SIGN} ".join(spoken(axis) for axis in effect.axes) or "seeds"
+            ),
+            Entry(f"{effect.share:.1%}", number=effect.share),
+            Entry(f"{effect.low:.1%} to {effect.high:.1%}"),
+        ]
+        for effect in ranking.importance
+    ]
+    legend: list[tuple[Mark | None, str]] = [
+        (
+            None,
+            "Analysis of variance of the runs' RMSE on the full grid; intervals over resampled "
+            "spots. It speaks of the values tried and of nothing between or beyond them.",
+        )
+    ]
+    caption = "Share of the variance between runs that each hyperparameter explains"
+    header = ["effect", "share", "95 % interval"]
+    return [Table("importance", caption, header, rows, legend)]
+
+
+def missing(study: Analysis) -> Table:
+    """Planned cells without a figure, or with fewer seeds, and why."""
+    rows = [
+        [
+            Entry(described(cell.params) or cell.cell),
+            Entry("yes" if cell.ranked else "-"),
+            Entry(cell.reason),
+        ]
+        for cell in study.missing
+    ]
+    caption = "Cells that are not complete"
+    return Table("missing", caption, ["cell", "ranked", "why"], rows, texts=(1, 2))
+
+
+def comparison(studies: Sequence[Analysis]) -> Table:
+    """Several studies side by side: each one's winner, its expected error, what it has to beat."""
+    rows = []
+    for study in studies:
+        for ranking in study.rankings:
+            corrected = ranking.corrected.interval
+            rows.append(
+                [
+                    Entry(study.study.name),
+                    Entry(ranking.group.label),
+                    Entry(described(ranking.winner.params)),
+                    _with_interval(ranking.winner.interval),
+                    Entry("-") if corrected is None else _with_interval(corrected),
+                    _with_interval(ranking.mean_predictor),
+                    Entry("yes" if study.study.synthetic else "no"),
+                ]
+            )
+        if not study.rankings:
+            rows.append([Entry(study.study.name), Entry("nothing finished"), *[Entry("-")] * 5])
+    header = ["study", "runs", "winner", "validation", "corrected", "mean predictor", "synthetic"]
+    legend: list[tuple[Mark | None, str]] = [
+        (
+            None,
+            "RMSE in metres with 95 % intervals. Studies on different photos or splits answer "
+            "different questions; rows with different validation photos are not comparable.",
+        )
+    ]
+    return Table("comparison", "Studies", header, rows, legend, heads=3, texts=(6,))
+
+
+def _key(params: dict[str, Any], axes: Sequence[str] | dict[str, Any]) -> tuple[str, ...]:
+    """A cell's place in the grid, whatever the type of its values."""
+    return tuple(
+        str(float(value)) if isinstance(value := params.get(axis), int | float) else str(value)
+        for axis in axes
+    )
+
+
+def _footnote(reason: str, reasons: dict[str, Mark]) -> Mark:
+    """A letter for each reason: a, b, ..., z, aa, ..."""
+    if reason not in reasons:
+        number, letters = len(reasons), ""
+        while number >= 0:
+            letters = chr(ord("a") + number % 26) + letters
+            number = number // 26 - 1
+        reasons[reason] = Mark(letters, letters, reason)
+    return reasons[reason]
+
+
+def _marks_of(cell: Cell, ranking: Ranking) -> tuple[Mark, ...]:
+    is_winner = cell.cell == ranking.winner.cell
+    found = []
+    if cell.in_best_set and not is_winner:
+        found.append(SAME)
+    if cell.beats_mean is False:
+        found.append(MEAN)
+    if is_winner and ranking.edges:
+        found.append(EDGE)
+    if len(cell.run_rmse_m) < cell.planned:
+        found.append(FEWER)
+    return tuple(found)
+
+
+def _legend(ranking: Ranking, rows: list[list[Entry]]) -> list[tuple[Mark | None, str]]:
+    """What bold type, brackets and the marks that occur mean, and the ranking's warnings."""
+    entries = [entry for row in rows for entry in row]
+    used = {mark for entry in entries for mark in entry.marks}
+    seeds = sorted({cell.interval.n_seeds for cell in ranking.cells})
+    count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    figure = "one seed" if seeds == [1] else f"mean over {count} seeds"
+    lines: list[tuple[Mark | None, str]] = []
+    if any(entry.bold for entry in entries):
+        lines.append(
+            (
+                None,
+                "bold: the lowest of all cells of this ranking; its expected error is "
+                f"the corrected figure, {ranking.corrected.corrected:.1f} m."
+                if len(ranking.cells) > 1
+                else "bold: the only cell.",
+            )
+        )
+    else:
+        lines.append((None, f"The lowest cell is elsewhere: {described(ranking.winner.params)}."))
+    interval = ranking.winner.interval
+    lines.append(
+        (
+            None,
+            f"{figure} [95 % interval over spots"
+            f"{'' if seeds == [1] else ' and seeds'}; {_photos(interval)}]",
+        )
+    )
+    for mark in (SAME, MEAN, FEWER):
+        if mark in used:
+            lines.append((mark, mark.meaning))
+    if EDGE in used:
+        lines.append((EDGE, _edge_text(ranking)))
+    if interval.n_spots < MIN_SPOTS:
+        lines.append((None, f"interval unreliable: fewer than {MIN_SPOTS} spots"))
+    return lines + [(None, note) for note in ranking.notes]
+
+
+def _edge_text(ranking: Ranking) -> str:
+    parts = [
+        f"{spoken(edge.axis)} {edge.value:g} is the end of its axis: extend to {edge.suggestion:g}"
+        for edge in ranking.edges
+    ]
+    return f"winner on the grid's edge; {'; '.join(parts)}"
+
+
+def _photos(interval: Interval) -> str:
+    return f"{interval.n_photos} photos of {interval.n_spots} spots"
+
+
+def _cell_entry(cell: Cell, ranking: Ranking) -> Entry:
+    entry = _with_interval(cell.interval, bold=cell.cell == ranking.winner.cell)
+    return replace(entry, marks=_marks_of(cell, ranking))
+
+
+def _with_interval(interval: Interval, *, bold: bool = False) -> Entry:
+    ends = None if np.isnan(interval.low) else (interval.low, interval.high)
+    return replace(_figure(interval.estimate, bold=bold), interval=ends)
+
+
+def _figure(value: float, *, bold: bool = False) -> Entry:
+    if np.isnan(value):
+        return Entry("-")
+    return Entry(f"{value:.1f}", bold=bold, number=float(value))
+
+
+def _published(lr: float, batch: int) -> Entry:
+    value = published.GRID_M.get((lr, batch))
+    return Entry("-") if value is None else Entry(f"{value:.2f}", number=value)
+
+
+def _line(name: str, interval: Interval, text: str, *, bold: bool = False) -> list[Entry]:
+    return [Entry(name), _with_interval(interval, bold=bold), Entry(text)]
+
+
+def _named_line(cell: Cell, ranking: Ranking) -> list[Entry]:
+    """A cell with a name, such as the baseline, and how far it is from the winner."""
+    text = described(cell.params)
+    if cell.cell != ranking.winner.cell:
+        at = ranking.errors.cells.index
+        error, winner = ranking.errors.error_m, at(ranking.winner.cell)
+        apart = difference_interval(error[at(cell.cell)], error[winner], ranking.errors.spot)
+        text += f"; {apart.estimate:.1f} m above the lowest, paired 95 % interval {span(apart)}"
+    return _line(cell.name, cell.interval, text)
+
+
+def _fold_line(ranking: Ranking) -> list[Entry]:
+    folds = ranking.folds
+    assert folds is not None  # noqa: S101 - the caller looked
+    ends = None if np.isnan(folds.low) else (folds.low, folds.high)
+    return [
+        Entry(f"mean of {folds.folds} folds"),
+        replace(_figure(folds.estimate), interval=ends),
+        Entry("interval with the Nadeau-Bengio correction"),
+    ]
+
+
+def _round(count: int) -> str:
+    """Two significant digits: it is an estimate."""
+    return f"{int(float(f'{count:.2g}')):,}".replace(",", " ")
+
+
+def _row(fields: Any) -> str:
+    return "| " + " | ".join(fields) + " |"
+
+
+def _markdown(text: str) -> str:
+    escaped = re.sub(r"([\\`*_{}\[\]<>|~#])", r"\\\1", text)
+    return " ".join(escaped.split())
+
+
+def _markdown_entry(entry: Entry) -> str:
+    text = _markdown(entry.text)
+    text = f"**{text}**" if entry.bold else text
+    if entry.interval is not None:
+        text += r" \[{:.1f}, {:.1f}\]".format(*entry.interval)
+    if entry.marks:
+        text += " " + " ".join(_markdown(mark.text) for mark in entry.marks)
+    return text
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
+    "§": r"\S{}",
+} | {char: f"\\{char}" for char in "&%$#_{}"}
+
+
+def latex_text(text: str) -> str:
+    r"""Text with LaTeX's special characters escaped.
+
+    >>> print(latex_text("5 % of a_b"))
+    5 \% of a\_b
+    """
+    return "".join(_LATEX.get(char, char) for char in text)
+
+
+def _latex_entry(entry: Entry) -> str:
+    text = latex_text(entry.text)
+    text = rf"\textbf{{{text}}}" if entry.bold else text
+    if entry.interval is not None:
+        text += r" {{\footnotesize [{:.1f}, {:.1f}]}}".format(*entry.interval)
+    if entry.marks:
+        text += rf"\textsuperscript{{{','.join(mark.latex for mark in entry.marks)}}}"
+    return text
+
+
+def _html_entry(entry: Entry) -> str:
+    text = html.escape(entry.text)
+    text = f"<strong>{text}</strong>" if entry.bold else text
+    if entry.interval is not None:
+        text += ' <span class="interval">[{:.1f}, {:.1f}]</span>'.format(*entry.interval)
+    if entry.marks:
+        signs = " ".join(
+            f'<abbr title="{html.escape(m.meaning)}">{html.escape(m.text)}</abbr>'
+            for m in entry.marks
+        )
+        text += f"<sup>{signs}</sup>"
+    return text
