@@ -275,7 +275,7 @@ def jpeg(photo: Photo, version: str) -> bytes:
     missing = budget - len(data)
     while missing > 0:  # comment segments of at most 64 KiB, before the end marker
         size = min(missing, 65_000) if missing - 65_000 >= 4 or missing <= 65_000 else missing - 4
-        filling += b"\xff\xfe" + (size - 2).to_bytes(2, "big") + bytes(size - 4)
+        filling += b"\xff\xfe" + (size - 2).to_bytes(2, "big") + b" " * (size - 4)
         missing -= size
     return data[:-2] + filling + data[-2:]
 
