@@ -39,7 +39,7 @@ def main(run: Callable[[Config], Outcome]) -> None:
         except BadInput as error:  # SystemExit passes through Hydra without a word added
             _exit(str(error))
         except Interrupted as error:
-            sys.exit(error.status)
+            _stopped(error)
 
     folder = str(configuration.package_folder("conf"))
     decorated = hydra.main(version_base="1.3", config_path=folder, config_name="train")(task)
@@ -49,8 +49,7 @@ def main(run: Callable[[Config], Outcome]) -> None:
     except (HydraException, OmegaConfBaseException, BadInput) as error:
         _exit(configuration.describe(error) if not isinstance(error, BadInput) else str(error))
     except Interrupted as error:
-        print(f"img2gps: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(error.status)
+        _stopped(error)
     finally:
         GlobalHydra.instance().clear()
 
@@ -68,3 +67,8 @@ def _task(run: Callable[[Config], Outcome], cfg: DictConfig) -> float | None:
 def _exit(message: str) -> NoReturn:
     print(f"img2gps: error: {message}", file=sys.stderr)  # noqa: T201
     sys.exit(2)
+
+
+def _stopped(error: Interrupted) -> NoReturn:
+    print(f"img2gps: {error}", file=sys.stderr)  # noqa: T201
+    sys.exit(error.status)

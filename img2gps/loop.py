@@ -119,6 +119,15 @@ def trainer(
     )
 
 
+def warn_of_single_photo_batch(n_train: int, batch_size: int, *, drop_last: bool) -> None:
+    """The study's 681 photos in batches of 8 end every epoch on a batch of one photo."""
+    if n_train % batch_size == 1 and batch_size > 1 and not drop_last:
+        log.warning(
+            "%d training photos in batches of %d: every epoch ends on a batch of one photo, a "
+            "noisy step; drop_last=true leaves it out", n_train, batch_size,
+        )  # fmt: skip
+
+
 def fit(
     trainer: pl.Trainer, module: GeoRegression, data: PhotoData, folder: RunFolder, start: Start
 ) -> None:

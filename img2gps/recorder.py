@@ -12,6 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
 
+from img2gps import signals
 from img2gps.module import GeoRegression
 from img2gps.predictions import PredictionTable
 from img2gps.runs import PREDICTIONS_BEST, Diverged, RunFolder
@@ -53,6 +54,7 @@ class Recorder(pl.Callback):
         self, trainer: pl.Trainer, _: pl.LightningModule, outputs: Any, *__: Any
     ) -> None:
         """End the run on a loss that is not finite (on CUDA at the epoch's end: no waiting here)."""
+        signals.check()
         if outputs["loss"].device.type == "cpu":
             self._end_if_diverged(trainer, float(outputs["loss"]))
 

@@ -7,6 +7,8 @@ from types import FrameType
 
 RESUMABLE = "interrupted; the same command goes on from here"
 
+_received: int | None = None
+
 
 class Interrupted(BaseException):
     """The process was asked to stop. Not a KeyboardInterrupt, which Lightning would swallow."""
@@ -17,12 +19,22 @@ class Interrupted(BaseException):
 
 
 def raise_on_signals() -> None:
-    """Let SIGINT and SIGTERM raise `Interrupted` in the main thread; a second one changes nothing."""
+    """Let SIGINT and SIGTERM raise `Interrupted` in the main thread; later ones change nothing."""
+    global _received  # a signal belongs to the process
+    _received = None
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _raise)
 
 
+def check() -> None:
+    """Raise again what was raised where nothing lets it through (a callback from C, a `__del__`)."""
+    if _received is not None:
+        raise Interrupted(_received)
+
+
 def _raise(signum: int, _: FrameType | None) -> None:
+    global _received
+    _received = signum
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     raise Interrupted(signum)

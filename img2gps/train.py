@@ -46,6 +46,9 @@ def run(
             return done
         start = loop.prepare(folder, config)
         loop.seed_everything(config.seed, start.threads)
+        loop.warn_of_single_photo_batch(
+            len(split.train), config.batch_size, drop_last=config.drop_last
+        )
 
         lat, lon = dataset.lat_lon()
         scaler = LabelScaler.fit(lat[split.train], lon[split.train])
