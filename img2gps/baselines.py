@@ -204,10 +204,10 @@ def _held_out_together(dataset: Dataset, split: Split) -> Ints:
     """Groups of training photos that choosing k and the penalty must keep on one side.
 
     The same question is asked inside the training part as outside: where validation is of new
-    spots, whole spots are held out, else only copies of one photo.
+    spots only, whole spots are held out, else only copies of one photo.
     """
     train = dataset.manifest.iloc[split.train]
-    if split.known_spot.mean() < 0.5:
+    if not split.known_spot.any():
         return spots(train["lat_deg"], train["lon_deg"], train["gps_error_m"])
     return np.unique(train["content"].to_numpy(str), return_inverse=True)[1]
 

@@ -172,16 +172,16 @@ def test_pandas_index_is_not_taken_for_row_numbers() -> None:
 @settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    n=st.integers(0, 60),
+    n=st.integers(0, 80),
     config=st.builds(
         SplitConfig,
         kind=st.sampled_from(KINDS),
         seed=st.integers(0, 5),
-        n_val=st.one_of(st.integers(1, 40), st.floats(0.01, 0.9)),
-        n_test=st.one_of(st.just(0), st.integers(1, 30)),
-        n_train=st.one_of(st.none(), st.integers(1, 40)),
+        n_val=st.one_of(st.integers(1, 20), st.floats(0.01, 0.6)),
+        n_test=st.one_of(st.just(0), st.integers(1, 12)),
+        n_train=st.one_of(st.none(), st.integers(1, 20)),
         folds=st.integers(2, 6),
-        buffer_m=st.one_of(st.none(), st.floats(0, 60)),
+        buffer_m=st.one_of(st.none(), st.floats(14.5, 40)),
         block_m=st.one_of(st.none(), st.floats(1, 100)),
     ),
 )
