@@ -72,11 +72,13 @@ def ingest(
     cache_dir: Path | str,
     threads: int | None = None,
     progress: bool = True,
+    verify: bool = False,
 ) -> Dataset:
     """The dataset cache of a source, built if it is not there, not current or damaged.
 
     Photos are squashed to `image_size` x `image_size`. `threads` defaults to the cores that
-    this process may use. Raises `BadInput` where no photo at all can be used.
+    this process may use. `verify` compares every photo of a cache that is there with its
+    digest, not only some. Raises `BadInput` where no photo at all can be used.
     """
     cache = Path(cache_dir).expanduser()
     threads = threads or len(os.sched_getaffinity(0))
@@ -87,7 +89,10 @@ def ingest(
         with FileLock(folder.with_suffix(".lock")):
             if folder.exists():
                 try:
-                    return store.open_dataset(folder)
+                    found = store.open_dataset(folder)
+                    if verify:
+                        found.verify()
+                    return found
                 except DamagedCache as damage:
                     log.warning("cache %s is damaged (%s): building it again", folder, damage)
             return _build(listing, folder, image_size, threads, progress)

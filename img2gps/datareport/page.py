@@ -1,0 +1,142 @@
+"""The page itself: one HTML file with everything in it, which asks for nothing from outside."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import vl_convert
+from markupsafe import Markup
+from PIL import Image
+
+from img2gps import __version__
+from img2gps.datareport import facts as facts_module
+from img2gps.datareport.facts import Facts
+from img2gps.datareport.figures import all_figures
+from img2gps.dataset import Dataset
+from img2gps.report.figures.base import CONFIG, Figure, inline, metres
+from img2gps.report.page import json_for_script
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_SHARED = Path(__file__).parent.parent / "report" / "templates"
+_SHEET = 24  # photos of the contact sheet
+_THUMBNAIL_PX = 112
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A figure as the template shows it."""
+
+    name: str
+    title: str
+    caption: str
+    picture: Markup
+
+
+def write(dataset: Dataset, path: Path) -> Path:
+    """Write the report of a data set to `path`, whole or not at all; returns the path."""
+    html = render(dataset)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(html)
+    Path(scratch).chmod(0o644)
+    Path(scratch).replace(path)
+    return path
+
+
+def render(dataset: Dataset) -> str:
+    """The report as HTML."""
+    facts = facts_module.collect(dataset)
+    figures = all_figures(dataset.manifest, facts)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([_TEMPLATES, _SHARED]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["metres"] = metres
+    return environment.get_template("dataset.html.j2").render(
+        dataset=dataset,
+        facts=facts,
+        answer=_answer(dataset, facts),
+        figures=[_shown(figure) for figure in figures],
+        sheet=_contact_sheet(dataset),
+        n_val=facts_module.n_val(facts.n),
+        specs=json_for_script(
+            {"specs": {figure.name: figure.spec() for figure in figures}, "config": CONFIG}
+        ),
+        # our own files and Vega as vl-convert ships it: nothing in them is anybody's input
+        style=Markup((_SHARED / "style.css").read_text(encoding="utf-8")),  # noqa: S704
+        bundle=Markup(_bundle()),  # noqa: S704
+        script=Markup((_SHARED / "interactive.js").read_text(encoding="utf-8")),  # noqa: S704
+        version=__version__,
+    )
+
+
+def _bundle() -> str:
+    """Vega, which cannot end the script element it stands in."""
+    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg] # the stub lacks the default
+    return str(bundle).replace("</script", "<\\/script")
+
+
+def _shown(figure: Figure) -> _Shown:
+    svg = vl_convert.vegalite_to_svg(figure.spec(), config={**CONFIG, "background": "transparent"})
+    picture = Markup(inline(svg, figure.alt))  # noqa: S704 - vl-convert escapes texts in SVG
+    return _Shown(figure.name, figure.title, figure.caption, picture)
+
+
+def _answer(dataset: Dataset, facts: Facts) -> list[str]:
+    """What a reader should take away, in sentences."""
+    manifest = dataset.manifest
+    n_spots = len(np.unique(facts.spots))
+    said = [
+        f"{facts.n} photos of {n_spots} spots can be used; {len(dataset.rejects)} cannot.",
+        f"Always answering their mean position is {metres(facts.mean_rmse_m)} off (RMSE): a model "
+        "has to beat that.",
+    ]
+    known = manifest["gps_error_m"].dropna()
+    if len(known):
+        said.append(
+            f"The labels themselves are {metres(float(known.median()))} off in the median, by what "
+            f"{len(known)} of the photos state: that much noise is in every figure."
+        )
+    leaks = {leak.kind: leak for leak in facts.leaks if not leak.impossible}
+    if "random" in leaks:
+        said.append(
+            f"In a random split, {leaks['random'].known_spots:.0%} of the validation photos are of "
+            "spots that training has seen"
+            + (
+                f"; in a place split, {leaks['place'].known_spots:.0%}."
+                if "place" in leaks
+                else "; a place split is not possible here."
+            )
+        )
+    return said
+
+
+def _contact_sheet(dataset: Dataset) -> Sequence[tuple[str, str]]:
+    """Names and pictures of some photos as the model sees them, but in their own proportions."""
+    rows = np.unique(np.linspace(0, len(dataset) - 1, _SHEET).astype(int))
+    pixels = dataset.pixels()
+    sheet = []
+    for row in rows:
+        photo = dataset.manifest.iloc[row]
+        turned = photo["orientation"] >= 5
+        wide, high = photo["width_px"], photo["height_px"]
+        ratio = (high / wide) if turned else (wide / high)
+        width = max(1, round(_THUMBNAIL_PX * min(max(ratio, 0.25), 4.0)))
+        small = Image.fromarray(np.asarray(pixels[row])).resize((width, _THUMBNAIL_PX))
+        file = io.BytesIO()
+        small.save(file, "JPEG", quality=80)
+        data = base64.b64encode(file.getvalue()).decode()
+        sheet.append((str(photo["photo"]), f"data:image/jpeg;base64,{data}"))
+    return sheet
