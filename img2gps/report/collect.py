@@ -326,6 +326,19 @@ def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:
     )
 
 
+def read_predictions(folder: Path, name: str) -> pd.DataFrame:
+    """One run's predictions.csv with `name` for its cell; empty where there is none."""
+    row = {"run_id": [folder.name], "cell": [name], "seed": [0], "folder": [str(folder)]}
+    return _long_table(pd.DataFrame(row), runs.PREDICTIONS, TEXT_COLUMNS)
+
+
+def align_runs(tables: Sequence[pd.DataFrame]) -> Errors:
+    """Single runs, read by `read_predictions`, on the photos that all of them have."""
+    table = pd.concat(tables, ignore_index=True)
+    rows = table[["cell", "seed"]].drop_duplicates()
+    return align(table, rows.assign(rank_cell=rows["cell"]))
+
+
 def find_studies(root: Path) -> list[Path]:
     """Folders below a runs root that hold a study.json or at least one run folder, sorted."""
     with_study = {path.parent for path in root.glob(f"*/{STUDY}")}

@@ -1,0 +1,145 @@
+"""Two runs side by side: the keys that differ, and the error photo by photo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from img2gps import runs
+from img2gps.report import collect, stats
+from img2gps.report.analysis import span
+from img2gps.report.stats import Interval
+
+ABSENT = "(absent)"
+_RECORDED = ("data", "weights", "code", "versions", "hardware", "split")  # of result.json
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One validation photo's error in both runs."""
+
+    photo: str
+    a_m: float
+    b_m: float
+
+    @property
+    def difference_m(self) -> float:
+        """Positive where b is worse."""
+        return self.b_m - self.a_m
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs. `difference` is RMSE(b) - RMSE(a), paired; None without common photos."""
+
+    a: Path
+    b: Path
+    keys: list[tuple[str, str, str]]  # key, value in a, value in b
+    photos: list[Photo]  # the largest difference first
+    difference: Interval | None
+    rmse_m: tuple[float, float]
+    mean_predictor_m: float
+    only: tuple[int, int]  # photos that one run alone has validated
+
+    def summary(self) -> list[str]:
+        """The comparison in a few lines."""
+        if self.difference is None:
+            return ["No validation photo in common: the errors cannot be compared."]
+        change, (a, b) = self.difference, self.rmse_m
+        worse = sum(photo.difference_m > 0 for photo in self.photos)
+        lines = [
+            f"RMSE {a:.1f} m and {b:.1f} m on {change.n_photos} common validation photos of "
+            f"{change.n_spots} spots; the mean predictor gets {self.mean_predictor_m:.1f} m.",
+            f"Difference {change.estimate:+.1f} m, paired 95 % interval {span(change)}: "
+            f"{_verdict(change)}.",
+            f"The second run is worse on {worse} photos and better or equal on "
+            f"{len(self.photos) - worse}.",
+            "One run each: the interval leaves out the luck of the seed.",
+        ]
+        if any(self.only):
+            lines.append(f"Left out: {self.only[0]} and {self.only[1]} photos that one run has.")
+        if change.n_spots < stats.MIN_SPOTS:
+            lines.append(f"Interval unreliable: fewer than {stats.MIN_SPOTS} spots.")
+        return lines
+
+
+def compare(a: Path, b: Path) -> Comparison:
+    """Compare two run folders; runs that have not finished have keys but no photos."""
+    names = ("a", "b")
+    tables = [
+        collect.read_predictions(folder, name) for folder, name in zip((a, b), names, strict=True)
+    ]
+    keys = differing(described(a), described(b))
+    nothing = Comparison(a, b, keys, [], None, (np.nan, np.nan), np.nan, (0, 0))
+    if any(table.empty for table in tables):
+        return nothing
+    errors = collect.align_runs(tables)
+    if not errors.photos:
+        return nothing
+    first, second = errors.error_m[0, 0], errors.error_m[1, 0]
+    photos = [
+        Photo(name, float(x), float(y))
+        for name, x, y in zip(errors.photos, first, second, strict=True)
+    ]
+    photos.sort(key=lambda photo: (-abs(photo.difference_m), photo.photo))
+    rmse = stats.cell_rmse(errors.error_m)
+    return Comparison(
+        a,
+        b,
+        keys,
+        photos,
+        stats.difference_interval(second, first, errors.spot),
+        (float(rmse[0]), float(rmse[1])),
+        float(np.sqrt(np.mean(errors.mean_error_m**2))),
+        (len(tables[0]) - len(photos), len(tables[1]) - len(photos)),
+    )
+
+
+def described(folder: Path) -> dict[str, Any]:
+    """What made the run: its configuration, and what result.json records beside it."""
+    found = _dotted(collect.read_config(folder))
+    result = runs.read_json(folder / runs.RESULT) or {}
+    recorded = {f"result.{key}": result.get(key) for key in _RECORDED}
+    return found | _dotted({k: v for k, v in recorded.items() if isinstance(v, Mapping)})
+
+
+def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Keys whose values differ, with both values as text, in the order of a, then of b.
+
+    >>> differing({"lr": 0.1, "seed": 0}, {"lr": 0.2, "seed": 0, "new": 1})
+    [('lr', '0.1', '0.2'), ('new', '(absent)', '1')]
+    """
+    return [
+        (key, _text(a, key), _text(b, key))
+        for key in dict.fromkeys([*a, *b])
+        if _text(a, key) != _text(b, key)
+    ]
+
+
+def _text(values: Mapping[str, Any], key: str) -> str:
+    return str(values[key]) if key in values else ABSENT
+
+
+def _dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= _dotted(value, f"{name}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def _verdict(change: Interval) -> str:
+    if np.isnan(change.low):
+        return "too few spots to tell"
+    if change.low > 0:
+        return "the first run is better on photos like these"
+    if change.high < 0:
+        return "the second run is better on photos like these"
+    return "not distinguishable on photos like these"
