@@ -13,7 +13,7 @@ import yaml
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 
 from img2gps import config as configuration
-from img2gps import hardware
+from img2gps import hardware, signals
 from img2gps.config import Config, Precision
 from img2gps.data import PhotoData
 from img2gps.module import GeoRegression
@@ -134,7 +134,11 @@ def fit(
     """Train to the end; afterwards the module holds the final epoch's predictions."""
     module.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     resume = folder.checkpoint if start.epoch else None
-    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    try:
+        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    except SystemExit:  # Lightning's own answer to a SIGTERM, which would end in status 0
+        signals.check()
+        raise
     if not module.epoch_metrics:  # all epochs were in the checkpoint already
         trainer.validate(module, datamodule=data, verbose=False)
 
