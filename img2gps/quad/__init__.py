@@ -20,7 +20,7 @@ from img2gps.quad.scene import campus
 
 __all__ = ["CAMERA", "QUAD_VERSION", "QuadSpec", "render"]
 
-QUAD_VERSION = "0.1"
+QUAD_VERSION = "1"
 TRUTH = "truth.csv"
 
 
