@@ -165,7 +165,9 @@ class Server:
     def _upsert_bucket(self, sent: Variables) -> Answer:
         project, name = sent.get("project") or "uncategorized", sent.get("name") or sent["id"]
         inserted = (project, name) not in self.runs
-        run = self.runs.setdefault((project, name), Run(sent.get("entity") or ENTITY, project, name))
+        run = self.runs.setdefault(
+            (project, name), Run(sent.get("entity") or ENTITY, project, name)
+        )
         if sent.get("config"):
             run.config.update(json.loads(sent["config"]))
         known = {k: v for k, v in sent.items() if v is not None and k != "config"}
@@ -183,6 +185,7 @@ class Server:
         run = self.runs.get((project, sent["name"]))
         bucket = None
         if run is not None:
+
             def tail(name: str) -> str:
                 lines = run.lines.get(name, {})
                 return json.dumps([lines[max(lines)]] if lines else [])

@@ -74,9 +74,10 @@ class WandbTracker:
             log.info("W&B is switched off (WANDB_MODE=disabled)")
             return None
         wanted = self._logger.kind is LoggerKind.wandb and session.mode() == "online"
-        if wanted and not session.recently_unreachable() and session.has_credentials():
+        if wanted and not session.recently_unreachable():
             try:
-                return self._open(online=True)
+                if session.has_credentials():
+                    return self._open(online=True)
             except Exception as error:  # the SDK raises all sorts
                 self._warn(f"{session.short(error)}; going on offline")
                 session.note_unreachable()

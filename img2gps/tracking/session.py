@@ -5,12 +5,10 @@ wandb is imported inside functions: half a second that runs without it need not 
 
 from __future__ import annotations
 
-import netrc
 import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from img2gps.config import LoggerConfig
 from img2gps.tracking.mirror import JOB_TYPE, Description
@@ -35,24 +33,20 @@ def mode() -> str:
 
 
 def has_credentials() -> bool:
-    """Whether W&B would find an API key, found out without asking anyone for one."""
-    quiet()
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    import wandb
+    """Whether W&B would find an API key, found out without asking anyone for one.
 
-    settings = wandb.setup().settings
-    if settings.api_key:
-        return True
-    host = urlsplit(settings.base_url).hostname or ""
-    given = os.environ.get("NETRC")
-    for path in [Path(given)] if given else [Path("~/.netrc"), Path("~/_netrc")]:
-        try:
-            if netrc.netrc(path.expanduser()).authenticators(host):
-                return True
-        except (OSError, netrc.NetrcParseError):
-            continue
-    return False
+    Raises:
+        wandb.errors.AuthenticationError: there is one of the wrong form.
+    """
+    quiet()
+    # The SDK's own search (environment, netrc under old and new host names, settings): asking it
+    # to log in would prompt at a terminal.
+    from wandb.sdk.lib import wbauth
+
+    found = wbauth.authenticate_session(
+        host=server(), source="img2gps", prompt=False, update_session=False
+    )
+    return found is not None
 
 
 _unreachable_at: float | None = None
@@ -121,9 +115,10 @@ def start(
         disable_code=True,  # result.json has the commit; code is not sent away unasked
         disable_git=True,
         program="img2gps.train",
+        host="",  # the machine's name
+        x_disable_meta=True,  # user name, paths, command line
         x_disable_stats=not logger.system_metrics,
-        x_disable_meta=True,  # host name, user name, paths, command line
-        x_disable_machine_info=True,
+        x_disable_machine_info=not logger.system_metrics,
         x_save_requirements=False,
         x_transaction_log_flush_interval=FLUSH_SECONDS,
         init_timeout=logger.timeout_s,
