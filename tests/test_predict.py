@@ -1,0 +1,109 @@
+"""Photos to coordinates by a finished run, bad files named and the rest answered."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from img2gps import runs, train
+from img2gps.errors import BadInput
+from img2gps.outcome import Outcome
+from img2gps.predict import Predictor, evaluate_test
+from tests.tiny import tiny_config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Outcome:
+    """A finished tiny run with a test part, and its working directory as the current one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMG2GPS_CACHE", str(shared_cache))
+        patch.chdir(tmp_path_factory.mktemp("predict"))
+        outcome = train.run(tiny_config("split.n_val=10", "split.n_test=8"))
+        return Outcome(**{**vars(outcome), "folder": outcome.folder.resolve()})
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def quad_photos(shared_cache: Path) -> Path:
+    return next(path for path in shared_cache.glob("quad-photos-*") if path.is_dir())
+
+
+def predict(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from img2gps.cli import main; main()", "predict", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_answers_are_those_of_the_run_itself(finished: Outcome, shared_cache: Path) -> None:
+    expected = rows(finished.folder / runs.PREDICTIONS)
+    paths = [quad_photos(shared_cache) / row["photo"] for row in expected]
+    answers = list(Predictor.load(finished.folder).photos(paths))
+    for row, answer in zip(expected, answers, strict=True):
+        # Batches of another size may differ in the last bits of bf16 products: some centimetres.
+        assert answer.lat_deg == pytest.approx(float(row["pred_lat_deg"]), abs=2e-5)
+        assert answer.lon_deg == pytest.approx(float(row["pred_lon_deg"]), abs=2e-5)
+
+
+def test_bad_file_is_named_and_the_rest_answered(
+    finished: Outcome, shared_cache: Path, tmp_path: Path
+) -> None:
+    good = sorted(quad_photos(shared_cache).glob("*.jpg"))[0]
+    bad = tmp_path / "notes.jpg"
+    bad.write_text("not a picture")
+    done = predict(str(good), str(bad), str(tmp_path / "gone.jpg"), "--run", str(finished.folder), "--json")
+    answers = json.loads(done.stdout)
+    assert done.returncode == 2
+    assert [a["error"] is None for a in answers] == [True, False, False]
+    assert 39.9 < answers[0]["lat_deg"] < 40
+    assert -75.3 < answers[0]["lon_deg"] < -75.1
+    assert "notes.jpg: not a picture that can be read" in done.stderr
+    assert "gone.jpg: cannot be opened" in done.stderr
+
+
+def test_table_has_one_line_a_photo(finished: Outcome, shared_cache: Path) -> None:
+    photos = [str(path) for path in sorted(quad_photos(shared_cache).glob("*.jpg"))[:3]]
+    done = predict(*photos, "--run", str(finished.folder))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["photo", "lat_deg", "lon_deg"]
+    assert len(lines) == 4
+
+
+def test_test_part_is_scored_on_photos_that_training_never_saw(
+    finished: Outcome, shared_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(shared_cache))
+    figures = evaluate_test(finished.folder)
+    scored = rows(finished.folder / runs.PREDICTIONS_TEST)
+    errors = [float(row["error_m"]) for row in scored]
+    assert figures["n_test"] == len(scored) > 0
+    assert figures["test/rmse_m"] == pytest.approx((sum(e * e for e in errors) / len(errors)) ** 0.5)
+    seen = {row["photo"] for row in rows(finished.folder / runs.PREDICTIONS)}
+    assert not seen & {row["photo"] for row in scored}
+
+
+def test_unfinished_or_foreign_run_is_refused(finished: Outcome, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    (folder / runs.CONFIG).write_bytes((finished.folder / runs.CONFIG).read_bytes())
+    with pytest.raises(BadInput, match="the run is not finished"):
+        Predictor.load(folder)
+    (folder / runs.RESULT).write_bytes((finished.folder / runs.RESULT).read_bytes())
+    with pytest.raises(BadInput, match=r"has no last\.ckpt"):
+        Predictor.load(folder)
+    (folder / runs.CHECKPOINT).write_bytes(b"\x80\x04cos\nsystem\n")
+    with pytest.raises(BadInput, match="not a checkpoint of this run"):
+        Predictor.load(folder)
+
+
+def test_unknown_run_is_one_line_and_status_2() -> None:
+    done = predict("photo.jpg", "--run", "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.startswith("img2gps: error: nowhere: no such run below runs, results")
