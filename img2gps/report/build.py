@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pandas as pd
 
 from img2gps.errors import BadInput
 from img2gps.report import analysis as measured
-from img2gps.report import collect, gallery, page, stats
+from img2gps.report import collect, gallery, page, paper, several, tables
 from img2gps.report.analysis import Analysis, Ranking
 from img2gps.report.collect import Study
 from img2gps.report.figures import choose, errors
@@ -75,14 +76,18 @@ def report(
     for name in dict.fromkeys(names):
         analyses.append(measured.analyse(collect.load_study(find(name, roots), roots)))
     pages = [_study(found, out / found.study.name, caches) for found in analyses]
-    return pages[0]
+    if len(pages) == 1:
+        return pages[0]
+    folder = out / "+".join(found.study.name for found in analyses)
+    return write(several.page_of(analyses, folder), folder)
 
 
 def _study(analysis: Analysis, folder: Path, caches: Sequence[Path]) -> Path:
     """Write one study's report into `folder`."""
     study = analysis.study
     ranking = analysis.rankings[0] if analysis.rankings else None
-    folder.mkdir(parents=True, exist_ok=True)
+    pack = paper.pack(analysis)
+    paper.write(folder, pack)
     shown = Page(
         name=study.name,
         question=str(study.facts.get("question") or ""),
@@ -92,18 +97,39 @@ def _study(analysis: Analysis, folder: Path, caches: Sequence[Path]) -> Path:
         banners=[SYNTHETIC] if study.synthetic else [],
         notes=notes(analysis),
         unfinished=_unfinished(study),
-        commands=[str(c) for c in [study.facts.get("command")] if c],
+        methods=pack["methods.txt"].splitlines(),
+        commands=pack["commands.sh"].splitlines(),
+        files=[Link(name, name) for name in pack if "/" not in name],
     )
+    shown.sections = _sections(analysis)
     dataset = _dataset(study, ranking, caches)
     others = None if dataset is None else _others(study, dataset.manifest)
     scene = choose.scene(analysis, ranking, others)
     shown.figures = [page.picture(f, folder / "figures") for f in choose.of_study(scene)]
     if ranking is not None:
         _photo_by_photo(shown, scene, ranking, dataset, folder)
-    return _write(shown, folder)
+    return write(shown, folder)
 
 
-def _write(shown: Page, folder: Path) -> Path:
+def _sections(analysis: Analysis) -> list[page.Section]:
+    """The study's tables by what a reader looks for."""
+    layout = (  # anchor, heading, keys of tables begin with, folded
+        ("winner", "The winner", ("summary",), False),
+        ("table1", "RMSE by cell", ("table1",), False),
+        ("best-epoch", "Best epoch (optimistic)", ("best_epoch",), True),
+        ("cells", "All cells", ("cells", "importance"), True),
+        ("missing", "Not complete", ("missing",), False),
+    )
+    found: dict[str, list[page.Shown]] = {anchor: [] for anchor, *_ in layout}
+    for table in tables.study_tables(analysis):
+        kind = re.sub(r"^ranking\d+_", "", table.key)
+        anchor = next(a for a, _, keys, _ in layout if kind.startswith(keys))
+        found[anchor].append(page.shown(table))
+    return [page.Section(a, title, found[a], fold) for a, title, _, fold in layout if found[a]]
+
+
+def write(shown: Page, folder: Path) -> Path:
+    """Write the page into `folder`; returns its path."""
     path = folder / "index.html"
     path.write_text(page.render(shown), encoding="utf-8")
     return path
@@ -132,40 +158,16 @@ def notes(analysis: Analysis) -> list[str]:
     """What a reader must know before believing the numbers."""
     found = list(analysis.notes)
     for ranking in analysis.rankings[:1]:
-        found += ranking.notes
-        interval = ranking.winner.interval
-        if interval.n_seeds > 1:
-            found.append(
-                f"Of the winner's uncertainty, {metres(interval.se_photos)} (standard error) come "
-                f"from which spots were photographed, {metres(interval.se_seeds)} from the seeds."
-            )
-        if ranking.photos_for_published is not None:
-            a, b = stats.PUBLISHED_PAIR_M
-            found.append(
-                f"To tell {a} m from {b} m, the two best cells of the published table, would take "
-                f"about {float(f'{ranking.photos_for_published:.2g}'):,.0f} validation photos."
-            )
+        found += [*ranking.winner.interval.notes, *ranking.notes]
         found += [
             f"The winner lies on the grid's edge: {said(edge.axis)} {number(edge.value)}. Extend "
             f"it there, for example to {number(edge.suggestion)}."
             for edge in ranking.edges
         ]
-        found += _about_spots(ranking)
+    if len(analysis.rankings) > 1:
+        found.append(f"Answer and figures: {analysis.rankings[0].group.label}.")
     found += _about_weights(analysis.study)
     return list(dict.fromkeys(note[:1].upper() + note[1:] for note in found))
-
-
-def _about_spots(ranking: Ranking) -> list[str]:
-    known, new = ranking.known_spots, ranking.new_spots
-    if known is not None and new is not None:
-        return [
-            f"The winner gets {metres(known.estimate)} ({measured.span(known)}) on spots that "
-            f"training photos show too, and {metres(new.estimate)} ({measured.span(new)}) on new "
-            "spots: two different questions."
-        ]
-    if known is not None:
-        return ["All validation photos are of spots that training photos show too."]
-    return []
 
 
 def _about_weights(study: Study) -> list[str]:

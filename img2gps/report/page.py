@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 import vl_convert
@@ -22,6 +23,7 @@ from markupsafe import Markup
 from img2gps import __version__
 from img2gps.report import gallery
 from img2gps.report.figures.base import CONFIG, THEMES, Figure, inline, metres, save
+from img2gps.report.tables import Table
 
 LARGEST_SVG = 400_000  # characters; beyond, the page holds the PNG
 LARGEST_PAGE = 3_000_000  # bytes without the gallery; beyond, figures stay still pictures
@@ -37,7 +39,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Table:
+class Shown:
     """A table as HTML that is already escaped, and the files that hold the same."""
 
     html: Markup
@@ -46,11 +48,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """Tables below one heading."""
+    """Tables below one heading; `folded` ones are opened by the reader."""
 
     anchor: str
     title: str
-    tables: list[Table]
+    tables: list[Shown]
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class Page:
     methods: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     files: list[Link] = field(default_factory=list)
+    studies: list[Link] = field(default_factory=list)  # pages of the studies compared
 
 
 def render(page: Page) -> str:
@@ -126,7 +130,7 @@ def json_for_script(value: Any) -> Markup:
     r"""JSON that cannot end the script element it stands in, whatever texts it holds.
 
     >>> str(json_for_script("</script><!--"))
-    '"\\\\u003c/script\\\\u003e\\\\u003c!--"'
+    '"\\u003c/script\\u003e\\u003c!--"'
     """
     text = json.dumps(value, separators=(",", ":"), default=str)
     for char in "<>&\u2028\u2029":
@@ -136,12 +140,20 @@ def json_for_script(value: Any) -> Markup:
 
 @cache
 def _bundle() -> str:
-    return str(vl_convert.javascript_bundle(None)).replace("</script", "<\\/script")
+    code = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    return code.replace("</script", "<\\/script")
 
 
 @cache
 def _script() -> str:
     return (_TEMPLATES / "interactive.js").read_text(encoding="utf-8")
+
+
+def shown(table: Table) -> Shown:
+    """What the page shows of a table, with links to its four files in `tables/`."""
+    kinds = {"md": "Markdown", "tex": "LaTeX", "csv": "CSV", "html": "HTML"}
+    links = [Link(kind, f"tables/{quote(table.key)}.{end}") for end, kind in kinds.items()]
+    return Shown(Markup(table.html()), links)  # noqa: S704 - tables.py escapes what it writes
 
 
 def picture(figure: Figure, folder: Path) -> Picture:

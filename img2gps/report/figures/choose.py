@@ -166,6 +166,12 @@ def winners_predictions(scene: Scene) -> pd.DataFrame:
     return table[table["run_id"].isin(ids)]
 
 
+def winners_curves(scene: Scene) -> pd.DataFrame:
+    """History of the winner's runs as `curves.epochs` takes it."""
+    table = _curves(scene)
+    return table[table["rank_cell"] == scene.winner]
+
+
 def _heat_map(scene: Scene) -> Figure | None:
     varied = scene.varied
     if len(varied) < 2 or scene.study.kind not in ("grid", "runs"):
@@ -264,7 +270,7 @@ def _learning_curve(scene: Scene, finished: pd.DataFrame) -> Figure | None:
         and counts.groupby(finished[a].map(number)).nunique().max() == 1
     }
     axes = [a for a in scene.varied if a not in says_count]
-    names = [label(row, axes) or "all cells" for row in finished.to_dict("records")]  # type: ignore[arg-type]
+    names = [label(row, axes) or "all cells" for row in finished.to_dict("records")]
     points = finished.assign(label=names)
     points = points[points.groupby("label")["n_train"].transform("nunique") > 1]
     if points.empty:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import altair as alt
@@ -261,5 +262,7 @@ def _difference_said(bins: pd.DataFrame, p: float, n: int, what: str, axis: str)
 
 
 def _interval(part: pd.DataFrame) -> dict[str, float]:
+    if part["spot"].nunique() < FEW:
+        return {"low_m": math.nan, "high_m": math.nan}
     found = stats.cell_interval(part[["error_m"]].to_numpy().T, part["spot"].to_numpy())
     return {"low_m": found.low, "high_m": found.high}
