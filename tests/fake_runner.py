@@ -22,7 +22,7 @@ MEAN_PREDICTOR = 89.0
 
 
 class FakeRunner:
-    """`behave=...` among the overrides chooses what goes wrong, `pause=...` how long an epoch is."""
+    """The override `behave=...` chooses what goes wrong, `pause=...` how long an epoch is."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec

@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: a table that changes, or lines where there is no terminal."""
+"""What a person sees while a study runs: a table, or lines where there is no terminal."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from img2gps.errors import BadInput
 Params = dict[str, Any]
 
 PLAIN_TEXT = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/+@-]*")  # needs no quotes in Hydra's grammar
+BASE_CELL = "base"  # the cell of a study that varies only the seed
 RESERVED_TEXT = frozenset({"true", "false", "null", "nan", "inf"})
 
 
@@ -72,7 +73,7 @@ def text_of(value: Any) -> str:
 
 def cell_id(params: Mapping[str, Any]) -> str:
     """The cell as a line that a person reads: `model=resnet18,lr=0.001`."""
-    return ",".join(f"{key}={text_of(value)}" for key, value in params.items())
+    return ",".join(f"{key}={text_of(value)}" for key, value in params.items()) or BASE_CELL
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Space:
         """One point, for trying a configuration out."""
         point = dict(self.cells[0]) if self.cells else {}
         for axis in self.axes:
-            low = axis.values[0] if axis.listed else axis.low
+            low = axis.values[0] if axis.listed else axis.interval[0]
             point[axis.name] = int(low) if axis.whole else low
         return self.without_inactive(point)
 

@@ -69,15 +69,14 @@ class BaseSweeper(Sweeper):  # type: ignore[misc]
 
     def __init__(self, **options: Any) -> None:
         """Take the fields of `SweeperConfig`, checked by Hydra."""
-        made = OmegaConf.create(options)
-        self.options = SweeperConfig(**OmegaConf.to_container(made))  # type: ignore[arg-type]
+        plain = OmegaConf.to_container(OmegaConf.create(options), resolve=True)
+        self.options = SweeperConfig(**plain)
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Keep what Hydra composed; the workers compose each run themselves."""
-        self.hydra_context = hydra_context
-        self.config = config
+        self.config: DictConfig = config
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the study that the command line and the study file ask for.
