@@ -48,6 +48,10 @@ def main(run: Callable[[Config], Outcome]) -> None:
         decorated()
     except (HydraException, OmegaConfBaseException, BadInput) as error:
         _exit(configuration.describe(error) if not isinstance(error, BadInput) else str(error))
+    except ValueError as error:
+        if "can be specified" not in str(error):
+            raise
+        _exit(f"{error}; leave one out")  # of Hydra's own flags, such as -m --cfg job
     except Interrupted as error:
         _stopped(error)
     finally:
