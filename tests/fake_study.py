@@ -175,11 +175,12 @@ def make_study(root: Path, name: str = "table1", options: Options | None = None)
         dict(zip(options.axes, values, strict=True))
         for values in itertools.product(*options.axes.values())
     ]
-    photos = draw_photos(rng, options.n_val, options.n_spots)
     true = {cell_name(params): options.effect(params) for params in cells}
-    offsets = draw_errors(rng, photos, list(true.values()), len(options.seeds), options.noise)
-    names = [f"val/IMG_{number:04d}.jpg" for number in range(options.n_val)]
-    known = _photo_columns(rng, photos, names)
+    parts = [
+        _part(rng, fold, list(true.values()), options)
+        for fold in options.axes.get("split.fold", [0])
+    ]
+    photos, names, _, offsets = parts[0]
     entries = []
     lowest = int(np.argmin(np.sqrt(np.mean(np.sum(offsets**2, axis=3), axis=2)).mean(axis=1)))
     for i, params in enumerate(cells):
@@ -188,7 +189,8 @@ def make_study(root: Path, name: str = "table1", options: Options | None = None)
             state, reason = options.states.get((cell, seed), ("finished", ""))
             run = runs.run_id({"study": name, "fake": options.seed, "cell": cell, "seed": seed})
             writer = _RunWriter(root / name / run, name, params, seed, state, reason, options)
-            value = writer.write(rng, known, offsets[i, j], with_test=(i, j) == (lowest, 0))
+            _, _, known, own = parts[params.get("split.fold", 0)]
+            value = writer.write(rng, known, own[i, j], with_test=(i, j) == (lowest, 0))
             entries.append(
                 {
                     "cell": cell,
@@ -233,6 +235,20 @@ def make_study(root: Path, name: str = "table1", options: Options | None = None)
         photos.spot,
         names,
     )
+
+
+def _part(
+    rng: np.random.Generator, fold: int, rmse: Sequence[float], options: Options
+) -> tuple[Photos, list[str], dict[str, Any], Floats]:
+    """Validation photos of one fold: positions, names, columns and every run's errors on them."""
+    photos = draw_photos(rng, options.n_val, options.n_spots)
+    offsets = draw_errors(rng, photos, rmse, len(options.seeds), options.noise)
+    first = fold * options.n_val
+    names = [f"val/IMG_{first + number:04d}.jpg" for number in range(options.n_val)]
+    columns = _photo_columns(rng, photos, names)
+    columns["content"] = [f"{first + number:016x}" for number in range(options.n_val)]
+    columns["spot"] = photos.spot + fold * options.n_spots
+    return photos, names, columns, offsets
 
 
 def _photo_columns(rng: np.random.Generator, photos: Photos, names: list[str]) -> dict[str, Any]:
@@ -423,6 +439,7 @@ class _RunWriter:
             "split": {
                 "kind": options.split_kind,
                 "seed": 0,
+                "fold": self.params.get("split.fold", 0),
                 "leakage": {
                     "nearest_train_median_m": 1.4,
                     "within_5m": 0.8,

@@ -103,7 +103,7 @@ def cell_rmse(error: ArrayLike) -> Floats:
 def cell_interval(
     error: ArrayLike, spot: ArrayLike, *, level: float = LEVEL, seed: int = 0
 ) -> Interval:
-    """Confidence interval of one cell's RMSE on new spots and new seeds.
+    """Confidence interval of one cell's RMSE on other validation photos and other seeds.
 
     Spots are resampled and each resample is studentised by its own cluster-robust standard error
     on the log scale (bootstrap-t: Efron & Tibshirani 1993, ch. 12.5; variance-stabilised as in
@@ -419,7 +419,7 @@ class Corrected:
 
     winner: int
     apparent: float  # metres: its validation RMSE
-    corrected: float  # metres: what to expect on new spots
+    corrected: float  # metres: what to expect on other photos drawn like these
     interval: Interval | None  # of `corrected`
     wins: Floats  # (c,): share of the resamples in which each cell would have been chosen
 
@@ -606,7 +606,11 @@ def edges(params: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[
         inner = values[1] if value == values[0] else values[-2]
         # a geometric step where all is positive, as for learning rates and batch sizes
         beyond = value * value / inner if values[0] > 0 else 2 * value - inner
-        found.append(Edge(axis, value, float(f"{beyond:.1g}")))
+        whole = all(isinstance(given_value, int) for given_value in given)
+        beyond = float(round(beyond) if whole else f"{beyond:.1g}")
+        if values[0] >= 0 and beyond <= 0:
+            continue  # nothing lies below
+        found.append(Edge(axis, value, beyond))
     return found
 
 

@@ -302,7 +302,9 @@ def summary(ranking: Ranking) -> Table:
     rows = [_line("lowest validation RMSE", winner.interval, described(winner.params), bold=True)]
     several = len(ranking.cells) > 1
     if corrected.interval is not None:
-        note = f"expected on photos of new spots; chosen among {len(ranking.cells)} cells"
+        note = (
+            f"expected on other photos like the validation ones; {len(ranking.cells)} cells tried"
+        )
         rows.append(_line("corrected for the selection", corrected.interval, note))
     if ranking.test is not None:
         rows.append(_line("test part", ranking.test, "the deployed run, one seed; not selected on"))
@@ -537,6 +539,8 @@ def _published(lr: float, batch: int) -> Entry:
 
 
 def _line(name: str, interval: Interval, text: str, *, bold: bool = False) -> list[Entry]:
+    if interval.n_spots < MIN_SPOTS:
+        text += f"; interval unreliable ({interval.n_spots} spots)"
     return [Entry(name), _with_interval(interval, bold=bold), Entry(text)]
 
 
