@@ -100,9 +100,10 @@ def _summary(dataset: Dataset) -> str:
     mean = geo.mean_position(labels[:, 0], labels[:, 1])
     rmse = geo.rmse_m(labels[:, 0], labels[:, 1], mean[0], mean[1])
     kind = "synthetic photos" if dataset.synthetic else "photos"
+    twins = len(dataset.summary["duplicates"])
     return (
         f"{dataset.name}: {len(dataset)} {kind} ready, {len(dataset.rejects)} left out, "
-        f"{len(dataset.summary['duplicates'])} groups of duplicates, "
+        f"{twins} {'group' if twins == 1 else 'groups'} of duplicates, "
         f"{len(dataset.summary['far_m'])} far from the others; "
         f"mean predictor {rmse:.1f} m; fingerprint {dataset.fingerprint}"
     )

@@ -67,6 +67,7 @@ class Facts:
     sessions: pd.DataFrame  # session, photos, minutes
     leaks: Sequence[Leak]
     duplicates: Sequence[Duplicate]
+    same_label: int  # photos with exactly the position of another one, but other pixels
     rejects: Sequence[RejectGroup]
 
 
@@ -89,6 +90,7 @@ def collect(dataset: Dataset) -> Facts:
         sessions=_sessions(manifest),
         leaks=[_leak(manifest, kind) for kind in KINDS],
         duplicates=_duplicates(manifest),
+        same_label=_same_label(manifest),
         rejects=_rejects(dataset.rejects),
     )
 
@@ -99,8 +101,13 @@ def n_val(n: int) -> float:
 
 
 def _leak(manifest: pd.DataFrame, kind: str) -> Leak:
+    wanted = n_val(len(manifest))
+    if kind == "time":  # sessions are taken whole: the smallest one is the least that can validate
+        photos = manifest.loc[manifest["session"] != "", "session"].value_counts()
+        if len(photos) > 1:
+            wanted = max(wanted if wanted >= 1 else wanted * len(manifest), int(photos.min()))
     try:
-        made = split.make_split(manifest, SplitConfig(kind=kind, n_val=n_val(len(manifest))))
+        made = split.make_split(manifest, SplitConfig(kind=kind, n_val=wanted))
     except BadInput as error:
         return Leak(kind, impossible=str(error))
     figures = split.leakage(manifest, made)
@@ -138,6 +145,12 @@ def _duplicates(manifest: pd.DataFrame) -> list[Duplicate]:
         apart = geo.distance_m(lat[:, None], lon[:, None], lat[None], lon[None]).max()
         found.append(Duplicate(group["photo"].tolist(), float(apart)))
     return sorted(found, key=lambda duplicate: -duplicate.apart_m)
+
+
+def _same_label(manifest: pd.DataFrame) -> int:
+    """How many photos repeat the exact position of an earlier one."""
+    pictures = manifest.drop_duplicates("content")
+    return int(pictures.duplicated(["lat_deg", "lon_deg"]).sum())
 
 
 def _rejects(rejects: pd.DataFrame) -> list[RejectGroup]:

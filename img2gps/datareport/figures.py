@@ -24,6 +24,7 @@ from img2gps.report.figures.maps import _equal_axes as equal_axes
 MOST_POINTS = 4000  # more would make the page slow; rows are in random order, so a head is a sample
 MOST_COLOURS = 6
 _WIDE, _HIGH = 520, 200
+_METRE_TICKS = [0, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 1e4, 1e5, 1e6, 1e7]
 _TICK = 0.035  # length of a heading, of the longer side of the map
 
 
@@ -183,7 +184,12 @@ def gps_errors(manifest: pd.DataFrame, facts: Facts) -> Figure | None:
         alt.Chart(pd.DataFrame({"error": known[known <= top]}), width=_WIDE, height=_HIGH)
         .mark_bar(color=COLOURS[0])
         .encode(
-            x=alt.X("error:Q", bin=alt.Bin(maxbins=30), title="stated positioning error (m)"),
+            x=alt.X(
+                "error:Q",
+                bin=alt.Bin(maxbins=30),
+                title="stated positioning error (m)",
+                axis=alt.Axis(labelOverlap="greedy"),
+            ),
             y=alt.Y("count():Q", title="photos"),
         )
     )
@@ -191,16 +197,15 @@ def gps_errors(manifest: pd.DataFrame, facts: Facts) -> Figure | None:
     chart = layered(
         bars,
         rule.mark_rule(strokeDash=[4, 3], strokeWidth=1.5).encode(x="median:Q"),
-        rule.mark_text(align="left", dx=5, baseline="top", fontStyle="italic").encode(
-            x="median:Q", y=alt.value(2), text="text:N"
+        rule.mark_text(baseline="bottom", fontStyle="italic").encode(
+            x="median:Q", y=alt.value(-3), text="text:N"
         ),
     )
     title = f"Half of the labels are {metres(median)} or more off, by the phones' own statement"
     caption = (
         f"GPSHPositioningError of {len(known)} of {len(manifest)} photos"
         + (f"; {beyond} beyond the axis, up to {metres(float(known.max()))}" if beyond else "")
-        + ". It is noise of the label: no error measured against these labels can be expected "
-        "to fall below it."
+        + ". It is noise of the label, and every error measured against these labels contains it."
     )
     return Figure("gps_errors", title, caption, f"Histogram. {title}.", chart)
 
@@ -220,7 +225,7 @@ def leakage(leaks: Sequence[Leak]) -> Figure | None:
                 "metres:Q",
                 title="metres to the nearest training photo",
                 scale=alt.Scale(type="symlog", constant=5, nice=False),
-                axis=alt.Axis(values=[0, 2, 5, 10, 20, 50, 100, 200, 500, 1000], grid=True),
+                axis=alt.Axis(values=_METRE_TICKS, grid=True, labelOverlap="greedy"),
             ),
             y=alt.Y("share:Q", title="share of validation photos", axis=alt.Axis(format="%")),
             color=alt.Color("split:N", scale=scale_of(kinds, list(COLOURS)), title="split"),

@@ -99,7 +99,8 @@ def _answer(dataset: Dataset, facts: Facts) -> list[str]:
     manifest = dataset.manifest
     n_spots = len(np.unique(facts.spots))
     said = [
-        f"{facts.n} photos of {n_spots} spots can be used; {len(dataset.rejects)} cannot.",
+        f"{facts.n} {'photo' if facts.n == 1 else 'photos'} of {n_spots} "
+        f"{'spot' if n_spots == 1 else 'spots'} can be used; {len(dataset.rejects)} cannot.",
         f"Always answering their mean position is {metres(facts.mean_rmse_m)} off (RMSE): a model "
         "has to beat that.",
     ]
