@@ -117,9 +117,7 @@ def _positive(key: str, value: float | None, unit: str = "") -> None:
 
 
 def _within(key: str, value: float | None, low: float, high: float) -> None:
-    _check(
-        key, value, value is None or low <= value <= high, f"must lie between {low} and {high}"
-    )
+    _check(key, value, value is None or low <= value <= high, f"must lie between {low} and {high}")
 
 
 @dataclass
@@ -168,12 +166,12 @@ class SplitConfig:
         for key in ("n_val", "n_test"):
             value = getattr(self, key)
             whole = value < 1 or float(value).is_integer()
-            _check(f"split.{key}", value, value >= 0 and whole, "give a count or a fraction below 1")
+            _check(
+                f"split.{key}", value, value >= 0 and whole, "give a count or a fraction below 1"
+            )
         _positive("split.n_train", self.n_train)
         _positive("split.block_m", self.block_m, " metres")
-        _check(
-            "split.buffer_m", self.buffer_m, (self.buffer_m or 0) >= 0, "metres, 0 or more"
-        )
+        _check("split.buffer_m", self.buffer_m, (self.buffer_m or 0) >= 0, "metres, 0 or more")
         _within("split.folds", self.folds, 2, 1000)
         _within("split.fold", self.fold, 0, self.folds - 1)
 
@@ -337,10 +335,9 @@ def load(cfg: DictConfig) -> Config:
         BadInput: unknown key, wrong type or impossible value, with key, value and remedy.
     """
     try:
-        plain = OmegaConf.to_container(cfg, resolve=True)
+        plain = _keyed(OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
         raise BadInput(describe(error)) from error
-    assert isinstance(plain, dict)
     plain.pop("hydra", None)
     plain.pop("sweeps", None)
     for group in EXTENSIBLE_GROUPS:
@@ -361,9 +358,7 @@ def from_dict(plain: dict[str, Any]) -> Config:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Plain values, the inverse of `from_dict`; enums become their names."""
-    plain = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return _keyed(OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True))
 
 
 def read(path: Path) -> Config:
@@ -371,8 +366,15 @@ def read(path: Path) -> Config:
     try:
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise BadInput(f"{path}: not a readable config.yaml ({error}); name a run folder") from error
+        raise BadInput(
+            f"{path}: not a readable config.yaml ({error}); name a run folder"
+        ) from error
     return from_dict(plain)
+
+
+def _keyed(container: object) -> dict[str, Any]:
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
 
 
 def _set_custom_aside(group: str, node: dict[str, Any]) -> dict[str, Any]:
@@ -443,7 +445,9 @@ def register() -> None:
     store = ConfigStore.instance()
     for path in sorted(package_folder("sweeps").glob("*.yaml")):
         node = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        store.store(name=path.stem, node=node, group="sweeps", package="_global_", provider=path.name)
+        store.store(
+            name=path.stem, node=node, group="sweeps", package="_global_", provider=path.name
+        )
 
 
 def cache_folder() -> Path:

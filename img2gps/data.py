@@ -143,7 +143,8 @@ class PhotoData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Shuffled by (seed, epoch)."""
         return _loader(
-            self.train, EpochBatches(len(self.train), self.batch_size, self.seed, drop_last=self.drop_last)
+            self.train,
+            EpochBatches(len(self.train), self.batch_size, self.seed, drop_last=self.drop_last),
         )
 
     def val_dataloader(self) -> list[DataLoader[Tensor]]:
@@ -163,7 +164,11 @@ class PhotoData(pl.LightningDataModule):
         trainer = self.trainer
         device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
         images = self.store.gather(rows, device)
-        if self.augmentation.name is not AugmentationName.none and trainer is not None and trainer.training:
+        if (
+            self.augmentation.name is not AugmentationName.none
+            and trainer is not None
+            and trainer.training
+        ):
             step = derived_seed(self.seed, trainer.global_step)
             images = augment(images, self.augmentation, torch.Generator().manual_seed(step))
         return Batch(

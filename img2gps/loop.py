@@ -51,7 +51,7 @@ def prepare(folder: RunFolder, config: Config) -> Start:
         folder.clear()
     saved = {**configuration.to_dict(config), "threads": threads, "force": False}
     text = yaml.safe_dump(saved, sort_keys=False, allow_unicode=True)
-    write_atomic(folder.path / CONFIG, lambda file: print(text, end="", file=file))  # noqa: T201
+    write_atomic(folder.path / CONFIG, lambda file: print(text, end="", file=file))
     return Start(epoch, threads)
 
 
@@ -62,7 +62,7 @@ def checkpoint_epoch(folder: RunFolder) -> int:
     try:
         checkpoint = torch.load(folder.checkpoint, map_location="cpu", weights_only=True, mmap=True)
         return int(checkpoint["epoch"]) + 1 if checkpoint["optimizer_states"] else 0
-    except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
+    except Exception as error:  # a damaged file fails in many ways
         log.warning("%s is damaged (%s): starting anew", folder.checkpoint, type(error).__name__)
         return 0
 
@@ -132,7 +132,7 @@ def fit(
     trainer: pl.Trainer, module: GeoRegression, data: PhotoData, folder: RunFolder, start: Start
 ) -> None:
     """Train to the end; afterwards the module holds the final epoch's predictions."""
-    module.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.model.to(memory_format=torch.channels_last)
     resume = folder.checkpoint if start.epoch else None
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
@@ -147,5 +147,10 @@ def _quiet() -> None:
     """Silence what Lightning says about choices that were made on purpose."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(f"{name}.utilities.rank_zero").setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*exists and is not empty.*", ".*The number of training batches.*", ".*`isinstance.treespec.*"):
+    for message in (
+        ".*does not have many workers.*",
+        ".*exists and is not empty.*",
+        ".*The number of training batches.*",
+        ".*`isinstance.treespec.*",
+    ):
         warnings.filterwarnings("ignore", message)

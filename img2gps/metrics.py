@@ -103,7 +103,7 @@ class PositionErrors(Metric):
         order = np.argsort(rows, kind="stable")
         return rows[order], label[order], predicted[order]
 
-    def compute(self) -> Summary:  # type: ignore[override]  # a dict of floats, not one tensor
+    def compute(self) -> Summary:
         """Summary in metres, and the extra metrics."""
         _, label, predicted = self.arrays()
         columns = label[:, 0], label[:, 1], predicted[:, 0], predicted[:, 1]

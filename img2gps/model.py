@@ -134,7 +134,9 @@ def _custom(config: ModelConfig) -> Regressor:
         net = instantiate(config.custom)
     except InstantiationException as error:
         reason = " ".join(str(error.__cause__ or error).split())
-        raise BadInput(f"model._target_: cannot be made ({reason}); check its name and arguments") from error
+        raise BadInput(
+            f"model._target_: cannot be made ({reason}); check its name and arguments"
+        ) from error
     return net if isinstance(net, Regressor) else Regressor(net, nn.Identity())
 
 
@@ -145,7 +147,7 @@ def _load(backbone: nn.Module, path: Path, *, in_order: bool) -> None:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch raises several kinds on a file that is none
+    except Exception as error:  # torch raises several kinds on a file that is none
         raise BadInput(
             f"weights={path}: not a plain state dict ({type(error).__name__}); save one with "
             "torch.save(model.state_dict(), PATH)"

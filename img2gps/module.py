@@ -87,7 +87,7 @@ class GeoRegression(pl.LightningModule):
         self._step(VALIDATION_PHASES[dataloader_idx], batch)
 
     def on_train_epoch_start(self) -> None:
-        """Draws inside the model (dropout) depend on seed and epoch alone, so resuming repeats them."""
+        """Draws inside the model (dropout) depend on seed and epoch alone: resuming repeats them."""
         torch.manual_seed(derived_seed(self.seed, self.current_epoch))
         self.train_mse.reset()
 
@@ -100,7 +100,9 @@ class GeoRegression(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """The epoch's figures."""
         figures = {
-            "train/mse": float(self.train_mse.compute()) if self.train_mse.update_called else float("nan"),
+            "train/mse": float(self.train_mse.compute())
+            if self.train_mse.update_called
+            else float("nan"),
             "train/rmse_m": self.position_errors("train").compute()["rmse_m"],
             "val/mse": float(self.val_mse.compute()),
         }
@@ -112,7 +114,10 @@ class GeoRegression(pl.LightningModule):
         """Optimiser, and a schedule stepped once an epoch."""
         optimizer = _optimizer(self.optimizer_config, self.model, self.lr)
         schedule = _schedule(self.scheduler_config, optimizer, self.max_epochs)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "epoch"},
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The label scaling belongs to the weights."""

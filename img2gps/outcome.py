@@ -261,5 +261,3 @@ def _drop_optimizer(path: Path) -> None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-

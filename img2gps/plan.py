@@ -124,7 +124,9 @@ def _check_batches(config: Config, n_train: int) -> None:
             "and drop_last=true would leave no batch; lower batch_size or set drop_last=false"
         )
     alone = n_train % config.batch_size == 1 and not config.drop_last
-    if (alone or config.batch_size == 1) and smallest_feature_map(config.model, config.image_size) == 1:
+    if (alone or config.batch_size == 1) and smallest_feature_map(
+        config.model, config.image_size
+    ) == 1:
         raise BadInput(
             f"batch_size={config.batch_size}: a batch of one photo (of {n_train}) at image_size="
             f"{config.image_size} leaves batch normalisation a single value; set drop_last=true, "
@@ -161,6 +163,14 @@ def _identity(
         "precision": str(precision),
         **{
             key: getattr(config, key)
-            for key in ("seed", "lr", "batch_size", "val_batch_size", "max_epochs", "drop_last", "image_size")
+            for key in (
+                "seed",
+                "lr",
+                "batch_size",
+                "val_batch_size",
+                "max_epochs",
+                "drop_last",
+                "image_size",
+            )
         },
     }

@@ -121,8 +121,8 @@ class Predictor:
             if isinstance(pixels, str):
                 out.append(Prediction(name, error=pixels))
             else:
-                lat, lon = next(answers)
-                out.append(Prediction(name, float(lat), float(lon)))
+                position = next(answers)
+                out.append(Prediction(name, float(position[0]), float(position[1])))
         return out
 
 
@@ -149,4 +149,3 @@ def evaluate_test(folder: Path) -> dict[str, Any]:
     figures["n_test"] = len(split.test)
     figures["mean_predictor/rmse_m"] = table.mean_predictor_rmse_m()
     return figures
-

@@ -53,7 +53,7 @@ class Recorder(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, _: pl.LightningModule, outputs: Any, *__: Any
     ) -> None:
-        """End the run on a loss that is not finite (on CUDA at the epoch's end: no waiting here)."""
+        """End the run on a loss that is not finite (on CUDA at the epoch's end, not to wait)."""
         signals.check()
         if outputs["loss"].device.type == "cpu":
             self._end_if_diverged(trainer, float(outputs["loss"]))
@@ -95,4 +95,3 @@ def final_predictions(
     """Rows, predicted latitude and longitude of the last validation."""
     rows, _, predicted = module.position_errors("val").arrays()
     return rows, predicted[:, 0], predicted[:, 1]
-

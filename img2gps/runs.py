@@ -37,11 +37,11 @@ class Locked(BadInput):
     """Another process is at work on the same run."""
 
 
-class Pruned(Exception):  # noqa: N818 - an outcome, not an error
+class Pruned(Exception):
     """Raised by an epoch hook to end a run that is not worth going on with."""
 
 
-class Diverged(Exception):  # noqa: N818 - an outcome, not an error
+class Diverged(Exception):
     """The loss became NaN or infinite."""
 
 

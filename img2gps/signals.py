@@ -27,7 +27,7 @@ def raise_on_signals() -> None:
 
 
 def check() -> None:
-    """Raise again what was raised where nothing lets it through (a callback from C, a `__del__`)."""
+    """Raise again what was raised where nothing let it through, such as a callback from C."""
     if _received is not None:
         raise Interrupted(_received)
 

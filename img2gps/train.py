@@ -1,8 +1,8 @@
 """One run, from a configuration to a run folder.
 
-    python -m img2gps.train model=resnet18 lr=0.001
-    python -m img2gps.train data=photos data.root=DIR
-    python -m img2gps.train -m sweeps=table1
+python -m img2gps.train model=resnet18 lr=0.001
+python -m img2gps.train data=photos data.root=DIR
+python -m img2gps.train -m sweeps=table1
 """
 
 from __future__ import annotations

@@ -63,9 +63,9 @@ def resolve(model: ModelConfig, requested: str, *, required: bool = False) -> Re
         if not path.is_file():
             raise BadInput(f"weights={requested}: no such file; give imagenet, none or a file")
         return ResolvedWeights(requested, "file", "", _sha256(path), str(path))
-    path, reason = _imagenet(model.family, model.name)
-    if path is not None:
-        return ResolvedWeights(requested, "imagenet", "", _sha256(path), str(path))
+    found, reason = _imagenet(model.family, model.name)
+    if found is not None:
+        return ResolvedWeights(requested, "imagenet", "", _sha256(found), str(found))
     if required:
         raise BadInput(
             f"weights=imagenet: no ImageNet weights for {model.name} ({reason}); put the file "
@@ -107,7 +107,10 @@ def _torchvision(name: str) -> tuple[Path | None, str]:
             with _socket_timeout(DOWNLOAD_TIMEOUT_S):
                 torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
         except (OSError, RuntimeError) as error:
-            return None, f"not at {path} and not to be downloaded: {_short(error)}"
+            return (
+                None,
+                f"{path.name} is not in torch's cache and not to be downloaded: {_short(error)}",
+            )
     return path, ""
 
 
@@ -127,7 +130,7 @@ def _timm(name: str) -> tuple[Path | None, str]:
     try:
         with _socket_timeout(DOWNLOAD_TIMEOUT_S):
             state = timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # noqa: BLE001 - a hub's client raises what it likes
+    except Exception as error:  # a hub's client raises what it likes
         return None, f"not to be downloaded: {_short(error)}"
     import torch
 

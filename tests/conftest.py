@@ -32,7 +32,7 @@ def _no_outside_world() -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Under `make test-all` a test that misses its server or browser has failed, not been skipped."""
+    """Under `make test-all` a test that misses its server or browser has failed."""
     report = yield
     wanted = item.get_closest_marker("server") or item.get_closest_marker("browser")
     if report.skipped and wanted and os.environ.get("IMG2GPS_TEST_ALL"):

@@ -86,7 +86,10 @@ def test_impossible_value_is_one_line_with_key_value_and_remedy(override: str, s
         ("modle=resnet18", "modle: no such key; did you mean model?"),
         ("optimizer.nam=x", "optimizer.nam: no such key; did you mean optimizer.name?"),
         ("model=resnet19", "model=resnet19: no such choice; one of: "),
-        ("split=byplace", "split=byplace: no such choice; one of: kfold, place, place_kfold, random, time"),
+        (
+            "split=byplace",
+            "split=byplace: no such choice; one of: kfold, place, place_kfold, random, time",
+        ),
     ],
 )
 def test_hydras_own_errors_become_one_line(override: str, said: str) -> None:

@@ -22,7 +22,9 @@ def test_summary_agrees_with_geodesics_on_the_ellipsoid() -> None:
     order = RNG.permutation(40)
     for rows in np.array_split(order, 3):
         label = metrics.as_degrees(LAT[rows], LON[rows])
-        state.update(torch.from_numpy(rows), label, metrics.as_degrees(PRED_LAT[rows], PRED_LON[rows]))
+        state.update(
+            torch.from_numpy(rows), label, metrics.as_degrees(PRED_LAT[rows], PRED_LON[rows])
+        )
     _, _, geodesic = Geod(ellps="WGS84").inv(LON, LAT, PRED_LON, PRED_LAT)
     computed = state.compute()
     # The mean sphere and the ellipsoid differ by up to 0.6 % in length.
@@ -34,9 +36,9 @@ def test_summary_agrees_with_geodesics_on_the_ellipsoid() -> None:
 
 def test_collected_rows_come_back_in_the_manifests_order() -> None:
     state = metrics.PositionErrors()
-    for rows in ([5, 2], [9]):
-        label = metrics.as_degrees(LAT[rows], LON[rows])
-        state.update(torch.tensor(rows), label, label)
+    for added in ([5, 2], [9]):
+        both = metrics.as_degrees(LAT[added], LON[added])
+        state.update(torch.tensor(added), both, both)
     rows, label, predicted = state.arrays()
     assert rows.tolist() == [2, 5, 9]
     assert np.array_equal(label[:, 0], LAT[[2, 5, 9]])
@@ -44,7 +46,9 @@ def test_collected_rows_come_back_in_the_manifests_order() -> None:
 
 
 def test_extra_metric_sees_degrees() -> None:
-    state = metrics.PositionErrors({"lat_mae": lambda lat, lon, plat, plon: np.abs(lat - plat).mean()})
+    state = metrics.PositionErrors(
+        {"lat_mae": lambda lat, lon, plat, plon: np.abs(lat - plat).mean()}
+    )
     state.update(torch.tensor([0]), torch.tensor([[1.0, 2.0]]), torch.tensor([[1.5, 2.0]]))
     assert state.compute()["lat_mae"] == 0.5
 

@@ -61,7 +61,9 @@ def test_imagenet_weights_come_out_of_the_package_index(lite: int, millions: flo
     assert len(found.sha256) == 64
     net = model.build(config, found)
     classifier = 1280 * 1000 + 1000
-    assert model.count_parameters(net.backbone) + classifier == pytest.approx(millions * 1e6, rel=0.02)
+    assert model.count_parameters(net.backbone) + classifier == pytest.approx(
+        millions * 1e6, rel=0.02
+    )
     assert found.path is not None
     saved = torch.load(found.path, weights_only=True)
     first, last = next(iter(saved.values())), list(saved.values())[-3]
@@ -94,7 +96,9 @@ def test_cached_imagenet_weights_are_used_and_hashed(no_weights: Path) -> None:
     torch.save(state, path)
     found = weights.resolve(RESNET18, "imagenet")
     assert (found.resolved, found.path) == ("imagenet", str(path))
-    assert torch.equal(model.build(RESNET18, found).backbone.state_dict()["conv1.weight"], state["conv1.weight"])
+    assert torch.equal(
+        model.build(RESNET18, found).backbone.state_dict()["conv1.weight"], state["conv1.weight"]
+    )
 
 
 def test_fallback_never_shares_an_identity_with_the_real_weights() -> None:

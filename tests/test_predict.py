@@ -57,7 +57,9 @@ def test_bad_file_is_named_and_the_rest_answered(
     good = sorted(quad_photos(shared_cache).glob("*.jpg"))[0]
     bad = tmp_path / "notes.jpg"
     bad.write_text("not a picture")
-    done = predict(str(good), str(bad), str(tmp_path / "gone.jpg"), "--run", str(finished.folder), "--json")
+    done = predict(
+        str(good), str(bad), str(tmp_path / "gone.jpg"), "--run", str(finished.folder), "--json"
+    )
     answers = json.loads(done.stdout)
     assert done.returncode == 2
     assert [a["error"] is None for a in answers] == [True, False, False]
@@ -84,7 +86,9 @@ def test_test_part_is_scored_on_photos_that_training_never_saw(
     scored = rows(finished.folder / runs.PREDICTIONS_TEST)
     errors = [float(row["error_m"]) for row in scored]
     assert figures["n_test"] == len(scored) > 0
-    assert figures["test/rmse_m"] == pytest.approx((sum(e * e for e in errors) / len(errors)) ** 0.5)
+    assert figures["test/rmse_m"] == pytest.approx(
+        (sum(e * e for e in errors) / len(errors)) ** 0.5
+    )
     seen = {row["photo"] for row in rows(finished.folder / runs.PREDICTIONS)}
     assert not seen & {row["photo"] for row in scored}
 

@@ -99,7 +99,10 @@ def test_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: Pat
     process = context.Process(target=_hold, args=(folder, held))
     process.start()
     assert held.wait(10)
-    with pytest.raises(BadInput, match="another process is running this run"), runs.open_folder(folder):
+    with (
+        pytest.raises(BadInput, match="another process is running this run"),
+        runs.open_folder(folder),
+    ):
         pass
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)

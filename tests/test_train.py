@@ -34,7 +34,9 @@ def history(folder: Path) -> list[list[str]]:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(folder / runs.CHECKPOINT, weights_only=True)["state_dict"]
+    state: dict[str, torch.Tensor] = torch.load(folder / runs.CHECKPOINT, weights_only=True)[
+        "state_dict"
+    ]
     return state
 
 
@@ -80,7 +82,11 @@ def test_result_agrees_with_the_predictions_beside_it(reference: Outcome) -> Non
     mean_errors = np.array([float(r["mean_error_m"]) for r in rows])
     assert found["mean_predictor/rmse_m"] == pytest.approx(np.sqrt(np.mean(mean_errors**2)))
     assert found["skill"] == pytest.approx(1 - np.mean(errors**2) / np.mean(mean_errors**2))
-    assert (found["state"], found["cost"]["epochs"], found["data"]["n_train"]) == ("finished", 9, 36)
+    assert (found["state"], found["cost"]["epochs"], found["data"]["n_train"]) == (
+        "finished",
+        9,
+        36,
+    )
     assert found["best"]["val/rmse_m"] == min(float(row[5]) for row in history(reference.folder))
     assert reference.value == found["metrics"]["val/rmse_m"]
 
@@ -129,7 +135,9 @@ def command(*overrides: str) -> list[str]:
 
 
 def run_command(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*overrides), cwd=folder, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command(*overrides), cwd=folder, capture_output=True, text=True, timeout=300
+    )
 
 
 REFERENCE = ("max_epochs=9", "augmentation=crop", "seed=0")
@@ -205,7 +213,9 @@ def test_published_run_counts_as_done(workdir: Path) -> None:
     assert again.folder.resolve() == published
 
 
-def test_damaged_checkpoint_starts_anew_and_ends_the_same(reference: Outcome, workdir: Path) -> None:
+def test_damaged_checkpoint_starts_anew_and_ends_the_same(
+    reference: Outcome, workdir: Path
+) -> None:
     def stop(epoch: int, _: object) -> None:
         if epoch == 2:
             raise KeyError("stop")
@@ -317,7 +327,7 @@ def test_run_leaves_nothing_but_its_folder(workdir: Path) -> None:
 
 def test_help_and_cfg_answer_without_importing_torch() -> None:
     code = "import sys, img2gps.train as t; t.main()\n"
-    check = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\n"
+    check = "import atexit, sys\natexit.register(lambda: print('torch' in sys.modules))\n"
     for arguments in (["--help"], ["--cfg", "job"]):
         done = subprocess.run(
             [sys.executable, "-c", check + code, *arguments],
@@ -326,4 +336,4 @@ def test_help_and_cfg_answer_without_importing_torch() -> None:
             env={**os.environ, "HYDRA_FULL_ERROR": "1"},
         )
         assert done.returncode == 0, done.stderr
-        assert done.stderr.strip() == "False"
+        assert done.stdout.strip().endswith("False")
