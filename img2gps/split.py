@@ -31,6 +31,8 @@ KINDS = ("random", "place", "time", "kfold", "place_kfold")
 MIN_SPOT_M = 10.0  # two phones' positions of one place differ by this much under open sky
 BUFFERS_PER_BLOCK = 3  # a narrower block would lose more photos to its buffer than it validates
 BLOCKS_PER_SIDE = 16  # of the ground that the photos cover, at most
+POOL = 4
+FITTED_GROUPS = 20  # of the largest size: what is left to fill when groups are picked by size
 ROUND_LENGTHS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)  # so that one photo more moves no block
 
 Rows = NDArray[np.int64]
@@ -267,24 +269,51 @@ def _validation(photos: _Photos, free: Mask, config: SplitConfig, block_m: float
 
 
 def _take(groups: NDArray[np.object_], salt: str, seed: int, target: int, key: str) -> Mask:
-    """Photos of whole groups, in the order of their hashes, as near to `target` as they allow."""
+    """Photos of whole groups, first in the order of their hashes, as near to `target` as they sum.
+
+    Blocks and sessions come from the first ones that hold `POOL` times the target: if all of them
+    could be picked to fit, the one that fits best would be picked whatever the seed.
+    """
     names, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     order = _rank(names, salt, seed)
-    taken = np.zeros(len(names), dtype=bool)
-    gap = target
-    for g in order:
-        if sizes[g] <= gap:
-            taken[g] = True
-            gap -= int(sizes[g])
-    nearer = [g for g in order if not taken[g] and sizes[g] < 2 * gap]
-    taken[nearer[:1]] = True
-    if not taken.any():
+    order = order[sizes[order] < 2 * target]  # with any other, none at all would be nearer
+    if not order.size:
         noun = {"photo": "set of equal photos"}.get(salt, salt)
         raise BadInput(
             f"{key}: the smallest {noun} has {sizes.min()} photos; raise it to {sizes.min()}"
             + (" or lower split.block_m" if "block" in salt else "")
         )
+    total = np.cumsum(sizes[order])
+    if salt != "photo":
+        order = order[: np.searchsorted(total, POOL * target) + 1]
+    # Far from the target every group may come in; only the last ones are picked by size.
+    head = int(np.searchsorted(total, target - FITTED_GROUPS * sizes[order].max(), side="right"))
+    gap = target - int(total[head - 1]) if head else target
+    taken = np.zeros(len(names), dtype=bool)
+    taken[order[:head]] = True
+    taken[order[head:]] = _nearest_sum(sizes[order[head:]].tolist(), gap)
     return np.asarray(taken[group])
+
+
+def _nearest_sum(sizes: list[int], target: int) -> list[bool]:
+    """Which sizes to take so that their sum is as near to `target` as any; early ones first.
+
+    Subset sum by bit sets: bit s of `reach[i]` tells whether some of `sizes[i:]` add up to s.
+    """
+    below = (1 << 2 * target) - 1  # a sum of 2 x target is no nearer than none at all
+    reach = [1]
+    for size in reversed(sizes):
+        reach.append((reach[-1] | reach[-1] << size) & below)
+    reach.reverse()
+    best = min(
+        (s for s in range(2 * target) if reach[0] >> s & 1), key=lambda s: (abs(s - target), s)
+    )
+    taken = []
+    for i, size in enumerate(sizes):
+        take = size <= best and bool(reach[i + 1] >> (best - size) & 1)
+        taken.append(take)
+        best -= size if take else 0
+    return taken
 
 
 def _fold(groups: NDArray[np.object_], salt: str, config: SplitConfig) -> Mask:
