@@ -87,7 +87,7 @@ class GeoRegression(pl.LightningModule):
         self._step(VALIDATION_PHASES[dataloader_idx], batch)
 
     def on_train_epoch_start(self) -> None:
-        """Draws inside the model (dropout) depend on seed and epoch alone: resuming repeats them."""
+        """Draws inside the model (dropout) depend on seed and epoch alone, as all others."""
         torch.manual_seed(derived_seed(self.seed, self.current_epoch))
         self.train_mse.reset()
 

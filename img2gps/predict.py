@@ -121,7 +121,7 @@ class Predictor:
             if isinstance(pixels, str):
                 out.append(Prediction(name, error=pixels))
             else:
-                position = next(answers)
+                position: NDArray[np.float64] = next(answers)
                 out.append(Prediction(name, float(position[0]), float(position[1])))
         return out
 
