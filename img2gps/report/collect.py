@@ -443,15 +443,18 @@ def _single_runs(name: str, folders: Sequence[Path]) -> tuple[dict[str, Any], li
         row["seconds"] = row.get("cost/seconds")
         rows.append(row)
     keys = dict.fromkeys(key for row in rows for key in row["_swept"] if key != "seed")
-    texts = {key: {json.dumps(row["_swept"].get(key)) for row in rows} for key in keys}
+    texts = {
+        key: {json.dumps(row["_swept"][key]) for row in rows if key in row["_swept"]}
+        for key in keys
+    }
     # depth says nothing that model does not say
     varying = [key for key in keys if len(texts[key]) > 1 and key != "depth"]
     shown = varying or [key for key in DEFAULT_AXES if key in keys]
     axes: dict[str, list[Any]] = {}
     for row in rows:
-        params = {key: row["_swept"].get(key) for key in shown}
+        params = {key: row["_swept"].get(key, "unknown") for key in shown}
         for key, value in params.items():
-            if value not in axes.setdefault(key, []):
+            if value != "unknown" and value not in axes.setdefault(key, []):
                 axes[key].append(value)
         row |= {**params, "cell": ",".join(f"{key}={value}" for key, value in params.items())}
         row |= {"name": "", "attempts": 1, "linked": False}
