@@ -96,7 +96,6 @@ def _study(analysis: Analysis, folder: Path, caches: Sequence[Path]) -> Path:
         counts=study.counts(),
         banners=[SYNTHETIC] if study.synthetic else [],
         notes=notes(analysis),
-        unfinished=_unfinished(study),
         methods=pack["methods.txt"].splitlines(),
         commands=pack["commands.sh"].splitlines(),
         files=[Link(name, name) for name in pack if "/" not in name],
@@ -105,7 +104,9 @@ def _study(analysis: Analysis, folder: Path, caches: Sequence[Path]) -> Path:
     dataset = _dataset(study, ranking, caches)
     others = None if dataset is None else _others(study, dataset.manifest)
     scene = choose.scene(analysis, ranking, others)
-    shown.figures = [page.picture(f, folder / "figures") for f in choose.of_study(scene)]
+    figures = choose.of_study(scene)
+    shown.figures = [page.picture(figure, folder / "figures") for figure in figures]
+    shown.left_out = choose.left_out(figures) if ranking is not None else ""
     if ranking is not None:
         _photo_by_photo(shown, scene, ranking, dataset, folder)
     return write(shown, folder)
@@ -178,17 +179,6 @@ def _about_weights(study: Study) -> list[str]:
     return [
         f"{len(fallen)} runs asked for ImageNet weights and did not get them"
         f"{f' ({why})' if why else ''}: they were trained from scratch."
-    ]
-
-
-def _unfinished(study: Study) -> list[dict[str, Any]]:
-    rows = study.runs[study.runs["state"] != collect.DONE]
-    return [
-        {
-            key: row.get(key) or "" if key != "seed" else row["seed"]
-            for key in ("cell", "seed", "state", "reason")
-        }
-        for row in rows.to_dict("records")
     ]
 
 

@@ -78,9 +78,9 @@ class Page:
     counts: Mapping[str, int]
     banners: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    unfinished: list[dict[str, Any]] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
     figures: list[Picture] = field(default_factory=list)
+    left_out: str = ""  # which figures are not there, and why
     gallery: gallery.Gallery | None = None
     suspects: list[dict[str, Any]] = field(default_factory=list)
     no_suspects: str = ""

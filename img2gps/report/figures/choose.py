@@ -99,7 +99,7 @@ def _planned(study: Study, elsewhere: set[str]) -> pd.DataFrame:
     cells["reason"] = cells["reason"].fillna("").str.removesuffix(": ")
     varied = _varied(study, cells)
     cells["label"] = [
-        (label(row, varied) or str(cell)) + (f" ({row['name']})" if row["name"] else "")
+        (label(row, varied or axes) or str(cell)) + (f" ({row['name']})" if row["name"] else "")
         for cell, row in cells.fillna({"name": ""}).to_dict("index").items()
     ]
     return cells.rename_axis("cell").reset_index()
@@ -143,7 +143,9 @@ def of_study(scene: Scene) -> list[Figure]:
     first = winning[winning["seed"] == winning["seed"].min()]
     drawn: list[Figure | None] = [
         _heat_map(scene),
-        grid.ranking(finished, mean_rmse_m=mean, expected=scene.expected),
+        grid.ranking(finished, mean_rmse_m=mean, expected=scene.expected)
+        if len(finished) > 1
+        else None,
         *_epochs(scene),
         maps.positions(first, spread_ratio=_spread_ratio(scene, first)),
         errors.distribution(photos),
@@ -156,6 +158,26 @@ def of_study(scene: Scene) -> list[Figure]:
         _cost(finished, mean),
     ]
     return [figure for figure in drawn if figure is not None]
+
+
+_ALWAYS = {  # by how a file name begins
+    "grid": "the grid (two knobs, every combination)",
+    "ranking": "the ranking (two cells)",
+    "effects": "effects of hyperparameters (one that varies)",
+    "coverage": f"coverage of the ground ({maps.ENOUGH} validation photos on each of three tiles)",
+    "error_by_nearest": f"error by distance to training photos ({errors.FEW} spots in two bins)",
+    "error_by_heading": f"error by camera heading ({errors.FEW} spots in two bins)",
+    "error_by_hour": f"error by time of day ({errors.FEW} spots in two bins)",
+    "learning_curve": "the learning curve (two numbers of training photos)",
+    "cost": "cost (cells that differ in it)",
+}
+
+
+def left_out(figures: Sequence[Figure]) -> str:
+    """Say which figures the data could not carry and what each would need; "" if none."""
+    drawn = {figure.name for figure in figures}
+    absent = [text for name, text in _ALWAYS.items() if name not in drawn]
+    return f"Not drawn, with what each would need: {'; '.join(absent)}." if absent else ""
 
 
 def winners_predictions(scene: Scene) -> pd.DataFrame:

@@ -127,7 +127,7 @@ def _edges(top: float, bins: int = 14) -> NDArray[np.float64]:
 def by_heading(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
     """Draw the error in eight sectors of the camera's heading (four if photos are few).
 
-    None without headings.
+    None if fewer than two have `FEW` spots.
     """
     known = photos[photos["heading_deg"].notna()]
     names = _COMPASS if len(known) >= 20 * len(_COMPASS) else _COMPASS[::2]
@@ -145,7 +145,7 @@ def by_heading(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
 
 
 def by_hour(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
-    """Draw the error by time of day in steps of two hours; None without times.
+    """Draw the error by time of day in steps of two hours; None as above.
 
     The clock as the photo has it, not UTC: light and shadows are what matters.
     """
@@ -164,7 +164,7 @@ def by_hour(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
 
 
 def by_nearest(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
-    """Draw the error by distance to the nearest training photo; None where it is not known."""
+    """Draw the error by distance to the nearest training photo; None as above."""
     known = photos[photos["nearest_train_m"].notna()]
     names = [f"{a}-{b} m" for a, b in itertools.pairwise(_NEAREST_M)] + [f"over {_NEAREST_M[-1]} m"]
     index = np.digitize(known["nearest_train_m"], _NEAREST_M[1:], right=True)
@@ -206,6 +206,8 @@ def _binned(
     )
     bins["n"] = [f"n = {n}" for n in bins["photos"]]
     sure = bins[bins["spots"] >= FEW]
+    if len(sure) < 2:
+        return None
     present = [b for b in order if b in set(bins["bin"])]
     x = alt.X("bin:O", sort=present, title=axis, axis=alt.Axis(labelAngle=0))
     figures = ["bin:O", "photos:Q", "spots:Q", alt.Tooltip("rmse_m:Q", format=".1f")]
@@ -231,8 +233,7 @@ def _binned(
         f"Circles: the winner's {len(photos)} photos; diamonds: RMSE with its 95 % interval over "
         f"spots (none below {FEW} spots)."
     )
-    if np.isfinite(p):
-        caption += f" Kruskal-Wallis test over spots: p = {p:.2g}."
+    caption += f" Kruskal-Wallis test over spots: p = {p:.2g}."
     records = bins.to_dict("records")
     each = listed([f"{r['bin']} {metres(r['rmse_m'])} ({r['photos']} photos)" for r in records])
     title = _difference_said(sure, p, len(photos), what, axis)
@@ -243,14 +244,10 @@ def _p_value(shown: pd.DataFrame) -> float:
     """Test whether bins differ; a spot counts once in a bin, since its photos are alike."""
     per_spot = shown.groupby(["bin", "spot"])["error_m"].mean()
     samples = [part.to_numpy() for _, part in per_spot.groupby(level="bin")]
-    if len(samples) < 2:
-        return float("nan")
     return float(scipy_stats.kruskal(*samples).pvalue)
 
 
 def _difference_said(bins: pd.DataFrame, p: float, n: int, what: str, axis: str) -> str:
-    if not np.isfinite(p):
-        return f"Too few photos to compare the error by {axis}"
     if p > SURE:
         return f"No difference by {axis} is shown by these {n} photos"
     ranked = bins.sort_values("rmse_m").to_dict("records")

@@ -23,7 +23,7 @@ from img2gps.report.figures.base import (
 
 _LONGEST_PX = 520
 _PHOTOS_A_TILE = 4  # validation photos that a tile should hold on average
-_ENOUGH = 3  # validation photos on a tile below which its RMSE is no reason to go there
+ENOUGH = 3  # validation photos on a tile below which its RMSE is no reason to go there
 _HUDDLED = 0.8  # spread of predictions over spread of truth below which it is the finding
 
 
@@ -100,8 +100,8 @@ def coverage(photos: pd.DataFrame, training: pd.DataFrame | None) -> Figure | No
     """Draw where errors are large and photos few: where to take more.
 
     photos: validation photos with label and `error_m`; training: labels of the other photos of
-    the data set, None where it is not at hand (then validation photos are counted). None where all
-    photos lie on one spot.
+    the data set, None where it is not at hand (then validation photos are counted). None where
+    fewer than three tiles have enough validation photos.
     """
     lat0, lon0 = geo.mean_position(photos["lat_deg"], photos["lon_deg"])
     at = geo.to_east_north_m(photos["lat_deg"], photos["lon_deg"], lat0, lon0)
@@ -114,15 +114,17 @@ def coverage(photos: pd.DataFrame, training: pd.DataFrame | None) -> Figure | No
     tile = _round_up(span / across)
     tiles = _tile_table(at, photos["error_m"].to_numpy(), all_at, tile)
 
+    if tiles["rmse_m"].notna().sum() < 3:
+        return None
     what = "validation photos" if training is None else "training photos"
     title = _coverage_said(tiles, what)
     caption = (
         f"Tiles of {tile:g} m, in metres from the mean position. Colour: the winner's RMSE on the "
-        f"validation photos there (none below {_ENOUGH}); number: {what}"
+        f"validation photos there (none below {ENOUGH}); number: {what}"
         + (" (the data set itself is not at hand)." if training is None else ".")
     )
     seen = tiles[tiles["rmse_m"].notna()]
-    if len(set(seen["photos"])) > 1 and len(seen) > 3:
+    if len(set(seen["photos"])) > 1:
         rank = scipy_stats.spearmanr(seen["photos"], seen["rmse_m"])
         caption += (
             f" Rank correlation of number and RMSE: {rank.statistic:.2f} (p = {rank.pvalue:.2g})."
@@ -143,7 +145,7 @@ def _tile_table(
     there = pd.DataFrame({"e": all_at[0] // tile, "n": all_at[1] // tile})
     tiles = pd.DataFrame(
         {
-            "rmse_m": np.sqrt(errors["mean"].where(errors["size"] >= _ENOUGH)),
+            "rmse_m": np.sqrt(errors["mean"].where(errors["size"] >= ENOUGH)),
             "validation": errors["size"],
             "photos": there.groupby(["e", "n"]).size(),
         }
@@ -182,8 +184,6 @@ def _coverage_chart(tiles: pd.DataFrame) -> alt.LayerChart:
 
 def _coverage_said(tiles: pd.DataFrame, what: str) -> str:
     seen = tiles[tiles["rmse_m"].notna()]
-    if len(seen) < 3:
-        return "Too few validation photos to say where more photos would help"
     few = seen["photos"] <= seen["photos"].median()
     bad = seen[few & (seen["rmse_m"] > seen["rmse_m"].median())]
     if bad.empty:

@@ -10,7 +10,7 @@ from img2gps.report.figures.base import COLOURS, INK, Figure, layered, listed, m
 _KINDS = {
     "validation RMSE of the winner": (COLOURS[0], "circle"),
     "corrected for its selection": (COLOURS[1], "diamond"),
-    "mean predictor": (INK, "stroke"),
+    "mean predictor": (INK, "square"),
 }
 VALIDATION, CORRECTED, MEAN = _KINDS
 
