@@ -9,6 +9,9 @@ from pathlib import Path
 MAX_FILE_BYTES = 2**30  # 1 GiB; the largest phone photo is some 100 MB
 
 
+_ESCAPED = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+
+
 class Unusable(Exception):
     """One photo that cannot be used: why, and what its owner can do about it.
 
@@ -50,5 +53,6 @@ def read_bytes(path: Path) -> bytes:
 
 
 def display_name(path: str) -> str:
-    r"""A path as text that any file can hold: bytes that are not UTF-8 become `\xNN`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
+    r"""A path as one line of text: bytes that are not UTF-8 and control characters as `\xNN`."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
+    return text.translate(_ESCAPED)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
 import os
@@ -16,11 +17,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from img2gps.errors import BadInput
+from img2gps.exif import parse_time
 from img2gps.photofile import Unusable, display_name, read_bytes
 
 PHOTO_SUFFIXES = frozenset(
@@ -206,7 +209,6 @@ _ALIASES = {
 }
 _COLUMN_OF = {alias: column for column, names in _ALIASES.items() for alias in names.split()}
 _EXTRA_NUMBERS = ("altitude_m", "heading_deg", "gps_error_m")
-_EXTRA_TEXT = ("taken_at", "session")
 
 
 def _read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
@@ -218,7 +220,7 @@ def _read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     try:
-        reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
         names = {
             raw: _COLUMN_OF[bare]
             for raw in reader.fieldnames or ()
@@ -259,14 +261,24 @@ def _label(row: Mapping[str, str]) -> tuple[float, float]:
 
 
 def _extras(row: Mapping[str, str]) -> dict[str, Any]:
-    """Further manifest columns that a table gives; what is no number is left out."""
-    extras: dict[str, Any] = {key: row[key] for key in _EXTRA_TEXT if row.get(key)}
+    """Further manifest columns that a table gives; what is no number or no time is left out."""
+    extras: dict[str, Any] = {"session": row["session"]} if row.get("session") else {}
+    if taken_at := _iso_time(row.get("taken_at", "")):
+        extras["taken_at"] = taken_at
     for key in _EXTRA_NUMBERS:
         try:
             extras[key] = float(row.get(key, ""))
         except ValueError:
             continue
     return extras
+
+
+def _iso_time(text: str) -> str:
+    """A time as the manifest has it: from ISO 8601 or EXIF's way to write one; else ""."""
+    try:
+        return datetime.fromisoformat(text).isoformat()
+    except ValueError:
+        return parse_time(text)
 
 
 def _apply_overrides(items: list[Item], path: Path, rejects: list[Reject]) -> list[Item]:

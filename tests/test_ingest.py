@@ -277,6 +277,34 @@ def test_csv_columns_win_over_exif(root: Path, cache: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2020-01-01 10:00:00", "2020-01-01T10:00:00"),
+        ("2020-01-01T10:00:00Z", "2020-01-01T10:00:00+00:00"),
+        ("2020:01:01 10:00:00", "2020-01-01T10:00:00"),
+        ("yesterday", "2024-05-01T10:00:00"),  # then EXIF's
+    ],
+)
+def test_csv_times_are_brought_to_iso_8601(
+    root: Path, cache: Path, text: str, expected: str
+) -> None:
+    (root / "t.csv").write_text(f"path,lat,lon,time\na.jpg,1,2,{text}\n")
+    assert run(CsvSource(root / "t.csv"), cache).manifest["taken_at"].tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb.jpg", "a\rb.jpg", " a .jpg", 'a",b.jpg', "=1+1.jpg", "NA.jpg"]
+)
+def test_any_file_name_survives_the_manifest(tmp_path: Path, cache: Path, name: str) -> None:
+    (tmp_path / "photos").mkdir()
+    make_photo(tmp_path / "photos" / name, LAT, LON)
+    make_photo(tmp_path / "photos" / f"x{name}", None, None)
+    found = run(FolderSource(tmp_path / "photos"), cache)
+    assert found.manifest["photo"].tolist() == [name]
+    assert found.rejects["file"].tolist() == [f"x{name}"]
+
+
 def test_csv_rows_that_cannot_be_used_are_named(root: Path, cache: Path) -> None:
     outside = make_photo(root.parent / "outside.jpg", 1, 1)
     (root / "link.jpg").symlink_to(outside)
