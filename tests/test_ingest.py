@@ -294,15 +294,26 @@ def test_csv_times_are_brought_to_iso_8601(
 
 
 @pytest.mark.parametrize(
-    "name", ["a\nb.jpg", "a\rb.jpg", " a .jpg", 'a",b.jpg', "=1+1.jpg", "NA.jpg"]
+    ("name", "shown"),
+    [
+        ("a\nb.jpg", r"a\x0ab.jpg"),
+        ("a\rb.jpg", r"a\x0db.jpg"),
+        (" a .jpg", " a .jpg"),
+        ('a",b.jpg', 'a",b.jpg'),
+        ("=1+1.jpg", "=1+1.jpg"),
+        ("NA.jpg", "NA.jpg"),
+        ("写真 📷.jpg", "写真 📷.jpg"),
+    ],
 )
-def test_any_file_name_survives_the_manifest(tmp_path: Path, cache: Path, name: str) -> None:
+def test_any_file_name_survives_the_manifest(
+    tmp_path: Path, cache: Path, name: str, shown: str
+) -> None:
     (tmp_path / "photos").mkdir()
     make_photo(tmp_path / "photos" / name, LAT, LON)
     make_photo(tmp_path / "photos" / f"x{name}", None, None)
     found = run(FolderSource(tmp_path / "photos"), cache)
-    assert found.manifest["photo"].tolist() == [name]
-    assert found.rejects["file"].tolist() == [f"x{name}"]
+    assert found.manifest["photo"].tolist() == [shown]
+    assert found.rejects["file"].tolist() == [f"x{shown}"]
 
 
 def test_csv_rows_that_cannot_be_used_are_named(root: Path, cache: Path) -> None:
