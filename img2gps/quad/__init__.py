@@ -1,4 +1,21 @@
-"""The built-in quad: geotagged photos of a small synthetic campus whose truth is known."""
+"""The built-in quad: geotagged photos of a small synthetic campus whose truth is known.
+
+The campus is fixed (`scene`, `textures`); a seed draws who stood where, when and in which weather
+(`photos`, `light`), `camera` draws the view. Standing point, heading, session, weather, passers-by
+and orientation are crossed at random; name, order, size of the file and the other tags say nothing
+about the place. The label carries a phone's noise, truth.csv the position without it.
+
+How hard it is, version 1, seed 0, measured with the study's recipe (681 training photos):
+
+- always answering the mean: 90.6 m RMSE over the 741 photos;
+- noise floor (label against truth): 5.0 m;
+- ResNet-18 from scratch: 51.7 m on 200 other photos of the same spots at 112 x 112 pixels and 12
+  epochs (mean predictor 90.3 m, skill 0.67).
+
+`test_known` revisits the main part's standing points in sessions of its own; the standing points
+of `test_new` are eight metres or more from all of them. Any change of a pixel or a label needs a
+new `QUAD_VERSION`.
+"""
 
 from __future__ import annotations
 
