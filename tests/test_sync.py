@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -334,9 +335,13 @@ def test_the_mean_of_a_cell_is_the_mean_over_its_seeds(server: Server, tmp_path:
         values = [run.history[epoch]["val/rmse_m"] for run in seeds]
         shown = there.metrics[epoch]
         assert shown["epoch"] == epoch + 1
-        assert shown["val/rmse_m"] == pytest.approx(math.fsum(values) / 3, rel=1e-12)
-        assert shown["val/rmse_m_min"] == min(values)
-        assert shown["val/rmse_m_max"] == max(values)
+        assert shown["seed_mean/val/rmse_m"] == pytest.approx(math.fsum(values) / 3, rel=1e-12)
+        assert shown["seed_min/val/rmse_m"] == min(values)
+        assert shown["seed_max/val/rmse_m"] == max(values)
+    finals = [run.history[-1]["val/rmse_m"] for run in seeds]
+    assert there.summary["seed_mean/val/rmse_m"] == pytest.approx(statistics.mean(finals))
+    assert there.summary["seed_std/val/rmse_m"] == pytest.approx(statistics.stdev(finals))
+    assert not any(key.startswith("val/") for key in there.summary)  # no chart counts it twice
     assert there.values["lr"] == 0.003
     assert there.values["seeds"] == 3
     assert there.fields["groupName"] == "table1"

@@ -150,6 +150,9 @@ class Server:
         }  # fmt: skip
         return {"viewer": viewer}
 
+    def _get_default_entity(self, _: Variables) -> Answer:
+        return {"viewer": {"id": "u1", "entity": ENTITY}}
+
     def _server_features_query(self, _: Variables) -> Answer:
         return {"serverInfo": {"features": []}}
 
@@ -262,6 +265,24 @@ class Server:
         artifact["state"] = "COMMITTED"
         digest = artifact.get("digest", "")
         return {"commitArtifact": {"artifact": {"id": sent["artifactID"], "digest": digest}}}
+
+    # Workspaces
+
+    def _view(self, sent: Variables) -> Answer:
+        # The client asks with the name as it is stored or without its frame (nw-...-v).
+        asked = sent["viewName"].removeprefix("nw-").removesuffix("-v")
+        found = [view for view in self.views if view["name"] == f"nw-{asked}-v"]
+        nodes = [{"id": v["id"], "displayName": v["displayName"], "spec": v["spec"]} for v in found]
+        return {"project": {"allViews": {"edges": [{"node": node} for node in nodes]}}}
+
+    def _upsert_view2(self, sent: Variables) -> Answer:
+        known = [view for view in self.views if view["id"] == sent.get("id")]
+        view = known[0] if known else {"id": f"v{next(self._count)}"}
+        view.update({key: value for key, value in sent.items() if key != "id"})
+        if not known:
+            self.views.append(view)
+        answer = {"id": view["id"], "name": view["name"]}
+        return {"upsertView": {"view": answer, "inserted": not known}}
 
     # HTTP
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2gps.config import LoggerConfig
+from img2gps.errors import BadInput
 from img2gps.tracking.mirror import JOB_TYPE, Description
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 RETRY_SECONDS = 600  # after a failure, the runs of a study go offline at once for so long
 FLUSH_SECONDS = 1  # of the offline file; W&B's 15 s would lose short runs that are killed
-STEP_METRICS = ("lr", "seconds", "train/*", "val/*", "mean_predictor/*")
+STEP_METRICS = (
+    *("lr", "seconds", "train_seconds", "train/*", "val/*", "mean_predictor/*"),
+    *("seed_mean/*", "seed_min/*", "seed_max/*"),
+)
 
 
 def quiet() -> None:
@@ -47,6 +51,40 @@ def has_credentials() -> bool:
         host=server(), source="img2gps", prompt=False, update_session=False
     )
     return found is not None
+
+
+def require_credentials() -> None:
+    """Nothing if an API key is there.
+
+    Raises:
+        BadInput: there is none, or one of the wrong form.
+    """
+    from wandb.errors import AuthenticationError
+
+    remedy = "run `wandb login`, or set WANDB_API_KEY"
+    try:
+        found = has_credentials()
+    except AuthenticationError as error:
+        raise BadInput(f"W&B: {short(error)}; {remedy}") from error
+    if not found:
+        raise BadInput(f"W&B: no API key; {remedy}")
+
+
+def default_entity() -> str:
+    """The account's own entity.
+
+    Raises:
+        BadInput: the server does not tell.
+    """
+    import wandb
+
+    try:
+        found = wandb.Api(timeout=20).default_entity
+    except Exception as error:  # the SDK raises all sorts
+        raise BadInput(f"W&B: {short(error)}; try again, or give --entity") from error
+    if not found:
+        raise BadInput("W&B: the account has no default entity; give --entity")
+    return str(found)
 
 
 _unreachable_at: float | None = None

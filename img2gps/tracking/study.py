@@ -1,7 +1,8 @@
 """What a study has beyond its runs: the averaged curve of each finished cell, and its Table 1.
 
 W&B averages a group on its own only while looking at it; here each cell's mean over its seeds is a
-run of its own (job type "cell-mean"), which charts, filters and exports treat like any other.
+run of its own (job type "cell-mean"), which charts, filters and exports treat like any other. Its
+metrics have names of their own (`seed_mean/val/rmse_m`), so that no chart of the runs counts twice.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ CELL_MEAN = "cell-mean"
 TABLE = "study"
 RECEIPT = "wandb.json"  # in the study's folder
 FINAL = ("finished", "diverged", "pruned", "failed")
+MEAN, LOWEST, HIGHEST = "seed_mean", "seed_min", "seed_max"
 SPREAD = ("train/mse", "val/rmse_m")  # metrics whose lowest and highest seed are logged too
 
 
@@ -65,13 +67,13 @@ def _cell_mean(study: collect.Study, cell: str, done: pd.DataFrame) -> Extra:
     about = _about(study, {"runs": sorted(done["run_id"])}, figures)
     history = study.history[study.history["run_id"].isin(done["run_id"])]
     mean_predictor = float(done[mirror.MEAN_PREDICTOR].mean())
-    rows = mirror.rows(mean_curve(history, len(done)), mean_predictor)
+    history = history.assign(**{mirror.MEAN_PREDICTOR: mean_predictor})
+    rows = mirror.rows(mean_curve(history, len(done)), None)
     final = done["val/rmse_m"]
     summary = {
-        "val/rmse_m": float(final.mean()),
-        "val/rmse_m_std": float(final.std(ddof=1)),
-        mirror.MEAN_PREDICTOR: mean_predictor,
-        "seeds": len(done),
+        f"{MEAN}/val/rmse_m": float(final.mean()),
+        "seed_std/val/rmse_m": float(final.std(ddof=1)),
+        f"{MEAN}/{mirror.MEAN_PREDICTOR}": mean_predictor,
         "state": "finished",
     }
     return Extra(about, f"{cell} (mean of {len(done)} seeds)", CELL_MEAN, rows, _sound(summary))
@@ -84,11 +86,11 @@ def mean_curve(history: pd.DataFrame, n_runs: int) -> list[dict[str, float]]:
     """
     numbers = history.drop(columns=["run_id", "cell", "seed"])
     by_epoch = numbers.groupby("epoch", sort=True)
-    curve = by_epoch.mean()
+    curve = by_epoch.mean().add_prefix(f"{MEAN}/")
     for metric in SPREAD:
         if metric in numbers:
-            curve[f"{metric}_min"] = by_epoch[metric].min()
-            curve[f"{metric}_max"] = by_epoch[metric].max()
+            curve[f"{LOWEST}/{metric}"] = by_epoch[metric].min()
+            curve[f"{HIGHEST}/{metric}"] = by_epoch[metric].max()
     whole = curve[by_epoch.size() == n_runs].reset_index()
     return [
         {str(key): float(value) for key, value in row.items()} for row in whole.to_dict("records")

@@ -56,8 +56,8 @@ def sync(root: Path, name: str | None, options: Options) -> Iterator[Line]:
         there = ", ".join(sorted({folder.parent.name for folder in runs.list_folders(root)}))
         wanted = f"{root / name}: no such study" if name else f"{root}: no runs"
         raise BadInput(f"{wanted}; there are: {there or 'none'}")
-    if not options.dry_run and not session.has_credentials():
-        raise BadInput("W&B: no API key; run `wandb login`, or set WANDB_API_KEY")
+    if not options.dry_run:
+        session.require_credentials()
     return _lines(root, studies, files, options)
 
 
