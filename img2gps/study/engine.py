@@ -52,7 +52,7 @@ def run_study(spec: Spec, url: str, *, workers: int = 1, display: Display | None
     stop = Stop()
     storage = open_storage(url)
     display = display or Display()
-    with planning(spec):
+    with planning(Path(spec.root), spec.name):
         ledger = Ledger.create(storage, spec)
         planned, runner = plan(ledger, spec)
     engine = Engine(ledger, display)
@@ -67,9 +67,9 @@ def run_study(spec: Spec, url: str, *, workers: int = 1, display: Display | None
 
 
 @contextmanager
-def planning(spec: Spec) -> Iterator[None]:
+def planning(root: Path, study: str) -> Iterator[None]:
     """One engine plans at a time, on machines that share the runs folder."""
-    folder = Path(spec.root) / spec.name
+    folder = root / study
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -217,9 +217,10 @@ def _over(entry: Entry) -> bool:
 class Engine:
     """One session on a planned study."""
 
-    def __init__(self, ledger: Ledger, display: Display) -> None:
-        self.ledger, self.display = ledger, display
+    def __init__(self, ledger: Ledger, display: Display | None = None) -> None:
+        self.ledger, self.display = ledger, display or Display()
         self.spec = ledger.spec
+        self._at_work: dict[str, str | int] | None = ledger.identity
         self._next_write = 0.0
         self._last: object = None
         self.workers = 1
@@ -234,7 +235,7 @@ class Engine:
                 if value not in self._axes.setdefault(name, []):
                     self._axes[name].append(value)
         self._before = {entry.key for entry in ledger.entries() if _over(entry)}
-        display.begin(self.record())
+        self.display.begin(self.record())
 
     # The record
 
@@ -262,7 +263,7 @@ class Engine:
             "command": spec.command,
             "created_at": spec.created_at,
             "updated_at": record.now(),
-            "engine": self.ledger.identity,
+            "engine": self._at_work,
             "cells": [self._cell(entry) for entry in self.ledger.entries()],
         }
 
@@ -285,6 +286,12 @@ class Engine:
             "attempts": entry.attempts,
             "linked": bool(done and done.linked),
         }
+
+    def save(self) -> None:
+        """Write the record of a study that no one is at work on."""
+        self._at_work = None
+        self.ledger.refresh()
+        record.write(self.spec.root, self.record())
 
     def update(self, *, last: bool = False) -> None:
         """Write the record and show it, if anything has changed."""
@@ -361,6 +368,7 @@ class Engine:
     def close(self, stop: Stop) -> int:
         """Write the last record, say how the study stands, and give the exit status."""
         self.update(last=True)
+        self.save()
         study = self.record()
         entries = self.ledger.entries()
         ran = [e for e in entries if _over(e) and e.key not in self._before]

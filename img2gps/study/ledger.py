@@ -42,6 +42,7 @@ SPEC, IGNORED = "spec", "ignored"
 
 EXCEPTION, PREEMPTED, INTERRUPTED, BAD_INPUT = "exception", "preempted", "interrupted", "bad input"
 FIRST_CALL_TRIES = 5
+CHEAP_TO_READ = 2000  # trials; in a larger ledger a queue that was not empty is tried unseen
 
 
 class Lost(BaseException):  # an outcome, not an error: training must not catch it
@@ -173,19 +174,37 @@ class Ledger:
     def refresh(self) -> None:
         """Take in what other processes wrote."""
         trials = self._storage.get_all_trials(self._id, deepcopy=False)
-        new = range(len(self._trials), len(trials))
-        for number in new:
-            key = trials[number].user_attrs.get(KEY)
+        for number in [*self._open, *range(len(self._trials), len(trials))]:
+            self._take_in(trials[number])
+
+    def _refresh_key(self, key: str) -> None:
+        """Take in new trials and those of one run: in a large ledger much cheaper than all."""
+        while True:
+            try:
+                trial_id = self._storage.get_trial_id_from_study_id_trial_number(
+                    self._id, len(self._trials)
+                )
+            except KeyError:
+                break
+            self._take_in(self._storage.get_trial(trial_id))
+        for number in self._of.get(key, ()):
+            if number in self._open:
+                self._take_in(self._storage.get_trial(self._trials[number]._trial_id))
+
+    def _take_in(self, trial: FrozenTrial) -> None:
+        number, key = trial.number, trial.user_attrs.get(KEY)
+        if number < len(self._trials):
+            self._trials[number] = trial
+        else:
+            self._trials.append(trial)
             if key is not None:
                 self._of[key].append(number)
-        for number in [*self._open, *new]:
-            self._entries.pop(trials[number].user_attrs.get(KEY), None)
-            if trials[number].state.is_finished():
-                self._open.discard(number)
-                self._watched.pop(number, None)
-            else:
-                self._open.add(number)
-        self._trials = trials
+        self._entries.pop(key, None)
+        if trial.state.is_finished():
+            self._open.discard(number)
+            self._watched.pop(number, None)
+        else:
+            self._open.add(number)
 
     # Planning
 
@@ -225,6 +244,10 @@ class Ledger:
         self._entries.clear()
         self.refresh()
 
+    def delete(self) -> None:
+        """Remove the study from the storage."""
+        optuna.delete_study(study_name=self.study.study_name, storage=self._storage)
+
     def _again(self, key: str, number: int | None = None, *, keep_progress: bool = True) -> None:
         before = self._trials[self._of[key][-1] if number is None else number]
         kept = (KEY, CELL, PARAMS, SEED, NAME, PLANNED)
@@ -251,17 +274,19 @@ class Ledger:
     def claim(self) -> Claim | None:
         """Take the next queued run; None if there is none at the moment."""
         while True:
-            self.refresh()
-            if not self._any(TrialState.WAITING):
-                return None  # `ask` would make up a trial of its own
+            if len(self._trials) < CHEAP_TO_READ or not self._any(TrialState.WAITING):
+                self.refresh()
+                if not self._any(TrialState.WAITING):
+                    return None  # `ask` would make up a trial of its own
             trial = self.study.ask()
             key = trial.user_attrs.get(KEY)
-            if key is None:  # made up after all: another worker was faster
+            if key is None:  # made up after all: others were faster
                 self._tell(trial._trial_id, TrialState.FAIL)
+                self.refresh()
                 continue
             try:
                 self.beat(trial._trial_id)
-                self.refresh()
+                self._refresh_key(key)
                 if self._superseded(key, trial.number):
                     self._note(trial._trial_id, OUTCOME, {"kind": "superseded"})
                     self._tell(trial._trial_id, TrialState.FAIL)

@@ -1,0 +1,102 @@
+"""`img2gps select STUDY`: freeze the winner by the study's own rule, and look at the test part once."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from img2gps.errors import BadInput
+
+HELP = "freeze a study's winner by its rule; evaluate it on the test part once"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`select STUDY [--again] [--look]`."""
+    parser.add_argument("study", help="name of a study below the runs root")
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="default: runs")
+    parser.add_argument(
+        "--again", action="store_true", help="select anew, although a winner is frozen"
+    )
+    parser.add_argument(
+        "--look", action="store_true", help="look at the test part once more; every look is counted"
+    )
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Write winner.json (or read it, if it is there) and say what it holds."""
+    from img2gps import runs
+    from img2gps.study import record, selection
+
+    study = record.read(args.root, args.study)
+    path = args.root / args.study / record.WINNER
+    frozen = runs.read_json(path)
+    winner = frozen
+    if winner is None or args.again:
+        winner = selection.select(study, args.root, before=frozen)
+        runs.write_json(path, winner)
+    if winner["n_test"] and (not winner["test_looks"] or args.look):
+        winner = _look(args.root, winner, path)
+    for line in _lines(winner, frozen is not None and not args.again):
+        print(line)
+    if frozen is not None and not args.again:
+        now = selection.select(study, args.root, before=frozen)
+        if now["cell"] != winner["cell"]:
+            print(
+                f"note: the study has gone on, and its rule would now select {now['cell']} "
+                f"({now['value']:.2f}); --again freezes that, which is a second selection"
+            )
+    return 0
+
+
+def _look(root: Path, winner: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Count the look before looking, so that an interrupted one counts too."""
+    from img2gps import runs, train
+
+    winner = {**winner, "test_looks": winner["test_looks"] + 1}
+    runs.write_json(path, winner)
+    folder = root / winner["path"]
+    evaluate = getattr(train, "evaluate_test", None)
+    if evaluate is None:
+        raise BadInput(f"{folder}: this version cannot evaluate a test part; update img2gps")
+    winner = {**winner, "test": evaluate(folder)}
+    runs.write_json(path, winner)
+    return winner
+
+
+def _lines(winner: Mapping[str, Any], was_frozen: bool) -> list[str]:
+    """What the winner is, how it was selected, and what it may not be taken for."""
+    from img2gps.study import display
+
+    monitor = winner["by"]
+    seeds = ", ".join(str(seed) for seed in winner["seeds"])
+    lines = [
+        f"{winner['study']}: {winner['cell']}" + (" (frozen before)" if was_frozen else ""),
+        f"  {monitor} {display.metres(winner['value'], monitor)}: {winner['aggregate']} over seeds "
+        f"{seeds}, after the final epoch; selected out of {winner['candidates']} cells, "
+        "which flatters it",
+        f"  deployed: {winner['path']}, the cell's first seed ({winner['seed']}), "
+        f"{display.metres(winner['run_value'], monitor)}",
+    ]
+    if winner["mean_predictor"] is not None and monitor == "val/rmse_m":
+        lines.append(f"  the mean predictor gets {display.metres(winner['mean_predictor'])}")
+    if len(winner["weights"]) > 1:
+        lines.append(
+            f"  cells that start from {' and from '.join(winner['weights'])} were compared"
+        )
+    if winner["left_out"]:
+        lines.append(f"  {winner['left_out']} cells lack a finished seed and did not take part")
+    if winner["test"]:
+        figures = ", ".join(
+            f"{key} {value:.2f}"
+            for key, value in winner["test"].items()
+            if isinstance(value, float)
+        )
+        lines.append(f"  test part ({winner['n_test']} photos): {figures}")
+    if winner["test_looks"] > 1:
+        lines.append(
+            f"  the test part has been looked at {winner['test_looks']} times: its figures are "
+            "optimistic by now"
+        )
+    return lines
