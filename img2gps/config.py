@@ -383,8 +383,9 @@ def _set_custom_aside(group: str, node: dict[str, Any]) -> dict[str, Any]:
         return node
     name = str(node.get("name") or str(target).rpartition(".")[2])
     kept = {key: value for key, value in node.items() if key not in ("name", "kind", "family")}
-    kind = {"data": "kind", "model": "family"}[group]
-    return {"name": name, kind: "custom", "custom": kept}
+    if group == "data":
+        return {"name": name, "kind": "custom", "cache": kept.pop("cache", None), "custom": kept}
+    return {"name": name, "family": "custom", "custom": kept}
 
 
 def describe(error: Exception) -> str:

@@ -59,13 +59,17 @@ def source(config: Config) -> Source:
         case DataKind.quad:
             chosen = {key: getattr(data, key) for key in QUAD_DEFAULTS}
             given = {key: value for key, value in chosen.items() if value is not None}
-            return ingest.QuadSource(**given)
+            return ingest.QuadSource(**given, name=data.name)
         case DataKind.photos:
-            return ingest.FolderSource(_root(config))
+            return ingest.FolderSource(_root(config), name=data.name)
         case DataKind.csv:
-            return ingest.CsvSource(_root(config), allow_outside=data.allow_outside)
+            return ingest.CsvSource(
+                _root(config), allow_outside=data.allow_outside, name=data.name
+            )
         case DataKind.huggingface:
-            return ingest.HuggingFaceSource(_root(config), split=data.subset or "train")
+            return ingest.HuggingFaceSource(
+                _root(config), split=data.subset or "train", name=data.name
+            )
         case DataKind.custom:
             from hydra.errors import InstantiationException
             from hydra.utils import instantiate

@@ -9,6 +9,7 @@ from img2gps.config import Config
 
 TINY = (
     "data=quad_tiny",
+    "data.n=48",
     "image_size=64",
     "split.n_val=12",
     "max_epochs=2",
