@@ -192,33 +192,28 @@ def test_intervals_hold_the_truth_as_often_as_the_docstring_says(seeds: int, pai
 
 
 def test_the_confidence_set_is_that_of_a_plain_loop_over_eliminations() -> None:
-    error, spot, _ = simulated(9, [70.0, 72.0, 75.0, 80.0, 90.0, 91.0])
+    error, spot, _ = simulated(9, [60.0, 66.0, 70.0, 80.0, 90.0, 91.0])
     drawn = stats.resample(error, spot, n=400)
     alive = list(range(6))
     while len(alive) > 1:
-        centre = drawn.estimate[alive].mean()
-        largest = -np.inf
-        for i in alive:
-            null = drawn.deviation[:, i] - drawn.deviation[:, alive].mean(axis=1)
-            if (drawn.estimate[i] - centre) / null.std() > largest:
-                largest, worst = (drawn.estimate[i] - centre) / null.std(), i
-        as_extreme = 0
-        for r in range(400):
-            own = drawn.deviation[r, alive].mean()
-            spreads = [
-                (drawn.deviation[:, i] - drawn.deviation[:, alive].mean(axis=1)).std()
-                for i in alive
-            ]
-            t = max(
-                (drawn.deviation[r, i] - own) / spread
-                for i, spread in zip(alive, spreads, strict=True)
-            )
-            as_extreme += t >= largest
-        if as_extreme / 400 >= 0.05:
+        null, largest = np.zeros(400), -np.inf
+        for i, j in itertools.permutations(alive, 2):
+            difference = drawn.deviation[:, i] - drawn.deviation[:, j]
+            se = difference.std(ddof=1)
+            null = np.maximum(null, difference / se)
+            t = (drawn.estimate[i] - drawn.estimate[j]) / se
+            if t > largest:
+                largest, worst = t, i
+        if largest <= np.quantile(null, 0.95):
             break
         alive.remove(worst)
     assert list(np.flatnonzero(stats.confidence_set(drawn))) == alive
-    assert 1 <= len(alive) < 6
+    assert 1 < len(alive) < 6
+
+
+def test_one_good_cell_among_many_equally_bad_stands_alone() -> None:
+    error, spot, _ = simulated(18, [40.0] + [88.0] * 16)
+    assert list(np.flatnonzero(stats.confidence_set(stats.resample(error, spot)))) == [0]
 
 
 def test_equal_cells_stay_together_and_a_far_better_one_stands_alone() -> None:
@@ -306,21 +301,31 @@ def test_telling_the_published_pair_takes_thousands_of_photos_and_60_tell_about_
 
 
 def test_selection_correction_is_that_of_a_plain_loop() -> None:
-    error, spot, _ = simulated(14, [70.0, 71.0, 72.0, 90.0], seeds=2, n=40, spots=25)
+    error, spot, _ = simulated(14, [70.0, 71.0, 72.0, 90.0], seeds=3, n=40, spots=25)
+    error[1, 2] = np.nan  # a seed that failed
+    error[2, :2] = np.nan  # a cell with one seed, which has to do both
     n, seed = 200, 3
     found = stats.selection_corrected(error, spot, n=n, seed=seed)
     rng = np.random.default_rng(seed)
+    order = np.random.default_rng([seed, 1]).random((n, 4, 3))
     labels = np.unique(spot)
     squares, wins = [], np.zeros(4)
-    for counts in rng.multinomial(len(labels), [1 / len(labels)] * len(labels), n):
+    for r, counts in enumerate(rng.multinomial(len(labels), [1 / len(labels)] * len(labels), n)):
         inside = np.concatenate(
             [np.tile(np.flatnonzero(spot == g), k) for g, k in zip(labels, counts, strict=True)]
         )
         outside = np.flatnonzero(np.isin(spot, labels[counts == 0]))
-        scores = [np.mean([math.sqrt(np.mean(run[inside] ** 2)) for run in cell]) for cell in error]
+        scores, others = [], []
+        for c in range(4):
+            seeds = [s for s in range(3) if not np.isnan(error[c, s, 0])]
+            seeds.sort(key=lambda s, r=r, c=c: order[r, c, s])  # type: ignore[misc]
+            part = {3: 2, 2: 1, 1: 1}[len(seeds)]  # 63 %, at least one and not all
+            others.append(seeds[part:] or seeds)
+            runs = [math.sqrt(np.mean(error[c, s][inside] ** 2)) for s in seeds[:part]]
+            scores.append(np.mean(runs))
         winner = int(np.argmin(scores))
         wins[winner] += 1
-        squares.append(np.mean([np.mean(run[outside] ** 2) for run in error[winner]]))
+        squares.append(np.mean([np.mean(error[winner, s][outside] ** 2) for s in others[winner]]))
     assert found.corrected == pytest.approx(math.sqrt(np.mean(squares)))
     assert found.wins == pytest.approx(wins / n)
     assert found.winner == int(stats.cell_rmse(error).argmin())
@@ -328,14 +333,15 @@ def test_selection_correction_is_that_of_a_plain_loop() -> None:
 
 
 def test_correction_takes_back_most_of_the_optimism_of_choosing_among_equal_cells() -> None:
+    """Also where much of it is the luck of the seeds."""
     apparent, corrected = [], []
-    for i in range(60):
-        error, spot, _ = simulated(500_000 + i, [70.0] * 9)
+    for i in range(80):
+        error, spot, _ = simulated(500_000 + i, [70.0] * 9, noise=Noise(cell_seed=0.08))
         found = stats.selection_corrected(error, spot, n=300, seed=i)
         apparent.append(found.apparent - 70.0)
         corrected.append(found.corrected - 70.0)
-    assert np.mean(apparent) < -2.0
-    assert abs(np.mean(corrected)) < 0.6 * abs(np.mean(apparent))
+    assert np.mean(apparent) < -4.0
+    assert abs(np.mean(corrected)) < 1.5
 
 
 def test_a_cell_alone_always_wins_and_a_single_spot_cannot_be_corrected() -> None:

@@ -26,6 +26,7 @@ Bools = NDArray[np.bool_]
 LEVEL = 0.95
 POWER = 0.80  # with which a detectable difference would be detected
 N_RESAMPLES = 2000
+IN_BAG = 1 - math.exp(-1)  # share of the spots that a resample draws at least once
 MIN_SPOTS = 30  # fewer: "interval unreliable"
 
 
@@ -90,8 +91,7 @@ def _spot_counts(n_spots: int, n: int, seed: int) -> Floats:
 
 def mean_over_seeds(rmse: Floats) -> Floats:
     """Mean over the last axis, runs that are missing (NaN) left out."""
-    present = ~np.isnan(rmse)
-    return np.asarray(np.where(present, rmse, 0.0).sum(axis=-1) / present.sum(axis=-1))
+    return _weighted(rmse, ~np.isnan(rmse))
 
 
 def cell_rmse(error: ArrayLike) -> Floats:
@@ -263,21 +263,31 @@ def resample(
 def confidence_set(resamples: Resamples, *, level: float = LEVEL) -> Bools:
     """Cells that cannot be told from the best: a model confidence set, shape (c,).
 
-    Hansen, Lunde & Nason (2011), Econometrica 79(2), with their T_max statistic: as long as the
-    remaining cells differ, the worst is dropped. With probability `level` the best cell is in it.
+    Hansen, Lunde & Nason (2011), Econometrica 79(2), with their range statistic T_R: the largest
+    studentised difference of any two cells. As long as it is larger than chance allows, cells that
+    another one beats by that much are dropped, and what chance allows is found anew for the rest.
+    (Their T_max, which compares with the average, cannot see one good cell among many equally bad.)
+    With probability `level` the best cell is in the set.
 
     SIZE
     """
-    estimate, deviation = resamples.estimate, resamples.deviation
+    estimate = resamples.estimate
+    covariance = np.atleast_2d(np.cov(resamples.deviation, rowvar=False))
+    variance = np.diag(covariance)
+    se = np.sqrt(np.maximum(variance[:, None] + variance - 2 * covariance, 0.0))
+    se[se < 1e-9] = 0.0  # cells with equal errors
+    worst = _ratio(estimate[:, None] - estimate, se).max(axis=1)
     alive = np.arange(len(estimate))
     while len(alive) > 1:
-        rest = deviation[:, alive] - deviation[:, alive].mean(axis=1, keepdims=True)
-        se = rest.std(axis=0)
-        t = _ratio(estimate[alive] - estimate[alive].mean(), se)
-        p = np.mean(_ratio(rest, se).max(axis=1) >= t.max())
-        if p >= 1 - level:
+        deviation = resamples.deviation[:, alive]
+        null = np.zeros(len(deviation))
+        for i, own in zip(alive, deviation.T, strict=True):
+            t = _ratio(own[:, None] - deviation, se[i, alive])
+            np.maximum(null, t.max(axis=1), out=null)
+        kept = alive[worst[alive] <= np.quantile(null, level)]
+        if len(kept) == len(alive):
             break
-        alive = np.delete(alive, int(t.argmax()))
+        alive = kept
     return np.asarray(np.isin(np.arange(len(estimate)), alive))
 
 
@@ -421,7 +431,7 @@ class Corrected:
     apparent: float  # metres: its validation RMSE
     corrected: float  # metres: what to expect on other photos drawn like these
     interval: Interval | None  # of `corrected`
-    wins: Floats  # (c,): share of the resamples in which each cell would have been chosen
+    wins: Floats  # (c,): share of the resamples in which each cell was chosen
 
     @property
     def optimism(self) -> float:
@@ -441,9 +451,11 @@ def selection_corrected(
 
     BBC-CV (Tsamardinos, Greasidou & Borboudakis 2018, Machine Learning 107): spots are resampled,
     the whole selection (lowest seed-averaged RMSE of all cells) is repeated, and the cell chosen is
-    scored on the spots left out; the mean square over resamples, rooted. Leans to caution, because
-    each selection has seen only 63 % of the spots. The interval is the winner's own, scaled to the
-    corrected figure. It speaks of the cells tried, also when a search chose them.
+    scored on the spots left out; the mean square over resamples, rooted. Seeds are treated alike,
+    because a lucky seed flatters the winner too: of each cell's seeds a random part (63 %, at least
+    one) takes part in the selection and the others in the score. The interval is the winner's own,
+    scaled to the corrected figure. All of it speaks of the cells tried, also when a search chose
+    them.
 
     OPTIMISM
 
@@ -460,11 +472,12 @@ def selection_corrected(
     winner = int(estimate.argmin())
     counts = sample.draw(n, seed)
     counts = counts[(counts == 0).any(axis=1)]
-    chosen = mean_over_seeds(sample.rmse(counts)).argmin(axis=1)
+    judging, scoring = _divided_seeds(sample.present, len(counts), seed)
+    chosen = _weighted(sample.rmse(counts), judging).argmin(axis=1)
     wins = np.bincount(chosen, minlength=len(estimate)) / max(len(chosen), 1)
     if not len(counts):  # a single spot: nothing is ever left out
         return Corrected(winner, float(estimate[winner]), math.nan, None, wins)
-    left_out = mean_over_seeds(sample.rmse(counts == 0) ** 2)
+    left_out = _weighted(sample.rmse(counts == 0) ** 2, scoring)
     corrected = math.sqrt(left_out[np.arange(len(chosen)), chosen].mean())
     own = cell_interval(errors[winner], spot, level=level, seed=seed)
     factor = corrected / own.estimate
@@ -479,6 +492,22 @@ def selection_corrected(
         own.n_photos,
     )
     return Corrected(winner, float(estimate[winner]), corrected, interval, wins)
+
+
+def _divided_seeds(present: Bools, n: int, seed: int) -> tuple[Bools, Bools]:
+    """Seeds (n, c, s) that select and seeds that score; a single seed does both."""
+    order = np.random.default_rng([seed, 1]).random((n, *present.shape))
+    rank = np.where(present, order, np.inf).argsort(axis=2).argsort(axis=2)
+    k = present.sum(axis=1)
+    part = np.clip(np.round(IN_BAG * k), 1, np.maximum(k - 1, 1))
+    judging = rank < part[:, None]
+    scoring = np.where((k > 1)[:, None], present & ~judging, present)
+    return judging, np.asarray(scoring)
+
+
+def _weighted(values: Floats, wanted: Bools) -> Floats:
+    """Mean of the wanted values over the last axis."""
+    return np.asarray(np.where(wanted, values, 0.0).sum(axis=-1) / wanted.sum(axis=-1))
 
 
 @dataclass(frozen=True)
