@@ -137,7 +137,7 @@ def _dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _verdict(change: Interval) -> str:
     if np.isnan(change.low):
-        return "too few spots to tell"
+        return "too few spots to tell" if change.n_spots < 2 else "the same for every photo"
     if change.low > 0:
         return "the first run is better on photos like these"
     if change.high < 0:
