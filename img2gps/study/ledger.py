@@ -199,7 +199,8 @@ class Ledger:
             self._trials.append(trial)
             if key is not None:
                 self._of[key].append(number)
-        self._entries.pop(key, None)
+        if key is not None:
+            self._entries.pop(key, None)
         if trial.state.is_finished():
             self._open.discard(number)
             self._watched.pop(number, None)

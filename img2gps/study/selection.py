@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,10 @@ from img2gps import runs
 from img2gps.errors import BadInput
 from img2gps.study import record
 
-AGGREGATES = {"mean": statistics.fmean, "median": statistics.median}
+AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
+    "mean": statistics.fmean,
+    "median": statistics.median,
+}
 
 
 def select(

@@ -286,8 +286,10 @@ def as_lines(params: Mapping[str, Any]) -> Iterator[str]:
 
 
 def name_of(params: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> str:
-    """The name that the study gives this cell: the first whose values it has, else ""."""
-    for name, wanted in named.items():
-        if all(key in params and params[key] == value for key, value in wanted.items()):
-            return name
-    return ""
+    """The name that the study gives this cell: the one that says most of its values, else ""."""
+    fitting = [
+        name
+        for name, wanted in named.items()
+        if all(key in params and params[key] == value for key, value in wanted.items())
+    ]
+    return max(fitting, key=lambda name: len(named[name]), default="")

@@ -64,12 +64,12 @@ class SweeperConfig:
     dry_run: bool = False  # say what it would cost, and run nothing
 
 
-class BaseSweeper(Sweeper):  # type: ignore[misc]
+class BaseSweeper(Sweeper):
     """Runs a study. Takes `SweeperConfig`'s fields."""
 
     def __init__(self, **options: Any) -> None:
         """Take the fields of `SweeperConfig`, checked by Hydra."""
-        plain = OmegaConf.to_container(OmegaConf.create(options), resolve=True)
+        plain: Any = OmegaConf.to_container(OmegaConf.create(options), resolve=True)
         self.options = SweeperConfig(**plain)
 
     def setup(
@@ -104,7 +104,8 @@ class BaseSweeper(Sweeper):  # type: ignore[misc]
         _check(options)
         axes, fixed = parse_axes([*as_lines(options.params), *arguments])
         seeds, axes = _seeds(options.seeds, axes)
-        varied = space(axes, options.cells, options.when)
+        cells, named = _named(options.cells)
+        varied = space(axes, cells, options.when)
         first = varied.first()
         draft = Spec(
             name=DEFAULT_STUDY,
@@ -140,7 +141,7 @@ class BaseSweeper(Sweeper):  # type: ignore[misc]
             base=base,
             usual=usual,
             select={"by": config.monitor, "aggregate": "mean", **options.select},
-            named_cells=options.named_cells,
+            named_cells={**named, **options.named_cells},
             order=tuple(options.order),
             limits=Limits(
                 options.max_failures, options.max_preemptions, options.heartbeat_s, options.grace_s
@@ -181,6 +182,17 @@ def _kind(sampler: Any) -> str:
     if isinstance(sampler, Mapping):
         return str(sampler.get("_target_", "?")).rpartition(".")[2]
     return str(sampler)
+
+
+def _named(cells: Sequence[Mapping[str, Any]]) -> tuple[list[Params], dict[str, Params]]:
+    """Listed cells without their `name`s, and what each name stands for."""
+    if not all(isinstance(cell, Mapping) for cell in cells):
+        raise BadInput(
+            "hydra.sweeper.cells: a list of {knob: value, ...}, with name: TEXT if wanted"
+        )
+    plain = [{key: value for key, value in cell.items() if key != "name"} for cell in cells]
+    named = {str(c["name"]): p for c, p in zip(cells, plain, strict=True) if "name" in c}
+    return plain, named
 
 
 def _seeds(given: Sequence[int] | None, axes: list[Axis]) -> tuple[tuple[int, ...], list[Axis]]:
