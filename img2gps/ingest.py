@@ -248,28 +248,32 @@ class _PixelWriter:
         if self._file.tell() != start:
             raise RuntimeError("the .npy header has changed its length")
         self._file.flush()
-        pixels = np.memmap(
-            self._file, np.uint8, mode="r+", offset=start, shape=(self._rows, *self._shape)
-        )
-        permute_rows(pixels, order)
-        pixels.flush()
+        permute_rows(self._file.fileno(), start, int(np.prod(self._shape)), order)
 
 
-def permute_rows(array: NDArray[Any], order: Sequence[int]) -> None:
-    """In place, array = array[order], with one row of memory: the array may be a huge file."""
+def permute_rows(descriptor: int, start: int, row_bytes: int, order: Sequence[int]) -> None:
+    """Bring the rows of a file into `order`, in place and with one row of memory.
+
+    Row i becomes what row `order[i]` was. Rows lie one behind the other from byte `start`.
+    """
+
+    def read(row: int) -> bytes:
+        return os.pread(descriptor, row_bytes, start + row * row_bytes)
+
+    def write(row: int, content: bytes) -> None:
+        os.pwrite(descriptor, content, start + row * row_bytes)
+
     done = np.zeros(len(order), dtype=bool)
-    for start in range(len(order)):
-        if done[start]:
+    for first in range(len(order)):  # cycle by cycle
+        if done[first] or order[first] == first:
             continue
-        first = array[start].copy()
-        row = start
-        while True:
+        held, row = read(first), first
+        while order[row] != first:
+            write(row, read(order[row]))
             done[row] = True
-            if order[row] == start:
-                array[row] = first
-                break
-            array[row] = array[order[row]]
             row = order[row]
+        write(row, held)
+        done[row] = True
 
 
 # --- the whole set --------------------------------------------------------------------------
