@@ -166,11 +166,13 @@ def inline(svg: str, alt_text: str) -> str:
     for colour, variable in THEMES.items():
         svg = svg.replace(f'"{colour}"', f'"var({variable})"')
     label = "".join(f"&#{ord(c)};" if c in "<>&\"'" else c for c in alt_text)
-    return _SIZE.sub(
-        lambda m: f'{m[1]} role="img" aria-label="{label}" style="max-width:{float(m[2]):.0f}px"',
-        svg,
-        count=1,
-    )
+
+    def sized(match: re.Match[str]) -> str:
+        wide = f"{float(match[2]):.0f}px"  # on a narrow screen the reader scrolls, and can read
+        style = f"max-width:{wide};min-width:min({wide},30rem)"
+        return f'{match[1]} role="img" aria-label="{label}" style="{style}"'
+
+    return _SIZE.sub(sized, svg, count=1)
 
 
 def said(axis: str) -> str:

@@ -31,7 +31,8 @@ class Scene:
         varied: axes with more than one value among these cells.
         winner: the cell with the lowest RMSE; None where none has finished.
         mean_rmse_m: of the mean predictor on the ranked photos; NaN where unknown.
-        share: of each axis in the variance (full grids), None elsewhere.
+        share: of each axis in the variance; empty where the cells are no full grid.
+        no_share: why it is empty.
         expected: rows `label, rmse_m, low_m, high_m` that may be called the winner's error.
         others: labels of the data set's photos that were not validated on; None if not at hand.
     """
@@ -41,7 +42,8 @@ class Scene:
     varied: list[str]
     winner: str | None
     mean_rmse_m: float
-    share: Mapping[str, float] | None
+    share: Mapping[str, float]
+    no_share: str
     expected: Sequence[Mapping[str, Any]]
     others: pd.DataFrame | None
 
@@ -61,7 +63,7 @@ def scene(analysis: Analysis, ranking: Ranking | None, others: pd.DataFrame | No
         known = pd.to_numeric(study.column("mean_predictor/rmse_m"), errors="coerce").dropna()
         mean = float(known.median()) if len(known) else math.nan
         cells = cells.assign(rmse_m=math.nan)
-        return Scene(study, cells, _varied(study, cells), None, mean, None, (), others)
+        return Scene(study, cells, _varied(study, cells), None, mean, {}, "", (), others)
     ranked = measured.frame(ranking)
     figures = ["cell", "rmse_m", "low_m", "high_m", "in_best_set", "beats_mean"]
     cells = cells.merge(ranked[figures], on="cell", how="left")
@@ -72,7 +74,8 @@ def scene(analysis: Analysis, ranking: Ranking | None, others: pd.DataFrame | No
         _varied(study, cells),
         ranking.winner.cell,
         ranking.mean_predictor.estimate,
-        main or None,
+        main,
+        ranking.no_importance,
         _expected(ranking),
         others,
     )
@@ -163,7 +166,7 @@ def of_study(scene: Scene) -> list[Figure]:
 _ALWAYS = {  # by how a file name begins
     "grid": "the grid (two knobs, every combination)",
     "ranking": "the ranking (two cells)",
-    "effects": "effects of hyperparameters (one that varies)",
+    "effects": "effects of hyperparameters (two that vary)",
     "coverage": f"coverage of the ground ({maps.ENOUGH} validation photos on each of three tiles)",
     "error_by_nearest": f"error by distance to training photos ({errors.FEW} spots in two bins)",
     "error_by_heading": f"error by camera heading ({errors.FEW} spots in two bins)",
@@ -230,7 +233,7 @@ def _epochs(scene: Scene) -> list[Figure]:
         found = _epochs_of_all(scene)
         return [] if found is None else [found]
     table, figures = _curves(scene), []
-    ranked = sorted(varied, key=lambda axis: -(scene.share or {}).get(axis, 0.0))
+    ranked = sorted(varied, key=lambda axis: -scene.share.get(axis, 0.0))
     for axis in ranked[:MOST_EPOCH_FIGURES]:
         others = [a for a in varied if a != axis]
         lines = table
@@ -274,9 +277,15 @@ def _spread_ratio(scene: Scene, first: pd.DataFrame) -> float | None:
 
 def _effects(scene: Scene, finished: pd.DataFrame) -> Figure | None:
     axes = [a for a in scene.varied if finished[a].map(number).nunique() > 1]  # noqa: PD101
-    if not axes:
-        return None
-    return grid.effects(finished, axes, mean_rmse_m=scene.mean_rmse_m, share=scene.share)
+    if len(axes) < 2:
+        return None  # the ranking says it all
+    return grid.effects(
+        finished,
+        axes,
+        mean_rmse_m=scene.mean_rmse_m,
+        share=scene.share,
+        no_share=scene.no_share,
+    )
 
 
 def _learning_curve(scene: Scene, finished: pd.DataFrame) -> Figure | None:

@@ -82,8 +82,10 @@ def _panel(
     positive = values[values > 0]
     wide = column == "train_mse" and len(positive) and positive.max() > 20 * positive.min()
     scale = alt.Scale(type="log") if wide else alt.Scale(zero=False, nice=True)
+    last = int(band["epoch"].max()) if len(band) else 1
+    ticks = list(range(1, last + 1, -(-last // 8)))
     base = alt.Chart(band, width=340, height=270).encode(
-        x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d", grid=False)),
+        x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(values=ticks, format="d", grid=False)),
         color=alt.Color("label:N", scale=scale_of(labels, COLOURS), title=legend, legend=KEY),
     )
     line = base.mark_line(strokeWidth=2).encode(
@@ -199,7 +201,7 @@ def cost(cells: pd.DataFrame, *, mean_rmse_m: float, column: str = "seconds") ->
     cheapest = equal[0] if equal and equal[0] != best else best
     middle = (cells[column].min() + cells[column].max()) / 2
     x = alt.X(f"{column}:Q", title=unit, scale=alt.Scale(zero=False, padding=25))
-    y = alt.Y("rmse_m:Q", title="validation RMSE (m)", scale=alt.Scale(zero=False, padding=15))
+    y = alt.Y("rmse_m:Q", title="validation RMSE (m)", scale=alt.Scale(zero=False, padding=28))
     chart = layered(
         alt.Chart(front, width=560, height=320)
         .mark_line(interpolate="step-after", color=INK, strokeDash=[2, 2], strokeWidth=1)

@@ -205,15 +205,16 @@ def effects(
     axes: Sequence[str],
     *,
     mean_rmse_m: float,
-    share: Mapping[str, float] | None,
+    share: Mapping[str, float],
+    no_share: str = "",
 ) -> Figure:
     """Draw the effect of each hyperparameter: every cell, and the mean of each level.
 
     cells: one row a cell with `label`, the axes and `rmse_m`. share: of each axis in the ANOVA
-    variance (0 to 1), which only full grids have; None otherwise.
+    variance (0 to 1), which only full grids have; no_share: why it is empty.
     """
     cells = cells[cells["rmse_m"].notna()]
-    panels = [_effect(cells, axis, mean_rmse_m, (share or {}).get(axis)) for axis in axes]
+    panels = [_effect(cells, axis, mean_rmse_m, share.get(axis)) for axis in axes]
     chart = alt.concat(*panels, columns=min(3, len(panels))).resolve_scale(y="shared")
     if share:
         parts = {axis: share[axis] for axis in axes if axis in share}
@@ -226,7 +227,7 @@ def effects(
         spread = {a: float(m.max() - m.min()) for a, m in means.items()}
         top = max(spread, key=lambda axis: spread[axis])
         title = f"Levels of {said(top)} differ most, by up to {metres(spread[top])} on average"
-        caption = "Not a full grid: other knobs differ between levels too, so no shares are given."
+        caption = f"No shares of variance: {no_share}. Other knobs may differ between levels too."
         each = listed([f"{said(a)} {metres(s)}" for a, s in spread.items()])
     caption += (
         " Circles: cells; diamonds: mean of the level; dotted: the mean predictor, "
