@@ -8,6 +8,7 @@ Photos are squashed to a square, so that turning after the resize gives the same
 from __future__ import annotations
 
 import io
+import re
 import threading
 import warnings
 
@@ -80,7 +81,8 @@ def decode(data: bytes, size: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         except Unusable:
             raise
         except Exception as error:  # as above: OSError, SyntaxError, struct.error, ValueError ...
-            raise Unusable(f"cannot be decoded ({error})", _COPY_AGAIN) from error
+            why = re.sub(r" \(\d+ bytes.*?\)", "", str(error))  # so that equal reasons are equal
+            raise Unusable(f"cannot be decoded ({why})", _COPY_AGAIN) from error
 
 
 def _too_large(what: str) -> str:

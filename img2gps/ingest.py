@@ -131,7 +131,7 @@ def _build(
                     rows.append(row)
                     writer.append(pixels)
             if not rows:
-                raise _nothing_usable(listing, rejects)
+                raise _nothing_usable(listing, rejects, folder)
             order = sorted(range(len(rows)), key=lambda i: _rank(rows[i]))
             writer.finish(order)
         _finish(listing, scratch, [rows[i] for i in order], rejects, image_size)
@@ -323,7 +323,8 @@ def _fingerprint(manifest: pd.DataFrame, image_size: int, version: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _nothing_usable(listing: Listing, rejects: Sequence[Reject]) -> BadInput:
+def _nothing_usable(listing: Listing, rejects: Sequence[Reject], folder: Path) -> BadInput:
+    """The error for a source without a usable photo; every reject is listed beside the cache."""
     if not rejects:
         others = ", ".join(f"{n} {suffix}" for suffix, n in listing.not_photos.items())
         return BadInput(
@@ -332,9 +333,12 @@ def _nothing_usable(listing: Listing, rejects: Sequence[Reject]) -> BadInput:
         )
     (reason, count), *_ = Counter(reject.reason for reject in rejects).most_common(1)
     remedy = next(reject.remedy for reject in rejects if reject.reason == reason)
+    path = folder.with_name(f"{folder.name}-rejects.csv")
+    _write_rejects(rejects, path)
+    photos = "1 photo" if len(rejects) == 1 else f"{len(rejects)} photos"
     return BadInput(
-        f"{listing.origin}: none of {len(rejects)} photos can be used "
-        f"({count} x {reason}); {remedy or 'see the reasons'}"
+        f"{listing.origin}: none of {photos} can be used ({count} x {reason}; each by name in "
+        f"{path}); {remedy}"
     )
 
 
@@ -372,13 +376,13 @@ def _summary(listing: Listing, manifest: pd.DataFrame, rejects: Sequence[Reject]
     }
     if duplicates:
         log.warning(
-            "%d groups of photos have the same pixels, for instance %s",
+            "photos with the same pixels: %d group(s), for instance %s",
             len(duplicates),
             ", ".join(duplicates[0][:_SHOWN]),
         )
     if far:
         log.warning(
-            "%d photos lie far from the others: %s",
+            "photos far from the others: %d, %s",
             len(far),
             ", ".join(f"{photo} ({metres:,.0f} m)" for photo, metres in list(far.items())[:_SHOWN]),
         )

@@ -234,7 +234,7 @@ def test_command_without_a_usable_photo_ends_with_status_2(
     assert command(str(tmp_path), "--cache", str(tmp_path / "cache")) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("img2gps: error: ")
-    assert "none of 1 photos can be used" in error
+    assert "none of 1 photo can be used" in error
     assert "turn location on" in error
 
 

@@ -189,6 +189,10 @@ def test_a_folder_without_usable_photos_says_what_to_do(tmp_path: Path, cache: P
     with pytest.raises(BadInput, match=r"none of 3 photos .*location was off.*export originals"):
         run(FolderSource(tmp_path), cache)
     assert not [path for path in cache.iterdir() if path.is_dir()]
+    (listed,) = cache.glob("*-rejects.csv")
+    assert [line.split(",")[0] for line in listed.read_text().splitlines()] == [
+        *("file", "0.jpg", "1.jpg", "2.jpg")
+    ]
 
 
 def test_an_empty_folder_and_a_missing_one_say_what_to_give(tmp_path: Path, cache: Path) -> None:
@@ -432,7 +436,7 @@ def test_duplicates_and_far_outliers_are_reported_and_kept(
     assert found.summary["duplicates"] == [["a.jpg", "copy of a.jpg"]]
     assert list(found.summary["far_m"]) == ["far.jpg"]
     assert found.summary["far_m"]["far.jpg"] == pytest.approx(111_195, rel=1e-3)
-    assert "1 groups of photos have the same pixels" in caplog.text
+    assert "the same pixels: 1 group(s), for instance a.jpg, copy of a.jpg" in caplog.text
     assert "far.jpg (111,1" in caplog.text
 
 
