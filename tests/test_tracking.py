@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import math
+import os
 import random
 import signal
 import subprocess
@@ -267,6 +268,35 @@ def test_other_loggers_do_not_import_wandb(tmp_path: Path, kind: LoggerKind) -> 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+OVERHEAD = """
+import sys
+from pathlib import Path
+import pandas, torch  # a run has them anyway
+from img2gps import tracking
+from img2gps.config import LoggerConfig, LoggerKind
+folder = Path(sys.argv[1])
+tracker = tracking.open_tracker(LoggerConfig(LoggerKind(sys.argv[2])), run_id="0123456789",
+    study="s", folder=folder, config={}, swept={})
+for epoch in range(1, 16):
+    tracker.epoch(epoch, {"val/rmse_m": 60.0})
+tracker.finish({"state": "finished"}, folder, 0)
+"""
+
+
+def test_without_an_account_a_run_costs_less_than_two_seconds_more(
+    offline: None, tmp_path: Path
+) -> None:
+    def seconds(kind: str) -> float:
+        """Of the processor, W&B's own process included; waiting is ruled out elsewhere."""
+        before = os.times()
+        command = [sys.executable, "-c", OVERHEAD, str(tmp_path / "s" / "0123456789"), kind]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        after = os.times()
+        return float(sum(after[2:4]) - sum(before[2:4]))
+
+    assert min(seconds("wandb") for _ in range(2)) - min(seconds("csv") for _ in range(2)) < 2.0
 
 
 def test_a_key_in_netrc_is_found(

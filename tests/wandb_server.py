@@ -18,8 +18,11 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import yaml
 
 ENTITY = "quad"
 KEY = "0123456789abcdef0123456789abcdef01234567"  # the form of a key; opens nothing
@@ -265,6 +268,48 @@ class Server:
         artifact["state"] = "COMMITTED"
         digest = artifact.get("digest", "")
         return {"commitArtifact": {"artifact": {"id": sent["artifactID"], "digest": digest}}}
+
+    # Sweeps: a grid, handed out point by point, as the server does it
+
+    def _upsert_sweep(self, sent: Variables) -> Answer:
+        name = f"sweep{next(self._count)}"
+        config = yaml.safe_load(sent["config"])
+        axes = {key: spec["values"] for key, spec in config["parameters"].items()}
+        points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+        project = sent.get("projectName") or config.get("project")
+        kept = {"config": config, "project": project, "points": points, "given": {}}
+        self.sweeps[name] = kept
+        sweep = {"name": name, "project": self._project(project)}
+        return {"upsertSweep": {"sweep": sweep, "configValidationWarnings": []}}
+
+    def _sweep_with_runs(self, sent: Variables) -> Answer:
+        config = self.sweeps[sent["sweep"]]["config"]
+        fields = dict.fromkeys(
+            ("description", "createdAt", "heartbeatAt", "updatedAt", "earlyStopJobRunning")
+        )
+        more = dict.fromkeys(("bestLoss", "controller", "scheduler"))
+        sweep = {
+            "id": sent["sweep"], "name": sent["sweep"], "method": config["method"],
+            "state": "RUNNING", "config": yaml.safe_dump(config), "runs": {"edges": []},
+        }  # fmt: skip
+        return {"project": {"sweep": {**fields, **more, **sweep}}}
+
+    def _create_agent(self, sent: Variables) -> Answer:
+        return {"createAgent": {"agent": {"id": sent["sweep"]}}}
+
+    def _heartbeat(self, sent: Variables) -> Answer:
+        sweep = self.sweeps[sent["id"]]
+        commands: list[dict[str, Any]] = []
+        if not any(json.loads(sent["runState"]).values()):
+            if sweep["points"]:
+                point = sweep["points"].pop(0)
+                run_id = f"agent{next(self._count)}"
+                sweep["given"][run_id] = point
+                args = {key: {"value": value} for key, value in point.items()}
+                commands = [{"type": "run", "run_id": run_id, "program": None, "args": args}]
+            else:
+                commands = [{"type": "exit"}]
+        return {"agentHeartbeat": {"agent": {"id": sent["id"]}, "commands": json.dumps(commands)}}
 
     # Workspaces
 
