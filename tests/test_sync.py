@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from img2gps import cli, runs
+from img2gps import cli, runs, tracking
 from img2gps.config import LoggerKind
 from img2gps.errors import BadInput
 from img2gps.tracking import sync, uploads
@@ -368,6 +368,22 @@ def test_the_table_has_every_cell_with_its_interval(server: Server, tmp_path: Pa
         assert row["seeds"] == 2
         assert row["photos"] == 60
         assert row["mean_predictor/rmse_m"] == pytest.approx(96.56, abs=20)
+
+
+def test_a_study_that_ends_online_sends_its_means_and_table(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_runs(tmp_path)[0].folder.parent
+    tracking.log_cell_means(folder, LOGGER)
+    kinds = [there.fields["jobType"] for there in server.runs.values()]
+    assert sorted(kinds) == ["cell-mean"] * 4 + ["study"]
+    server.calls.clear()
+    tracking.log_cell_means(folder, LOGGER)
+    assert server.calls == []
+    server.down()
+    (folder / "wandb.json").unlink()
+    tracking.log_cell_means(folder, replace(LOGGER, timeout_s=1))
+    assert caplog.messages[-1].endswith("; upload later: img2gps sync table1")
 
 
 def test_an_unfinished_study_has_means_of_finished_cells_only(

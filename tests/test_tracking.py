@@ -273,7 +273,7 @@ def test_other_loggers_do_not_import_wandb(tmp_path: Path, kind: LoggerKind) -> 
 OVERHEAD = """
 import sys
 from pathlib import Path
-import pandas, torch  # a run has them anyway
+import pandas  # a run has it anyway
 from img2gps import tracking
 from img2gps.config import LoggerConfig, LoggerKind
 folder = Path(sys.argv[1])

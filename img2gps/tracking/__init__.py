@@ -69,3 +69,14 @@ def open_tracker(
 
             about = mirror.Description(run_id, study, dict(config), dict(swept))
             return live.WandbTracker(logger, folder, about, mean_predictor_m)
+
+
+def log_cell_means(study_folder: Path, logger: LoggerConfig) -> None:
+    """Send the mean curve of each finished cell and the table of a finished study to W&B.
+
+    Call it at a study's end. Never raises; what is there already is not sent again.
+    """
+    if logger.kind is LoggerKind.wandb:
+        from img2gps.tracking import live
+
+        live.publish_study(study_folder, logger)

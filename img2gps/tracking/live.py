@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2gps.config import LoggerConfig, LoggerKind
+from img2gps.config import LoggerConfig
 from img2gps.runs import HISTORY, History
 from img2gps.tracking import mirror, session, uploads
 
@@ -73,14 +73,12 @@ class WandbTracker:
         if session.mode() == "disabled":
             log.info("W&B is switched off (WANDB_MODE=disabled)")
             return None
-        wanted = self._logger.kind is LoggerKind.wandb and session.mode() == "online"
-        if wanted and not session.recently_unreachable():
-            try:
-                if session.has_credentials():
-                    return self._open(online=True)
-            except Exception as error:  # the SDK raises all sorts
-                self._warn(f"{session.short(error)}; going on offline")
-                session.note_unreachable()
+        try:
+            if session.wanted(self._logger):
+                return self._open(online=True)
+        except Exception as error:  # the SDK raises all sorts
+            self._warn(f"{session.short(error)}; going on offline")
+            session.note_unreachable()
         return self._open(online=False)
 
     def _open(self, *, online: bool) -> wandb.Run:
@@ -117,3 +115,15 @@ class WandbTracker:
 
     def _warn(self, why: str) -> None:
         log.warning("W&B: %s; upload later: img2gps sync %s", why, self._about.study)
+
+
+def publish_study(folder: Path, logger: LoggerConfig) -> None:
+    """Send what a study has beyond its runs; what goes wrong becomes one line of warning."""
+    from img2gps.tracking import study
+
+    try:
+        if session.wanted(logger):
+            for name, _ in study.publish(folder, logger, [folder.parent]):
+                log.info("W&B: %s", name)
+    except Exception as error:
+        log.warning("W&B: %s; upload later: img2gps sync %s", session.short(error), folder.name)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2gps.config import LoggerConfig
+from img2gps.config import LoggerConfig, LoggerKind
 from img2gps.errors import BadInput
 from img2gps.tracking.mirror import JOB_TYPE, Description
 
@@ -51,6 +51,16 @@ def has_credentials() -> bool:
         host=server(), source="img2gps", prompt=False, update_session=False
     )
     return found is not None
+
+
+def wanted(logger: LoggerConfig) -> bool:
+    """Whether to try the server: asked for, not forbidden, a key there, and not out of reach lately.
+
+    Raises:
+        wandb.errors.AuthenticationError: the key has the wrong form.
+    """
+    asked = logger.kind is LoggerKind.wandb and mode() == "online"
+    return asked and not recently_unreachable() and has_credentials()
 
 
 def require_credentials() -> None:
