@@ -6,6 +6,7 @@ import base64
 import html.parser
 import io
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -165,6 +166,32 @@ def test_page_holds_everything_and_asks_for_nothing(dataset: Dataset, tmp_path: 
     ]
     assert sum(t == "svg" for t, _ in page.found) >= 6
     assert list(tmp_path.rglob("*.tmp")) == []
+
+
+@pytest.mark.browser
+def test_figures_become_interactive_in_a_browser(dataset: Dataset, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium; `make servers` installs it")
+    before, end, after = render(dataset).rpartition("</body>")
+    click = "<script>for (const b of document.querySelectorAll('button')) b.click()</script>"
+    (tmp_path / "page.html").write_text(before + click + end + after, encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
+    shown = subprocess.run(
+        [
+            chromium,
+            *flags,
+            f"--user-data-dir={tmp_path}",
+            "--dump-dom",
+            str(tmp_path / "page.html"),
+        ],
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
+        timeout=120,
+    ).stdout
+    drawn = [a for _, a in Elements(shown).found if "vega-embed" in (a.get("class") or "")]
+    assert len(drawn) == 6
 
 
 def test_hostile_names_stay_text(dataset: Dataset) -> None:

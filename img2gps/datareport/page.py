@@ -22,7 +22,7 @@ from img2gps.datareport.facts import Facts
 from img2gps.datareport.figures import all_figures
 from img2gps.dataset import Dataset
 from img2gps.report.figures.base import CONFIG, Figure, inline, metres
-from img2gps.report.page import json_for_script
+from img2gps.report.page import interactive
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _SHARED = Path(__file__).parent.parent / "report" / "templates"
@@ -71,21 +71,10 @@ def render(dataset: Dataset) -> str:
         figures=[_shown(figure) for figure in figures],
         sheet=_contact_sheet(dataset),
         n_val=facts_module.n_val(facts.n),
-        specs=json_for_script(
-            {"specs": {figure.name: figure.spec() for figure in figures}, "config": CONFIG}
-        ),
-        # our own files and Vega as vl-convert ships it: nothing in them is anybody's input
-        style=Markup((_SHARED / "style.css").read_text(encoding="utf-8")),  # noqa: S704
-        bundle=Markup(_bundle()),  # noqa: S704
-        script=Markup((_SHARED / "interactive.js").read_text(encoding="utf-8")),  # noqa: S704
+        style=Markup((_SHARED / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
+        **interactive({figure.name: figure.spec() for figure in figures}),
         version=__version__,
     )
-
-
-def _bundle() -> str:
-    """Vega, which cannot end the script element it stands in."""
-    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg] # the stub lacks the default
-    return str(bundle).replace("</script", "<\\/script")
 
 
 def _shown(figure: Figure) -> _Shown:

@@ -119,11 +119,18 @@ def render(page: Page) -> str:
         page=page,
         style=style,
         version=__version__,
-        specs=json_for_script({"specs": specs, "config": CONFIG, "themes": THEMES}),
         interactive=list(specs),
-        bundle=Markup(_bundle()),  # noqa: S704 - Vega as vl-convert ships it
-        script=Markup(_script()),  # noqa: S704 - ours
+        **interactive(specs),
     )
+
+
+def interactive(specs: Mapping[str, Any]) -> dict[str, Markup]:
+    """What a template needs for interactive figures: `specs`, `bundle` and `script`."""
+    return {
+        "specs": json_for_script({"specs": specs, "config": CONFIG, "themes": THEMES}),
+        "bundle": Markup(_bundle()),  # noqa: S704 - Vega as vl-convert ships it
+        "script": Markup(_script()),  # noqa: S704 - ours
+    }
 
 
 def json_for_script(value: Any) -> Markup:
