@@ -54,7 +54,7 @@ def has_credentials() -> bool:
 
 
 def wanted(logger: LoggerConfig) -> bool:
-    """Whether to try the server: asked for, not forbidden, a key there, and not out of reach lately.
+    """Whether to try the server: asked for, allowed, a key there, and not out of reach lately.
 
     Raises:
         wandb.errors.AuthenticationError: the key has the wrong form.
