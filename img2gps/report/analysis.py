@@ -390,7 +390,7 @@ def answer(ranking: Ranking) -> list[str]:
     if len(ranking.cells) > 1 and corrected.interval is not None:
         first += (
             f"; corrected for having been selected among {len(ranking.cells)} cells, expect "
-            f"{corrected.corrected:.1f} m ({span(corrected.interval)}) on photos of new spots"
+            f"{corrected.corrected:.1f} m ({span(corrected.interval)}) on other photos like these"
         )
     sure = []
     marks = [cell.in_best_set for cell in ranking.cells if cell.in_best_set is not None]

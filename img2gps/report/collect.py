@@ -7,7 +7,6 @@ is a row with a state and a reason or a line in `Study.notes`, never silence.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import re
@@ -66,6 +65,7 @@ class Errors:
     mean_error_m: Floats  # (photos,): the mean predictor
     known_spot: Floats  # (photos,): 1, 0 or NaN
     true_error_m: Floats | None  # (cells, seeds, photos)
+    left_out: list[int]  # by cell: photos that some other run lacks
 
     @property
     def n_spots(self) -> int:
@@ -84,6 +84,7 @@ class Errors:
             self.mean_error_m[photos],
             self.known_spot[photos],
             true,
+            self.left_out,
         )
 
 
@@ -111,8 +112,8 @@ class Study:
             result.json (`val/rmse_m`, `mean_predictor/rmse_m`, `weights/resolved`,
             `baselines/knn/val/rmse_m`, `code/commit`, ...), NaN where unknown. `folder` is "" where
             there is none.
-        history: one row an epoch of every run that has begun: `run_id, cell, seed` and the columns
-            of history.csv.
+        history: one row an epoch of every run that has begun: `run` (its index in `runs`),
+            `run_id, cell, seed` and the columns of history.csv.
         notes: what the reader must know about what was read.
     """
 
@@ -163,7 +164,7 @@ class Study:
     def predictions(self) -> pd.DataFrame:
         """Validation photos of all finished runs after the final epoch.
 
-        Columns `run_id, cell, seed` and those of predictions.csv.
+        Columns `run` (index in `runs`), `run_id, cell, seed` and those of predictions.csv.
         """
         return self._predictions(runs.PREDICTIONS)
 
@@ -186,28 +187,21 @@ class Study:
 
         A digest of the photos and their labels; folds of one split share theirs.
         """
-        table = self.predictions
-        digests: dict[str, str] = {}
+        table, done = self.predictions, self.finished
+        digests: dict[Any, str] = {}
         if not table.empty:
             photos = pd.util.hash_pandas_object(
                 table[["content", "lat_deg", "lon_deg"]], index=False
             )
-            # a run that two cells share is the same photos twice
-            sums = photos.groupby([table["run_id"], table["cell"]], sort=False).agg(["sum", "size"])
-            for (run_id, _), total, size in sums.itertuples():
-                digests[str(run_id)] = f"{int(total):016x}/{size}"
-        done = self.finished
-        found = [digests.get(str(run_id), "") for run_id in done["run_id"]]
+            sums = photos.groupby(table["run"]).agg(["sum", "size"])
+            for run, total, size in sums.itertuples():
+                digests[run] = f"{int(total):016x}/{size}"
+        found = [digests.get(run, "") for run in done.index]
         if "split/kind" in done:
-            columns = ["data/fingerprint", "split/seed"]
-            shared = [
-                _digest(f"folds of {values}")
-                for values in done[columns].astype(str).agg(list, axis=1)
-            ]
-            kinds = done["split/kind"]
+            of_fold = done["data/fingerprint"].astype(str) + "/" + done["split/seed"].astype(str)
             found = [
-                fold if kind == KFOLD and own else own
-                for kind, own, fold in zip(kinds, found, shared, strict=True)
+                f"folds of {of}" if kind == KFOLD and own else own
+                for kind, own, of in zip(done["split/kind"], found, of_fold, strict=True)
             ]
         return pd.Series(found, index=done.index, dtype=object)
 
@@ -283,26 +277,22 @@ def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:
     """
     cells = list(dict.fromkeys(rows["rank_cell"]))
     seeds = sorted({int(seed) for seed in rows["seed"]})
-    keys_of_rows = zip(rows["cell"], rows["seed"], strict=True)
-    ranked = dict(zip(keys_of_rows, rows["rank_cell"], strict=True))
-    keys_of_photos = zip(predictions["cell"], predictions["seed"], strict=True)
-    table = predictions.assign(cell=[ranked.get(key, "") for key in keys_of_photos])
-    table = table[table["cell"] != ""]
+    table = predictions[predictions["run"].isin(rows.index)]
+    cell = table["run"].map(rows["rank_cell"].map({name: i for i, name in enumerate(cells)}))
+    seed = table["run"].map(rows["seed"].map({value: i for i, value in enumerate(seeds)}))
+    content, _ = pd.factorize(table["content"])
+    place = pd.DataFrame({"cell": cell, "seed": seed, "content": content}, dtype=np.int64)
     # exact duplicates share their content: the k-th of one run belongs to the k-th of another
-    copy = table.groupby(["cell", "seed", "content"], sort=False).cumcount().astype(str)
-    table = table.assign(_key=table["content"].astype(str) + "/" + copy)
-    n_runs = len(table[["cell", "seed"]].drop_duplicates())
-    appearances = table["_key"].value_counts(sort=False)
-    common = set(appearances.index[appearances == n_runs])
-    table = table[table["_key"].isin(common)]
-    first = table.drop_duplicates("_key")
-    keys = {key: i for i, key in enumerate(first["_key"])}
-    index = (
-        table["cell"].map({cell: i for i, cell in enumerate(cells)}).to_numpy(dtype=np.int64),
-        table["seed"].map({seed: i for i, seed in enumerate(seeds)}).to_numpy(dtype=np.int64),
-        table["_key"].map(keys).to_numpy(dtype=np.int64),
-    )
-    shape = (len(cells), len(seeds), len(keys))
+    place["copy"] = place.groupby(["cell", "seed", "content"], sort=False).cumcount()
+    place["photo"] = place.groupby(["content", "copy"], sort=False).ngroup()
+    n_runs = len(place[["cell", "seed"]].drop_duplicates())
+    in_all = (place.groupby("photo")["cell"].transform("size") == n_runs).to_numpy()
+    lost = np.bincount(place["cell"][~in_all], minlength=len(cells))
+    table, place = table[in_all], place[in_all]
+    photo, names = pd.factorize(place["photo"])
+    first = table[~place["photo"].duplicated().to_numpy()]
+    index = (place["cell"].to_numpy(), place["seed"].to_numpy(), photo)
+    shape = (len(cells), len(seeds), len(names))
     error = np.full(shape, np.nan)
     error[index] = table["error_m"]
     true = None
@@ -317,26 +307,31 @@ def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:
     return Errors(
         cells,
         seeds,
-        [str(photo) for photo in first["photo"]],
+        [str(name) for name in first["photo"]],
         error,
         first["spot"].to_numpy(dtype=np.int64),
         first["mean_error_m"].to_numpy(dtype=np.float64),
         first["known_spot"].to_numpy(dtype=np.float64),
         true,
+        [int(count) for count in lost],
     )
 
 
-def read_predictions(folder: Path, name: str) -> pd.DataFrame:
-    """One run's predictions.csv with `name` for its cell; empty where there is none."""
-    row = {"run_id": [folder.name], "cell": [name], "seed": [0], "folder": [str(folder)]}
-    return _long_table(pd.DataFrame(row), runs.PREDICTIONS, TEXT_COLUMNS)
-
-
-def align_runs(tables: Sequence[pd.DataFrame]) -> Errors:
-    """Single runs, read by `read_predictions`, on the photos that all of them have."""
-    table = pd.concat(tables, ignore_index=True)
-    rows = table[["cell", "seed"]].drop_duplicates()
-    return align(table, rows.assign(rank_cell=rows["cell"]))
+def align_runs(folders: Sequence[Path]) -> Errors | None:
+    """Single runs, one a "cell", on the photos that all have; None where one has none."""
+    rows = pd.DataFrame(
+        {
+            "run_id": [folder.name for folder in folders],
+            "cell": [str(number) for number in range(len(folders))],
+            "rank_cell": [str(number) for number in range(len(folders))],
+            "seed": 0,
+            "folder": [str(folder) for folder in folders],
+        }
+    )
+    table = _long_table(rows, runs.PREDICTIONS, TEXT_COLUMNS)
+    if set(table["run"]) != set(rows.index):
+        return None
+    return align(table, rows)
 
 
 def find_studies(root: Path) -> list[Path]:
@@ -521,45 +516,47 @@ def flatten(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _long_table(rows: pd.DataFrame, file: str, text_columns: Sequence[str]) -> pd.DataFrame:
-    """One CSV file of many runs as one table, with `run_id, cell, seed` in front.
+    """One CSV file of many runs as one table, with `run, run_id, cell, seed` in front.
 
-    A last line cut short by a kill is left out.
+    `run` is the row's index in `rows`. A last line cut short by a kill is left out. Files with the
+    same header are parsed in one go: a thousand small files cost as much as one large one.
     """
-    columns: dict[str, list[Any]] = {"run_id": [], "cell": [], "seed": []}
-    n = 0
-    for run in rows.itertuples():
+    texts: dict[str, list[tuple[Any, str]]] = {}
+    for run, folder in zip(rows.index, rows["folder"], strict=True):
         try:
-            text = (Path(str(run.folder)) / file).read_text(encoding="utf-8")
+            text = (Path(str(folder)) / file).read_text(encoding="utf-8")
         except OSError:
             continue
-        reader = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
-        header = next(reader, [])
-        body = [line for line in reader if len(line) == len(header)]
-        if not body:
-            continue
-        for name, added in zip(header, zip(*body, strict=True), strict=True):
-            columns.setdefault(name, [""] * n).extend(added)
-        n += len(body)
-        for name, value in (("run_id", run.run_id), ("cell", run.cell), ("seed", run.seed)):
-            columns[name].extend([value] * len(body))
-        for values in columns.values():
-            values.extend([""] * (n - len(values)))
-    keep = ("run_id", "cell", "seed", *text_columns)
-    return pd.DataFrame(
-        {name: values if name in keep else _numbers(values) for name, values in columns.items()}
+        header, _, body = text.partition("\n")
+        body = body[: body.rfind("\n") + 1]
+        if body:
+            texts.setdefault(header, []).append((run, body))
+    found = [_parsed(header, bodies, text_columns) for header, bodies in texts.items()]
+    if not found:
+        return pd.DataFrame(columns=["run", "run_id", "cell", "seed"])
+    table = pd.concat(found, ignore_index=True)
+    front = rows.loc[table["run"], ["run_id", "cell", "seed"]].reset_index(drop=True)
+    return pd.concat([table[["run"]], front, table.drop(columns="run")], axis=1)
+
+
+def _parsed(
+    header: str, bodies: Sequence[tuple[Any, str]], text_columns: Sequence[str]
+) -> pd.DataFrame:
+    """Bodies of CSV files with one header, and which run each row is of."""
+    names = next(csv.reader([header]))
+    texts = [name for name in names if name in text_columns]
+    whole = "".join(body for _, body in bodies)
+    counts = [body.count("\n") for _, body in bodies]
+    if '"' in whole:  # a quoted name may hold a line break: count what the CSV rules say
+        counts = [sum(1 for _ in csv.reader(io.StringIO(body))) for _, body in bodies]
+    table = pd.read_csv(
+        io.StringIO(whole),
+        names=names,
+        dtype=dict.fromkeys(texts, str),
+        keep_default_na=False,
+        na_values={name: [""] for name in names if name not in texts},
     )
-
-
-def _numbers(values: list[str]) -> Floats | list[str]:
-    """Texts as numbers, empty ones NaN; as they are if one is no number."""
-    try:
-        return np.array([float(value) if value else np.nan for value in values])
-    except ValueError:
-        return values
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    return table.assign(run=np.repeat([run for run, _ in bodies], counts))
 
 
 def _one(rows: pd.DataFrame, column: str) -> str:

@@ -69,17 +69,10 @@ class Comparison:
 
 def compare(a: Path, b: Path) -> Comparison:
     """Compare two run folders; runs that have not finished have keys but no photos."""
-    names = ("a", "b")
-    tables = [
-        collect.read_predictions(folder, name) for folder, name in zip((a, b), names, strict=True)
-    ]
     keys = differing(described(a), described(b))
-    nothing = Comparison(a, b, keys, [], None, (np.nan, np.nan), np.nan, (0, 0))
-    if any(table.empty for table in tables):
-        return nothing
-    errors = collect.align_runs(tables)
-    if not errors.photos:
-        return nothing
+    errors = collect.align_runs([a, b])
+    if errors is None or not errors.photos:
+        return Comparison(a, b, keys, [], None, (np.nan, np.nan), np.nan, (0, 0))
     first, second = errors.error_m[0, 0], errors.error_m[1, 0]
     photos = [
         Photo(name, float(x), float(y))
@@ -95,7 +88,7 @@ def compare(a: Path, b: Path) -> Comparison:
         stats.difference_interval(second, first, errors.spot),
         (float(rmse[0]), float(rmse[1])),
         float(np.sqrt(np.mean(errors.mean_error_m**2))),
-        (len(tables[0]) - len(photos), len(tables[1]) - len(photos)),
+        (errors.left_out[0], errors.left_out[1]),
     )
 
 

@@ -26,6 +26,7 @@ Bools = NDArray[np.bool_]
 LEVEL = 0.95
 POWER = 0.80  # with which a detectable difference would be detected
 N_RESAMPLES = 2000
+TINY_M = 1e-9  # metres: rounding, not a difference
 IN_BAG = 1 - math.exp(-1)  # share of the spots that a resample draws at least once
 MIN_SPOTS = 30  # fewer: "interval unreliable"
 
@@ -169,7 +170,7 @@ def _interval(sample: _Sample, sign: Floats, level: float, seed: int, *, log: bo
     n_seeds = int(sample.n_seeds.min())
     se_seeds = spread.se_seeds if n_seeds > 1 else math.nan
     facts = (spread.se_spots, se_seeds, n_seeds, sample.n_spots, sample.n_photos)
-    if sample.n_spots < 2 or spread.se_spots == 0.0:
+    if sample.n_spots < 2 or spread.se_spots < TINY_M:  # equal errors everywhere
         return Interval(estimate, math.nan, math.nan, *facts)
     tail = (1 + level) / 2
     widening = stats.t.ppf(tail, spread.freedom) / stats.t.ppf(tail, sample.n_spots - 1)
@@ -197,7 +198,7 @@ def _spread(sample: _Sample, sign: Floats) -> _Spread:
 def _estimates(sample: _Sample, sign: Floats, counts: Floats) -> tuple[Floats, Floats]:
     """sum(sign * RMSE) of each resample and its cluster-robust standard error, both (r,)."""
     rmse = sample.rmse(counts)
-    slope = sign[:, None] / (2 * sample.n_seeds[:, None] * np.maximum(rmse, 1e-9))
+    slope = sign[:, None] / (2 * sample.n_seeds[:, None] * np.maximum(rmse, TINY_M))
     slope = np.where(sample.present, slope, 0.0)  # of the estimate in each run's mean square
     square = np.where(sample.present, rmse**2, 0.0)
     influence = np.tensordot(slope, sample.sums, axes=([1, 2], [0, 1]))  # (r, g)
@@ -275,7 +276,7 @@ def confidence_set(resamples: Resamples, *, level: float = LEVEL) -> Bools:
     covariance = np.atleast_2d(np.cov(resamples.deviation, rowvar=False))
     variance = np.diag(covariance)
     se = np.sqrt(np.maximum(variance[:, None] + variance - 2 * covariance, 0.0))
-    se[se < 1e-9] = 0.0  # cells with equal errors
+    se[se < TINY_M] = 0.0  # cells with equal errors
     worst = _ratio(estimate[:, None] - estimate, se).max(axis=1)
     alive = np.arange(len(estimate))
     while len(alive) > 1:
