@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -59,7 +60,7 @@ def workers_of(spec: Spec) -> list[psutil.Process]:
 @pytest.fixture
 def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     monkeypatch.setenv("IMG2GPS_TEST_STUDY", str(tmp_path))  # inherited by every process
-    axes = {"lr": [0.1, 0.2, 0.3, 0.4], "batch_size": [8, 16, 32]}
+    axes: dict[str, list[Any]] = {"lr": [0.1, 0.2, 0.3, 0.4], "batch_size": [8, 16, 32]}
     limits = Limits(max_preemptions=50, heartbeat_s=0.3, grace_s=2.0)
     return fake_spec(tmp_path, axes, seeds=(0, 1), fixed=("pause=0.1",), limits=limits)
 

@@ -122,6 +122,9 @@ def plan(ledger: Ledger, spec: Spec) -> tuple[Plan, Runner]:
 def _same_data(spec: Spec, runner: Runner) -> Spec:
     """Compare what the first run's id is made of with what it was; the first time, note it."""
     planned = runner.plan([*spec.overrides, *spec.space.overrides(spec.space.first())])
+    for params in spec.space.corners() if spec.searched else ():
+        # What cannot be had is said now, and weights are resolved for the whole study.
+        runner.plan([*spec.overrides, *spec.space.overrides(params)])
     changed = differences(spec.identity, planned.identity) if spec.identity else []
     if changed:
         raise BadInput(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,12 +37,22 @@ class TrainRunner:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.weights: dict[str, dict[str, Any]] = dict(spec.weights)
+        self._loaded: dict[tuple[str, ...], Config] = {}
 
     def load(self, overrides: list[str]) -> Config:
         """The checked configuration of these overrides."""
+        *shared, last = overrides or [""]
+        if not last.startswith("seed="):
+            return self._load(tuple(overrides))
+        return replace(self._load(tuple(shared)), seed=int(last.removeprefix("seed=")))
+
+    def _load(self, overrides: tuple[str, ...]) -> Config:
+        """Composing takes longer than all the rest of planning, and seeds differ in a number."""
         from img2gps import config
 
-        return config.load(self.compose(overrides))
+        if overrides not in self._loaded:
+            self._loaded = {overrides: config.load(self.compose(list(overrides)))}
+        return self._loaded[overrides]
 
     def compose(self, overrides: list[str]) -> DictConfig:
         """What the command line with these overrides composes, not checked yet."""
@@ -60,7 +70,7 @@ class TrainRunner:
 
     def plan(self, overrides: list[str]) -> Planned:
         """Name the run: opens the data set, divides it, resolves the weights."""
-        planned = self._plan(self.load(overrides))
+        planned = self.plan_fully(overrides)
         config = planned.config
         cost = (
             RELATIVE_SECONDS.get(config.model.name, USUAL_SECONDS)
@@ -70,9 +80,11 @@ class TrainRunner:
         )
         return Planned(planned.run_id, self._path(planned.folder), cost, planned.identity)
 
-    def _plan(self, config: Config) -> RunPlan:
+    def plan_fully(self, overrides: list[str]) -> RunPlan:
+        """The run decided: with its data set, split, weights and precision."""
         from img2gps.plan import plan
 
+        config = self.load(overrides)
         return plan(config, self._weights(config))
 
     def _weights(self, config: Config) -> ResolvedWeights:

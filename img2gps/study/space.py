@@ -120,6 +120,19 @@ class Space:
             point[axis.name] = int(low) if axis.whole else low
         return self.without_inactive(point)
 
+    def corners(self) -> list[Params]:
+        """Points that between them have every listed value and both ends of every interval."""
+        first = self.first()
+        found = [first]
+        for cell in self.cells[1:]:
+            found.append(self.without_inactive({**first, **cell}))
+        for axis in self.axes:
+            for value in axis.values if axis.listed else axis.interval:
+                whole = int(value) if axis.whole else value
+                met = {k: v[0] for k, v in self.when.get(axis.name, {}).items()}
+                found.append(self.without_inactive({**first, **met, axis.name: whole}))
+        return list({cell_id(point): point for point in found}.values())
+
     def grid(self) -> list[Params]:
         """Every cell once, in the order written.
 

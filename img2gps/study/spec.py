@@ -47,7 +47,6 @@ class Spec:
     direction: str = "minimize"
     question: str = ""
     n_trials: int = 0
-    confirm: int = 0
     sampler: Any = "grid"
     pruner: Any = "none"
     max_epochs: int = 0

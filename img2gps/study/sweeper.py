@@ -86,10 +86,12 @@ class BaseSweeper(Sweeper):
             SystemExit: with 1 when a run failed or diverged.
         """
         from img2gps.study import engine, estimate, storage
+        from img2gps.study.display import Display
 
         spec = self.spec(arguments)
         if self.options.dry_run:
-            estimate.report(spec, self.options.workers)
+            for line in estimate.report(spec, self.options.workers):
+                Display().say(line)
             return
         url = self.options.storage or storage.default_url(spec.root, spec.name)
         status = engine.run_study(spec, url, workers=self.options.workers)
