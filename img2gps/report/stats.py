@@ -189,9 +189,10 @@ def _interval(sample: _Sample, sign: Floats, level: float, seed: int, *, log: bo
 
 def _spread(sample: _Sample, sign: Floats) -> _Spread:
     se_spots = float(_estimates(sample, sign, np.ones((1, sample.n_spots)))[1][0])
-    seeds, freedom = _seed_variances(sample, sign)
+    variances, freedom = _seed_variances(sample)
+    seeds = sign**2 * variances
     total = se_spots**2 + seeds.sum()
-    below = se_spots**4 / max(sample.n_spots - 1, 1) + (seeds**2 / freedom).sum()
+    below = se_spots**4 / max(sample.n_spots - 1, 1) + _ratio(seeds**2, freedom).sum()
     return _Spread(se_spots, math.sqrt(seeds.sum()), float(total**2 / below) if below else 1.0)
 
 
@@ -209,33 +210,50 @@ def _estimates(sample: _Sample, sign: Floats, counts: Floats) -> tuple[Floats, F
     return mean_over_seeds(rmse) @ sign, np.sqrt(variance)
 
 
-def _seed_variances(sample: _Sample, sign: Floats) -> tuple[Floats, Floats]:
-    """Each cell's part of the estimate's variance that is due to seeds, and its degrees of freedom.
+def _seed_variances(sample: _Sample) -> tuple[Floats, Floats]:
+    """Variance of each cell's mean that is due to seeds, (c,), and its degrees of freedom.
 
-    The variance between its runs, less what of it is only the photos' noise (see `cell_interval`).
+    The variance between its runs, less what of it is only the photos' noise (see `cell_interval`);
+    0 with no degree of freedom for a single seed.
     """
     rmse = sample.rmse(np.ones((1, sample.n_spots)))[0]  # (c, s)
-    variances, freedom = [], []
+    variances = np.zeros(len(rmse))
+    factor = sample.n_spots / max(sample.n_spots - 1, 1)
     for i, n in enumerate(sample.n_seeds):
         if n < 2:
             continue
         run_rmse = rmse[i, sample.present[i]]
         sums = sample.sums[i, sample.present[i]]
-        influence = (sums - np.outer(run_rmse**2, sample.sizes)) / (2 * run_rmse[:, None] + 1e-18)
+        slope = 1 / (2 * np.maximum(run_rmse, TINY_M))
+        influence = (sums - np.outer(run_rmse**2, sample.sizes)) * slope[:, None]
         rest = (influence - influence.mean(axis=0)) / sample.n_photos
-        factor = sample.n_spots / max(sample.n_spots - 1, 1)
         interaction = factor * (rest**2).sum() / (n * (n - 1))
-        variances.append(sign[i] ** 2 * max(run_rmse.var(ddof=1) / n - interaction, 0.0))
-        freedom.append(n - 1)
-    return np.array(variances), np.array(freedom, dtype=np.float64)
+        variances[i] = max(run_rmse.var(ddof=1) / n - interaction, 0.0)
+    return variances, np.maximum(sample.n_seeds - 1, 0).astype(np.float64)
+
+
+def _moderated_seed_errors(sample: _Sample) -> tuple[Floats, float]:
+    """Standard errors due to seeds, (c,), for comparisons of many cells; degrees of freedom.
+
+    Two or three seeds of one cell say little about its variance: it is averaged with that of all
+    cells, relative to their RMSE (in the spirit of Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3).
+    """
+    variances, freedom = _seed_variances(sample)
+    rmse = mean_over_seeds(sample.rmse(np.ones((1, sample.n_spots))))[0]
+    relative = _ratio(variances, rmse**2)
+    seeded = freedom > 0
+    if not seeded.any():
+        return np.zeros(len(rmse)), 1.0
+    moderated = np.where(seeded, (relative + relative[seeded].mean()) / 2, 0.0)
+    return rmse * np.sqrt(moderated), float(freedom.sum())
 
 
 @dataclass(frozen=True)
 class Resamples:
     """Cells resampled together: the same spots for all cells, seeds for each cell by itself.
 
-    `deviation` (r, c) are differences of resampled RMSE from the estimate, brought to the scale of
-    an unbiased variance (n/(n-1) for spots and for seeds, which matters with 3 seeds).
+    `deviation` (r, c) are differences of resampled RMSE from the estimate: those of the spots on
+    the scale of an unbiased variance, n/(n-1), and added to them the seeds' luck.
     """
 
     estimate: Floats  # (c,)
@@ -245,20 +263,23 @@ class Resamples:
 def resample(
     error: ArrayLike, spot: ArrayLike, *, n: int = N_RESAMPLES, seed: int = 0
 ) -> Resamples:
-    """Joint resamples of all cells from their errors (c, s, p) in metres."""
+    """Joint resamples of all cells from their errors (c, s, p) in metres.
+
+    The seeds' luck is Student's t, independent between cells; its size is the cell's own averaged
+    with that of all cells, because two or three seeds say little.
+    """
     sample = _Sample(error, spot)
-    rng = np.random.default_rng([seed, 1])  # another stream than the spots'
-    rmse = sample.rmse(sample.draw(n, seed))  # (r, c, s)
     estimate = mean_over_seeds(sample.rmse(np.ones((1, sample.n_spots))))[0]
     scale = math.sqrt(sample.n_spots / max(sample.n_spots - 1, 1))
-    deviation = scale * (mean_over_seeds(rmse) - estimate)
-    for i, k in enumerate(sample.n_seeds):
-        if k < 2:
-            continue
-        weights = rng.multinomial(k, np.full(k, 1 / k), n) / k - 1 / k
-        luck = (weights * rmse[:, i, sample.present[i]]).sum(axis=1)
-        deviation[:, i] += math.sqrt(k / (k - 1)) * luck
-    return Resamples(estimate, deviation)
+    deviation = scale * (mean_over_seeds(sample.rmse(sample.draw(n, seed))) - estimate)
+    return Resamples(estimate, deviation + _luck(sample, n, seed))
+
+
+def _luck(sample: _Sample, n: int, seed: int) -> Floats:
+    """Seeds' luck of every cell, (n, c), in metres."""
+    se_seeds, freedom = _moderated_seed_errors(sample)
+    rng = np.random.default_rng([seed, 1])  # another stream than the spots'
+    return np.asarray(se_seeds * rng.standard_t(freedom, (n, len(se_seeds))))
 
 
 def confidence_set(resamples: Resamples, *, level: float = LEVEL) -> Bools:
@@ -305,8 +326,7 @@ def beats_mean_predictor(
 
     Step-down max-T (Romano & Wolf 2005, Econometrica 73(4)), one-sided, paired by photo: with
     probability `level` no cell is marked wrongly. Each resample is studentised as in
-    `cell_interval`. The seeds' luck enters as Student's t; its size relative to the RMSE is pooled
-    over the cells, because two or three seeds of one cell say little about it.
+    `cell_interval`, with the seeds' luck as in `resample`.
 
     FALSE_MARKS
 
@@ -323,23 +343,19 @@ def beats_mean_predictor(
     mean[0, 0] = mean_error  # one "run", without seeds
     sign = np.array([-1.0, 1.0])
     pairs = [_Sample(np.concatenate([cell[None], mean]), spot) for cell in errors]
-    spreads = [_spread(pair, sign) for pair in pairs]
-    rmse = cell_rmse(errors)
-    freedom = sum(int(pair.n_seeds[0]) - 1 for pair in pairs)
-    se_seeds = rmse * math.sqrt(
-        np.mean([(s.se_seeds / m) ** 2 for s, m in zip(spreads, rmse, strict=True)])
+    cells = _Sample(errors, spot)
+    luck = _luck(cells, n, seed)
+    counts = cells.draw(n, seed)  # the same spots for every cell
+    once = np.ones((1, cells.n_spots))
+    gain, se_spots = (
+        np.array(column) for column in zip(*(_estimates(p, sign, once) for p in pairs), strict=True)
     )
-    total = np.hypot([spread.se_spots for spread in spreads], se_seeds)
-
-    rng = np.random.default_rng([seed, 1])  # another stream than the spots'
-    counts = pairs[0].draw(n, seed)  # the same spots for every cell
-    null = np.zeros((n, len(errors)))
-    gain = np.zeros(len(errors))
-    for i, (pair, spread) in enumerate(zip(pairs, spreads, strict=True)):
-        gain[i] = _estimates(pair, sign, np.ones((1, pair.n_spots)))[0][0]
+    gain, se_spots = gain[:, 0], se_spots[:, 0]
+    total = np.hypot(se_spots, _moderated_seed_errors(cells)[0])
+    null = luck
+    for i, pair in enumerate(pairs):
         drawn, se = _estimates(pair, sign, counts)
-        luck = se_seeds[i] * rng.standard_t(max(freedom, 1), n)
-        null[:, i] = spread.se_spots * _ratio(drawn - gain[i], se) + luck
+        null[:, i] += se_spots[i] * _ratio(drawn - gain[i], se)
     null, t = _ratio(null, total), _ratio(gain, total)
     shown = np.zeros(len(errors), dtype=bool)
     while not shown.all():
