@@ -56,7 +56,10 @@ class FakeRunner:
                     _misbehave(settings.get("behave", ""), folder)
                 with progress.open("a") as file:
                     file.write(f"{epoch}\n")
-                on_epoch(epoch, {self.spec.monitor: target + 10 * (epochs - epoch)})
+                try:
+                    on_epoch(epoch, {self.spec.monitor: target + 10 * (epochs - epoch)})
+                except runs.Pruned as end:
+                    return Done(planned.run_id, planned.path, "pruned", str(end), epochs=epoch)
             state = "diverged" if settings.get("behave") == "diverge" else "finished"
             done = Done(
                 planned.run_id,

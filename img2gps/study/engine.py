@@ -27,7 +27,7 @@ from img2gps.study import worker as working
 from img2gps.study.display import Display, best_line, progress_line
 from img2gps.study.ledger import Entry, Ledger, PlannedCell, key_of
 from img2gps.study.process import Stop
-from img2gps.study.space import Params, name_of
+from img2gps.study.space import Params, cell_id, name_of
 from img2gps.study.spec import Done, Planned, Runner, Spec, make_runner
 from img2gps.study.storage import open_storage
 
@@ -36,6 +36,10 @@ WRITING_SHARE = 0.05  # of the time at most, in writing the record of a large st
 PATIENCE_S = 20.0  # for workers to save and leave; a run can always go on from its last epoch
 STARTS_WITHOUT_CLAIM = 3  # workers that die before they have claimed a run: something is wrong
 LOCK = ".engine.lock"
+_OTHER_DATA = (
+    "study={study}: begun with {what}: the photos, the weights or the machine's precision have "
+    "changed; undo that, or give study=NAME for a new study"
+)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -120,18 +124,21 @@ def plan(ledger: Ledger, spec: Spec) -> tuple[Plan, Runner]:
 
 
 def _same_data(spec: Spec, runner: Runner) -> Spec:
-    """Compare what the first run's id is made of with what it was; the first time, note it."""
-    planned = runner.plan([*spec.overrides, *spec.space.overrides(spec.space.first())])
+    """Compare what one run's id is made of with what it was; the first time, note it.
+
+    A grid's cells are compared by their run ids as well: see `_grid`.
+    """
+    point = spec.space.first()
+    planned = runner.plan([*spec.overrides, *spec.space.overrides(point)])
     for params in spec.space.corners() if spec.searched else ():
         # What cannot be had is said now, and weights are resolved for the whole study.
         runner.plan([*spec.overrides, *spec.space.overrides(params)])
-    changed = differences(spec.identity, planned.identity) if spec.identity else []
-    if changed:
-        raise BadInput(
-            f"study={spec.name}: begun with {'; '.join(changed)[:300]}: the photos, the weights "
-            "or the machine's precision have changed; undo that, or give study=NAME"
-        )
-    return replace(spec, identity=planned.identity)
+    before = spec.identity
+    if before.get("cell") == cell_id(point):
+        changed = differences(before["identity"], planned.identity)
+        if changed:
+            raise BadInput(_OTHER_DATA.format(study=spec.name, what="; ".join(changed)[:300]))
+    return replace(spec, identity={"cell": cell_id(point), "identity": planned.identity})
 
 
 def same_study(before: Spec, after: Spec) -> Spec:
@@ -188,7 +195,11 @@ def _grid(ledger: Ledger, spec: Spec, runner: Runner) -> list[PlannedCell]:
             key = key_of(params, seed)
             overrides = [*spec.overrides, *spec.space.overrides(params), f"seed={seed}"]
             planned = runner.plan(overrides)
-            done = runner.find(planned) if ledger.known(key) is None else None
+            known = ledger.known(key)
+            if known and known.planned and known.planned.run_id != planned.run_id:
+                what = f"{key} as run {known.planned.run_id} (now {planned.run_id})"
+                raise BadInput(_OTHER_DATA.format(study=spec.name, what=what))
+            done = runner.find(planned) if known is None else None
             name = name_of(params, spec.named_cells)
             cells.append(PlannedCell(key, params, seed, name, planned, done))
     return sorted(cells, key=_order(spec))

@@ -30,7 +30,7 @@ class Spec:
         overrides: Hydra overrides that every run shares, `study=NAME` among them.
         base: the resolved configuration without what is varied and without what cannot change a
             result; the study refuses to go on when it changes.
-        identity: what the run id of the first cell is made of, to say what has changed.
+        identity: a cell, and what its run id is made of, to say what has changed.
         usual: the base configuration's own values of the knobs that are varied.
         sampler, pruner: a preset's name, or a mapping with `_target_`.
         first_rung: epochs before a pruner may judge.

@@ -1,0 +1,248 @@
+"""The engine: what is run, what is not, what is refused, and what study.json says of it."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from img2gps.errors import BadInput
+from img2gps.study import search
+from img2gps.study.display import Display, duration
+from img2gps.study.engine import differences, run_study
+from img2gps.study.space import Axis, space
+from img2gps.study.spec import Spec
+from tests.fake_runner import FakeRunner
+from tests.study_helpers import QUICK, cells_of, executions, fake_spec, read_record, url_of
+
+
+def run(spec: Spec, workers: int = 0, url: str | None = None) -> tuple[int, str]:
+    """Run the study in this process (or in workers); its exit status and what it said."""
+    said = io.StringIO()
+    console = Console(file=said, width=200, highlight=False, markup=False)
+    status = run_study(spec, url or url_of(spec), workers=workers, display=Display(console))
+    return status, said.getvalue()
+
+
+def state_of(spec: Spec) -> dict[str, tuple[str, str, int]]:
+    return {c["params"]["behave"]: (c["state"], c["reason"], c["attempts"]) for c in cells_of(spec)}
+
+
+@pytest.mark.slow
+def test_runs_that_end_badly_are_named_and_the_rest_is_finished(tmp_path: Path) -> None:
+    behaviours = ["well", "raise", "raise_once", "diverge", "bad_input", "segfault", "killed"]
+    limits = replace(QUICK, max_preemptions=2)
+    spec = fake_spec(tmp_path, {"behave": behaviours}, limits=limits)
+
+    status, said = run(spec, workers=3)
+
+    assert status == 1
+    assert state_of(spec) == {
+        "well": ("finished", "", 1),
+        "raise": ("failed", "ValueError: the photo has two moons", 2),
+        "raise_once": ("finished", "", 2),
+        "diverge": ("diverged", "loss is nan in epoch 3", 1),
+        "bad_input": ("failed", "lr=0: must be above 0", 1),
+        "segfault": ("failed", "worker process died of SIGSEGV (segmentation fault)", 2),
+        "killed": ("failed", "worker process was killed by SIGKILL", 2),
+    }
+    for reason in ("two moons", "loss is nan", "must be above 0", "SIGSEGV", "SIGKILL"):
+        assert reason in said
+    log = "".join(path.read_text() for path in Path(tmp_path, "s").glob("worker-*.log"))
+    assert "ValueError: the photo has" in log  # the traceback, for whoever wants it
+
+
+def test_the_record_says_what_the_contract_promises(tmp_path: Path) -> None:
+    named = {"baseline": {"lr": 0.1}}
+    spec = fake_spec(
+        tmp_path, {"lr": [0.1, 0.2], "batch_size": [8]}, seeds=(0, 1), named_cells=named,
+        question="Which?", base={"max_epochs": 3}, command="python -m img2gps.train -m ...",
+    )  # fmt: skip
+    assert run(spec)[0] == 0
+    record = read_record(spec)
+    wanted = {
+        "schema": 1, "study": "s", "question": "Which?", "kind": "grid", "monitor": "val/rmse_m",
+        "direction": "minimize", "axes": {"lr": [0.1, 0.2], "batch_size": [8]}, "seeds": [0, 1],
+        "pruner": "none", "base_config": {"max_epochs": 3}, "named_cells": named,
+        "select": {"by": "val/rmse_m", "aggregate": "mean"},
+        "command": "python -m img2gps.train -m ...",
+    }  # fmt: skip
+    assert {key: record[key] for key in wanted} == wanted
+    planned = FakeRunner(spec).plan([*spec.overrides, "lr=0.1", "batch_size=8", "seed=0"])
+    assert record["cells"][0] == {
+        "cell": "lr=0.1,batch_size=8", "name": "baseline", "params": {"lr": 0.1, "batch_size": 8},
+        "seed": 0, "run_id": planned.run_id, "path": f"s/{planned.run_id}", "state": "finished",
+        "reason": "", "value": 10.0, "epochs": 3, "seconds": 0.5, "mean_predictor": 89.0,
+        "attempts": 1, "linked": False,
+    }  # fmt: skip
+    assert [(c["cell"], c["seed"], c["name"]) for c in record["cells"][1:]] == [
+        ("lr=0.2,batch_size=8", 0, ""),
+        ("lr=0.1,batch_size=8", 1, "baseline"),
+        ("lr=0.2,batch_size=8", 1, ""),
+    ]
+
+
+def test_same_command_runs_nothing_again_and_more_values_run_only_the_new(tmp_path: Path) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1, 0.2]}, seeds=(0, 1))
+    run(spec)
+    status, said = run(spec)
+    assert (status, len(executions(spec))) == (0, 4)
+    assert "4 skipped as done before" in said
+    assert "this session: 0 ended" in said
+
+    _, said = run(fake_spec(tmp_path, {"lr": [0.2, 0.3]}, seeds=(0, 1)))
+    assert len(executions(spec)) == 6
+    assert "this session: 2 ended" in said
+    assert read_record(spec)["axes"] == {"lr": [0.2, 0.3, 0.1]}  # all that the study holds
+
+    run(fake_spec(tmp_path, {"lr": [0.1]}, seeds=(2,)))
+    assert len(executions(spec)) == 7
+    assert read_record(spec)["seeds"] == [2, 0, 1]
+
+
+def test_runs_finished_in_another_study_are_linked(tmp_path: Path) -> None:
+    run(fake_spec(tmp_path, {"lr": [0.1, 0.2]}, name="first"))
+    second = fake_spec(tmp_path, {"lr": [0.2, 0.3]}, name="second")
+    _, said = run(second)
+    assert len(executions(second)) == 3
+    assert "1 found finished in other studies and linked" in said
+    by_lr = {cell["params"]["lr"]: cell for cell in cells_of(second)}
+    assert by_lr[0.2]["linked"]
+    assert by_lr[0.2]["path"].startswith("first/")
+    assert (by_lr[0.2]["attempts"], by_lr[0.2]["value"]) == (0, 20.0)
+    assert not by_lr[0.3]["linked"]
+
+
+def test_another_base_configuration_is_refused_with_keys_and_remedy(tmp_path: Path) -> None:
+    before = {"max_epochs": 15, "scheduler": {"name": "step", "gamma": 0.1}}
+    after = {"max_epochs": 10, "scheduler": {"name": "step", "gamma": 0.5}}
+    run(fake_spec(tmp_path, {"lr": [0.1]}, base=before))
+    with pytest.raises(BadInput) as error:
+        run(fake_spec(tmp_path, {"lr": [0.1, 0.2]}, base=after))
+    for part in ("max_epochs=15 (now 10)", "scheduler.gamma=0.1 (now 0.5)", "study=NAME"):
+        assert part in str(error.value)
+    assert "name=step" not in str(error.value)
+    with pytest.raises(BadInput, match="begun varying lr, now lr,batch_size"):
+        run(fake_spec(tmp_path, {"lr": [0.1], "batch_size": [8]}, base=before))
+
+
+def test_other_photos_behind_the_same_configuration_are_refused(tmp_path: Path) -> None:
+    run(fake_spec(tmp_path, {"lr": [0.1]}, fixed=("data=first",)))
+    with pytest.raises(BadInput, match=r"data=first \(now second\).*study=NAME"):
+        run(fake_spec(tmp_path, {"lr": [0.1]}, fixed=("data=second",)))
+
+
+def test_differences_name_nested_keys() -> None:
+    assert differences({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 1, "c": 3}, "e": None}) == [
+        "a.c=2 (now 3)",
+        "d=[1] (now absent)",
+        "e=absent (now None)",
+    ]
+
+
+def test_order_completes_a_seed_then_goes_from_cheap_to_dear(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"lr": [0.1, 0.2], "cost": [3, 1]}
+    spec = fake_spec(tmp_path, axes, seeds=(0, 1), usual={"lr": 0.2, "cost": 3})
+    run(spec)
+    order = [(c["seed"], c["params"]["cost"], c["params"]["lr"]) for c in cells_of(spec)]
+    assert order == [(seed, cost, lr) for seed in (0, 1) for cost in (1, 3) for lr in (0.2, 0.1)]
+
+
+AXES = (
+    Axis("lr", (), 0.01, 1.0, log=True),
+    Axis("optimizer", ("adam", "adamw")),
+    Axis("decay", (), 0.1, 0.2),
+)
+SPACE = space(AXES, when={"decay": {"optimizer": "adamw"}})
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", {"_target_": "optuna.samplers.QMCSampler"}])
+def test_a_search_runs_as_many_trials_as_asked_and_goes_on(tmp_path: Path, sampler: Any) -> None:
+    kind = sampler if isinstance(sampler, str) else "QMCSampler"
+    spec = fake_spec(tmp_path, {}, space=SPACE, sampler=sampler, kind=kind, n_trials=12)
+    run(spec)
+    run(replace(spec, n_trials=15))
+    cells = cells_of(spec)
+    assert len(cells) == len(executions(spec)) == 15
+    assert len({cell["cell"] for cell in cells}) == 15
+    for cell in cells:
+        assert 0.01 <= cell["params"]["lr"] <= 1
+        assert ("decay" in cell["params"]) == (cell["params"]["optimizer"] == "adamw")
+    assert {cell["params"]["optimizer"] for cell in cells} == {"adam", "adamw"}
+    assert read_record(spec)["kind"] == kind
+    assert read_record(spec)["intervals"]["lr"] == {"low": 0.01, "high": 1.0, "log": True}
+
+
+def test_one_worker_repeats_its_search(tmp_path: Path) -> None:
+    drawn = []
+    for folder in ("a", "b"):
+        spec = fake_spec(tmp_path / folder, {}, space=SPACE, sampler="tpe", kind="tpe", n_trials=14)
+        run(spec)
+        drawn.append([cell["params"] for cell in cells_of(spec)])
+    assert drawn[0] == drawn[1]
+
+
+def test_tpe_finds_a_better_rate_than_chance(tmp_path: Path) -> None:
+    lr = space([Axis("lr", (), 0.001, 1.0)])
+    spec = fake_spec(tmp_path, {}, space=lr, sampler="tpe", kind="tpe", n_trials=40)
+    run(spec)
+    late = [cell["params"]["lr"] for cell in cells_of(spec)[20:]]
+    assert sorted(late)[len(late) // 2] < 0.25  # chance alone: 0.5
+
+
+def test_successive_halving_prunes_the_worse_and_never_before_the_first_rung(
+    tmp_path: Path,
+) -> None:
+    spec = fake_spec(
+        tmp_path, {"lr": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}, fixed=("epochs=15",),
+        pruner="successive_halving", first_rung=6, max_epochs=15,
+    )  # fmt: skip
+    run(spec)
+    cells = {cell["params"]["lr"]: cell for cell in cells_of(spec)}
+    assert cells[0.1]["state"] == "finished"
+    assert cells[0.6]["state"] == "pruned"
+    pruned = [cell for cell in cells.values() if cell["state"] == "pruned"]
+    for cell in pruned:
+        epochs = Path(tmp_path, cell["path"], "progress.txt").read_text().split()
+        assert len(epochs) in (6, 12)
+        assert cell["reason"] == f"by SuccessiveHalvingPruner after epoch {len(epochs)}"
+    assert run(spec)[0] == 0  # pruned is an outcome, not a failure, and is not run again
+    assert len(executions(spec)) == 6 - len(pruned)
+
+
+def test_hyperband_preset_and_own_pruners_are_made(tmp_path: Path) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1]}, first_rung=6, max_epochs=15)
+    assert type(search.pruner(replace(spec, pruner="hyperband"))).__name__ == "HyperbandPruner"
+    own = {"_target_": "optuna.pruners.PercentilePruner", "percentile": 25.0}
+    assert type(search.pruner(replace(spec, pruner=own))).__name__ == "PercentilePruner"
+    with pytest.raises(BadInput, match=r"pruner=median: no such pruner; one of none, hyperband"):
+        search.pruner(replace(spec, pruner="median"))
+    with pytest.raises(BadInput, match="not a BasePruner"):
+        search.pruner(replace(spec, pruner={"_target_": "builtins.dict"}))
+
+
+def test_an_exhausted_value_is_a_failure_not_a_result(tmp_path: Path) -> None:
+    spec = fake_spec(tmp_path, {"lr": ["nan"]})
+    assert run(spec)[0] == 1
+    (cell,) = cells_of(spec)
+    assert (cell["state"], cell["value"]) == ("failed", None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "-"), (59.4, "59 s"), (61, "1 min"), (3660, "1 h 1 min")]
+)
+def test_durations_are_rounded_to_what_matters(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_the_record_is_valid_json_also_with_odd_values(tmp_path: Path) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1], "note": ["a 'quoted' text", None, True]})
+    run(spec)
+    text = (tmp_path / "s" / "study.json").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert [c["params"]["note"] for c in cells_of(spec)] == ["a 'quoted' text", None, True]
