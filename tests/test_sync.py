@@ -258,7 +258,7 @@ def test_a_running_run_is_left_alone(server: Server, tmp_path: Path) -> None:
     with runs.open_folder(made[1].folder):
         outcomes = {line.run: line for line in synced(tmp_path)}
     assert outcomes[made[1].id].outcome == "skipped"
-    assert outcomes[made[1].id].detail == "running now"
+    assert "another process is running this run" in outcomes[made[1].id].detail
     assert ("img2gps", made[1].id) not in server.runs
 
 
@@ -286,7 +286,7 @@ def test_a_server_that_does_not_answer_is_not_asked_for_every_run(
         with_logger(run, timeout_s=1)
     server.down()
     lines = synced(tmp_path)
-    assert of_runs(lines) == ["failed", "failed", "not tried", "not tried"]
+    assert of_runs(lines) == ["no answer", "no answer", "not tried", "not tried"]
     server.up()
     fresh_sdk()
     assert of_runs(synced(tmp_path)) == ["uploaded"] * 4
@@ -314,6 +314,7 @@ def test_the_command_tells_what_happened(
     printed = capsys.readouterr().out
     assert "3 uploaded" in printed  # run, mean of its cell, table
     assert "2 epochs" in printed
+    assert f"{server.url}/quad/img2gps\n" in printed
 
 
 # What a study has beyond its runs

@@ -32,15 +32,19 @@ def execute(args: argparse.Namespace) -> int:
     options = sync.Options(args.project, args.entity, args.all, args.dry_run)
     table = Table("study", "run", "name", "outcome", "detail", box=None, pad_edge=False)
     counts: Counter[str] = Counter()
+    projects = set()
     console = Console()
     try:
         with console.status("W&B") as status:
             for line in sync.sync(args.root, args.study, options):
                 counts[line.outcome] += 1
+                projects |= {line.url.partition("/runs/")[0]} if line.url else set()
                 table.add_row(line.study, line.run, line.name, line.outcome, line.detail)
                 status.update(f"W&B: {line.study} {line.run}")
     finally:
         if table.row_count:
             console.print(table)
     console.print(", ".join(f"{n} {outcome}" for outcome, n in counts.items()))
-    return 1 if counts["failed"] or counts["not tried"] else 0
+    for url in sorted(projects):
+        console.print(url, soft_wrap=True)
+    return 1 if counts.keys() & {"no answer", "failed", "not tried"} else 0

@@ -76,7 +76,8 @@ def _cell_mean(study: collect.Study, cell: str, done: pd.DataFrame) -> Extra:
         f"{MEAN}/{mirror.MEAN_PREDICTOR}": mean_predictor,
         "state": "finished",
     }
-    return Extra(about, f"{cell} (mean of {len(done)} seeds)", CELL_MEAN, rows, _sound(summary))
+    many = f"mean of {len(done)} seeds" if len(done) > 1 else "one seed"
+    return Extra(about, f"{cell} ({many})", CELL_MEAN, rows, _sound(summary))
 
 
 def mean_curve(history: pd.DataFrame, n_runs: int) -> list[dict[str, float]]:

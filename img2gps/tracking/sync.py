@@ -13,6 +13,7 @@ from img2gps.errors import BadInput
 from img2gps.tracking import mirror, session, study, uploads
 
 MIRRORED = (LoggerKind.wandb, LoggerKind.wandb_offline)
+NO_ANSWER = "W&B does not answer"
 GIVE_UP_AFTER = 2  # runs in a row that the server did not take
 
 
@@ -39,8 +40,9 @@ class Line:
     study: str
     run: str
     name: str
-    outcome: str  # uploaded | up to date | skipped | failed | not tried
+    outcome: str  # uploaded | would upload | up to date | skipped | no answer | failed | not tried
     detail: str = ""
+    url: str = ""
 
 
 def sync(root: Path, name: str | None, options: Options) -> Iterator[Line]:
@@ -68,10 +70,10 @@ def _lines(root: Path, studies: list[Path], files: list[Path], options: Options)
             if run_folder.parent != folder:
                 continue
             if failures >= GIVE_UP_AFTER:
-                yield Line(folder.name, run_folder.name, "", "not tried", "W&B does not answer")
+                yield Line(folder.name, run_folder.name, "", "not tried", NO_ANSWER)
                 continue
             line = _one(run_folder, options)
-            failures = failures + 1 if line.outcome == "failed" else 0
+            failures = failures + 1 if line.outcome == "no answer" else 0
             yield line
         if failures < GIVE_UP_AFTER:
             yield from _study(root, folder, options)
@@ -93,7 +95,7 @@ def _one(folder: Path, options: Options) -> Line:
     if receipt is not None and not _same_place(receipt, options):
         receipt = None  # asked for another project or server: a copy there
     if receipt is not None and receipt.covers(result, epochs):
-        return replace(line, outcome="up to date", detail=receipt.url)
+        return replace(line, outcome="up to date", url=receipt.url)
     if logger.kind not in MIRRORED and not options.every:
         return replace(line, detail=f"logger={logger.kind}; --all uploads it too")
     if epochs == 0:
@@ -103,10 +105,16 @@ def _one(folder: Path, options: Options) -> Line:
     try:
         with runs.open_folder(folder):
             return _upload(line, folder, about, logger, receipt)
-    except BadInput:
-        return replace(line, detail="running now")
+    except BadInput as error:  # it is running now
+        return replace(line, detail=session.short(error))
     except Exception as error:  # the SDK raises all sorts
-        return replace(line, outcome="failed", detail=session.short(error))
+        return replace(line, outcome=_failure(error), detail=session.short(error))
+
+
+def _failure(error: Exception) -> str:
+    from wandb.errors import Error
+
+    return "no answer" if isinstance(error, Error | TimeoutError) else "failed"
 
 
 def _upload(
@@ -134,7 +142,7 @@ def _upload(
         there = replace(logger, project=receipt.project, entity=receipt.entity or None)
         done = uploads.from_folder(folder, about, there, receipt.id)
         how = f"completed {how}" if receipt.url else how
-    return replace(line, outcome="uploaded", detail=f"{done.epochs} epochs {how}: {done.url}")
+    return replace(line, outcome="uploaded", detail=f"{done.epochs} epochs {how}", url=done.url)
 
 
 def _study(root: Path, folder: Path, options: Options) -> Iterator[Line]:
@@ -151,7 +159,8 @@ def _study(root: Path, folder: Path, options: Options) -> Iterator[Line]:
         for name, epochs in study.publish(folder, logger, [root], dry_run=options.dry_run):
             yield Line(folder.name, "", name, outcome, f"{epochs} epochs" if epochs else "")
     except Exception as error:  # the SDK raises all sorts
-        yield Line(folder.name, "", "means and Table 1", "failed", session.short(error))
+        why = session.short(error)
+        yield Line(folder.name, "", "means and Table 1", _failure(error), why)
 
 
 def _orphans(root: Path) -> list[Path]:
@@ -169,7 +178,7 @@ def _file(file: Path, options: Options, *, tried: bool) -> Line:
     if options.dry_run:
         return replace(line, outcome="would upload", detail="offline file; its run folder is gone")
     if not tried:
-        return replace(line, outcome="not tried", detail="W&B does not answer")
+        return replace(line, outcome="not tried", detail=NO_ANSWER)
     place = LoggerConfig(LoggerKind.wandb, options.project or "", options.entity)
     if uploads.from_file(file, place):
         return replace(line, outcome="uploaded", detail="offline file; its run folder is gone")
