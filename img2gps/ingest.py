@@ -33,6 +33,7 @@ from img2gps.dataset import DamagedCache, Dataset
 from img2gps.decode import DECODER_VERSION, decode
 from img2gps.errors import BadInput
 from img2gps.geo import distance_m
+from img2gps.hardware import cores
 from img2gps.photofile import Unusable
 from img2gps.sources import (
     CsvSource,
@@ -81,7 +82,7 @@ def ingest(
     digest, not only some. Raises `BadInput` where no photo at all can be used.
     """
     cache = Path(cache_dir).expanduser()
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or cores()
     try:
         cache.mkdir(parents=True, exist_ok=True)
         listing = source.listing(cache, threads=threads, progress=progress)

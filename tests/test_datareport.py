@@ -90,7 +90,7 @@ def test_facts_are_those_of_the_photos(dataset: Dataset) -> None:
         ("00.jpg", "copy.jpg"),
         ("01.jpg", HOSTILE),
     }
-    assert facts.same_label == 1  # "same place.jpg" stands where 00.jpg stands
+    assert facts.same_label == 2  # "same place.jpg" and 00.jpg
     assert {group.reason: len(group.files) for group in facts.rejects} == {
         "not a picture that can be read": 2,
         "no GPS: location was off, or removed on export": 1,
@@ -166,6 +166,13 @@ def test_page_holds_everything_and_asks_for_nothing(dataset: Dataset, tmp_path: 
     ]
     assert sum(t == "svg" for t, _ in page.found) >= 6
     assert list(tmp_path.rglob("*.tmp")) == []
+
+
+def test_shared_positions_of_real_phones_are_counted(real_photos: Path, tmp_path: Path) -> None:
+    quad = ingest(
+        FolderSource(real_photos / "penn-quad"), image_size=16, cache_dir=tmp_path, progress=False
+    )
+    assert facts_module.collect(quad).same_label == 11  # counted by the set's own README
 
 
 @pytest.mark.browser

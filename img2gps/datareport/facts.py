@@ -148,9 +148,9 @@ def _duplicates(manifest: pd.DataFrame) -> list[Duplicate]:
 
 
 def _same_label(manifest: pd.DataFrame) -> int:
-    """How many photos repeat the exact position of an earlier one."""
+    """How many photos share their exact position with a photo of other pixels."""
     pictures = manifest.drop_duplicates("content")
-    return int(pictures.duplicated(["lat_deg", "lon_deg"]).sum())
+    return int(pictures.duplicated(["lat_deg", "lon_deg"], keep=False).sum())
 
 
 def _rejects(rejects: pd.DataFrame) -> list[RejectGroup]:
