@@ -91,7 +91,7 @@ def cells(rmse: dict[str, float], same: tuple[str, ...] = (), **columns: Any) ->
 
 
 def data_of(figure: Figure) -> list[pd.DataFrame]:
-    return [pd.DataFrame(rows) for rows in figure.spec()["datasets"].values()]
+    return [pd.DataFrame(rows) for rows in figure.spec["datasets"].values()]
 
 
 def values_with(figure: Figure, *columns: str) -> pd.DataFrame:
@@ -135,7 +135,7 @@ def test_lines_differ_in_dash_and_shape_too_for_black_and_white() -> None:
     figure = curves.epochs(
         history({"a": 60.0, "b": 70.0}), name="e", legend="model", mean_rmse_m=MEAN
     )
-    text = str(figure.spec())
+    text = str(figure.spec)
     assert "strokeDash" in text
     assert "triangle-up" in text or "square" in text
 
@@ -162,7 +162,7 @@ def test_error_lines_are_as_long_as_the_ellipsoid_says_and_axes_are_equal() -> N
         table["lon_deg"], table["lat_deg"], table["pred_lon_deg"], table["pred_lat_deg"]
     )[2]
     np.testing.assert_allclose(length, geodesic, rtol=0.006)
-    spec = figure.spec()
+    spec = figure.spec
     layer = spec["layer"][0]
     x, y = (layer["encoding"][axis]["scale"]["domain"] for axis in "xy")
     width, height = spec.get("width", layer.get("width")), spec.get("height", layer.get("height"))
@@ -402,7 +402,7 @@ def axis_titles(node: Any) -> list[tuple[str, Any]]:
 
 def test_axes_are_labelled_and_lengths_have_their_unit(fake_figures: list[Figure]) -> None:
     for figure in fake_figures:
-        titles = [str(title) for _, title in axis_titles(figure.spec()) if title]
+        titles = [str(title) for _, title in axis_titles(figure.spec) if title]
         assert titles, figure.name
         for title in titles:
             if "RMSE" in title or title.startswith("error"):
@@ -412,7 +412,7 @@ def test_axes_are_labelled_and_lengths_have_their_unit(fake_figures: list[Figure
 def test_figures_with_an_rmse_axis_carry_the_mean_predictor(fake_figures: list[Figure]) -> None:
     for figure in fake_figures:
         if figure.name.startswith(("ranking", "epochs", "error_by", "effects")):
-            assert "mean predictor" in str(figure.spec()) + figure.caption, figure.name
+            assert "mean predictor" in str(figure.spec) + figure.caption, figure.name
 
 
 def test_figures_are_written_as_svg_and_png(fake_figures: list[Figure], tmp_path: Path) -> None:
@@ -426,6 +426,16 @@ def test_figures_are_written_as_svg_and_png(fake_figures: list[Figure], tmp_path
     with Image.open(tmp_path / "ranking.png") as png:
         assert png.width == pytest.approx(2 * float(titled.attrib["width"]), abs=2)
     assert figure.title[:30] not in svg  # the page says it as text
+
+
+def test_the_same_figure_gives_the_same_svg_with_ids_of_its_own(
+    fake_figures: list[Figure], tmp_path: Path
+) -> None:
+    grid_map = fake_figures[0]  # its legend's gradient has an id
+    svg = save(grid_map, tmp_path)
+    assert svg == save(grid_map, tmp_path)
+    assert 'id="grid-0"' in svg
+    assert "url(#grid-0)" in svg
 
 
 def test_user_text_is_escaped_in_svg_and_in_its_label(tmp_path: Path) -> None:

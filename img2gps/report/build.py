@@ -126,7 +126,11 @@ def _sections(analysis: Analysis) -> list[page.Section]:
         kind = re.sub(r"^ranking\d+_", "", table.key)
         anchor = next(a for a, _, keys, _ in layout if kind.startswith(keys))
         found[anchor].append(page.shown(table))
-    return [page.Section(a, title, found[a], fold) for a, title, _, fold in layout if found[a]]
+    return [
+        page.Section(f"section-{anchor}", title, found[anchor], folded)
+        for anchor, title, _, folded in layout
+        if found[anchor]
+    ]
 
 
 def write(shown: Page, folder: Path) -> Path:

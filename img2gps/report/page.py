@@ -171,4 +171,4 @@ def picture(figure: Figure, folder: Path) -> Picture:
     else:
         data = base64.b64encode((folder / f"{figure.name}.png").read_bytes()).decode()
         shown = Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, figure.alt)
-    return Picture(figure.name, figure.title, figure.caption, shown, figure.spec())
+    return Picture(figure.name, figure.title, figure.caption, shown, figure.spec)

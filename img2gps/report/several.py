@@ -48,7 +48,7 @@ def page_of(analyses: Sequence[Analysis], folder: Path) -> Page:
         counts=counts,
         banners=[f"Synthetic data: {listed(synthetic)}."] if synthetic else [],
         notes=[f"{a.study.name}: {note}" for a in analyses for note in a.notes],
-        sections=[Section("studies", "The studies", [page.shown(table)])],
+        sections=[Section("section-studies", "The studies", [page.shown(table)])],
         figures=[page.picture(f, folder / "figures") for f in _figures(winners)],
         commands=[str(a.study.facts["command"]) for a in analyses if a.study.facts.get("command")],
         studies=[Link(name, f"../{quote(name)}/index.html") for name in names],

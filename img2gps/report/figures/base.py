@@ -10,8 +10,10 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast
+from xml.sax.saxutils import escape
 
 import altair as alt
 import numpy as np
@@ -37,19 +39,7 @@ CONFIG: Final[dict[str, Any]] = {
     "font": FONT,
     "padding": 6,
     "view": {"stroke": LINE},
-    "title": {
-        "color": INK,
-        "fontSize": 15,
-        "fontWeight": 600,
-        "anchor": "start",
-        "frame": "bounds",
-        "subtitleColor": MUTED,
-        "subtitleFontSize": 12,
-        "subtitleLineHeight": 16,
-        "subtitlePadding": 5,
-        "lineHeight": 19,
-        "offset": 12,
-    },
+    "title": {"color": INK, "fontSize": 12, "fontWeight": 600, "anchor": "start"},
     "axis": {
         "labelColor": MUTED,
         "titleColor": INK,
@@ -110,45 +100,52 @@ class Figure:
     alt: str
     chart: Picture
 
+    @cached_property
     def spec(self) -> dict[str, Any]:
-        """Vega-Lite specification without title and colours of the theme (see `CONFIG`)."""
+        """Vega-Lite specification without title and without the theme (see `CONFIG`)."""
         with alt.data_transformers.enable("default", max_rows=None):
             spec: dict[str, Any] = self.chart.to_dict(validate=False)
         spec.pop("config", None)
         return spec
 
-    def titled(self) -> dict[str, Any]:
-        """Vega-Lite specification of the picture that stands alone: with title and caption."""
-        spec = self.spec()
-        wide = _width(spec)
-        spec["title"] = {
-            "text": textwrap.wrap(self.title, max(30, int(wide / 7.6))),
-            "subtitle": textwrap.wrap(self.caption, max(36, int(wide / 5.9))),
-        }
-        return spec
-
-
-def _width(spec: dict[str, Any]) -> float:
-    """Pixels across the plots, for breaking lines: Vega-Lite does not wrap a title."""
-    if "hconcat" in spec:
-        return sum(_width(part) for part in spec["hconcat"])
-    if "vconcat" in spec:
-        return max(_width(part) for part in spec["vconcat"])
-    if "concat" in spec:
-        return sum(_width(part) for part in spec["concat"][: spec["columns"]])
-    if "spec" in spec:  # facets
-        return _width(spec["spec"]) * int(spec.get("columns", 1))
-    width = spec.get("width", 400)
-    return float(width if isinstance(width, int | float) else 400)
-
 
 def save(figure: Figure, folder: Path) -> str:
-    """Write NAME.svg and NAME.png with title; return the SVG without title, for the page."""
+    """Write NAME.svg and NAME.png with title and caption; return the bare SVG, for the page."""
+    bare = vl_convert.vegalite_to_svg(figure.spec, config={**CONFIG, "background": "transparent"})
+    # ids are counted through the process: make them the figure's own, so that several stand on a
+    # page without meeting and the same runs give the same page
+    numbers: dict[str, int] = {}
+    bare = _ID.sub(lambda m: f"{m[1]}{figure.name}-{numbers.setdefault(m[2], len(numbers))}", bare)
+    titled = _titled(bare, figure)
     folder.mkdir(parents=True, exist_ok=True)
-    titled = vl_convert.vegalite_to_svg(figure.titled(), config=CONFIG)
     (folder / f"{figure.name}.svg").write_text(titled, encoding="utf-8")
     (folder / f"{figure.name}.png").write_bytes(vl_convert.svg_to_png(titled, scale=2.0))
-    return vl_convert.vegalite_to_svg(figure.spec(), config={**CONFIG, "background": "transparent"})
+    return bare
+
+
+def _titled(svg: str, figure: Figure) -> str:
+    """SVG that stands alone, on white: title and caption, broken to the chart's width, above it."""
+    match = _SIZE.search(svg)
+    assert match is not None
+    width, height = float(match[2]), float(match[3])
+    title = textwrap.wrap(figure.title, max(30, int(width / 8.3)))
+    caption = textwrap.wrap(figure.caption, max(36, int(width / 6.2)))
+    top = 19 * len(title) + 16 * len(caption) + 20
+    lines = [(15, 600, INK, 20 + 19 * i, line) for i, line in enumerate(title)]
+    below = 19 * len(title) + 19
+    lines += [(12, 400, MUTED, below + 16 * i, line) for i, line in enumerate(caption)]
+    texts = "".join(
+        f'<text x="8" y="{y}" font-family="{FONT}" font-size="{size}" font-weight="{weight}" '
+        f'fill="{colour}">{escape(line)}</text>'
+        for size, weight, colour, y, line in lines
+    )
+    size = f'width="{width:g}" height="{height + top:g}"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {width:g} {height + top:g}">'
+        f"<title>{escape(figure.title)}</title><desc>{escape(figure.alt)}</desc>"
+        f'<rect width="100%" height="100%" fill="white"/>{texts}'
+        f'<g transform="translate(0,{top})">{svg}</g></svg>'
+    )
 
 
 # Colours that follow the page's light or dark, and the CSS variables that hold them there.
@@ -158,7 +155,8 @@ THEMES: Final = {
     LINE: "--line",
     **{colour: f"--series-{i}" for i, colour in enumerate(COLOURS)},
 }
-_SIZE: Final = re.compile(r'^(<svg\b[^>]*?) width="([\d.]+)" height="[\d.]+"')
+_SIZE: Final = re.compile(r'^(<svg\b[^>]*?) width="([\d.]+)" height="([\d.]+)"')
+_ID: Final = re.compile(r"""((?:id=['"]|url\(#))([A-Za-z]+_?\d+)""")
 
 
 def inline(svg: str, alt_text: str) -> str:

@@ -137,7 +137,7 @@ def label(params: Mapping[Any, Any], axes: Sequence[str]) -> str:
 def of_study(scene: Scene) -> list[Figure]:
     """All figures that the study has data for."""
     if scene.winner is None:
-        found = _epochs_of_all(scene)
+        found = curves_of_cells(scene)
         return [] if found is None else [found]
     mean = scene.mean_rmse_m
     finished = scene.cells[scene.cells["rmse_m"].notna()]
@@ -230,7 +230,7 @@ def _epochs(scene: Scene) -> list[Figure]:
     """For each axis its levels, all else as in the winner: the study's figures 1 and 2."""
     varied = scene.varied
     if not varied:
-        found = _epochs_of_all(scene)
+        found = curves_of_cells(scene)
         return [] if found is None else [found]
     table, figures = _curves(scene), []
     ranked = sorted(varied, key=lambda axis: -scene.share.get(axis, 0.0))
@@ -253,11 +253,12 @@ def _epochs(scene: Scene) -> list[Figure]:
         )
     if figures:
         return figures
-    found = _epochs_of_all(scene)  # a search: no two cells differ in one axis only
+    found = curves_of_cells(scene)  # a search: no two cells differ in one axis only
     return [] if found is None else [found]
 
 
-def _epochs_of_all(scene: Scene) -> Figure | None:
+def curves_of_cells(scene: Scene) -> Figure | None:
+    """Draw the curves of all cells (the best, if many); None where no epoch has ended."""
     if scene.study.history.empty:
         return None
     table = _curves(scene)
