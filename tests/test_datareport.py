@@ -141,7 +141,7 @@ def test_what_photos_do_not_say_is_not_drawn(dataset: Dataset) -> None:
 
 def test_map_points_where_the_lens_looked(dataset: Dataset) -> None:
     facts = facts_module.collect(dataset)
-    spec = positions(dataset.manifest, facts).spec()
+    spec = positions(dataset.manifest, facts).spec
     (rows,) = spec["datasets"].values()
     east = [row for row in rows if row["heading_deg"] == 90]
     assert len(east) == 32

@@ -72,13 +72,13 @@ def render(dataset: Dataset) -> str:
         sheet=_contact_sheet(dataset),
         n_val=facts_module.n_val(facts.n),
         style=Markup((_SHARED / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
-        **interactive({figure.name: figure.spec() for figure in figures}),
+        **interactive({figure.name: figure.spec for figure in figures}),
         version=__version__,
     )
 
 
 def _shown(figure: Figure) -> _Shown:
-    svg = vl_convert.vegalite_to_svg(figure.spec(), config={**CONFIG, "background": "transparent"})
+    svg = vl_convert.vegalite_to_svg(figure.spec, config={**CONFIG, "background": "transparent"})
     picture = Markup(inline(svg, figure.alt))  # noqa: S704 - vl-convert escapes texts in SVG
     return _Shown(figure.name, figure.title, figure.caption, picture)
 
