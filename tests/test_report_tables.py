@@ -220,6 +220,30 @@ def test_synthetic_photos_are_named_above_every_table_and_real_ones_are_not(
     assert real.rankings[0].truth is None
 
 
+def test_a_cell_with_one_lucky_seed_cannot_win(tmp_path: Path) -> None:
+    states = {(WINNER, 1): ("failed", "disk full"), (WINNER, 2): ("queued", "")}
+    study = analysed(tmp_path, states=states)
+    (ranking,) = study.rankings
+    lowest = min(ranking.cells, key=lambda cell: cell.interval.estimate)
+    assert lowest.cell == WINNER
+    assert ranking.winner.cell != WINNER
+    assert (lowest.win_share, lowest.in_best_set, ranking.candidates) == (0.0, None, 17)
+    note = "1 cell has not all seeds finished: shown, but not among those that can win."
+    assert note in ranking.notes
+    grid = named(tables.study_tables(study), "table1_resnet18")
+    assert fields(grid)[("0.001", "batch 16")].marks == (tables.FEWER,)
+    assert note in legend(grid)
+
+
+def test_a_study_half_way_has_a_provisional_winner(tmp_path: Path) -> None:
+    axes = {"lr": [0.001, 0.003], "batch_size": [16]}
+    states = {(f"lr={lr},batch_size=16", 1): ("running", "") for lr in (0.001, 0.003)}
+    study = analysed(tmp_path, axes=axes, seeds=(0, 1), states=states)
+    (ranking,) = study.rankings
+    assert ranking.winner.params["lr"] == 0.001
+    assert ranking.notes[0].startswith("Provisional: no cell has all its seeds finished")
+
+
 def test_one_seed_gives_no_mark_and_says_so(tmp_path: Path) -> None:
     study = analysed(tmp_path, seeds=(0,))
     (ranking,) = study.rankings

@@ -7,7 +7,7 @@ nothing of their own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -20,6 +20,8 @@ from img2gps.report import collect, stats
 from img2gps.report.collect import Errors, Group, Study
 from img2gps.report.published import CLOSEST_PAIR_M
 from img2gps.report.stats import Interval
+
+Indices = NDArray[np.intp]
 
 FOLD_AXIS = "split.fold"
 WINNER = "winner.json"  # what `img2gps select` has frozen
@@ -60,6 +62,7 @@ class Ranking:
     group: Group
     errors: Errors
     cells: list[Cell]  # in the study's order
+    candidates: int  # cells with all their seeds, among which the winner was chosen
     winner: Cell
     corrected: stats.Corrected
     mean_predictor: Interval
@@ -134,11 +137,12 @@ def _ranking(study: Study, group: Group) -> Ranking:
     errors = study.errors(group.runs)
     best = study.errors(group.runs, "best") if len(study.predictions_best) else None
     n = stats.N_RESAMPLES if len(errors.cells) < MANY_CELLS else stats.N_RESAMPLES // 4
-    corrected = stats.selection_corrected(errors.error_m, errors.spot, n=n)
-    in_set, beats, notes = _marks(errors, corrected.winner, n)
     rows = group.runs.drop_duplicates("rank_cell").to_dict("records")
     by_name = {row["rank_cell"]: row for row in rows}
     planned = study.runs.drop_duplicates(["rank_cell", "seed"])["rank_cell"].value_counts()
+    candidates, notes = _candidates(errors, planned)
+    corrected = _corrected(errors, candidates, n)
+    in_set, beats, unmarked = _marks(errors, candidates, n)
     rmse = np.sqrt(np.mean(np.square(errors.error_m), axis=2))
     best_rmse = {} if best is None else dict(zip(best.cells, _cell_rmse(best), strict=True))
     axes = list(study.axes)
@@ -160,7 +164,7 @@ def _ranking(study: Study, group: Group) -> Ranking:
             )
         )
     winner = cells[corrected.winner]
-    found = stats.detectable(errors.error_m, errors.spot)
+    found = stats.detectable(errors.error_m[candidates], errors.spot)
     published = CLOSEST_PAIR_M[1] - CLOSEST_PAIR_M[0]
     importance, why_not = _importance(study, errors, cells)
     test, test_truth = _test(study, winner)
@@ -169,6 +173,7 @@ def _ranking(study: Study, group: Group) -> Ranking:
         group,
         errors,
         cells,
+        len(candidates),
         winner,
         corrected,
         stats.cell_interval(errors.mean_error_m[None], errors.spot),
@@ -185,7 +190,7 @@ def _ranking(study: Study, group: Group) -> Ranking:
         test,
         _truth(errors, corrected.winner, test_truth),
         _folds(group, winner),
-        [*group.warnings, *notes, *_about_selection(study, errors)],
+        [*group.warnings, *notes, *unmarked, *_about_selection(study, len(candidates), errors)],
     )
 
 
@@ -193,27 +198,55 @@ def _cell_rmse(errors: Errors) -> list[float]:
     return [float(value) for value in stats.cell_rmse(errors.error_m)]
 
 
+def _candidates(errors: Errors, planned: pd.Series[int]) -> tuple[Indices, list[str]]:
+    """Cells that may win, as `img2gps select` has it: a cell with one lucky seed must not."""
+    seeds = (~np.isnan(errors.error_m).any(axis=2)).sum(axis=1)
+    whole = seeds == planned[errors.cells].to_numpy()
+    if whole.all():
+        return np.arange(len(whole)), []
+    if not whole.any():
+        note = "Provisional: no cell has all its seeds finished, so cells with some may win."
+        return np.arange(len(whole)), [note]
+    count = int((~whole).sum())
+    have = "cell has" if count == 1 else "cells have"
+    return np.flatnonzero(whole), [
+        f"{count} {have} not all seeds finished: shown, but not among those that can win."
+    ]
+
+
+def _corrected(errors: Errors, candidates: Indices, n: int) -> stats.Corrected:
+    """The selection among the candidates, counted over all cells."""
+    found = stats.selection_corrected(errors.error_m[candidates], errors.spot, n=n)
+    wins = np.zeros(len(errors.cells))
+    wins[candidates] = found.wins
+    return replace(found, winner=int(candidates[found.winner]), wins=wins)
+
+
 def _marks(
-    errors: Errors, winner: int, n: int
+    errors: Errors, candidates: Indices, n: int
 ) -> tuple[list[bool | None], list[bool | None], list[str]]:
     """Joint comparisons of the cells with at least two seeds, and why others have no mark."""
     in_set: list[bool | None] = [None] * len(errors.cells)
     beats: list[bool | None] = [None] * len(errors.cells)
-    seeded = np.flatnonzero((~np.isnan(errors.error_m).any(axis=2)).sum(axis=1) >= 2)
+    seeds = (~np.isnan(errors.error_m).any(axis=2)).sum(axis=1)
+    seeded = np.flatnonzero(seeds >= 2)
     notes = []
     if len(seeded) < len(errors.cells):
         what = "The cells have" if len(seeded) == 0 else "Some cells have"
         notes.append(
             f"{what} one seed: their intervals leave out the seed's luck, and they get no mark."
         )
+    if len(candidates) > 1 and 0 < (seeds[candidates] < 2).sum() < len(candidates):
+        notes.append("Cells are not marked as close to the lowest, because some have one seed.")
     if len(seeded) and errors.n_spots >= 2:
-        some = errors.error_m[seeded]
-        shown = stats.beats_mean_predictor(some, errors.spot, errors.mean_error_m, n=n)
+        shown = stats.beats_mean_predictor(
+            errors.error_m[seeded], errors.spot, errors.mean_error_m, n=n
+        )
         for i, mark in zip(seeded, shown, strict=True):
             beats[i] = bool(mark)
-        if winner in seeded and len(seeded) > 1:
-            kept = stats.confidence_set(stats.resample(some, errors.spot, n=n))
-            for i, mark in zip(seeded, kept, strict=True):
+        if len(candidates) > 1 and (seeds[candidates] >= 2).all():
+            drawn = stats.resample(errors.error_m[candidates], errors.spot, n=n)
+            for i, mark in zip(candidates, stats.confidence_set(drawn), strict=True):
                 in_set[i] = bool(mark)
     return in_set, beats, notes
 
@@ -289,7 +322,7 @@ def _folds(group: Group, winner: Cell) -> stats.FoldMean | None:
     )
 
 
-def _about_selection(study: Study, errors: Errors) -> list[str]:
+def _about_selection(study: Study, candidates: int, errors: Errors) -> list[str]:
     notes = []
     pruner = study.facts.get("pruner") or "none"
     searched = study.kind not in ("grid", "runs")
@@ -297,7 +330,7 @@ def _about_selection(study: Study, errors: Errors) -> list[str]:
         how = f"searched by {study.kind}" if searched else f"pruned by {pruner}"
         notes.append(
             f"The study was {how}: the selection-corrected figure holds for the "
-            f"{len(errors.cells)} cells that finished, not for the search as a whole."
+            f"{candidates} cells tried, not for the search as a whole."
         )
     if errors.n_spots < stats.MIN_SPOTS:
         notes.append(
@@ -387,9 +420,9 @@ def answer(ranking: Ranking) -> list[str]:
         f"Lowest validation RMSE: {described(winner.params) or winner.cell}, "
         f"{interval.estimate:.1f} m ({seeds}, 95 % interval {span(interval)})"
     )
-    if len(ranking.cells) > 1 and corrected.interval is not None:
+    if ranking.candidates > 1 and corrected.interval is not None:
         first += (
-            f"; corrected for having been selected among {len(ranking.cells)} cells, expect "
+            f"; corrected for having been selected among {ranking.candidates} cells, expect "
             f"{corrected.corrected:.1f} m ({span(corrected.interval)}) on other photos like these"
         )
     sure = []

@@ -376,7 +376,9 @@ def load_study(folder: Path, roots: Sequence[Path]) -> Study:
             )
         facts, entries = _single_runs(folder.name, found)
     for row in entries:
-        row["rank_cell"] = re.sub(r"(^|,)split\.fold=[^,]*", "", row["cell"]).lstrip(",") or "folds"
+        row["cell"] = row["cell"] or "not yet chosen"  # a search draws its cells one by one
+        whole = re.sub(r"(^|,)split\.fold=[^,]*", "", row["cell"]).lstrip(",")
+        row["rank_cell"] = whole or "folds"
     table = pd.DataFrame(entries)
     for column in _COLUMNS:
         if column not in table:

@@ -300,10 +300,10 @@ def summary(ranking: Ranking) -> Table:
     """What may be said of the winner, beside what it has to beat."""
     winner, corrected = ranking.winner, ranking.corrected
     rows = [_line("lowest validation RMSE", winner.interval, described(winner.params), bold=True)]
-    several = len(ranking.cells) > 1
+    several = ranking.candidates > 1
     if corrected.interval is not None:
         note = (
-            f"expected on other photos like the validation ones; {len(ranking.cells)} cells tried"
+            f"expected on other photos like the validation ones; {ranking.candidates} cells tried"
         )
         rows.append(_line("corrected for the selection", corrected.interval, note))
     if ranking.test is not None:
@@ -475,18 +475,13 @@ def _legend(ranking: Ranking, rows: list[list[Entry]]) -> list[tuple[Mark | None
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     figure = "one seed" if seeds == [1] else f"mean over {count} seeds"
     lines: list[tuple[Mark | None, str]] = []
-    if any(entry.bold for entry in entries):
-        lines.append(
-            (
-                None,
-                "bold: the lowest of all cells of this ranking; its expected error is "
-                f"the corrected figure, {ranking.corrected.corrected:.1f} m."
-                if len(ranking.cells) > 1
-                else "bold: the only cell.",
-            )
-        )
-    else:
+    if not any(entry.bold for entry in entries):
         lines.append((None, f"The lowest cell is elsewhere: {described(ranking.winner.params)}."))
+    elif ranking.candidates > 1:
+        expected = f"the corrected figure, {ranking.corrected.corrected:.1f} m"
+        lines.append((None, f"bold: the lowest of this ranking; its expected error is {expected}."))
+    else:
+        lines.append((None, "bold: the only cell that can win"))
     interval = ranking.winner.interval
     lines.append(
         (
@@ -557,7 +552,7 @@ def _named_line(cell: Cell, ranking: Ranking) -> list[Entry]:
 
 def _fold_line(ranking: Ranking) -> list[Entry]:
     folds = ranking.folds
-    assert folds is not None  # noqa: S101 - the caller looked
+    assert folds is not None
     ends = None if np.isnan(folds.low) else (folds.low, folds.high)
     return [
         Entry(f"mean of {folds.folds} folds"),
