@@ -112,7 +112,12 @@ def cell_interval(
     interaction, counted in both, is subtracted (Cameron, Gelbach & Miller 2011, J. Bus. Econ.
     Stat. 29(2)), with Satterthwaite's degrees of freedom.
 
-    COVERAGE
+    Coverage of a nominal 95 %, measured on 1500 simulated validation sets each (tests/fake_study:
+    60 photos, uneven spots, errors shared within spots and between runs, lucky and unlucky seeds;
+    standard error 0.6 %): 94 % with 45, 30 or 20 spots and 2, 3 or 5 seeds; 93 % where a run's luck
+    is 10 % of its RMSE or spots differ three times as much; 94 % with 200 photos of 100 spots; 92.5
+    % with one seed, whose luck no interval of one run can hold. A plain percentile interval had
+    88 to 93 %.
 
     Args:
         error: metres, shape (s, p); seeds that are missing are NaN.
@@ -135,7 +140,8 @@ def difference_interval(
     """Interval of RMSE(a) - RMSE(b) in metres, paired on the same photos.
 
     As `cell_interval`, on the plain scale, for one pair chosen beforehand; `confidence_set` is the
-    comparison of many. The seeds of a and b are taken as independent. COVERAGE_PAIR
+    comparison of many. The seeds of a and b are taken as independent. Coverage of a nominal 95 % in
+    the simulations of `cell_interval`: 93 to 94 % with 2 to 5 seeds, but 83 % with one seed.
 
     Args:
         error_a: metres, shape (s, p).
@@ -291,7 +297,8 @@ def confidence_set(resamples: Resamples, *, level: float = LEVEL) -> Bools:
     (Their T_max, which compares with the average, cannot see one good cell among many equally bad.)
     With probability `level` the best cell is in the set.
 
-    SIZE
+    In 400 simulated studies (as in `cell_interval`) of nine equally good cells, the hardest case,
+    each cell was in the set in 98 % and all nine in 90 to 94 %.
     """
     estimate = resamples.estimate
     covariance = np.atleast_2d(np.cov(resamples.deviation, rowvar=False))
@@ -328,7 +335,8 @@ def beats_mean_predictor(
     probability `level` no cell is marked wrongly. Each resample is studentised as in
     `cell_interval`, with the seeds' luck as in `resample`.
 
-    FALSE_MARKS
+    In 400 simulated studies of nine cells that all equal the mean predictor, the hardest case, any
+    cell was marked in 6 to 9 %.
 
     Args:
         error: metres, (c, s, p).
@@ -474,7 +482,9 @@ def selection_corrected(
     scaled to the corrected figure. All of it speaks of the cells tried, also when a search chose
     them.
 
-    OPTIMISM
+    In 400 simulated studies of nine equally good cells at 70 m the lowest figure was 3.4 m too low
+    and the corrected one 0.2 m (7.1 m and 0.5 m where a run's luck is 10 % of its RMSE); the
+    interval held the truth in 91 to 95 %, the uncorrected one in 84 to 91 %.
 
     Args:
         error: metres, (c, s, p).
