@@ -271,17 +271,18 @@ def test_an_unknown_study_is_named_with_those_that_there_are(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("few_figures")
-def test_command_writes_the_latest_study_and_prints_where(
+def test_command_writes_a_page_for_each_study_and_prints_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    make_study(tmp_path / "runs", "s", SMALL)
+    make_study(tmp_path / "runs", "a", SMALL)
+    make_study(tmp_path / "results", "b", SMALL)
     with pytest.raises(SystemExit) as done:
         main(["report"])
     assert done.value.code == 0
-    printed = Path(capsys.readouterr().out.strip())
-    assert printed == Path("reports/s/index.html")
-    assert printed.is_file()
+    printed = capsys.readouterr().out.split()
+    assert printed == ["reports/a/index.html", "reports/b/index.html"]
+    assert all(Path(path).is_file() for path in printed)
 
 
 def test_command_without_any_runs_says_what_to_do(
@@ -291,7 +292,7 @@ def test_command_without_any_runs_says_what_to_do(
     with pytest.raises(SystemExit) as done:
         main(["report"])
     assert done.value.code == 2
-    assert "no study and no runs there" in capsys.readouterr().err
+    assert "no study and no runs below runs and results" in capsys.readouterr().err
 
 
 def test_report_needs_neither_torch_nor_wandb_nor_optuna_nor_hydra(tmp_path: Path) -> None:

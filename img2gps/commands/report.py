@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "studies",
         nargs="*",
         metavar="STUDY",
-        help="study below --runs, several to compare them (default: the one that changed last)",
+        help="study below --runs, several to compare them (default: a page for each there is)",
     )
     parser.add_argument("--runs", default="runs", help="where run folders are (default: runs)")
     parser.add_argument("--out", default="reports", help="where reports go (default: reports)")
@@ -27,14 +27,11 @@ def execute(args: argparse.Namespace) -> int:
     from img2gps.report import build
 
     roots = [Path(args.runs), Path("results")]
-    names = [name for given in args.studies for name in given.split(",") if name]
-    path = build.report(
-        names or [build.latest(roots[0])],
-        roots=roots,
-        out=Path(args.out),
-        caches=[cache_folder()],
-    )
-    print(path)
+    given = [name for names in args.studies for name in names.split(",") if name]
+    asked = [given] if given else [[name] for name in build.names(roots)]
+    for studies in asked:
+        path = build.report(studies, roots=roots, out=Path(args.out), caches=[cache_folder()])
+        print(path)
     if args.open:
         import webbrowser
 

@@ -34,37 +34,33 @@ def find(name: str, roots: Sequence[Path]) -> Path:
     for root in roots:
         if (root / name).is_dir():
             return root / name
-    there = sorted({f.name for root in roots for f in collect.find_studies(root)})
-    known = f"there are: {', '.join(there)}" if there else "nothing has been run yet"
+    known = f"there are: {', '.join(names(roots))}"
     raise BadInput(f"study {name!r}: not below {listed([str(r) for r in roots])}; {known}")
 
 
-def latest(root: Path) -> str:
-    """Name of the study below a root that changed last.
+def names(roots: Sequence[Path]) -> list[str]:
+    """All studies below the roots, sorted.
 
     Raises:
         BadInput: there is none.
     """
-    found = collect.find_studies(root)
+    found = sorted({folder.name for root in roots for folder in collect.find_studies(root)})
     if not found:
+        below = listed([str(root) for root in roots])
         raise BadInput(
-            f"{root}: no study and no runs there; run one (python -m img2gps.train) or give --runs"
+            f"no study and no runs below {below}: nothing to report; run one "
+            "(python -m img2gps.train) or give --runs"
         )
-
-    def changed(folder: Path) -> float:
-        files = [folder / collect.STUDY, *folder.glob("*/result.json")]
-        return max((f.stat().st_mtime for f in files if f.exists()), default=0.0)
-
-    return max(found, key=changed).name
+    return found
 
 
 def report(
-    names: Sequence[str], *, roots: Sequence[Path], out: Path, caches: Sequence[Path] = ()
+    studies: Sequence[str], *, roots: Sequence[Path], out: Path, caches: Sequence[Path] = ()
 ) -> Path:
     """Write the report of one study, or of several and their comparison; returns the page.
 
     Args:
-        names: studies below the roots.
+        studies: their names below the roots.
         roots: where run folders are, the first being where new ones go.
         out: `out/<study>/index.html` is written, for several studies `out/<a>+<b>/index.html`.
         caches: folders with dataset caches, for thumbnails and the positions of training photos.
@@ -73,7 +69,7 @@ def report(
         BadInput: a study that is not there or damaged.
     """
     analyses = []
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(studies):
         analyses.append(measured.analyse(collect.load_study(find(name, roots), roots)))
     pages = [_study(found, out / found.study.name, caches) for found in analyses]
     if len(pages) == 1:
