@@ -15,6 +15,7 @@ import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -87,7 +88,7 @@ def ingest(
         cache.mkdir(parents=True, exist_ok=True)
         listing = source.listing(cache, threads=threads, progress=progress)
         folder = cache / _folder_name(listing, image_size)
-        with FileLock(folder.with_suffix(".lock")):
+        with _locked(folder):
             if folder.exists():
                 try:
                     found = store.open_dataset(folder)
@@ -102,6 +103,21 @@ def ingest(
             f"cache {cache}: {error.strerror or error}; free space or choose another folder "
             "(IMG2GPS_CACHE)"
         ) from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time; who has to wait says so. A killed process leaves no lock behind."""
+    lock = FileLock(folder.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        log.warning("another process is reading the same photos: waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _folder_name(listing: Listing, image_size: int) -> str:

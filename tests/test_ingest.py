@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -511,6 +512,17 @@ def test_two_processes_at_once_make_one_cache(root: Path, cache: Path) -> None:
         process.join()
     assert answers == {(run(FolderSource(root), cache).fingerprint, 6)}
     assert len([path for path in cache.iterdir() if path.is_dir()]) == 1
+
+
+def test_who_waits_for_another_process_says_so(
+    root: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = run(FolderSource(root), cache).folder
+    lock = FileLock(folder.with_suffix(".lock"), thread_local=False)
+    lock.acquire()
+    threading.Timer(1.5, lock.release).start()
+    assert len(run(FolderSource(root), cache)) == 6
+    assert "another process is reading the same photos" in caplog.text
 
 
 def test_an_ingest_that_is_interrupted_leaves_no_cache_behind(
