@@ -18,7 +18,7 @@ import pytest
 
 from img2gps.report import analysis, collect, paper, published, stats, tables
 from img2gps.report.analysis import Analysis
-from img2gps.report.tables import Entry, Table
+from img2gps.report.table import Entry, Table
 from tests.fake_study import Options, make_study
 
 WINNER = "model=resnet18,lr=0.001,batch_size=16"

@@ -23,7 +23,7 @@ from markupsafe import Markup
 from img2gps import __version__
 from img2gps.report import gallery
 from img2gps.report.figures.base import CONFIG, THEMES, Figure, inline, metres, save
-from img2gps.report.tables import Table
+from img2gps.report.table import Table
 
 LARGEST_SVG = 400_000  # characters; beyond, the page holds the PNG
 LARGEST_PAGE = 3_000_000  # bytes without the gallery; beyond, figures stay still pictures

@@ -19,7 +19,7 @@ import pandas as pd
 from img2gps import runs
 from img2gps.report import analysis, stats, tables
 from img2gps.report.analysis import Analysis, Ranking, spoken
-from img2gps.report.tables import Table, latex_text
+from img2gps.report.table import Table, latex_text
 
 PREFIX = "igps"
 _DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")

@@ -1,41 +1,27 @@
-"""Tables of a study as Markdown, LaTeX (booktabs), CSV and HTML.
-
-A `Table` is what is said; its four methods are how it is written. All text is escaped, whatever
-the user has named things.
-"""
+"""The tables of a study: what is said, cell by cell; `table` is how it is written."""
 
 from __future__ import annotations
 
-import csv
-import html
-import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from img2gps.report import analysis, published
 from img2gps.report.analysis import Analysis, Cell, Missing, Ranking, described, span, spoken
 from img2gps.report.stats import MIN_SPOTS, Interval, difference_interval
+from img2gps.report.table import Entry, Mark, Table
 
 ROWS, COLUMNS = "lr", "batch_size"  # of Table 1
+POWER_TEXT = "80 % power at the 95 % level"
 MAX_GRIDS = 12  # more tables of one layout are a list, not a comparison
 SYNTHETIC = (
     "Synthetic photos: these figures are about the built-in quad, a scene made by a program, and "
     "say nothing about real photos."
 )
-
-
-class Mark(NamedTuple):
-    """A sign beside a figure."""
-
-    text: str
-    latex: str
-    meaning: str
-
 
 SAME = Mark("*", "*", "not distinguishable from the lowest (model confidence set, 95 %)")
 MEAN = Mark("†", r"$\dagger$", "not shown to beat the mean predictor (joint test, 95 %)")
@@ -43,116 +29,19 @@ FEWER = Mark("§", r"\S", "fewer seeds than planned")
 EDGE = Mark("‡", r"$\ddagger$", "on the grid's edge")  # its legend says where to extend
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One field of a table."""
-
-    text: str = ""
-    bold: bool = False
-    interval: tuple[float, float] | None = None  # metres
-    marks: tuple[Mark, ...] = ()
-    number: float | None = None  # what CSV holds instead of the text
-
-
-@dataclass(frozen=True)
-class Table:
-    """Header, rows and what stands above and below them.
-
-    The first `heads` columns name the row; they and the columns in `texts` stand to the left.
-    `legend` are pairs of a mark (None for none) and a text.
-    """
-
-    key: str  # file name without suffix
-    caption: str
-    header: list[str]
-    rows: list[list[Entry]]
-    legend: list[tuple[Mark | None, str]] = field(default_factory=list)
-    banner: str = ""
-    heads: int = 1
-    texts: tuple[int, ...] = ()
-
-    def _left(self) -> list[bool]:
-        return [i < self.heads or i in self.texts for i in range(len(self.header))]
-
-    def markdown(self) -> str:
-        """GitHub's tables, with the legend as a list."""
-        lines = [f"**{_markdown(self.caption)}**", ""]
-        if self.banner:
-            lines += [f"> {_markdown(self.banner)}", ""]
-        lines.append(_row(_markdown(text) for text in self.header))
-        lines.append(_row("---" if left else "---:" for left in self._left()))
-        lines += [_row(_markdown_entry(entry) for entry in row) for row in self.rows]
-        if self.legend:
-            lines.append("")
-        for mark, text in self.legend:
-            lines.append(f"- {_markdown(mark.text) + ' ' if mark else ''}{_markdown(text)}")
-        return "\n".join(lines) + "\n"
-
-    def latex(self) -> str:
-        r"""A floating table for `\usepackage{booktabs}`."""
-        columns = "".join("l" if left else "r" for left in self._left())
-        lines = [r"\begin{table}", r"\centering", rf"\caption{{{latex_text(self.caption)}}}"]
-        lines += [rf"\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', self.key)}}}"]
-        if self.banner:
-            lines.append(rf"{{\footnotesize\textbf{{{latex_text(self.banner)}}}}}\\[2pt]")
-        lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
-        lines.append(" & ".join(latex_text(text) for text in self.header) + r" \\")
-        lines.append(r"\midrule")
-        lines += [" & ".join(_latex_entry(entry) for entry in row) + r" \\" for row in self.rows]
-        lines += [r"\bottomrule", r"\end{tabular}"]
-        for mark, text in self.legend:
-            sign = rf"\textsuperscript{{{mark.latex}}}~" if mark else ""
-            lines.append(rf"\par{{\footnotesize {sign}{latex_text(text)}}}")
-        return "\n".join([*lines, r"\end{table}"]) + "\n"
-
-    def csv(self) -> str:
-        """The fields alone: numbers in full, no marks; `cells.csv` has intervals and marks."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(self.header)
-        for row in self.rows:
-            writer.writerow([e.text if e.number is None else repr(e.number) for e in row])
-        return out.getvalue()
-
-    def html(self) -> str:
-        """A `<table>` with its legend, in one `<figure>`."""
-        parts = [f'<figure class="table" id="{html.escape(self.key)}">']
-        if self.banner:
-            parts.append(f'<p class="banner">{html.escape(self.banner)}</p>')
-        parts += ["<table>", f"<caption>{html.escape(self.caption)}</caption>", "<thead><tr>"]
-        parts += [f'<th scope="col">{html.escape(text)}</th>' for text in self.header]
-        parts.append("</tr></thead><tbody>")
-        for row in self.rows:
-            fields = [
-                f'<th scope="row">{_html_entry(entry)}</th>'
-                if i < self.heads
-                else f"<td{' class=text' if i in self.texts else ''}>{_html_entry(entry)}</td>"
-                for i, entry in enumerate(row)
-            ]
-            parts.append(f"<tr>{''.join(fields)}</tr>")
-        parts.append("</tbody></table>")
-        if self.legend:
-            parts.append('<ul class="legend">')
-            for mark, text in self.legend:
-                sign = f"<sup>{html.escape(mark.text)}</sup> " if mark else ""
-                parts.append(f"<li>{sign}{html.escape(text)}</li>")
-            parts.append("</ul>")
-        return "\n".join([*parts, "</figure>"]) + "\n"
-
-
 def study_tables(study: Analysis) -> list[Table]:
     """All tables of a study, in the order in which a reader needs them."""
-    tables = []
+    tables: list[Table] = []
     for number, ranking in enumerate(study.rankings, 1):
-        prefix = "" if len(study.rankings) == 1 else f"ranking{number}_"
         found = [summary(ranking), *grids(study, ranking), *grids(study, ranking, best_epoch=True)]
         found += [cells(ranking), *importance(ranking)]
-        tables += [replace(table, key=prefix + table.key) for table in found]
-        if prefix:
-            tables[-len(found) :] = [
-                replace(table, caption=f"{table.caption} [{ranking.group.label}]")
-                for table in tables[-len(found) :]
+        if len(study.rankings) > 1:
+            label = f" [{ranking.group.label}]"
+            found = [
+                replace(table, key=f"ranking{number}_{table.key}", caption=table.caption + label)
+                for table in found
             ]
+        tables += found
     if study.missing:
         tables.append(missing(study))
     if study.study.synthetic:
@@ -361,9 +250,6 @@ def summary(ranking: Ranking) -> Table:
     return Table("summary", caption, ["figure", "metres", "what it is"], rows, legend, texts=(2,))
 
 
-POWER_TEXT = "80 % power at the 95 % level"
-
-
 def importance(ranking: Ranking) -> list[Table]:
     """Shares of the variance between runs, on full grids; none elsewhere."""
     if not ranking.importance:
@@ -564,70 +450,3 @@ def _fold_line(ranking: Ranking) -> list[Entry]:
 def _round(count: int) -> str:
     """Two significant digits: it is an estimate."""
     return f"{int(float(f'{count:.2g}')):,}".replace(",", " ")
-
-
-def _row(fields: Any) -> str:
-    return "| " + " | ".join(fields) + " |"
-
-
-def _markdown(text: str) -> str:
-    escaped = re.sub(r"([\\`*_{}\[\]<>|~#])", r"\\\1", text)
-    return " ".join(escaped.split())
-
-
-def _markdown_entry(entry: Entry) -> str:
-    text = _markdown(entry.text)
-    text = f"**{text}**" if entry.bold else text
-    if entry.interval is not None:
-        text += r" \[{:.1f}, {:.1f}\]".format(*entry.interval)
-    if entry.marks:
-        text += " " + " ".join(_markdown(mark.text) for mark in entry.marks)
-    return text
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    "\N{MULTIPLICATION SIGN}": r"$\times$",
-    "†": r"$\dagger$",
-    "‡": r"$\ddagger$",
-    "§": r"\S{}",
-} | {char: f"\\{char}" for char in "&%$#_{}"}
-
-
-def latex_text(text: str) -> str:
-    r"""Text with LaTeX's special characters escaped.
-
-    >>> print(latex_text("5 % of a_b"))
-    5 \% of a\_b
-    """
-    return "".join(_LATEX.get(char, char) for char in text)
-
-
-def _latex_entry(entry: Entry) -> str:
-    text = latex_text(entry.text)
-    text = rf"\textbf{{{text}}}" if entry.bold else text
-    if entry.interval is not None:
-        text += r" {{\footnotesize [{:.1f}, {:.1f}]}}".format(*entry.interval)
-    if entry.marks:
-        text += rf"\textsuperscript{{{','.join(mark.latex for mark in entry.marks)}}}"
-    return text
-
-
-def _html_entry(entry: Entry) -> str:
-    text = html.escape(entry.text)
-    text = f"<strong>{text}</strong>" if entry.bold else text
-    if entry.interval is not None:
-        text += ' <span class="interval">[{:.1f}, {:.1f}]</span>'.format(*entry.interval)
-    if entry.marks:
-        signs = " ".join(
-            f'<abbr title="{html.escape(m.meaning)}">{html.escape(m.text)}</abbr>'
-            for m in entry.marks
-        )
-        text += f"<sup>{signs}</sup>"
-    return text
