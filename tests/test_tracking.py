@@ -147,6 +147,21 @@ def test_a_resumed_run_has_each_epoch_once(server: Server, tmp_path: Path) -> No
     assert server.run(run.id).exit_code == 0
 
 
+def test_a_forced_repeat_doubles_no_epoch(server: Server, tmp_path: Path) -> None:
+    run = one_run(tmp_path)
+    run.track()
+    (run.folder / "wandb.json").unlink()  # a run that starts anew clears its folder
+    run.track()
+    assert server.run(run.id).metrics[:-1] == run.rows
+
+
+def test_the_configuration_is_the_one_in_the_folder(server: Server, tmp_path: Path) -> None:
+    run = one_run(tmp_path)
+    (run.folder / runs.CONFIG).write_text("threads: 1\n")
+    run.track()
+    assert server.run(run.id).values["config"] == {"threads": 1}
+
+
 KILLED = """
 import sys, time
 from pathlib import Path

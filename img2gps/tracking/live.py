@@ -6,16 +6,18 @@ import logging
 import queue
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2gps.config import LoggerConfig
-from img2gps.runs import HISTORY, History
+from img2gps.runs import CONFIG, HISTORY, History
 from img2gps.tracking import mirror, session, uploads
 
 if TYPE_CHECKING:
     import wandb
+
+INTERRUPTED_SECONDS = 5
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +57,13 @@ class WandbTracker:
         self._messages.put(_Epoch({**metrics, "epoch": epoch}))
 
     def finish(self, result: Mapping[str, Any], folder: Path, exit_code: int) -> None:
-        """Send the rest, waiting no longer than for starting and finishing together."""
+        """Send the rest, waiting no longer than for starting and finishing together.
+
+        A user who interrupts the run waits a few seconds only.
+        """
         self._messages.put(_End(result, exit_code))
-        self._thread.join(2 * self._logger.timeout_s + 5)
+        patience = 2 * self._logger.timeout_s + 5 if result else INTERRUPTED_SECONDS
+        self._thread.join(patience)
         if self._thread.is_alive():
             self._warn("no answer in time")
 
@@ -85,8 +91,11 @@ class WandbTracker:
         study_folder = self._folder.parent
         if not online:
             uploads.drop_offline_files(study_folder, self._about.run_id)
-        name = self._about.name(study_folder)
-        run = session.start(self._about, self._logger, study_folder, online=online, name=name)
+        about = self._about
+        if (self._folder / CONFIG).is_file():  # as the run settled it, such as its thread count
+            about = replace(about, config=mirror.read(self._folder).config)
+        name = about.name(study_folder)
+        run = session.start(about, self._logger, study_folder, online=online, name=name)
         if online:
             uploads.Receipt.of(run, {}, 0).write(self._folder)  # of use if this process is killed
             log.info("W&B: %s", run.url)

@@ -179,7 +179,7 @@ def start(
     run = wandb.init(
         **place,  # type: ignore[arg-type]
         id=None if in_sweep() else run_id or about.run_id,
-        resume="allow",
+        resume="allow",  # unset would append the epochs a second time
         reinit="create_new",  # of no consequence to other runs of this process
         dir=directory,
         group=about.study,
