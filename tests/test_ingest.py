@@ -518,10 +518,18 @@ def test_who_waits_for_another_process_says_so(
     root: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = run(FolderSource(root), cache).folder
-    lock = FileLock(folder.with_suffix(".lock"), thread_local=False)
-    lock.acquire()
-    threading.Timer(1.5, lock.release).start()
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with FileLock(folder.with_suffix(".lock")):
+            held.set()
+            done.wait(1.5)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait()
     assert len(run(FolderSource(root), cache)) == 6
+    other.join()
     assert "another process is reading the same photos" in caplog.text
 
 
