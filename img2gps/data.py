@@ -82,13 +82,15 @@ class PixelStore:
     """Gathers float pixels of rows: from the memory map, or from a copy on the device."""
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
-        self.pixels = pixels
+        self.pixels = np.asarray(pixels)  # still mapped, without memmap's own slower indexing
         self.resident: Tensor | None = None
+        self._asked = False
 
     def move_to(self, device: torch.device) -> None:
         """Copy the cache to a CUDA device once, where it takes a small part of its memory."""
-        if device.type != "cuda" or self.resident is not None:
+        if device.type != "cuda" or self._asked:
             return
+        self._asked = True  # asking the device at each batch would make the CPU wait for it
         free, _ = torch.cuda.mem_get_info(device)
         if self.pixels.nbytes < DEVICE_SHARE * free:
             self.resident = torch.from_numpy(np.array(self.pixels)).to(device)
@@ -98,7 +100,7 @@ class PixelStore:
         if self.resident is not None:
             picked = self.resident[rows.to(device)]
         else:
-            picked = torch.from_numpy(self.pixels[rows.cpu().numpy()])
+            picked = torch.from_numpy(self.pixels.take(rows.cpu().numpy(), axis=0))
             if device.type == "cuda":
                 picked = picked.pin_memory().to(device, non_blocking=True)
         # NHWC storage seen as NCHW is what channels_last means: no copy is made here.

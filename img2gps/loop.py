@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 
 from img2gps import config as configuration
 from img2gps import hardware, signals
+from img2gps.checkpoint import CheckpointFile
 from img2gps.config import Config, Precision
 from img2gps.data import PhotoData
 from img2gps.module import GeoRegression
@@ -93,7 +94,6 @@ def trainer(
     if shown:
         callbacks.append(TQDMProgressBar(leave=False))
     # At the end of the training epoch, not of validation: only so is a resumed run identical.
-    # Lightning replaces the file in one step, so a kill leaves the old one or the new one.
     checkpoint = ModelCheckpoint(
         folder.path,
         filename=CHECKPOINT.removesuffix(".ckpt"),
@@ -110,6 +110,7 @@ def trainer(
         gradient_clip_val=config.trainer.gradient_clip_val,
         accumulate_grad_batches=config.trainer.accumulate_grad_batches,
         callbacks=[*callbacks, checkpoint],
+        plugins=[CheckpointFile()],
         logger=False,
         enable_progress_bar=shown,
         enable_model_summary=False,
@@ -132,6 +133,7 @@ def fit(
     trainer: pl.Trainer, module: GeoRegression, data: PhotoData, folder: RunFolder, start: Start
 ) -> None:
     """Train to the end; afterwards the module holds the final epoch's predictions."""
+    hardware.keep_freed_memory()
     module.model.to(memory_format=torch.channels_last)
     resume = folder.checkpoint if start.epoch else None
     try:

@@ -52,7 +52,15 @@ class Regressor(nn.Module):
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Pixels in [0, 255], float32 (n, 3, h, w), to the backbone's input, in place."""
-        return pixels.sub_(self.mean).div_(self.std)
+        mean, std, flat = self.mean, self.std, pixels
+        if pixels.is_contiguous(memory_format=torch.channels_last):
+            # Whole rows at once: broadcast over the channels, which lie innermost, the same
+            # arithmetic runs in loops of three numbers and takes five times as long.
+            width = pixels.shape[-1]
+            mean, std = mean.flatten().repeat(width), std.flatten().repeat(width)
+            flat = pixels.permute(0, 2, 3, 1).flatten(2)
+        flat.sub_(mean).div_(std)
+        return pixels
 
 
 def build(config: ModelConfig, weights: ResolvedWeights) -> Regressor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -42,13 +42,20 @@ class GeoRegression(pl.LightningModule):
         optimizer: OptimizerConfig,
         scheduler: SchedulerConfig,
         extra_metrics: Mapping[str, ExtraMetric] | None = None,
+        compile_model: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
+        # The method and not the module, so that the checkpoint's names stay the same.
+        self._regress: Callable[[Tensor], Tensor] = (
+            torch.compile(model.forward) if compile_model else model.forward
+        )
         self.scaler = scaler
         self.seed, self.lr, self.max_epochs = seed, lr, max_epochs
         self.optimizer_config, self.scheduler_config = optimizer, scheduler
-        self.train_mse, self.val_mse = MeanMetric(), MeanMetric()
+        # "disable": a NaN must show, and looking for one makes a CUDA run wait at each batch.
+        self.train_mse = MeanMetric(nan_strategy="disable")
+        self.val_mse = MeanMetric(nan_strategy="disable")
         self.errors = nn.ModuleDict(
             {"errors_val": PositionErrors(extra_metrics), "errors_train": PositionErrors()}
         )
@@ -56,13 +63,13 @@ class GeoRegression(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Latitude and longitude in degrees, (n, 2) float64 on the CPU."""
-        return self._degrees(self.model(images))
+        return self._degrees(self._regress(images))
 
     def _degrees(self, scaled: Tensor) -> Tensor:
         return as_degrees(*self.scaler.unscale(scaled.detach().double().cpu().numpy()))
 
     def _step(self, phase: str, batch: Batch) -> Tensor:
-        scaled = self.model(batch.images)
+        scaled = self._regress(batch.images)
         loss = functional.mse_loss(scaled, batch.targets)
         if phase == "fit":
             self.train_mse.update(loss.detach(), weight=len(batch.rows))

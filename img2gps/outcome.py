@@ -14,6 +14,7 @@ import torch
 
 from img2gps import baselines, hardware, metrics, model, runs, tracking
 from img2gps import config as configuration
+from img2gps.checkpoint import save
 from img2gps.config import Config
 from img2gps.errors import BadInput
 from img2gps.loop import Start
@@ -254,9 +255,7 @@ def _drop_optimizer(path: Path) -> None:
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     checkpoint["optimizer_states"] = []
     checkpoint["lr_schedulers"] = []
-    smaller = path.with_suffix(".tmp")
-    torch.save(checkpoint, smaller)
-    smaller.replace(path)
+    save(checkpoint, path)
 
 
 def _now() -> str:

@@ -61,6 +61,7 @@ def run(
             optimizer=config.optimizer,
             scheduler=config.scheduler,
             extra_metrics=metrics.load_extra(config.metrics),
+            compile_model=config.trainer.compile,
         )
         data = PhotoData(
             pixels=dataset.pixels(),

@@ -1,0 +1,27 @@
+"""Checkpoints on disk: there whole or not at all, written without a copy in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+
+def save(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write beside `path`, then put the file in place in one step."""
+    partial = path.with_name(f".{path.name}.partial")
+    torch.save(checkpoint, partial)
+    partial.replace(path)
+
+
+class CheckpointFile(TorchCheckpointIO):
+    """Lightning's own writes into memory first, then into /tmp, which may be another disk."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Save what Lightning has collected."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save(checkpoint, Path(path))
