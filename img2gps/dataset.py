@@ -42,7 +42,7 @@ class DamagedCache(Exception):
     """A cache folder that is incomplete or not what was written; it has to be built again."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Photos as pixels with labels, in one cache folder; `docs/design.md` has the columns."""
 

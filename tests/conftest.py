@@ -7,6 +7,10 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("img2gps", deadline=None)  # a busy machine is no failure
+settings.load_profile("img2gps")
 
 ROOT = Path(__file__).resolve().parent.parent
 

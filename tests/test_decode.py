@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -130,6 +133,26 @@ def test_an_animation_gives_its_first_frame() -> None:
     first, second = Image.new("RGB", (16, 16), "red"), Image.new("RGB", (16, 16), "blue")
     data = encode(first, "WEBP", save_all=True, append_images=[second], lossless=True)
     assert decode(data, 8)[0][0, 0].tolist() == [255, 0, 0]
+
+
+def test_the_benchmark_compares_like_with_like(tmp_path: Path) -> None:
+    for i in range(2):
+        image = noisy((1200, 900), i)
+        make_photo(tmp_path / f"{i}.jpg", 1, 1, image=image, orientation=6)
+    script = Path(__file__).parent.parent / "benchmarks" / "ingest.py"
+    result = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), "--rounds", "1"],
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
+        cwd=script.parent.parent,
+        env={**os.environ, "PYTHONPATH": str(script.parent.parent)},
+    ).stdout
+    found = json.loads(result)
+    assert (found["photos"], found["threads"]) == (2, 1)
+    assert set(found["speed_up"]) == {"transpose_first", "transpose_last"}
+    for differs in found["mean_difference_grey_levels"].values():
+        assert differs < 1  # of noise, which is harder than a photo
 
 
 # --- awful files ----------------------------------------------------------------------------
