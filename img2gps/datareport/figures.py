@@ -19,7 +19,7 @@ from img2gps.report.figures.base import (
     metres,
     scale_of,
 )
-from img2gps.report.figures.maps import _equal_axes as equal_axes
+from img2gps.report.figures.maps import equal_axes
 
 MOST_POINTS = 4000  # more would make the page slow; rows are in random order, so a head is a sample
 MOST_COLOURS = 6

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
-import vl_convert
 from markupsafe import Markup
 from PIL import Image
 
@@ -21,7 +20,7 @@ from img2gps.datareport import facts as facts_module
 from img2gps.datareport.facts import Facts
 from img2gps.datareport.figures import all_figures
 from img2gps.dataset import Dataset
-from img2gps.report.figures.base import CONFIG, Figure, inline, metres
+from img2gps.report.figures.base import Figure, draw, inline, metres
 from img2gps.report.page import interactive
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -78,8 +77,7 @@ def render(dataset: Dataset) -> str:
 
 
 def _shown(figure: Figure) -> _Shown:
-    svg = vl_convert.vegalite_to_svg(figure.spec, config={**CONFIG, "background": "transparent"})
-    picture = Markup(inline(svg, figure.alt))  # noqa: S704 - vl-convert escapes texts in SVG
+    picture = Markup(inline(draw(figure), figure.alt))  # noqa: S704 - vl-convert escapes texts in SVG
     return _Shown(figure.name, figure.title, figure.caption, picture)
 
 

@@ -15,7 +15,7 @@ from img2gps.report import collect, gallery, page, paper, several, tables
 from img2gps.report.analysis import Analysis, Ranking
 from img2gps.report.collect import Study
 from img2gps.report.figures import choose, errors
-from img2gps.report.figures.base import listed, metres, number, said
+from img2gps.report.figures.base import Figure, listed, metres, number, said
 from img2gps.report.page import Link, Page
 
 SYNTHETIC = (
@@ -54,6 +54,21 @@ def names(roots: Sequence[Path]) -> list[str]:
     return found
 
 
+def load(name: str, roots: Sequence[Path]) -> Analysis:
+    """Read and measure a study below the first root that has it.
+
+    Raises:
+        BadInput: it is not there or damaged.
+    """
+    return measured.analyse(collect.load_study(find(name, roots), roots))
+
+
+def figures(analysis: Analysis) -> dict[str, Figure]:
+    """The figures of the first ranking by name, as the page has them; for notebooks."""
+    ranking = analysis.rankings[0] if analysis.rankings else None
+    return {figure.name: figure for figure in choose.of_study(choose.scene(analysis, ranking))}
+
+
 def report(
     studies: Sequence[str], *, roots: Sequence[Path], out: Path, caches: Sequence[Path] = ()
 ) -> Path:
@@ -68,9 +83,7 @@ def report(
     Raises:
         BadInput: a study that is not there or damaged.
     """
-    analyses = []
-    for name in dict.fromkeys(studies):
-        analyses.append(measured.analyse(collect.load_study(find(name, roots), roots)))
+    analyses = [load(name, roots) for name in dict.fromkeys(studies)]
     pages = [_study(found, out / found.study.name, caches) for found in analyses]
     if len(pages) == 1:
         return pages[0]
@@ -100,9 +113,9 @@ def _study(analysis: Analysis, folder: Path, caches: Sequence[Path]) -> Path:
     dataset = _dataset(study, ranking, caches)
     others = None if dataset is None else _others(study, dataset.manifest)
     scene = choose.scene(analysis, ranking, others)
-    figures = choose.of_study(scene)
-    shown.figures = [page.picture(figure, folder / "figures") for figure in figures]
-    shown.left_out = choose.left_out(figures) if ranking is not None else ""
+    drawn = choose.of_study(scene)
+    shown.figures = [page.picture(figure, folder / "figures") for figure in drawn]
+    shown.left_out = choose.left_out(drawn) if ranking is not None else ""
     if ranking is not None:
         _photo_by_photo(shown, scene, ranking, dataset, folder)
     return write(shown, folder)

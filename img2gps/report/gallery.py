@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -93,27 +92,46 @@ def _photo(row: pd.Series, dataset: Dataset | None, rows: dict[str, int]) -> Pho
     bearing = np.degrees(np.arctan2(row["east_m"], row["north_m"]))
     nearest = float(row["nearest_train_m"])
     index = rows.get(str(row["content"]))
-    thumbnail = ""
-    if dataset is not None and index is not None:
-        shape = dataset.manifest.iloc[index]
-        wide, high = float(shape["width_px"]), float(shape["height_px"])
-        if int(shape["orientation"]) >= 5:  # the file is stored on its side
-            wide, high = high, wide
-        thumbnail = _data_uri(dataset.pixels()[index], wide / high if high else 1.0)
+    picture = "" if dataset is None or index is None else data_uri(thumbnail(dataset, index))
     return Photo(
         name=str(row["photo"]),
         error_m=float(row["error_m"]),
         towards=_COMPASS[int((bearing + 22.5) % 360 // 45)],
         mean_error_m=float(row["mean_error_m"]),
         nearest_train_m=None if np.isnan(nearest) else nearest,
-        thumbnail=thumbnail,
+        thumbnail=picture,
     )
 
 
-def _data_uri(pixels: NDArray[np.uint8], aspect: float) -> str:
-    """Small JPEG of the photo in the shape that it had before it was squashed to a square."""
-    size = (round(HEIGHT_PX * min(max(aspect, 0.4), 2.5)), HEIGHT_PX)
-    image = Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.LANCZOS)
+def thumbnail(dataset: Dataset, row: int) -> Image.Image:
+    """One photo, small, in the shape that it had before it was squashed to a square."""
+    shape = dataset.manifest.iloc[row]
+    wide, high = float(shape["width_px"]), float(shape["height_px"])
+    if int(shape["orientation"]) >= 5:  # the file is stored on its side
+        wide, high = high, wide
+    aspect = min(max(wide / high if high else 1.0, 0.4), 2.5)
+    pixels = np.ascontiguousarray(dataset.pixels()[row])
+    size = (round(HEIGHT_PX * aspect), HEIGHT_PX)
+    return Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+
+
+def contact_sheet(dataset: Dataset, n: int = 12, across: int = 4) -> Image.Image:
+    """Some photos from all over the data set on one picture."""
+    rows = np.unique(np.linspace(0, len(dataset) - 1, n).astype(int))
+    pictures = [thumbnail(dataset, int(row)) for row in rows]
+    wide, gap = max(picture.width for picture in pictures), 6
+    sheet = Image.new(
+        "RGB",
+        (across * (wide + gap), -(-len(pictures) // across) * (HEIGHT_PX + gap)),
+        "white",
+    )
+    for i, picture in enumerate(pictures):
+        sheet.paste(picture, (i % across * (wide + gap), i // across * (HEIGHT_PX + gap)))
+    return sheet
+
+
+def data_uri(image: Image.Image) -> str:
+    """JPEG that stands in the page itself."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=72, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -108,14 +108,23 @@ class Figure:
         spec.pop("config", None)
         return spec
 
+    def _repr_svg_(self) -> str:
+        """What a notebook shows."""
+        return _titled(draw(self), self)
 
-def save(figure: Figure, folder: Path) -> str:
-    """Write NAME.svg and NAME.png with title and caption; return the bare SVG, for the page."""
+
+def draw(figure: Figure) -> str:
+    """SVG without title and background, for a page that says the title as text."""
     bare = vl_convert.vegalite_to_svg(figure.spec, config={**CONFIG, "background": "transparent"})
     # ids are counted through the process: make them the figure's own, so that several stand on a
     # page without meeting and the same runs give the same page
     numbers: dict[str, int] = {}
-    bare = _ID.sub(lambda m: f"{m[1]}{figure.name}-{numbers.setdefault(m[2], len(numbers))}", bare)
+    return _ID.sub(lambda m: f"{m[1]}{figure.name}-{numbers.setdefault(m[2], len(numbers))}", bare)
+
+
+def save(figure: Figure, folder: Path) -> str:
+    """Write NAME.svg and NAME.png with title and caption; return `draw`'s SVG."""
+    bare = draw(figure)
     titled = _titled(bare, figure)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{figure.name}.svg").write_text(titled, encoding="utf-8")

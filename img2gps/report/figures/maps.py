@@ -53,7 +53,7 @@ def positions(photos: pd.DataFrame, *, spread_ratio: float | None = None) -> Fig
             for at, what in ((true, "true"), (predicted, "predicted"))
         ]
     )
-    x, y, width, height = _equal_axes(ends["east"].to_numpy(), ends["north"].to_numpy())
+    x, y, width, height = equal_axes(ends["east"].to_numpy(), ends["north"].to_numpy())
     colour = alt.Color(
         "error_m:Q",
         title="error (m)",
@@ -160,7 +160,7 @@ def _tile_table(
 
 
 def _coverage_chart(tiles: pd.DataFrame) -> alt.LayerChart:
-    x, y, width, height = _equal_axes(
+    x, y, width, height = equal_axes(
         np.r_[tiles["e0"], tiles["e1"]], np.r_[tiles["n0"], tiles["n1"]], ("e0", "n0"), pad=0.02
     )
     base = alt.Chart(tiles, width=width, height=height).encode(x=x, y=y)
@@ -203,7 +203,7 @@ def _round_up(value: float) -> float:
     return float(magnitude * np.ceil(value / magnitude - 1e-9))
 
 
-def _equal_axes(
+def equal_axes(
     east: NDArray[np.float64],
     north: NDArray[np.float64],
     names: tuple[str, str] = ("east", "north"),
