@@ -1,4 +1,4 @@
-"""`img2gps select STUDY`: freeze the winner by the study's own rule, and look at the test part once."""
+"""`img2gps select STUDY`: freeze the winner by the study's rule, look at the test part once."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from img2gps.errors import BadInput
 
 HELP = "freeze a study's winner by its rule; evaluate it on the test part once"
 
@@ -52,15 +50,12 @@ def execute(args: argparse.Namespace) -> int:
 
 def _look(root: Path, winner: dict[str, Any], path: Path) -> dict[str, Any]:
     """Count the look before looking, so that an interrupted one counts too."""
-    from img2gps import runs, train
+    from img2gps import predict, runs
+    from img2gps.study import record
 
     winner = {**winner, "test_looks": winner["test_looks"] + 1}
     runs.write_json(path, winner)
-    folder = root / winner["path"]
-    evaluate = getattr(train, "evaluate_test", None)
-    if evaluate is None:
-        raise BadInput(f"{folder}: this version cannot evaluate a test part; update img2gps")
-    winner = {**winner, "test": evaluate(folder)}
+    winner = {**winner, "test": predict.evaluate_test(record.run_folder(root, winner))}
     runs.write_json(path, winner)
     return winner
 

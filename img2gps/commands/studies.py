@@ -19,7 +19,7 @@ STORAGE_VARIABLE = "IMG2GPS_LEDGER"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`studies`, `studies show NAME`, `studies retry NAME [RUN...]`, `studies forget NAME [RUN...]`."""
+    """`studies`, `studies show NAME`, `studies retry NAME [RUN...]`, `studies forget NAME ...`."""
     parser.add_argument("--root", type=Path, default=Path("runs"), help="default: runs")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     show = actions.add_parser("show", help="every run of a study: state, value, seconds, reason")

@@ -21,8 +21,8 @@ from typing import Any
 
 from img2gps import hardware
 from img2gps.errors import BadInput
-from img2gps.signals import RESUMABLE, Interrupted
-from img2gps.study import process, record
+from img2gps.signals import Interrupted
+from img2gps.study import process, record, search
 from img2gps.study import worker as working
 from img2gps.study.display import Display, best_line, progress_line
 from img2gps.study.ledger import Entry, Ledger, PlannedCell, key_of
@@ -54,6 +54,7 @@ def run_study(spec: Spec, url: str, *, workers: int = 1, display: Display | None
         Interrupted: after the workers have put back what they were at.
     """
     stop = Stop()
+    search.check(spec)
     storage = open_storage(url)
     display = display or Display()
     with planning(Path(spec.root), spec.name):
@@ -294,7 +295,7 @@ class Engine:
             "state": entry.state,
             "reason": entry.reason,
             "value": done.value if done else None,
-            "epochs": done.epochs if done else None,
+            "epochs": done.epochs if done else entry.epochs,
             "seconds": done.seconds if done else None,
             "mean_predictor": done.mean_predictor if done else None,
             "attempts": entry.attempts,
@@ -314,7 +315,7 @@ class Engine:
             return
         self.ledger.refresh()
         study = self.record()
-        state = [(c["state"], c["attempts"], c["cell"]) for c in study["cells"]]
+        state = [(c["state"], c["attempts"], c["epochs"]) for c in study["cells"]]
         if last or state != self._last:
             self._last = state
             record.write(self.spec.root, study)
@@ -398,7 +399,6 @@ class Engine:
                 )
         self.display.say(f"best: {best_line(study)}")
         if stop.wanted:
-            self.display.say(RESUMABLE)
             raise Interrupted(stop.signum or 2)
         return 1 if any(c["state"] in ("failed", "diverged") for c in study["cells"]) else 0
 

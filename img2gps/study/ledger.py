@@ -92,6 +92,7 @@ class Entry:
     planned: Planned | None
     done: Done | None
     worker: Mapping[str, Any] | None
+    epochs: int | None  # reported so far
     stuck: bool = False  # ended without a result, with attempts left: to be enqueued again
 
 
@@ -440,6 +441,7 @@ class Ledger:
             planned=Planned(**planned) if planned else None,
             done=done,
             worker=attributes.get(ALIVE, {}).get("worker") if state == "running" else None,
+            epochs=max(trial.intermediate_values, default=None),
             stuck=stuck,
         )
 

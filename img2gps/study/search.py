@@ -72,6 +72,12 @@ def pruner(spec: Spec) -> BasePruner:
     return made
 
 
+def check(spec: Spec) -> None:
+    """Make both once, so that what cannot be made is said before anything runs."""
+    sampler(spec, 0, 0)
+    pruner(spec)
+
+
 def first_rung(scheduler: SchedulerConfig, max_epochs: int) -> int:
     """Epochs before a run may be judged by its curve.
 

@@ -120,6 +120,10 @@ class BaseSweeper(Sweeper):
             searchpath=_searchpath(hydra),
         )
         config = _load(draft, [*fixed, *varied.overrides(first)])
+        if config.force:
+            raise BadInput(
+                "force=true: a study never repeats a finished run; repeat single runs, without -m"
+            )
         base = base_config(config, varied)
         usual = _usual(_load(draft, fixed, strict=False), varied)
         name = config.study if config.study != DEFAULT_STUDY else adhoc_name(base, config)

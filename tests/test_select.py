@@ -1,0 +1,137 @@
+"""`img2gps select`: the rule was written down before, the test part is looked at once."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from img2gps import cli, predict, runs
+from img2gps.errors import BadInput
+from img2gps.study.selection import select
+
+
+def cell(name: str, seed: int, value: float | None, state: str = "finished") -> dict[str, Any]:
+    run_id = f"{name}{seed}"
+    return {
+        "cell": name, "name": "", "params": {"lr": name}, "seed": seed, "run_id": run_id,
+        "path": f"s/{run_id}", "state": state, "reason": "", "value": value, "linked": False,
+    }  # fmt: skip
+
+
+# b has the luckiest single run, a the best mean; c lacks a seed.
+CELLS = [
+    cell("a", 0, 63.0), cell("a", 1, 60.0), cell("a", 2, 61.5),
+    cell("b", 0, 70.0), cell("b", 1, 50.0), cell("b", 2, 69.0),
+    cell("c", 0, 40.0), cell("c", 1, None, "failed"), cell("c", 2, 41.0),
+]  # fmt: skip
+
+
+def write(
+    root: Path, cells: list[dict[str, Any]], n_test: int = 0, **changes: Any
+) -> dict[str, Any]:
+    study = {
+        "schema": 1, "study": "s", "monitor": "val/rmse_m", "direction": "minimize",
+        "seeds": [0, 1, 2], "select": {"by": "val/rmse_m", "aggregate": "mean"},
+        "command": "python -m img2gps.train -m sweeps=s", "cells": cells, **changes,
+    }  # fmt: skip
+    runs.write_json(root / "s" / "study.json", study)
+    for run in cells:
+        result = {
+            "state": run["state"], "metrics": {"val/median_m": 100.0 - (run["value"] or 0)},
+            "mean_predictor/rmse_m": 89.0, "data": {"n_test": n_test},
+            "weights": {"resolved": "none"},
+        }  # fmt: skip
+        runs.write_json(root / run["path"] / "result.json", result)
+    return study
+
+
+def command(root: Path, *words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["select", "s", "--root", str(root), *words])
+    assert isinstance(end.value.code, int)
+    return end.value.code
+
+
+def winner(root: Path) -> dict[str, Any]:
+    found = runs.read_json(root / "s" / "winner.json")
+    assert found is not None
+    return found
+
+
+def test_lowest_mean_over_seeds_wins_and_its_first_seed_is_deployed(tmp_path: Path) -> None:
+    write(tmp_path, CELLS)
+    assert command(tmp_path) == 0
+    found = winner(tmp_path)
+    assert (found["cell"], found["seed"], found["path"]) == ("a", 0, "s/a0")
+    assert found["value"] == pytest.approx(statistics.fmean([63.0, 60.0, 61.5]))
+    assert found["run_value"] == 63.0  # not 60.0, its luckiest
+    assert (found["candidates"], found["left_out"]) == (2, 1)
+    assert found["mean_predictor"] == 89.0
+
+
+def test_the_studys_own_rule_decides(tmp_path: Path) -> None:
+    by_median = {"by": "val/rmse_m", "aggregate": "median"}
+    study = write(
+        tmp_path, [*CELLS[:3], cell("b", 0, 61.0), cell("b", 1, 99.0), cell("b", 2, 60.0)]
+    )
+    assert select(study, tmp_path)["cell"] == "a"
+    assert select({**study, "select": by_median}, tmp_path)["cell"] == "b"
+    assert select({**study, "direction": "maximize"}, tmp_path)["cell"] == "b"
+    other = {"by": "val/median_m", "aggregate": "mean"}  # here 100 - val/rmse_m
+    assert select({**study, "select": other}, tmp_path)["cell"] == "b"
+    with pytest.raises(BadInput, match=r"select.by=val/x: not among the metrics; one of: val/med"):
+        select({**study, "select": {"by": "val/x"}}, tmp_path)
+    with pytest.raises(BadInput, match=r"select.aggregate=min: give one of mean, median"):
+        select({**study, "select": {"aggregate": "min"}}, tmp_path)
+
+
+def test_a_study_without_a_complete_cell_has_no_winner(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, CELLS[6:])
+    assert command(tmp_path) == 2
+    assert "no cell has all its seeds finished" in capsys.readouterr().err
+
+
+def test_the_winner_stays_frozen_when_the_study_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, CELLS)
+    command(tmp_path)
+    frozen = winner(tmp_path)
+    write(tmp_path, [*CELLS, *(cell("d", seed, 30.0) for seed in range(3))])
+    capsys.readouterr()
+    assert command(tmp_path) == 0
+    assert winner(tmp_path) == frozen
+    assert "its rule would now select d" in capsys.readouterr().out
+    command(tmp_path, "--again")
+    assert (winner(tmp_path)["cell"], winner(tmp_path)["selections"]) == ("d", 2)
+
+
+def test_the_test_part_is_looked_at_once_and_later_looks_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looked: list[Path] = []
+
+    def evaluate(folder: Path) -> dict[str, float]:
+        looked.append(folder)
+        return {"test/rmse_m": 66.0}
+
+    monkeypatch.setattr(predict, "evaluate_test", evaluate)
+    write(tmp_path, CELLS, n_test=30)
+    command(tmp_path)
+    assert looked == [tmp_path / "s/a0"]
+    assert winner(tmp_path)["test"] == {"test/rmse_m": 66.0}
+    command(tmp_path)
+    command(tmp_path)
+    assert len(looked) == 1
+    assert winner(tmp_path)["test_looks"] == 1
+    capsys.readouterr()
+    command(tmp_path, "--look")
+    assert (len(looked), winner(tmp_path)["test_looks"]) == (2, 2)
+    assert "has been looked at 2 times" in capsys.readouterr().out
+    command(tmp_path, "--again")
+    assert winner(tmp_path)["test_looks"] >= 2  # selecting anew does not reset the count

@@ -1,0 +1,168 @@
+"""A study of real, tiny training runs through the command line."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from img2gps import cli, runs
+from img2gps.study import record
+from tests.tiny import TINY
+
+GRID = ("-m", "study=quick", "lr=0.001,0.003", "batch_size=8,16", "max_epochs=3")
+
+
+def train(*words: str, **settings: Any) -> subprocess.Popen[str]:
+    options = [word for word in words if word.startswith("-")]  # argparse wants them first
+    overrides = [word for word in words if not word.startswith("-")]
+    command = [sys.executable, "-m", "img2gps.train", *options, *TINY, *overrides]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "2", **settings},
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def epochs_on_disk(root: Path) -> int:
+    found = root.glob("runs/quick/*/history.csv")
+    return sum(len(path.read_text().splitlines()) - 1 for path in found)
+
+
+@pytest.mark.slow
+def test_a_grid_killed_half_way_goes_on_and_counts_what_it_skips(workdir: Path) -> None:
+    process = train(*GRID, "hydra.sweeper.workers=2")
+    end = time.monotonic() + 240
+    while epochs_on_disk(workdir) < 4 and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.1)
+    children = psutil.Process(process.pid).children()
+    assert children, process.communicate()[0]
+    process.kill()
+    psutil.wait_procs(children, timeout=10)
+    assert not any(child.is_running() for child in children)
+    results = {path: path.stat().st_mtime_ns for path in workdir.glob("runs/quick/*/result.json")}
+
+    status, output = finish(train(*GRID, "hydra.sweeper.workers=2"))
+
+    assert status == 0, output
+    study = record.read("runs", "quick")
+    assert record.counts(study["cells"])["finished"] == 4
+    counted = re.search(r"this session: (\d+) ended, (\d+) of them resumed; (\d+) skipped", output)
+    assert counted, output
+    ended, resumed, skipped = map(int, counted.groups())
+    # A run whose result was written and not yet told is found finished: not trained again.
+    assert skipped <= len(results)
+    assert ended + skipped == 4
+    resumed_epochs = [
+        (runs.read_json(record.run_folder("runs", cell) / "result.json") or {})["resumed_epoch"]
+        for cell in study["cells"]
+    ]
+    assert resumed <= sum(epoch > 0 for epoch in resumed_epochs)
+    assert all(path.stat().st_mtime_ns == before for path, before in results.items())
+    for cell in study["cells"]:
+        history = (record.run_folder("runs", cell) / "history.csv").read_text().splitlines()
+        assert [line.split(",")[0] for line in history] == ["epoch", "1", "2", "3"]
+        saved = yaml.safe_load((record.run_folder("runs", cell) / "config.yaml").read_text())
+        assert (saved["lr"], saved["batch_size"]) == (
+            cell["params"]["lr"], cell["params"]["batch_size"],
+        )  # fmt: skip
+        assert saved["threads"] == 1  # TINY's own; the share of the cores otherwise
+    best = record.best_cell(study)
+    assert best is not None
+    assert f"best: {best[0]}: val/rmse_m {best[1]:.2f} m (the mean predictor gets" in output
+
+    with pytest.raises(SystemExit) as ended_with:
+        cli.main(["select", "quick"])
+    assert ended_with.value.code == 0
+    winner = runs.read_json(workdir / "runs/quick/winner.json")
+    assert winner is not None
+    assert (winner["cell"], winner["value"]) == best
+
+
+OWN_STUDY = """
+# @package _global_
+study: search
+hydra:
+  sweeper:
+    question: Which rate?
+    sampler: {_target_: optuna.samplers.TPESampler, n_startup_trials: 2, seed: 1}
+    pruner: successive_halving
+    first_rung: 1
+    n_trials: 4
+    params:
+      lr: tag(log, interval(0.0005, 0.05))
+      optimizer: adam,adamw
+      optimizer.weight_decay: interval(0.01, 0.1)
+    when:
+      optimizer.weight_decay: {optimizer: adamw}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_search_of_ones_own_prunes_real_runs(workdir: Path, workers: int) -> None:
+    folder = workdir / "mine" / "sweeps"
+    folder.mkdir(parents=True)
+    (folder / "own.yaml").write_text(OWN_STUDY.lstrip())
+    where = f"--config-dir={folder.parent}"
+    status, output = finish(train("-m", where, "sweeps=own", f"hydra.sweeper.workers={workers}"))
+    assert status == 0, output
+    study = record.read("runs", "search")
+    found = record.counts(study["cells"])
+    assert found["finished"] + found["pruned"] == 4
+    assert found["finished"] >= 1
+    assert study["kind"] == "TPESampler"
+    for cell in study["cells"]:
+        assert ("optimizer.weight_decay" in cell["params"]) == (
+            cell["params"]["optimizer"] == "adamw"
+        )
+        result = runs.read_json(record.run_folder("runs", cell) / "result.json")
+        assert result is not None
+        assert result["state"] == cell["state"]
+        assert result["cost"]["epochs"] == cell["epochs"]
+        if cell["state"] == "pruned":
+            assert cell["reason"] == result["reason"] == "by SuccessiveHalvingPruner after epoch 1"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sweeps=table1"], "add -m"),
+        (["-m", "lr=0.001,-1"], "lr=-1.0: must be above 0"),
+        (["-m", "lr=0.001,0.002", "model=resnet19,resnet18"], "model=resnet19: no such choice"),
+        (["-m", "lr=interval(0.1, 0.2)"], "sampler=tpe"),
+        (["-m", "lr=0.1,0.2", "hydra.sweeper.sampler=tpe"], "n_trials"),
+        (["-m", "lr=0.1,0.2", "hydra.sweeper.order=[size]"], "no such order size"),
+        (["-m", "lr=0.1,0.2", "hydra.sweeper.pruner=median"], "no such pruner"),
+    ],
+)
+def test_what_cannot_be_run_is_one_line_and_status_2(
+    workdir: Path, words: list[str], said: str
+) -> None:
+    status, output = finish(train(*words))
+    assert status == 2, output
+    assert said in output
+    assert "Traceback" not in output
+    assert len([line for line in output.splitlines() if "error" in line]) == 1
+
+
+@pytest.mark.slow
+def test_a_dry_run_says_what_it_costs_and_runs_nothing(workdir: Path) -> None:
+    status, output = finish(train(*GRID, "hydra.sweeper.dry_run=true"))
+    assert status == 0, output
+    assert "4 cells x 1 seeds = 4 runs" in output
+    assert "epochs: 12" in output
+    assert "12 validation photos can show" in output
+    assert not (workdir / "runs").exists()
