@@ -49,6 +49,7 @@ class WandbTracker:
         self._logger, self._folder, self._about = logger, folder, about
         self._mean_predictor_m = mean_predictor_m
         self._messages: queue.SimpleQueue[_Epoch | _End] = queue.SimpleQueue()
+        self._given_up = False
         self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
         self._thread.start()
 
@@ -65,6 +66,8 @@ class WandbTracker:
         patience = 2 * self._logger.timeout_s + 5 if result else INTERRUPTED_SECONDS
         self._thread.join(patience)
         if self._thread.is_alive():
+            self._given_up = True
+            session.note_unreachable()
             self._warn("no answer in time")
 
     def _work(self) -> None:
@@ -73,7 +76,10 @@ class WandbTracker:
             if run is not None:
                 self._follow(run)
         except Exception as error:  # training goes on whatever W&B does
-            self._warn(session.short(error))
+            if isinstance(error, TimeoutError):
+                session.note_unreachable()
+            if not self._given_up:
+                self._warn(session.short(error))
 
     def _start(self) -> wandb.Run | None:
         if session.mode() == "disabled":
@@ -85,12 +91,12 @@ class WandbTracker:
         except Exception as error:  # the SDK raises all sorts
             self._warn(f"{session.short(error)}; going on offline")
             session.note_unreachable()
+            session.restart()
         return self._open(online=False)
 
     def _open(self, *, online: bool) -> wandb.Run:
         study_folder = self._folder.parent
-        if not online:
-            uploads.drop_offline_files(study_folder, self._about.run_id)
+        uploads.drop_offline_files(study_folder, self._about.run_id)
         about = self._about
         if (self._folder / CONFIG).is_file():  # as the run settled it, such as its thread count
             about = replace(about, config=mirror.read(self._folder).config)

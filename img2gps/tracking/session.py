@@ -101,11 +101,15 @@ _unreachable_at: float | None = None
 
 
 def note_unreachable() -> None:
+    """Let the next runs of this process go offline at once, not wait for the server one by one."""
+    global _unreachable_at
+    _unreachable_at = time.monotonic()
+
+
+def restart() -> None:
     """Start W&B's service anew, which holds on to a run that it could not start."""
     import wandb
 
-    global _unreachable_at
-    _unreachable_at = time.monotonic()
     wandb.teardown()
 
 
