@@ -205,8 +205,8 @@ def test_runs_that_no_cell_plans_are_noted(tmp_path: Path) -> None:
     edit_study(made.folder, lambda facts: facts["cells"].pop())
     study = load(made)
     assert len(study.runs) == 7
-    assert study.notes[0].startswith("1 runs in ")
-    assert "belong to no planned cell" in study.notes[0]
+    assert study.notes[0].startswith("1 run in ")
+    assert "without a planned cell, left out" in study.notes[0]
 
 
 def test_pretrained_runs_never_share_a_ranking_with_runs_from_scratch(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_other_data_or_code_within_a_ranking_is_a_warning(tmp_path: Path) -> Non
 
 def test_folds_of_a_cell_are_put_together_and_incomplete_ones_left_out(tmp_path: Path) -> None:
     axes = {"lr": [0.001, 0.003], "split.fold": [0, 1, 2]}
-    made = small(tmp_path, axes=axes, split_kind="kfold")
+    made = small(tmp_path, axes=axes, split_kind="place_kfold")
     (group,) = load(made).groups()
     errors = load(made).errors()
     assert group.folds == 3

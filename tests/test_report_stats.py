@@ -158,6 +158,14 @@ def test_one_seed_and_few_spots_are_said() -> None:
     assert stats.cell_interval(error[0], spot).notes == []
 
 
+def test_few_spots_take_students_t_on_the_log_scale() -> None:
+    error, spot, _ = simulated(19, [70.0], seeds=1, n=20, spots=12)
+    found = stats.cell_interval(error[0], spot)
+    half = scipy_stats.t.ppf(0.975, 11) * found.se_photos / found.estimate
+    assert found.low == pytest.approx(found.estimate * math.exp(-half))
+    assert found.high == pytest.approx(found.estimate * math.exp(half))
+
+
 def test_a_single_spot_has_no_interval_rather_than_a_false_one() -> None:
     found = stats.cell_interval(np.array([[1.0, 2.0, 3.0]]), [4, 4, 4])
     assert found.estimate == pytest.approx(math.sqrt(14 / 3))
@@ -254,6 +262,16 @@ def test_smallest_detectable_difference_is_students_t_times_the_paired_standard_
     assert found.median_m == pytest.approx(factor * se)
     assert (found.low_m, found.high_m, found.n_pairs) == (found.median_m, found.median_m, 1)
     assert stats.detectable(error[:1], spot) is None
+
+
+def test_cells_that_went_astray_do_not_set_the_detectable_difference() -> None:
+    error, spot, _ = simulated(20, [70.0, 72.0, 74.0])
+    astray = np.concatenate([error, error[:2] * np.linspace(1, 40, 60)])
+    found, plain = stats.detectable(astray, spot), stats.detectable(error, spot)
+    assert found is not None
+    assert plain is not None
+    assert found.n_pairs == 2
+    assert found.high_m < 2 * plain.high_m
 
 
 @pytest.mark.slow

@@ -182,7 +182,7 @@ def _ranking(study: Study, group: Group) -> Ranking:
         None
         if found is None
         else stats.photos_needed(published, found.se_photos_m, found.n_photos),
-        stats.edges(winner.params, study.axes),
+        stats.edges(winner.params, study.axes) if study.kind != "runs" else [],
         importance,
         why_not,
         _some(own, errors, errors.known_spot == 1),
@@ -376,7 +376,7 @@ def _missing(study: Study, rankings: Sequence[Ranking]) -> list[Missing]:
             text = f"{row['state']}: {row['reason']}" if row["reason"] else row["state"]
             reasons[text] = reasons.get(text, 0) + 1
         if not left:
-            reasons["finished, but its predictions.csv is missing"] = len(rows)
+            reasons["finished without predictions.csv"] = len(rows)
         several = len(rows) > 1
         text = "; ".join(f"{count} {why}" if several else why for why, count in reasons.items())
         found.append(Missing(name, params_of(rows[0], axes), text, name in ranked))
@@ -430,9 +430,10 @@ def answer(ranking: Ranking) -> list[str]:
     if len(ranking.cells) == 1:
         sure.append("there is only one cell, so nothing was compared")
     elif marks:
-        same = sum(marks) - 1
+        same, others = sum(marks) - 1, len(marks) - 1
+        which = "the other cell" if others == 1 else f"{same} of the {others} other cells"
         sure.append(
-            f"{same} of the {len(marks) - 1} other cells cannot be told apart from it"
+            f"{which} cannot be told apart from it"
             if same
             else "all other cells are distinguishable from it"
         )

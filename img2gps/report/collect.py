@@ -32,7 +32,7 @@ TEXT_COLUMNS = ("photo", "content", "taken_at")
 DEFAULT_AXES = ("model", "lr", "batch_size")
 _TO_ROOT = ("metrics", "swept")  # their keys stand at the root of a row, without a prefix
 _LEFT_OUT = ("identity",)  # the configuration once more
-KFOLD = "kfold"
+KFOLD = "kfold"  # and place_kfold: how their kinds end
 _COLUMNS = (
     "run_id",
     "cell",
@@ -200,7 +200,7 @@ class Study:
         if "split/kind" in done:
             of_fold = done["data/fingerprint"].astype(str) + "/" + done["split/seed"].astype(str)
             found = [
-                f"folds of {of}" if kind == KFOLD and own else own
+                f"{kind} of {of}" if str(kind).endswith(KFOLD) and own else own
                 for kind, own, of in zip(done["split/kind"], found, of_fold, strict=True)
             ]
         return pd.Series(found, index=done.index, dtype=object)
@@ -222,15 +222,13 @@ class Study:
         found = []
         for (pretrained, validation), rows in done.groupby(["_pretrained", "_validation"]):
             start = "pretrained" if pretrained else "from scratch"
-            folds = 0
-            where = (
-                f"{_one(rows, 'split/kind')} split, {_one(rows, 'data/n_val')} validation photos"
-            )
-            if _one(rows, "split/kind") == KFOLD:
+            folds, kind = 0, _one(rows, "split/kind")
+            where = f"{kind} split, {_one(rows, 'data/n_val')} validation photos"
+            if kind.endswith(KFOLD):
                 folds = int(self.runs.groupby(["rank_cell", "seed"]).size().max())
                 whole = rows.groupby(["rank_cell", "seed"])["run_id"].transform("size") == folds
                 rows = rows[whole]
-                where = f"{folds} folds, every photo validated once"
+                where = f"{kind} split, {folds} folds, every photo validated once"
             if rows.empty:
                 continue
             if len(sets) > 1:
@@ -363,7 +361,7 @@ def load_study(folder: Path, roots: Sequence[Path]) -> Study:
         if unlisted:
             names = ", ".join(run.name for run in unlisted[:5])
             notes.append(
-                f"{len(unlisted)} runs in {folder} belong to no planned cell and are left out: "
+                f"{_runs(len(unlisted))} in {folder} without a planned cell, left out: "
                 f"{names}{', ...' if len(unlisted) > 5 else ''}"
             )
         facts = {key: value for key, value in facts.items() if key != "cells"}
@@ -582,17 +580,23 @@ def _mixtures(rows: pd.DataFrame) -> list[str]:
         ("precision", "precisions"),
     ):
         if column in rows and len(set(rows[column].astype(str))) > 1:
-            parts = [
-                f"{value} ({count} runs)" for value, count in _counted(rows[column].astype(str))
-            ]
+            values = rows[column].astype(str)
+            if column == "code/commit":
+                values = values.str[:7]
+            parts = [f"{value} ({_runs(count)})" for value, count in _counted(values)]
             warnings.append(f"runs of different {what} in one ranking: {', '.join(parts)}")
     if "weights/resolved" in rows and bool((rows["weights/resolved"] == "random").any()):
         reasons = ", ".join(dict.fromkeys(rows["weights/reason"].dropna().astype(str)))
         warnings.append(f"weights were asked for but not to be had ({reasons}): from scratch")
     if "code/dirty" in rows and bool((rows["code/dirty"] == True).any()):  # noqa: E712
         count = int((rows["code/dirty"] == True).sum())  # noqa: E712
-        warnings.append(f"{count} runs were made with uncommitted changes to the code")
+        were = "was" if count == 1 else "were"
+        warnings.append(f"{_runs(count)} {were} made with uncommitted changes to the code")
     return warnings
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
 
 
 def _counted(values: Iterable[str]) -> list[tuple[str, int]]:

@@ -110,7 +110,8 @@ def cell_interval(
     on the log scale (bootstrap-t: Efron & Tibshirani 1993, ch. 12.5; variance-stabilised as in
     12.6). The seeds' part widens it: the variances of the two crossed factors are added and their
     interaction, counted in both, is subtracted (Cameron, Gelbach & Miller 2011, J. Bus. Econ.
-    Stat. 29(2)), with Satterthwaite's degrees of freedom.
+    Stat. 29(2)), with Satterthwaite's degrees of freedom. Below 30 spots Student's t stands in for
+    the bootstrap's quantiles, which then run wild.
 
     Coverage of a nominal 95 %, measured on 1500 simulated validation sets each (tests/fake_study:
     60 photos, uneven spots, errors shared within spots and between runs, lucky and unlucky seeds;
@@ -182,10 +183,14 @@ def _interval(sample: _Sample, sign: Floats, level: float, seed: int, *, log: bo
     widening = stats.t.ppf(tail, spread.freedom) / stats.t.ppf(tail, sample.n_spots - 1)
     step = spread.total * float(widening)
 
-    drawn, se = _estimates(sample, sign, sample.draw(N_RESAMPLES, seed))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.log(drawn / estimate) * drawn / se if log else (drawn - estimate) / se
-    low_t, high_t = np.quantile(t[np.isfinite(t)], [1 - tail, tail])
+    if sample.n_spots < MIN_SPOTS:  # too few to learn the shape of the distribution from them
+        high_t = float(stats.t.ppf(tail, sample.n_spots - 1))
+        low_t = -high_t
+    else:
+        drawn, se = _estimates(sample, sign, sample.draw(N_RESAMPLES, seed))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = np.log(drawn / estimate) * drawn / se if log else (drawn - estimate) / se
+        low_t, high_t = np.quantile(t[np.isfinite(t)], [1 - tail, tail])
     if log:
         low, high = (estimate * math.exp(-q * step / estimate) for q in (high_t, low_t))
     else:
@@ -381,7 +386,7 @@ def _ratio(a: Floats, b: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Detectable:
-    """What this validation set can tell, from the pairs (best cell, other cell)."""
+    """What this validation set can tell, from the pairs (best cell, competitor)."""
 
     median_m: float  # smallest difference detected with the given power, the middle pair
     low_m: float
@@ -396,8 +401,9 @@ def detectable(
 ) -> Detectable | None:
     """Smallest difference in metres between the best cell and another that would be noticed.
 
-    (t(level) + t(power)) x standard error of the paired difference (Cohen 1988, ch. 2), for every
-    other cell. None with fewer than two cells.
+    (t(level) + t(power)) x standard error of the paired difference (Cohen 1988, ch. 2), for the
+    competitors: the better half of the other cells, because cells that went astray have errors of
+    another kind. None with fewer than two cells.
 
     Args:
         error: metres, (c, s, p).
@@ -406,12 +412,10 @@ def detectable(
         power: probability of noticing.
     """
     errors = np.asarray(error, dtype=np.float64)
-    best = int(cell_rmse(errors).argmin())
+    best, *others = cell_rmse(errors).argsort()
     sign = np.array([1.0, -1.0])
     found, se_spots = [], []
-    for other in range(len(errors)):
-        if other == best:
-            continue
+    for other in others[: math.ceil(len(others) / 2)]:
         spread = _spread(_Sample(errors[[other, best]], spot), sign)
         factor = stats.t.ppf((1 + level) / 2, spread.freedom) + stats.t.ppf(power, spread.freedom)
         found.append(float(factor) * spread.total)

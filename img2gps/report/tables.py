@@ -38,7 +38,11 @@ def study_tables(study: Analysis) -> list[Table]:
         if len(study.rankings) > 1:
             label = f" [{ranking.group.label}]"
             found = [
-                replace(table, key=f"ranking{number}_{table.key}", caption=table.caption + label)
+                replace(
+                    table,
+                    key=f"ranking{number}_{table.key}",
+                    caption=table.caption + (label if table.key != "summary" else ""),
+                )
                 for table in found
             ]
         tables += found
@@ -190,13 +194,14 @@ def summary(ranking: Ranking) -> Table:
     winner, corrected = ranking.winner, ranking.corrected
     rows = [_line("lowest validation RMSE", winner.interval, described(winner.params), bold=True)]
     several = ranking.candidates > 1
-    if corrected.interval is not None:
+    if several and corrected.interval is not None:
         note = (
             f"expected on other photos like the validation ones; {ranking.candidates} cells tried"
         )
         rows.append(_line("corrected for the selection", corrected.interval, note))
     if ranking.test is not None:
-        rows.append(_line("test part", ranking.test, "the deployed run, one seed; not selected on"))
+        text = "which selected nothing; the deployed run, one seed"
+        rows.append(_part_line("test part", ranking.test, text))
     if ranking.folds is not None:
         rows.append(_fold_line(ranking))
     rows += [_named_line(cell, ranking) for cell in ranking.cells if cell.name]
@@ -204,7 +209,7 @@ def summary(ranking: Ranking) -> Table:
     for name, interval in parts:
         if interval is not None:
             share = "some training photos" if name == "known spots" else "no training photo"
-            rows.append(_line(name, interval, f"{_photos(interval)} with {share} of the same spot"))
+            rows.append(_part_line(name, interval, f"with {share} of the same spot"))
     mean = ranking.mean_predictor
     rows.append(_line("mean predictor", mean, "always answers the mean training position"))
     names = {"knn": "nearest neighbours", "ridge": "ridge regression"}
@@ -213,7 +218,7 @@ def summary(ranking: Ranking) -> Table:
     found = ranking.detectable
     if found is not None:
         between = f"{found.low_m:.0f} to {found.high_m:.0f} m"
-        text = f"with {POWER_TEXT}, for a typical pair of cells ({between})"
+        text = f"with {POWER_TEXT}, between the winner and a competitor ({between})"
         rows.append([Entry("smallest detectable difference"), _figure(found.median_m), Entry(text)])
     if ranking.photos_for_published is not None:
         a, b = published.CLOSEST_PAIR_M
@@ -232,9 +237,7 @@ def summary(ranking: Ranking) -> Table:
         if not np.isnan(truth.test_m):
             text = "against positions without GPS noise, on photos that chose nothing"
             rows.append([Entry("truth, test photos"), _figure(truth.test_m), Entry(text)])
-    legend: list[tuple[Mark | None, str]] = [
-        (None, note) for note in [*winner.interval.notes, *ranking.notes]
-    ]
+    legend: list[tuple[Mark | None, str]] = [(None, note) for note in ranking.notes]
     if several:
         legend.append(
             (
@@ -381,8 +384,6 @@ def _legend(ranking: Ranking, rows: list[list[Entry]]) -> list[tuple[Mark | None
             lines.append((mark, mark.meaning))
     if EDGE in used:
         lines.append((EDGE, _edge_text(ranking)))
-    if interval.n_spots < MIN_SPOTS:
-        lines.append((None, f"interval unreliable: fewer than {MIN_SPOTS} spots"))
     return lines + [(None, note) for note in ranking.notes]
 
 
@@ -395,7 +396,8 @@ def _edge_text(ranking: Ranking) -> str:
 
 
 def _photos(interval: Interval) -> str:
-    return f"{interval.n_photos} photos of {interval.n_spots} spots"
+    photos = "1 photo" if interval.n_photos == 1 else f"{interval.n_photos} photos"
+    return f"{photos} of {'1 spot' if interval.n_spots == 1 else f'{interval.n_spots} spots'}"
 
 
 def _cell_entry(cell: Cell, ranking: Ranking) -> Entry:
@@ -420,9 +422,13 @@ def _published(lr: float, batch: int) -> Entry:
 
 
 def _line(name: str, interval: Interval, text: str, *, bold: bool = False) -> list[Entry]:
-    if interval.n_spots < MIN_SPOTS:
-        text += f"; interval unreliable ({interval.n_spots} spots)"
     return [Entry(name), _with_interval(interval, bold=bold), Entry(text)]
+
+
+def _part_line(name: str, interval: Interval, text: str) -> list[Entry]:
+    """A figure on other photos than the table's, which may be too few."""
+    few = "; interval unreliable" if interval.n_spots < MIN_SPOTS else ""
+    return _line(name, interval, f"{_photos(interval)} {text}{few}")
 
 
 def _named_line(cell: Cell, ranking: Ranking) -> list[Entry]:
