@@ -62,7 +62,8 @@ def with_logger(run: Run, **logger: Any) -> None:
 def test_a_run_rebuilt_from_its_folder_equals_one_tracked_live(
     server: Server, tmp_path: Path
 ) -> None:
-    (run,) = make_runs(tmp_path, fake_study.Options(axes={"lr": [0.001]}, seeds=(0,), epochs=4))
+    options = fake_study.Options(axes={"lr": [0.001]}, seeds=(0,), epochs=4)
+    (run,) = make_runs(tmp_path, options, pictures=True)
     run.track()
     live = server.run(run.id)
     server.forget()
@@ -116,7 +117,7 @@ def test_offline_runs_arrive_whole_even_if_their_file_does_not(
     fresh_sdk()
     assert of_runs(synced(tmp_path)) == ["uploaded"] * 4
     for run in made:
-        assert server.run(run.id).metrics[:-1] == run.rows
+        assert server.run(run.id).metrics == run.rows
     # W&B's own `wandb sync` finds nothing left to double
     done = subprocess.run(
         [sys.executable, "-m", "wandb", "sync", str(tmp_path / "table1" / "wandb")],
@@ -127,7 +128,7 @@ def test_offline_runs_arrive_whole_even_if_their_file_does_not(
     )
     assert "No runs to sync" in done.stdout + done.stderr
     for run in made:
-        assert len(server.run(run.id).metrics) == len(run.rows) + 1
+        assert len(server.run(run.id).metrics) == len(run.rows)
 
 
 def test_a_server_that_dies_mid_run_and_returns_has_lost_nothing(
@@ -143,11 +144,11 @@ def test_a_server_that_dies_mid_run_and_returns_has_lost_nothing(
     server.down()
     run.play(tracker, 3, 4)
     tracker.finish(run.result, run.folder, 0)
-    assert len(server.run(run.id).metrics) < 5
+    assert len(server.run(run.id).metrics) < 4
     server.up()
     fresh_sdk()
     assert of_runs(synced(tmp_path)) == ["uploaded"]
-    assert server.run(run.id).metrics[:-1] == run.rows
+    assert server.run(run.id).metrics == run.rows
     assert of_runs(synced(tmp_path)) == ["up to date"]
 
 
@@ -158,7 +159,7 @@ def test_an_interrupted_sync_goes_on_and_doubles_nothing(server: Server, tmp_pat
     del under_way  # Ctrl-C
     assert of_runs(synced(tmp_path)) == ["up to date", "up to date", "uploaded", "uploaded"]
     for run in made:
-        assert server.run(run.id).metrics[:-1] == run.rows
+        assert server.run(run.id).metrics == run.rows
 
 
 def test_a_sync_interrupted_within_a_run_doubles_nothing(
@@ -177,7 +178,7 @@ def test_a_sync_interrupted_within_a_run_doubles_nothing(
             synced(tmp_path)
     assert server.run(run.id).metrics == run.rows
     assert of_runs(synced(tmp_path)) == ["uploaded"]
-    assert server.run(run.id).metrics[:-1] == run.rows
+    assert server.run(run.id).metrics == run.rows
 
 
 def test_a_run_that_went_on_is_completed(server: Server, tmp_path: Path) -> None:
@@ -193,8 +194,10 @@ def test_a_run_that_went_on_is_completed(server: Server, tmp_path: Path) -> None
         runs.History(run.folder / runs.HISTORY).append({**row, "epoch": int(row["epoch"])})
     (run.folder / runs.RESULT).write_text(result)
     assert of_runs(synced(tmp_path)) == ["uploaded"]
-    assert server.run(run.id).metrics[3:-1] == run.rows[3:]
-    assert len(server.run(run.id).metrics) == 7
+    # while it was not over, the mean predictor's RMSE was known from its predictions alone
+    assert len(server.run(run.id).metrics) == 6
+    for shown, row in zip(server.run(run.id).metrics, run.rows, strict=True):
+        assert shown == pytest.approx(row, rel=1e-8)
     assert server.run(run.id).exit_code == 0
 
 
@@ -237,7 +240,7 @@ def test_system_metrics_come_from_the_offline_file_and_double_no_epoch(
     there = server.run(run.id)
     assert there.lines["wandb-events.jsonl"]
     assert not there.fields.get("host")
-    assert there.metrics[:-1] == run.rows
+    assert there.metrics == run.rows
 
 
 def test_runs_of_other_loggers_are_left_out_unless_asked_for(
@@ -250,7 +253,7 @@ def test_runs_of_other_loggers_are_left_out_unless_asked_for(
     assert "logger=csv" in lines[made[0].id].detail
     assert set(server.runs) == {("img2gps", run.id) for run in made[1:]}
     synced(tmp_path, every=True)
-    assert server.run(made[0].id).metrics[:-1] == made[0].rows
+    assert server.run(made[0].id).metrics == made[0].rows
 
 
 def test_a_running_run_is_left_alone(server: Server, tmp_path: Path) -> None:
@@ -263,7 +266,7 @@ def test_a_running_run_is_left_alone(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_dry_run_calls_nobody(server: Server, tmp_path: Path) -> None:
-    make_runs(tmp_path)
+    make_runs(tmp_path, pictures=True)
     lines = synced(tmp_path, dry_run=True)
     assert {line.outcome for line in lines} == {"would upload"}
     assert len(lines) == 4 + 4 + 1  # runs, means of cells, table
@@ -274,8 +277,8 @@ def test_another_project_gets_a_copy(server: Server, tmp_path: Path) -> None:
     (run,) = without_study(make_runs(tmp_path, fake_study.Options(axes={"lr": [1]}, seeds=(0,))))
     synced(tmp_path)
     assert of_runs(synced(tmp_path, project="talk")) == ["uploaded"]
-    assert server.run(run.id, "talk").metrics[:-1] == run.rows
-    assert server.run(run.id, "img2gps").metrics[:-1] == run.rows
+    assert server.run(run.id, "talk").metrics == run.rows
+    assert server.run(run.id, "img2gps").metrics == run.rows
 
 
 def test_a_server_that_does_not_answer_is_not_asked_for_every_run(
@@ -307,7 +310,8 @@ def test_an_unknown_study_is_bad_input(tmp_path: Path) -> None:
 def test_the_command_tells_what_happened(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_runs(tmp_path, fake_study.Options(axes={"lr": [0.001]}, seeds=(0,), epochs=2))
+    options = fake_study.Options(axes={"lr": [0.001]}, seeds=(0,), epochs=2)
+    make_runs(tmp_path, options, pictures=True)
     with pytest.raises(SystemExit) as end:
         cli.main(["sync", "table1", "--root", str(tmp_path)])
     assert end.value.code == 0
@@ -322,7 +326,7 @@ def test_the_command_tells_what_happened(
 
 def test_the_mean_of_a_cell_is_the_mean_over_its_seeds(server: Server, tmp_path: Path) -> None:
     made = make_runs(tmp_path, fake_study.Options(axes=SMALL, seeds=(0, 1, 2), epochs=3))
-    synced(tmp_path)
+    tracking.log_cell_means(tmp_path / "table1", LOGGER)
     means = {
         there.fields["displayName"]: there
         for there in server.runs.values()
@@ -349,8 +353,9 @@ def test_the_mean_of_a_cell_is_the_mean_over_its_seeds(server: Server, tmp_path:
 
 
 def test_the_table_has_every_cell_with_its_interval(server: Server, tmp_path: Path) -> None:
-    made = make_runs(tmp_path, fake_study.Options(axes=SMALL, seeds=(0, 1), epochs=3))
-    synced(tmp_path)
+    options = fake_study.Options(axes=SMALL, seeds=(0, 1), epochs=3)
+    made = make_runs(tmp_path, options, pictures=True)
+    tracking.log_cell_means(tmp_path / "table1", LOGGER)
     (artifact,) = [a for a in server.artifacts.values() if "table1.table.json" in a["files"]]
     table = json.loads(artifact["files"]["table1.table.json"])
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
@@ -374,7 +379,7 @@ def test_the_table_has_every_cell_with_its_interval(server: Server, tmp_path: Pa
 def test_a_study_that_ends_online_sends_its_means_and_table(
     server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = make_runs(tmp_path)[0].folder.parent
+    folder = make_runs(tmp_path, pictures=True)[0].folder.parent
     tracking.log_cell_means(folder, LOGGER)
     kinds = [there.fields["jobType"] for there in server.runs.values()]
     assert sorted(kinds) == ["cell-mean"] * 4 + ["study"]

@@ -36,9 +36,9 @@ from tests.wandb_cases import (  # noqa: F401 - fixtures
 from tests.wandb_server import KEY, Server
 
 
-def one_run(root: Path, **options: Any) -> Run:
-    chosen = fake_study.Options(axes={"lr": [0.001]}, seeds=(0,), epochs=4, **options)
-    return make_runs(root, chosen)[0]
+def one_run(root: Path, *, pictures: bool = False) -> Run:
+    options = fake_study.Options(axes={"lr": [0.001]}, seeds=(0,), epochs=4)
+    return make_runs(root, options, pictures=pictures)[0]
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -51,7 +51,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_what_arrives_equals_the_run_folder(server: Server, tmp_path: Path) -> None:
-    run = one_run(tmp_path)
+    run = one_run(tmp_path, pictures=True)
     run.track(replace(LOGGER, checkpoint=True, tags=["first", "try"]))
     there = server.run(run.id)
 
@@ -79,7 +79,7 @@ def test_what_arrives_equals_the_run_folder(server: Server, tmp_path: Path) -> N
 
 
 def test_error_table_has_every_photo_worst_first(server: Server, tmp_path: Path) -> None:
-    run = one_run(tmp_path)
+    run = one_run(tmp_path, pictures=True)
     run.track()
     (artifact,) = [a for a in server.artifacts.values() if a["artifactTypeName"] == "run_table"]
     table = json.loads(artifact["files"]["errors.table.json"])
@@ -96,7 +96,7 @@ def test_error_table_has_every_photo_worst_first(server: Server, tmp_path: Path)
 def test_scatter_is_a_picture(server: Server, tmp_path: Path) -> None:
     from PIL import Image
 
-    run = one_run(tmp_path)
+    run = one_run(tmp_path, pictures=True)
     run.track()
     there = server.run(run.id)
     with Image.open(io.BytesIO(there.files[there.summary["scatter"]["path"]])) as picture:
@@ -104,7 +104,7 @@ def test_scatter_is_a_picture(server: Server, tmp_path: Path) -> None:
 
 
 def test_checkpoint_goes_up_only_if_asked(server: Server, tmp_path: Path) -> None:
-    run = one_run(tmp_path)
+    run = one_run(tmp_path, pictures=True)
     run.track()
     assert {a["artifactTypeName"] for a in server.artifacts.values()} == {"run_table"}
     server.forget()
@@ -127,7 +127,7 @@ def test_eighteen_runs_of_one_process_are_eighteen_runs(server: Server, tmp_path
     assert {name for _, name in server.runs} == {run.id for run in made}
     assert len(server.runs) == 18
     for run in made:
-        assert server.run(run.id).metrics[:2] == run.rows
+        assert server.run(run.id).metrics == run.rows
     names = {there.fields["displayName"] for there in server.runs.values()}
     assert "model=resnet50, lr=0.003, batch_size=16" in names  # the one seed is not named
     assert len(names) == 18
@@ -143,7 +143,7 @@ def test_a_resumed_run_has_each_epoch_once(server: Server, tmp_path: Path) -> No
     again = run.open()
     run.play(again, 3, 4)  # its checkpoint was of epoch 2
     again.finish(run.result, run.folder, 0)
-    assert server.run(run.id).metrics[:-1] == run.rows
+    assert server.run(run.id).metrics == run.rows
     assert server.run(run.id).exit_code == 0
 
 
@@ -152,7 +152,7 @@ def test_a_forced_repeat_doubles_no_epoch(server: Server, tmp_path: Path) -> Non
     run.track()
     (run.folder / "wandb.json").unlink()  # a run that starts anew clears its folder
     run.track()
-    assert server.run(run.id).metrics[:-1] == run.rows
+    assert server.run(run.id).metrics == run.rows
 
 
 def test_the_configuration_is_the_one_in_the_folder(server: Server, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_run_killed_and_resumed_has_each_epoch_once(
     again = run.open()
     run.play(again, 4, 4)
     again.finish(run.result, run.folder, 0)
-    assert server.run(run.id).metrics[:-1] == run.rows
+    assert server.run(run.id).metrics == run.rows
 
 
 def test_passing_server_errors_lose_nothing(server: Server, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_passing_server_errors_lose_nothing(server: Server, tmp_path: Path) -> N
     server.fail(fault)
     run.track()
     assert faults == {}
-    assert server.run(run.id).metrics[:-1] == run.rows
+    assert server.run(run.id).metrics == run.rows
     assert server.run(run.id).summary["state"] == "finished"
 
 
@@ -227,7 +227,7 @@ def test_the_api_key_is_written_nowhere(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        one_run(tmp_path).track()
+        one_run(tmp_path, pictures=True).track()
     assert server.keys == {KEY}  # it was used
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 5
@@ -391,13 +391,13 @@ def test_epochs_do_not_wait_for_the_server(server: Server, tmp_path: Path) -> No
     assert time.monotonic() - began < 0.5
     server.fail(lambda call: None)
     tracker.finish(run.result, run.folder, 0)
-    assert server.run(run.id).metrics[:-1] == run.rows
+    assert server.run(run.id).metrics == run.rows
 
 
 def test_tracking_draws_no_random_numbers(server: Server, tmp_path: Path) -> None:
     import torch
 
-    run = one_run(tmp_path)
+    run = one_run(tmp_path, pictures=True)
 
     def states() -> list[str]:
         legacy = np.random.get_state(legacy=False)  # noqa: NPY002 - the one that others may use

@@ -107,9 +107,13 @@ class Run:
 
 
 def make_runs(
-    root: Path, options: fake_study.Options | None = None, name: str = "table1"
+    root: Path,
+    options: fake_study.Options | None = None,
+    name: str = "table1",
+    *,
+    pictures: bool = False,
 ) -> list[Run]:
-    """The runs of a small study, in its order."""
+    """The runs of a small study, in its order; no predictions, no pictures to draw."""
     chosen = options or fake_study.Options(axes=SMALL, seeds=(0,), epochs=4)
     made = fake_study.make_study(root, name, chosen)
     entries = json.loads((made.folder / "study.json").read_text())["cells"]
@@ -118,6 +122,8 @@ def make_runs(
         folder = root / entry["path"]
         if not folder.is_dir():
             continue
+        if not pictures:
+            (folder / runs.PREDICTIONS).unlink(missing_ok=True)
         (folder / runs.CHECKPOINT).write_bytes(b"weights of " + entry["run_id"].encode())
         about = mirror.read(folder)
         history = runs.History(folder / runs.HISTORY).rows()

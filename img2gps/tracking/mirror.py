@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -69,6 +70,18 @@ def read(folder: Path) -> Description:
     study = str(result.get("study") or folder.parent.name)
     swept = result.get("swept") or _swept(config)
     return Description(str(result.get("run_id") or folder.name), study, config, dict(swept))
+
+
+def mean_predictor_m(folder: Path, result: Mapping[str, Any]) -> float | None:
+    """RMSE of the mean predictor in metres, also of a run that is not over; None if unknown."""
+    if (known := result.get(MEAN_PREDICTOR)) is not None:
+        return float(known)
+    try:
+        with (folder / runs.PREDICTIONS_BEST).open(encoding="utf-8", newline="") as file:
+            errors = [float(row["mean_error_m"]) for row in csv.DictReader(file)]
+    except (OSError, KeyError, ValueError):
+        return None
+    return math.hypot(*errors) / math.sqrt(len(errors)) if errors else None
 
 
 def rows(

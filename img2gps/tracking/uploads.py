@@ -124,7 +124,7 @@ def from_folder(
     )
     exit_code = 0 if result.get("state") in ("finished", "pruned") else 1
     try:
-        session.log_rows(run, mirror.rows(history, result.get(mirror.MEAN_PREDICTOR)))
+        session.log_rows(run, mirror.rows(history, mirror.mean_predictor_m(folder, result)))
         show_end(run, folder, result, logger)
     except BaseException:
         run.finish(exit_code=1)
