@@ -362,6 +362,17 @@ def test_another_frozen_winner_or_rule_is_said(tmp_path: Path) -> None:
     ]
 
 
+def test_later_looks_at_the_test_part_are_counted(tmp_path: Path) -> None:
+    made = make_study(tmp_path, "s", Options(epochs=2, effect=effect, n_test=40))
+    for looks, said in ((1, False), (3, True)):
+        frozen = {"cell": WINNER, "test_looks": looks}
+        (made.folder / "winner.json").write_text(json.dumps(frozen))
+        study = analysis.analyse(collect.load_study(made.folder, []))
+        note = "The test part has been looked at 3 times: it is untouched no more."
+        assert (note in study.rankings[0].notes) is said
+        assert study.notes == []
+
+
 def test_a_study_without_any_finished_run_has_its_missing_cells(tmp_path: Path) -> None:
     axes = {"lr": [0.001], "batch_size": [8]}
     states = {("lr=0.001,batch_size=8", 0): ("queued", "")}

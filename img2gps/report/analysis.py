@@ -190,7 +190,13 @@ def _ranking(study: Study, group: Group) -> Ranking:
         test,
         _truth(errors, corrected.winner, test_truth),
         _folds(group, winner),
-        [*group.warnings, *notes, *unmarked, *_about_selection(study, len(candidates), errors)],
+        [
+            *group.warnings,
+            *notes,
+            *unmarked,
+            *_about_selection(study, len(candidates), errors),
+            *_about_looks(study),
+        ],
     )
 
 
@@ -338,6 +344,14 @@ def _about_selection(study: Study, candidates: int, errors: Errors) -> list[str]
             f"{stats.MIN_SPOTS}."
         )
     return notes
+
+
+def _about_looks(study: Study) -> list[str]:
+    """How often the test part has been looked at, where that is more than once."""
+    looks = (runs.read_json(study.folder / WINNER) or {}).get("test_looks") or 0
+    if looks < 2:
+        return []
+    return [f"The test part has been looked at {looks} times: it is untouched no more."]
 
 
 def _chosen_otherwise(study: Study, rankings: Sequence[Ranking]) -> list[str]:
