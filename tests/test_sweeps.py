@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,11 @@ def test_workers_compose_what_the_engine_composes(tmp_path: Path) -> None:
     assert Path(spec.config_dir) == config.package_folder("conf")
     assert spec.config_name == "train"
     assert Spec.from_dict(spec.to_dict()) == spec
+
+
+def test_a_password_stays_out_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "hydra.sweeper.storage=postgresql://me:secret@db/x"
+    monkeypatch.setattr(sys, "argv", ["train", "-m", url, "lr=0.1,0.2"])
+    spec = study("table1")
+    assert "secret" not in str(spec.to_dict())
+    assert "postgresql://me:***@db/x" in spec.command

@@ -156,7 +156,7 @@ def seconds_a_photo(plan: RunPlan, threads: int) -> float:
         cuda = torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
         device = torch.device("cuda" if cuda else "cpu")
         regressor = model.build(config.model, plan.weights).to(device)
-        regressor.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        regressor.to(memory_format=torch.channels_last).train()
         optimizer = torch.optim.Adam(regressor.parameters(), fused=True)
         images = torch.rand(n, 3, size, size).to(device, memory_format=torch.channels_last)
         bf16 = plan.precision is Precision.bf16

@@ -21,6 +21,7 @@ from img2gps.study.ledger import Claim, Ledger
 from img2gps.study.process import Stop
 from img2gps.study.space import Axis, Params
 from img2gps.study.spec import EpochHook, Spec
+from img2gps.study.storage import quiet
 
 SAMPLERS = ("grid", "random", "tpe", "gp")
 PRUNERS = ("none", "hyperband", "successive_halving")
@@ -74,6 +75,7 @@ def pruner(spec: Spec) -> BasePruner:
 
 def check(spec: Spec) -> None:
     """Make both once, so that what cannot be made is said before anything runs."""
+    quiet()
     sampler(spec, 0, 0)
     pruner(spec)
 

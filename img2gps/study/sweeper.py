@@ -101,6 +101,7 @@ class BaseSweeper(Sweeper):
     def spec(self, arguments: Sequence[str]) -> Spec:
         """The study in plain values."""
         from img2gps.study.search import first_rung
+        from img2gps.study.storage import masked
 
         options, hydra = self.options, self.config.hydra
         _check(options)
@@ -155,7 +156,7 @@ class BaseSweeper(Sweeper):
             config_dir=draft.config_dir,
             config_name=draft.config_name,
             searchpath=draft.searchpath,
-            command=shlex.join(["python", "-m", "img2gps.train", *sys.argv[1:]]),
+            command=shlex.join(["python", "-m", "img2gps.train", *map(masked, sys.argv[1:])]),
             created_at=record.now(),
         )
 
