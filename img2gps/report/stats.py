@@ -115,10 +115,10 @@ def cell_interval(
 
     Coverage of a nominal 95 %, measured on 1500 simulated validation sets each (tests/fake_study:
     60 photos, uneven spots, errors shared within spots and between runs, lucky and unlucky seeds;
-    standard error 0.6 %): 94 % with 45, 30 or 20 spots and 2, 3 or 5 seeds; 93 % where a run's luck
-    is 10 % of its RMSE or spots differ three times as much; 94 % with 200 photos of 100 spots; 92.5
-    % with one seed, whose luck no interval of one run can hold. A plain percentile interval had
-    88 to 94 %.
+    standard error 0.6 %): 94 % with 45 or 30 spots and 2, 3 or 5 seeds, and with 200 photos of 100
+    spots; 93 % where a run's luck is 10 % of its RMSE or spots differ three times as much; 92.5 %
+    with one seed, whose luck no interval of one run can hold. Below 30 spots 88 to 93 %: it is
+    called unreliable. A plain percentile interval had 88 to 94 %.
 
     Args:
         error: metres, shape (s, p); seeds that are missing are NaN.
