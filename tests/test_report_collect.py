@@ -280,6 +280,19 @@ def test_an_empty_plan_is_readable(tmp_path: Path) -> None:
     assert (len(study.runs), study.cells, study.groups()) == (0, [], [])
 
 
+def test_a_cell_that_a_search_has_not_yet_drawn_is_counted(tmp_path: Path) -> None:
+    made = small(tmp_path)
+    queued = {"cell": "", "params": {}, "seed": 0, "run_id": "", "path": "", "state": "queued"}
+    edit_study(made.folder, lambda facts: facts["cells"].append(queued))
+    row = load(made).runs.iloc[-1]
+    assert (row["cell"], row["state"], row["reason"], row["folder"]) == (
+        "not yet chosen",
+        "queued",
+        "",
+        "",
+    )
+
+
 def test_bad_folders_are_named_with_the_remedy(tmp_path: Path) -> None:
     empty = tmp_path / "runs" / "nothing"
     empty.mkdir(parents=True)

@@ -390,6 +390,7 @@ def _planned(entry: Mapping[str, Any], folder: Path, roots: Sequence[Path]) -> d
     run_id, path = str(entry.get("run_id") or ""), str(entry.get("path") or "")
     found = _find_run(run_id, path, folder, roots)
     row = {key: value for key, value in entry.items() if key not in ("params", "path")}
+    row |= {"reason": row.get("reason") or "", "name": row.get("name") or ""}
     row |= entry.get("params") or {}
     row |= {"folder": "" if found is None else str(found), "cell": str(entry["cell"])}
     result = None if found is None else runs.read_json(found / runs.RESULT)
