@@ -71,12 +71,12 @@ def open_tracker(
             return live.WandbTracker(logger, folder, about, mean_predictor_m)
 
 
-def log_cell_means(study_folder: Path, logger: LoggerConfig) -> None:
+def log_cell_means(study_folder: Path) -> None:
     """Send the mean curve of each finished cell and the table of a finished study to W&B.
 
-    Call it at a study's end. Never raises; what is there already is not sent again.
+    Call it at a study's end: where to is in its runs' configurations. Never raises; what is there
+    already is not sent again.
     """
-    if logger.kind is LoggerKind.wandb:
-        from img2gps.tracking import live
+    from img2gps.tracking import live
 
-        live.publish_study(study_folder, logger)
+    live.publish_study(study_folder)

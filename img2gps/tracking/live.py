@@ -132,13 +132,14 @@ class WandbTracker:
         log.warning("W&B: %s; upload later: img2gps sync %s", why, self._about.study)
 
 
-def publish_study(folder: Path, logger: LoggerConfig) -> None:
+def publish_study(folder: Path) -> None:
     """Send what a study has beyond its runs; what goes wrong becomes one line of warning."""
-    from img2gps.tracking import study
-
     try:
-        if session.wanted(logger):
-            for name, _ in study.publish(folder, logger, [folder.parent]):
+        first = mirror.of_study(folder)
+        if first is not None and session.wanted(first.logger()):
+            from img2gps.tracking import study
+
+            for name, _ in study.publish(folder, first.logger(), [folder.parent]):
                 log.info("W&B: %s", name)
-    except Exception as error:
+    except Exception as error:  # a study that is over must not fail because of W&B
         log.warning("W&B: %s; upload later: img2gps sync %s", session.short(error), folder.name)

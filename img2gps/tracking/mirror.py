@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from img2gps import runs
+from img2gps.config import LoggerConfig, LoggerKind
 from img2gps.errors import BadInput
 
 FLAT = ("lr", "batch_size", "depth", "model", "seed", "split")  # always at the config's root
@@ -34,6 +35,13 @@ class Description:
         """Flat keys to group and filter by, and the whole configuration below `config`."""
         flat = {key: self.swept.get(key) for key in (*FLAT, *self.swept)}
         return {**flat, "study": self.study, "run_id": self.run_id, "config": self.config}
+
+    def logger(self) -> LoggerConfig:
+        """Group `logger` of the configuration, with defaults for what it does not say."""
+        saved = self.config.get("logger")
+        known = {item.name for item in fields(LoggerConfig)}
+        kept = {k: v for k, v in saved.items() if k in known} if isinstance(saved, dict) else {}
+        return LoggerConfig(**{**kept, "kind": LoggerKind(kept.get("kind", LoggerKind.wandb))})
 
     def name(self, study_folder: Path) -> str:
         """What differs between the runs of the study, such as "lr=0.001, batch_size=8, seed=0"."""
@@ -70,6 +78,16 @@ def read(folder: Path) -> Description:
     study = str(result.get("study") or folder.parent.name)
     swept = result.get("swept") or _swept(config)
     return Description(str(result.get("run_id") or folder.name), study, config, dict(swept))
+
+
+def of_study(folder: Path) -> Description | None:
+    """The first run of a study that has a readable configuration: it stands for the others."""
+    for config in sorted(folder.glob(f"*/{runs.CONFIG}")):
+        try:
+            return read(config.parent)
+        except BadInput:
+            continue
+    return None
 
 
 def mean_predictor_m(folder: Path, result: Mapping[str, Any]) -> float | None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from img2gps import runs
 from img2gps.config import LoggerConfig, LoggerKind
@@ -31,6 +30,14 @@ class Options:
     entity: str | None = None
     every: bool = False
     dry_run: bool = False
+
+    def of(self, logger: LoggerConfig) -> LoggerConfig:
+        """A run's `logger` group, with these options' project and entity."""
+        return replace(
+            logger,
+            project=self.project or logger.project,
+            entity=self.entity or logger.entity,
+        )
 
 
 @dataclass(frozen=True)
@@ -87,8 +94,7 @@ def _one(folder: Path, options: Options) -> Line:
     except BadInput as error:
         return Line(folder.parent.name, folder.name, "", "skipped", str(error))
     line = Line(folder.parent.name, folder.name, about.name(folder.parent), "skipped")
-    given = about.config.get("logger")
-    logger = logger_of(given if isinstance(given, dict) else {}, options)
+    logger = options.of(about.logger())
     result = runs.read_json(folder / runs.RESULT) or {}
     epochs = len(runs.History(folder / runs.HISTORY).rows())
     receipt = uploads.Receipt.read(folder)
@@ -149,9 +155,10 @@ def _study(root: Path, folder: Path, options: Options) -> Iterator[Line]:
     """Means of cells and Table 1, in the project of the study's first run."""
     if not (folder / "study.json").is_file():
         return
-    first = next(run for run in runs.list_folders(root) if run.parent == folder)
-    given = mirror.read(first).config.get("logger")
-    logger = logger_of(given if isinstance(given, dict) else {}, options)
+    first = mirror.of_study(folder)
+    if first is None:
+        return
+    logger = options.of(first.logger())
     if logger.kind not in MIRRORED and not options.every:
         return
     outcome = "would upload" if options.dry_run else "uploaded"
@@ -191,17 +198,6 @@ def _study_of(file: Path) -> Path:
 
 def _run_of(file: Path) -> str:
     return file.stem.removeprefix("run-")
-
-
-def logger_of(saved: dict[str, Any], options: Options) -> LoggerConfig:
-    """The run's `logger` group as it was saved, with the options' project and entity."""
-    known = {field.name for field in fields(LoggerConfig)}
-    kept = {key: value for key, value in saved.items() if key in known}
-    kept["kind"] = LoggerKind(kept.get("kind", LoggerKind.wandb))
-    for key in ("project", "entity"):
-        if value := getattr(options, key):
-            kept[key] = value
-    return LoggerConfig(**kept)
 
 
 def _same_place(receipt: uploads.Receipt, options: Options) -> bool:
