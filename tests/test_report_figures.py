@@ -326,7 +326,7 @@ def test_effects_state_the_largest_share_or_why_there_is_none() -> None:
     assert shared.title == "Most of the differences come with learning rate: 90 %"
     plain = grid.effects(table, axes, mean_rmse_m=MEAN, share={}, no_share="a search")
     assert plain.title.replace("\u00a0", " ") == (
-        "Levels of learning rate differ most, by up to 19.5 m on average"
+        "RMSE goes most with learning rate: 19.5 m between its levels' means"
     )
     assert "a search" in plain.caption
 

@@ -74,6 +74,8 @@ SAID: Final = {
     "batch_size": "batch size",
     "depth": "depth (layers)",
     "n_train": "training photos",
+    "split.n_train": "training photos",
+    "data.n": "photos",
     "max_epochs": "epochs",
     "image_size": "image size (px)",
     "weight_decay": "weight decay",
@@ -196,12 +198,12 @@ def metres(value: float) -> str:
     return f"{value:.1f}\u00a0m" if abs(value) < 100 else f"{value:,.0f}\u00a0m"
 
 
-def number(value: object) -> str:
+def number(value: object, digits: int = 6) -> str:
     """Write a level of a knob as people do: 0.001 and 16, not 1e-03 and 16.0."""
     if isinstance(value, bool | np.bool_):
         return str(bool(value)).lower()
     if isinstance(value, float | np.floating | int | np.integer):
-        return f"{value:.6g}"
+        return f"{value:.{digits}g}"
     return str(value)
 
 
@@ -223,6 +225,18 @@ def listed(parts: Sequence[str]) -> str:
     if len(parts) < 2:
         return "".join(parts)
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def legend_of(labels: Sequence[str]) -> alt.Legend:
+    """A legend above the plot, in as many columns as fit."""
+    longest = max(map(len, labels), default=1)
+    return alt.Legend(
+        orient="top",
+        columns=max(1, min(len(labels), 100 // (longest + 5))),
+        symbolSize=60,
+        symbolStrokeWidth=0,
+        labelLimit=640,
+    )
 
 
 def scale_of(labels: Sequence[str], values: list[Any]) -> alt.Scale:

@@ -16,7 +16,7 @@ from img2gps.report.figures import curves, errors, grid, maps
 from img2gps.report.figures.base import Figure, in_order, listed, number, said
 
 MOST_EPOCH_FIGURES = 3
-_SHORT = {"lr": "lr", "batch_size": "batch", "n_train": "photos", "data.n": "photos"}
+_SHORT = {"lr": "lr", "batch_size": "batch", "split.n_train": "photos", "data.n": "photos"}
 _ROWS, _COLUMNS = ("lr", "optimizer.lr"), ("batch_size",)  # the layout of the study's table
 
 
@@ -100,11 +100,7 @@ def _planned(study: Study, elsewhere: set[str]) -> pd.DataFrame:
     left = runs[runs["state"] != "finished"].drop_duplicates("rank_cell").set_index("rank_cell")
     cells["reason"] = (left["state"] + ": " + left["reason"].fillna("")).reindex(cells.index)
     cells["reason"] = cells["reason"].fillna("").str.removesuffix(": ")
-    varied = _varied(study, cells)
-    cells["label"] = [
-        (label(row, varied or axes) or str(cell)) + (f" ({row['name']})" if row["name"] else "")
-        for cell, row in cells.fillna({"name": ""}).to_dict("index").items()
-    ]
+    cells["label"] = _labels(cells, _varied(study, cells) or axes)
     return cells.rename_axis("cell").reset_index()
 
 
@@ -120,8 +116,10 @@ def _expected(ranking: Ranking) -> list[dict[str, Any]]:
     ]
 
 
-def label(params: Mapping[Any, Any], axes: Sequence[str]) -> str:
+def label(params: Mapping[Any, Any], axes: Sequence[str], digits: int = 6) -> str:
     """Name a cell by what varies: words by themselves, numbers with their knob.
+
+    Knobs that the cell does not have (weight decay without AdamW) are left out.
 
     >>> label({"model": "resnet18", "lr": 0.001, "batch_size": 8}, ["model", "lr", "batch_size"])
     'resnet18, lr 0.001, batch 8'
@@ -129,9 +127,24 @@ def label(params: Mapping[Any, Any], axes: Sequence[str]) -> str:
     parts = []
     for axis in axes:
         value = params.get(axis)
-        word = isinstance(value, str)
-        parts.append(str(value) if word else f"{_SHORT.get(axis, said(axis))} {number(value)}")
+        if isinstance(value, str):
+            parts.append(value)
+        elif not pd.isna(value):
+            parts.append(f"{_SHORT.get(axis, said(axis))} {number(value, digits)}")
     return ", ".join(parts)
+
+
+def _labels(cells: pd.DataFrame, axes: Sequence[str]) -> list[str]:
+    """A label each, with as few digits (of a searched learning rate) as keep them apart."""
+    rows = cells.fillna({"name": ""}).to_dict("index")
+    for digits in (3, 6, 17):
+        found = [
+            (label(row, axes, digits) or str(cell)) + (f" ({row['name']})" if row["name"] else "")
+            for cell, row in rows.items()
+        ]
+        if len(set(found)) == len(found):
+            return found
+    return [str(cell) for cell in rows]
 
 
 def of_study(scene: Scene) -> list[Figure]:
@@ -206,6 +219,7 @@ def _heat_map(scene: Scene) -> Figure | None:
     columns = next((a for a in _COLUMNS if a in rest), rest[0])
     rest.remove(columns)
     cells = scene.cells
+    held = listed([f"{said(a)} {number(scene.winning[a])}" for a in rest[1:]])
     for axis in rest[1:]:  # more than three axes: the plane through the winner
         cells = cells[cells[axis].map(number) == number(scene.winning[axis])]
     keys = cells[[rows, columns, *rest[:1]]].map(number)
@@ -213,7 +227,12 @@ def _heat_map(scene: Scene) -> Figure | None:
         return None
     facet = rest[0] if rest else None
     return grid.heat_map(
-        cells, rows=rows, columns=columns, facet=facet, mean_rmse_m=scene.mean_rmse_m
+        cells,
+        rows=rows,
+        columns=columns,
+        facet=facet,
+        mean_rmse_m=scene.mean_rmse_m,
+        held=held,
     )
 
 

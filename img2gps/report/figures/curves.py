@@ -18,13 +18,13 @@ from img2gps.report.figures.base import (
     Figure,
     in_order,
     layered,
+    legend_of,
     listed,
     mean_predictor_rule,
     metres,
     scale_of,
 )
 
-KEY = alt.Legend(orient="top", direction="horizontal", symbolSize=60, symbolStrokeWidth=0)
 NEAR_MEAN = 0.95  # of the mean predictor's RMSE: a curve above it is said to be near it
 
 
@@ -86,7 +86,9 @@ def _panel(
     ticks = list(range(1, last + 1, -(-last // 8)))
     base = alt.Chart(band, width=340, height=270).encode(
         x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(values=ticks, format="d", grid=False)),
-        color=alt.Color("label:N", scale=scale_of(labels, COLOURS), title=legend, legend=KEY),
+        color=alt.Color(
+            "label:N", scale=scale_of(labels, COLOURS), title=legend, legend=legend_of(labels)
+        ),
     )
     line = base.mark_line(strokeWidth=2).encode(
         y=alt.Y(f"{column}_mean:Q", title=axis + (", log scale" if wide else ""), scale=scale),
@@ -129,7 +131,8 @@ def _epochs_said(final: pd.Series[float], legend: str, mean_rmse_m: float) -> tu
         who = listed(idle) if len(idle) < 4 else f"{len(idle)} others"
         verb = "stays" if len(idle) == 1 else "stay"
         end = f"{who} {verb} near or above the mean predictor's {mean}"
-    return f"{legend.capitalize()} {best} ends lowest, at {metres(ends[best])}; {end}", text
+    who = best if legend == "cell" else f"{legend.capitalize()} {best}"
+    return f"{who} ends lowest, at {metres(ends[best])}; {end}", text
 
 
 def learning_curve(points: pd.DataFrame, *, mean_rmse_m: float) -> Figure:
@@ -146,7 +149,9 @@ def learning_curve(points: pd.DataFrame, *, mean_rmse_m: float) -> Figure:
             scale=alt.Scale(type="log", nice=False, padding=20),
             axis=alt.Axis(values=sorted({int(n) for n in points["n_train"]}), format="d"),
         ),
-        color=alt.Color("label:N", scale=scale_of(labels, COLOURS), title=None, legend=KEY),
+        color=alt.Color(
+            "label:N", scale=scale_of(labels, COLOURS), title=None, legend=legend_of(labels)
+        ),
     )
     chart = layered(
         base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(
@@ -211,7 +216,9 @@ def cost(cells: pd.DataFrame, *, mean_rmse_m: float, column: str = "seconds") ->
         .encode(
             x=x,
             y=y,
-            color=alt.Color("group:N", scale=scale_of(groups, COLOURS), title=None, legend=KEY),
+            color=alt.Color(
+                "group:N", scale=scale_of(groups, COLOURS), title=None, legend=legend_of(groups)
+            ),
             shape=alt.Shape("group:N", scale=scale_of(groups, SHAPES), title=None),
             tooltip=["label:N", f"{column}:Q", alt.Tooltip("rmse_m:Q", format=".1f")],
         ),

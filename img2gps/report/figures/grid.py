@@ -27,22 +27,31 @@ from img2gps.report.figures.base import (
     yes,
 )
 
-SAME, WORSE, UNKNOWN = "not distinguishable from the lowest", "worse than the lowest", "one cell"
+SAME, WORSE = "not distinguishable from the lowest", "worse than the lowest"
+UNKNOWN = "not compared"  # one seed, or one cell
 EXPECTED = "the winner's expected error"
+MOST_LEVELS = 8  # of a numeric knob; more were drawn from an interval
 _KINDS = {  # colour and shape
     SAME: (COLOURS[0], "circle"),
     WORSE: (COLOURS[4], "square"),
+    UNKNOWN: (COLOURS[0], "circle"),
     EXPECTED: (COLOURS[1], "diamond"),
 }
 
 
 def heat_map(
-    cells: pd.DataFrame, *, rows: str, columns: str, facet: str | None, mean_rmse_m: float
+    cells: pd.DataFrame,
+    *,
+    rows: str,
+    columns: str,
+    facet: str | None,
+    mean_rmse_m: float,
+    held: str = "",
 ) -> Figure:
     """Draw the grid: `rows` down, `columns` across, one panel for each level of `facet`.
 
     cells: one row a cell with the axes, `rmse_m` (missing where nothing finished), `reason` (why
-    missing), `beats_mean` and `in_best_set` (bool or missing).
+    missing), `beats_mean` and `in_best_set` (bool or missing). held: what all cells shown share.
     """
     data = pd.DataFrame(
         {
@@ -81,6 +90,8 @@ def heat_map(
         "Validation RMSE in metres after the final epoch; the mean predictor gets "
         f"{metres(mean_rmse_m)}. Framed: the lowest."
     )
+    if held:
+        caption += f" All with {held}."
     if not beaten.all():
         caption += " †: not shown to beat the mean predictor."
     if len(known) < len(data):
@@ -149,7 +160,7 @@ def ranking(
         ],
         columns=columns,
     )
-    kinds = [k for k in (SAME, WORSE, EXPECTED) if (shown["kind"] == k).any()]
+    kinds = [k for k in _KINDS if (shown["kind"] == k).any()]
     legend = alt.Legend(orient="bottom", direction="horizontal") if compared else None
     base = alt.Chart(shown, width=460, height=alt.Step(22)).encode(
         y=alt.Y(
@@ -223,10 +234,12 @@ def effects(
         caption = "Percentages: share of the variance between cells (ANOVA of the full grid)."
         each = listed([f"{said(a)} {100 * s:.0f} %" for a, s in parts.items()])
     else:
-        means = {a: cells.groupby(cells[a].map(number))["rmse_m"].mean() for a in axes}
+        means = {a: cells.groupby(_groups(cells[a]))["rmse_m"].mean() for a in axes}
         spread = {a: float(m.max() - m.min()) for a, m in means.items()}
         top = max(spread, key=lambda axis: spread[axis])
-        title = f"Levels of {said(top)} differ most, by up to {metres(spread[top])} on average"
+        title = f"RMSE goes most with {said(top)}: {metres(spread[top])} between its levels' means"
+        if _continuous(cells[top]):
+            title = title.replace("levels'", "lowest, middle and highest thirds'")
         caption = f"No shares of variance: {no_share}. Other knobs may differ between levels too."
         each = listed([f"{said(a)} {metres(s)}" for a, s in spread.items()])
     caption += (
@@ -237,23 +250,50 @@ def effects(
     return Figure("effects", title, caption, text, chart)
 
 
+def _continuous(values: pd.Series[Any]) -> bool:
+    """Whether a search drew the values from an interval, so that hardly two are equal."""
+    known = pd.to_numeric(values, errors="coerce").dropna()
+    return len(set(known)) > MOST_LEVELS and len(known) == values.notna().sum()
+
+
+def _groups(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Levels, or the thirds of continuous values."""
+    if _continuous(values):
+        return pd.qcut(pd.to_numeric(values), 3, labels=False, duplicates="drop")
+    return values.map(number).where(values.notna())
+
+
 def _effect(
     cells: pd.DataFrame, axis: str, mean_rmse_m: float, share: float | None
 ) -> alt.LayerChart:
-    data = pd.DataFrame(
-        {"level": cells[axis].map(number), "rmse_m": cells["rmse_m"], "label": cells["label"]}
-    )
+    cells = cells[cells[axis].notna()]
+    heading = said(axis) if share is None else f"{said(axis)}: {100 * share:.0f} %"
+    title = alt.Title(heading, fontSize=12, anchor="start")
+    y = alt.Y("rmse_m:Q", title="validation RMSE (m)", scale=alt.Scale(zero=False))
+    tooltip = ["label:N", alt.Tooltip("rmse_m:Q", format=".1f")]
+    rule = mean_predictor_rule(mean_rmse_m, label=False)
+    if _continuous(cells[axis]):
+        data = pd.DataFrame(
+            {"value": pd.to_numeric(cells[axis])} | dict(cells[["rmse_m", "label"]])
+        )
+        wide = data["value"].min() > 0 and data["value"].max() > 20 * data["value"].min()
+        scale = alt.Scale(type="log") if wide else alt.Scale(zero=False)
+        few = alt.Axis(tickCount=4, labelOverlap="greedy", labelSeparation=6)
+        x = alt.X(
+            "value:Q", title=said(axis) + (", log scale" if wide else ""), scale=scale, axis=few
+        )
+        points = alt.Chart(data, width=240, height=230).mark_point(size=36, color=COLOURS[0])
+        return layered(points.encode(x=x, y=y, tooltip=tooltip), rule).properties(title=title)
+    data = pd.DataFrame({"level": cells[axis].map(number)} | dict(cells[["rmse_m", "label"]]))
     order = in_order(list(data["level"]))
     long = max(map(len, order)) > 9 or len(order) > 6
-    x = alt.X("level:O", sort=order, title=said(axis), axis=alt.Axis(labelAngle=-40 if long else 0))
-    y = alt.Y("rmse_m:Q", title="validation RMSE (m)", scale=alt.Scale(zero=False))
+    level = alt.X(
+        "level:O", sort=order, title=said(axis), axis=alt.Axis(labelAngle=-40 if long else 0)
+    )
     mean = alt.OverlayMarkDef(shape="diamond", size=70, filled=True, color=COLOURS[1])
-    base = alt.Chart(data, width=max(130, min(240, 64 * len(order))), height=230).encode(x=x)
-    heading = said(axis) if share is None else f"{said(axis)}: {100 * share:.0f} %"
+    base = alt.Chart(data, width=max(130, min(240, 64 * len(order))), height=230).encode(x=level)
     return layered(
-        base.mark_point(size=36, opacity=0.6, color=COLOURS[0]).encode(
-            y=y, tooltip=["label:N", alt.Tooltip("rmse_m:Q", format=".1f")]
-        ),
+        base.mark_point(size=36, opacity=0.6, color=COLOURS[0]).encode(y=y, tooltip=tooltip),
         base.mark_line(color=COLOURS[1], strokeWidth=2, point=mean).encode(y="mean(rmse_m):Q"),
-        mean_predictor_rule(mean_rmse_m, label=False),
-    ).properties(title=alt.Title(heading, fontSize=12, anchor="start"))
+        rule,
+    ).properties(title=title)

@@ -24,6 +24,7 @@ from img2gps.report.figures.base import (
 _LONGEST_PX = 520
 _PHOTOS_A_TILE = 4  # validation photos that a tile should hold on average
 ENOUGH = 3  # validation photos on a tile below which its RMSE is no reason to go there
+MOST_LINES = 150  # photos on one map, beyond which nobody can follow a line
 _HUDDLED = 0.8  # spread of predictions over spread of truth below which it is the finding
 
 
@@ -34,6 +35,9 @@ def positions(photos: pd.DataFrame, *, spread_ratio: float | None = None) -> Fig
     `error_m`; the origin is the mean of the labels. spread_ratio: spread of the predictions over
     spread of the truth.
     """
+    everything, n = photos, len(photos)
+    if n > MOST_LINES:  # by content, which is as good as at random and the same every time
+        photos = photos.sort_values("content").head(MOST_LINES)
     lat0, lon0 = geo.mean_position(photos["lat_deg"], photos["lon_deg"])
     true = geo.to_east_north_m(photos["lat_deg"], photos["lon_deg"], lat0, lon0)
     predicted = geo.to_east_north_m(photos["pred_lat_deg"], photos["pred_lon_deg"], lat0, lon0)
@@ -80,15 +84,16 @@ def positions(photos: pd.DataFrame, *, spread_ratio: float | None = None) -> Fig
             tooltip=["photo:N", "what:N", alt.Tooltip("error_m:Q", format=".1f")],
         ),
     )
-    median, worst = float(photos["error_m"].median()), float(photos["error_m"].max())
+    median, worst = (float(f(everything["error_m"])) for f in (np.median, np.max))
     title = f"Half of the photos lie within {metres(median)}, the worst {metres(worst)} off"
     if spread_ratio is not None and spread_ratio < _HUDDLED:
         title = (
             f"Predictions huddle towards the middle: they spread {spread_ratio:.2f} times as wide "
             f"as the truth; median error {metres(median)}"
         )
+    shown = f"{n}" if n == len(photos) else f"{len(photos)} of {n}"
     caption = (
-        f"The winner's first seed on {len(photos)} validation photos, in metres from their mean "
+        f"The winner's first seed on {shown} validation photos, in metres from their mean "
         "position; a line joins truth and prediction."
     )
     return Figure(
