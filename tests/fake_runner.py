@@ -89,6 +89,8 @@ def _misbehave(how: str, folder: Path) -> None:
         case "raise_once" if not (folder / "raised").exists():
             (folder / "raised").touch()
             raise ValueError("a hiccup")
+        case "exit":
+            raise SystemExit(0)
         case "bad_input":
             raise BadInput("lr=0: must be above 0")
         case "segfault":

@@ -35,7 +35,16 @@ def state_of(spec: Spec) -> dict[str, tuple[str, str, int]]:
 
 @pytest.mark.slow
 def test_runs_that_end_badly_are_named_and_the_rest_is_finished(tmp_path: Path) -> None:
-    behaviours = ["well", "raise", "raise_once", "diverge", "bad_input", "segfault", "killed"]
+    behaviours = [
+        "well",
+        "raise",
+        "raise_once",
+        "diverge",
+        "bad_input",
+        "exit",
+        "segfault",
+        "killed",
+    ]
     limits = replace(QUICK, max_preemptions=2)
     spec = fake_spec(tmp_path, {"behave": behaviours}, limits=limits)
 
@@ -48,6 +57,7 @@ def test_runs_that_end_badly_are_named_and_the_rest_is_finished(tmp_path: Path) 
         "raise_once": ("finished", "", 2),
         "diverge": ("diverged", "loss is nan in epoch 3", 1),
         "bad_input": ("failed", "lr=0: must be above 0", 1),
+        "exit": ("failed", "the run ended its process: 0", 2),
         "segfault": ("failed", "worker process died of SIGSEGV (segmentation fault)", 2),
         "killed": ("failed", "worker process was killed by SIGKILL", 2),
     }

@@ -19,13 +19,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from img2gps import hardware
+from img2gps import hardware, tracking
 from img2gps.errors import BadInput
 from img2gps.signals import Interrupted
 from img2gps.study import process, record, search
 from img2gps.study import worker as working
 from img2gps.study.display import Display, best_line, progress_line
-from img2gps.study.ledger import Entry, Ledger, PlannedCell, key_of
+from img2gps.study.ledger import INTERRUPTED, Entry, Ledger, PlannedCell, key_of
 from img2gps.study.process import Stop
 from img2gps.study.space import Params, cell_id, name_of
 from img2gps.study.spec import Done, Planned, Runner, Spec, make_runner
@@ -358,7 +358,8 @@ class Engine:
         try:
             while not stop.wanted:
                 for slot, code, memory_killed in pool.ended():
-                    if code == 0:
+                    if code == 0:  # it found nothing more to do
+                        self.ledger.reap(slot, INTERRUPTED, "interrupted")
                         continue
                     kind, reason = process.how_it_died(code, memory_killed=memory_killed)
                     taken = self.ledger.reap(slot, kind, reason)
@@ -378,7 +379,7 @@ class Engine:
                 time.sleep(POLL_S)
         finally:
             for slot in pool.close():
-                self.ledger.reap(slot, "interrupted", "interrupted")
+                self.ledger.reap(slot, INTERRUPTED, "interrupted")
 
     def close(self, stop: Stop) -> int:
         """Write the last record, say how the study stands, and give the exit status."""
@@ -400,6 +401,7 @@ class Engine:
         self.display.say(f"best: {best_line(study)}")
         if stop.wanted:
             raise Interrupted(stop.signum or 2)
+        tracking.log_cell_means(Path(self.spec.root) / self.spec.name)
         return 1 if any(c["state"] in ("failed", "diverged") for c in study["cells"]) else 0
 
 

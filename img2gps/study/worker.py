@@ -70,6 +70,11 @@ def attempt(ledger: Ledger, runner: Runner, claim: Claim, stop: Stop) -> None:
             except Interrupted:
                 ledger.give_back(claim, INTERRUPTED, "interrupted")
                 raise
+            except SystemExit as error:
+                if stop.wanted:  # Lightning's own answer to a signal
+                    ledger.give_back(claim, INTERRUPTED, "interrupted")
+                    raise Interrupted(stop.signum or 0) from error
+                ledger.give_back(claim, EXCEPTION, f"the run ended its process: {_line(error)}")
             except Locked as error:  # by a worker that was given up and is still at it
                 ledger.give_back(claim, PREEMPTED, _line(error))
                 time.sleep(POLL_S)
