@@ -14,7 +14,8 @@ from rich.console import Console
 from img2gps.errors import BadInput
 from img2gps.study import search
 from img2gps.study.display import Display, duration
-from img2gps.study.engine import differences, run_study
+from img2gps.study.engine import run_study
+from img2gps.study.planning import differences
 from img2gps.study.space import Axis, space
 from img2gps.study.spec import Spec
 from tests.fake_runner import FakeRunner

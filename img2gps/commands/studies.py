@@ -238,7 +238,8 @@ def _confirmed(name: str) -> bool:
 
 
 def _rewrite(args: argparse.Namespace, ledger: Any) -> None:
-    from img2gps.study.engine import Engine, planning
+    from img2gps.study.engine import Engine
+    from img2gps.study.planning import planning
 
     with planning(args.root, args.name):
         Engine(ledger).save()

@@ -1,0 +1,87 @@
+"""Worker processes: started with their share of the cores, watched, stopped."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from img2gps import hardware
+from img2gps.study import process
+from img2gps.study import worker as working
+from img2gps.study.spec import Spec
+
+PATIENCE_S = 20.0  # for workers to save and leave; a run can always go on from its last epoch
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Pool:
+    """Worker processes, each with its share of the cores; children of this process, none deeper."""
+
+    def __init__(self, spec: Spec, url: str, size: int) -> None:
+        self.spec, self.size = spec, size
+        threads = str(max(1, hardware.cores() // size))
+        self._environment = {
+            **os.environ,
+            **dict.fromkeys(THREAD_VARIABLES, threads),
+            working.STORAGE_VARIABLE: url,
+            working.PARENT_VARIABLE: str(os.getpid()),
+            "PYTHONFAULTHANDLER": "1",  # where in the code a crash was, in the worker's log
+        }
+        self._children: dict[int, tuple[subprocess.Popen[bytes], dict[str, str | int]]] = {}
+        self._memory_kills = process.memory_kills()
+
+    def log(self, index: int) -> Path:
+        """Where a worker's words go."""
+        return Path(self.spec.root) / self.spec.name / f"worker-{index}.log"
+
+    def fill(self, waiting: int) -> None:
+        """Start workers for what is queued, up to the pool's size."""
+        for index in range(self.size):
+            if waiting <= 0:
+                return
+            if index not in self._children:
+                self._start(index)
+            waiting -= 1
+
+    def _start(self, index: int) -> None:
+        command = [sys.executable, "-m", "img2gps.study.worker", self.spec.name, str(index)]
+        with self.log(index).open("ab") as log:
+            child = subprocess.Popen(  # noqa: S603
+                command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,  # Ctrl-C reaches the engine, which tells the workers
+            )
+        self._children[index] = child, process.identity(child.pid)
+
+    def ended(self) -> list[tuple[dict[str, str | int], int, bool]]:
+        """Workers that are gone: who, exit code, and whether the kernel killed for memory since."""
+        gone = []
+        for index, (child, who) in list(self._children.items()):
+            code = child.poll()
+            if code is not None:
+                del self._children[index]
+                kills = process.memory_kills()
+                gone.append((who, code, kills > self._memory_kills))
+                self._memory_kills = kills
+        return gone
+
+    def close(self) -> list[dict[str, str | int]]:
+        """Stop all workers, those that do not listen by force; who they were."""
+        for child, _ in self._children.values():
+            child.terminate()
+        end = time.monotonic() + PATIENCE_S
+        for child, _ in self._children.values():
+            try:
+                child.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        who = [who for _, who in self._children.values()]
+        self._children.clear()
+        return who
