@@ -141,3 +141,34 @@ def test_an_agent_runs_the_sweep(
     # and sync knows the runs under the ids that the agent chose
     lines = list(sync.sync(tmp_path / "runs", None, sync.Options()))
     assert [line.outcome for line in lines] == ["up to date"] * 2
+
+
+@pytest.mark.slow
+def test_a_study_of_ours_arrives_whole(server: Server, tmp_path: Path) -> None:
+    """The same grid without W&B's scheduler: the study engine, online."""
+    grid = ["-m", "study=online", "lr=0.001,0.003", "trainer.progress_bar=false"]
+    done = subprocess.run(
+        [sys.executable, "-m", "img2gps.train", *grid, *SMALL],
+        cwd=tmp_path,
+        env={**os.environ, "IMG2GPS_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    kinds = sorted(there.fields["jobType"] for there in server.runs.values())
+    assert kinds == ["cell-mean", "cell-mean", "study", "train", "train"]
+    for folder in runs.list_folders(tmp_path / "runs"):
+        there = server.run(folder.name)
+        assert there.fields["groupName"] == "online"
+        assert there.fields["displayName"] in ("lr=0.001", "lr=0.003")
+        history = runs.History(folder / runs.HISTORY).rows()
+        assert [row["epoch"] for row in there.metrics[:-1]] == [row["epoch"] for row in history]
+        result = runs.read_json(folder / runs.RESULT) or {}
+        assert there.summary["val/rmse_m"] == result["metrics"]["val/rmse_m"]
+        saved = yaml.safe_load((folder / runs.CONFIG).read_text())
+        assert saved.pop("metrics") == {}  # W&B drops what is empty
+        assert there.values["config"] == saved
+    lines = list(sync.sync(tmp_path / "runs", "online", sync.Options()))
+    assert [line.outcome for line in lines] == ["up to date"] * 2
