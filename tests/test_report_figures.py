@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -478,3 +479,75 @@ def test_words_are_joined_and_lengths_rounded() -> None:
     assert listed([]) == ""
     assert metres(99.94).split() == ["99.9", "m"]
     assert metres(1234.4).split() == ["1,234", "m"]
+
+
+def named_study(root: Path, axes: dict[str, list[Any]], names: dict[str, str]) -> Path:
+    """A fake study whose cells have names, by the beginning of their parameters."""
+    study = make_study(root, "s", Options(axes=axes, seeds=(0,), epochs=2))
+    path = study.folder / "study.json"
+    facts = json.loads(path.read_text())
+    for cell in facts["cells"]:
+        cell["name"] = next((n for key, n in names.items() if cell["cell"].startswith(key)), "")
+    path.write_text(json.dumps(facts))
+    return study.folder
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (
+            {"lr=0.001": "as published", "lr=0.002": "doubled"},
+            [
+                "batch 8, as published",
+                "batch 16, as published",
+                "batch 8, doubled",
+                "batch 16, doubled",
+            ],
+        ),
+        (
+            {"lr=0.001,batch_size=16": "baseline"},
+            [
+                "lr 0.001, batch 8",
+                "lr 0.001, batch 16 (baseline)",
+                "lr 0.002, batch 8",
+                "lr 0.002, batch 16",
+            ],
+        ),
+    ],
+    ids=["all-named", "one-named"],
+)
+def test_cells_are_called_by_what_varies_and_by_their_names(
+    tmp_path: Path, names: dict[str, str], labels: list[str]
+) -> None:
+    folder = named_study(tmp_path, {"lr": [0.001, 0.002], "batch_size": [8, 16]}, names)
+    found = analysis.analyse(collect.load_study(folder, [tmp_path]))
+    scene = choose.scene(found, found.rankings[0])
+    assert list(scene.cells["label"]) == labels
+
+
+def test_searched_values_get_as_many_digits_as_keep_cells_apart(tmp_path: Path) -> None:
+    folder = named_study(tmp_path, {"lr": [0.0012345, 0.0012349, 0.02]}, {})
+    found = analysis.analyse(collect.load_study(folder, [tmp_path]))
+    labels = list(choose.scene(found, found.rankings[0]).cells["label"])
+    assert labels == ["lr 0.0012345", "lr 0.0012349", "lr 0.02"]
+
+
+def test_a_searched_knob_is_drawn_on_a_log_axis_without_level_means() -> None:
+    lr = np.geomspace(1e-4, 1e-1, 12)
+    table = cells({f"c{i}": 60.0 + i for i in range(12)}).assign(lr=lr, optimizer=["a", "b"] * 6)
+    figure = grid.effects(
+        table, ["lr", "optimizer"], mean_rmse_m=MEAN, share={}, no_share="not a grid (tpe)"
+    )
+    assert "log scale" in str(figure.spec)
+    # thirds of twelve values: means 61.5, 65.5 and 69.5
+    assert figure.title.replace("\u00a0", " ").startswith(
+        "RMSE goes most with learning rate: 8.0 m between its lowest, middle and highest thirds"
+    )
+
+
+def test_many_photos_are_thinned_on_the_map_and_the_title_is_of_all() -> None:
+    table = photos(500)
+    figure = maps.positions(table)
+    assert len(values_with(figure, "to_east")) == maps.MOST_LINES
+    assert f"{maps.MOST_LINES} of 500 validation photos" in figure.caption
+    assert metres(float(np.median(table["error_m"]))) in figure.title

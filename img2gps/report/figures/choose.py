@@ -135,16 +135,26 @@ def label(params: Mapping[Any, Any], axes: Sequence[str], digits: int = 6) -> st
 
 
 def _labels(cells: pd.DataFrame, axes: Sequence[str]) -> list[str]:
-    """A label each, with as few digits (of a searched learning rate) as keep them apart."""
-    rows = cells.fillna({"name": ""}).to_dict("index")
+    """A label each, with as few digits (of a searched learning rate) as keep them apart.
+
+    Where the study names all cells, the names say what their many knobs mean, and only what varies
+    among cells of one name is added; a single named cell (the baseline) has its name behind.
+    """
+    names = cells["name"].fillna("").astype(str)
+    inner = axes
+    if all(names):
+        inner = [a for a in axes if cells[a].map(number).groupby(names).nunique().max() > 1]
     for digits in (3, 6, 17):
-        found = [
-            (label(row, axes, digits) or str(cell)) + (f" ({row['name']})" if row["name"] else "")
-            for cell, row in rows.items()
-        ]
+        found = []
+        for (cell, row), name in zip(cells.to_dict("index").items(), names, strict=True):
+            knobs = label(row, inner, digits)
+            if all(names):
+                found.append(", ".join(part for part in (knobs, name) if part))
+            else:
+                found.append((knobs or str(cell)) + (f" ({name})" if name else ""))
         if len(set(found)) == len(found):
             return found
-    return [str(cell) for cell in rows]
+    return [str(cell) for cell in cells.index]
 
 
 def of_study(scene: Scene) -> list[Figure]:
@@ -313,14 +323,8 @@ def _learning_curve(scene: Scene, finished: pd.DataFrame) -> Figure | None:
     if len(set(finished["n_train"])) < 2:
         return None
     counts = finished["n_train"]
-    # axes that only say how many photos there are, such as data.n, do not name a line
-    says_count = {
-        a
-        for a in scene.varied
-        if finished[a].map(number).groupby(counts).nunique().max() == 1
-        and counts.groupby(finished[a].map(number)).nunique().max() == 1
-    }
-    axes = [a for a in scene.varied if a not in says_count]
+    # what the number of photos decides (data.n, epochs matched by steps) does not name a line
+    axes = [a for a in scene.varied if finished[a].map(number).groupby(counts).nunique().max() > 1]
     names = [label(row, axes) or "all cells" for row in finished.to_dict("records")]
     points = finished.assign(label=names)
     points = points[points.groupby("label")["n_train"].transform("nunique") > 1]

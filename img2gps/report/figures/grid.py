@@ -141,7 +141,7 @@ def ranking(
     *,
     mean_rmse_m: float,
     expected: Sequence[Mapping[str, Any]] = (),
-    most: int = 24,
+    most: int = 30,
 ) -> Figure:
     """Draw cells by RMSE with their intervals beside the mean predictor.
 
