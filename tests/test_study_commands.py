@@ -48,7 +48,7 @@ def test_show_names_every_run_and_why_it_failed(
     spec: Spec, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    assert studies(Path(spec.root), "show", "s") == 1
+    assert studies(Path("elsewhere"), "show", "s", "--root", spec.root) == 1
     out = capsys.readouterr().out
     for part in ("Which?", "ValueError: a hiccup", "failed", "the mean predictor gets 89.00 m"):
         assert part in out

@@ -36,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--storage",
             help=f"the ledger's URL, if it is not a journal file; or {STORAGE_VARIABLE}",
         )
+    for parser_ in (show, retry, forget):  # after the action too
+        parser_.add_argument("--root", type=Path, default=argparse.SUPPRESS, help="default: runs")
     forget.add_argument("--yes", action="store_true", help="do not ask before a whole study")
 
 
