@@ -279,6 +279,7 @@ def test_another_project_gets_a_copy(server: Server, tmp_path: Path) -> None:
     assert of_runs(synced(tmp_path, project="talk")) == ["uploaded"]
     assert server.run(run.id, "talk").metrics == run.rows
     assert server.run(run.id, "img2gps").metrics == run.rows
+    assert of_runs(synced(tmp_path)) == of_runs(synced(tmp_path, project="talk")) == ["up to date"]
 
 
 def test_a_server_that_does_not_answer_is_not_asked_for_every_run(

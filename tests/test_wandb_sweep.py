@@ -21,6 +21,7 @@ from img2gps import config, dataset, runs
 from img2gps.tracking import sync, uploads
 from tests.conftest import ROOT
 from tests.wandb_cases import (  # noqa: F401 - fixtures
+    LOGGER,
     listening_fixture,
     offline_fixture,
     server_fixture,
@@ -125,7 +126,7 @@ def test_an_agent_runs_the_sweep(
     folders = runs.list_folders(tmp_path / "runs")
     assert [folder.parent.name for folder in folders] == ["table1_wandb"] * 2
     for folder in folders:
-        receipt = uploads.Receipt.read(folder)
+        receipt = uploads.Receipt.find(folder, LOGGER)
         assert receipt is not None
         point = kept["given"][receipt.id]  # the agent's id, not the run folder's
         there = server.run(receipt.id)

@@ -49,12 +49,13 @@ def extras(study: collect.Study) -> Iterator[Extra]:
         if over[planned].all() and len(done):
             yield _cell_mean(study, cell, done)
     if over.all() and len(study.finished):
-        shown = table(study)
-        about = _about(study, {"table": shown.to_json(double_precision=15)}, {})
-        yield Extra(about, f"{study.name}: Table 1", TABLE, table=shown)
+        about = _about(study, {"table": sorted(study.finished["run_id"])}, {})
+        yield Extra(about, f"{study.name}: Table 1", TABLE, table=table(study))
 
 
-def _about(study: collect.Study, identity: dict[str, Any], figures: dict[str, Any]) -> Any:
+def _about(
+    study: collect.Study, identity: dict[str, Any], figures: dict[str, Any]
+) -> mirror.Description:
     identifier = runs.run_id({"study": study.name, **identity})
     return mirror.Description(identifier, study.name, {}, figures)
 
@@ -139,7 +140,7 @@ def publish(
     study = collect.load_study(folder, roots)
     target = f"{session.server()}/{logger.entity}/{logger.project}"
     receipt = runs.read_json(folder / RECEIPT) or {}
-    there = set(receipt.get("runs", [])) if receipt.get("target") == target else set()
+    there = set(receipt.get(target, []))
     sent = []
     for extra in extras(study):
         if extra.about.run_id in there:
@@ -149,7 +150,7 @@ def publish(
             continue
         _send(extra, logger, folder)
         there.add(extra.about.run_id)
-        runs.write_json(folder / RECEIPT, {"target": target, "runs": sorted(there)})
+        runs.write_json(folder / RECEIPT, {**receipt, target: sorted(there)})
     return sent
 
 

@@ -97,9 +97,7 @@ def _one(folder: Path, options: Options) -> Line:
     logger = options.of(about.logger())
     result = runs.read_json(folder / runs.RESULT) or {}
     epochs = len(runs.History(folder / runs.HISTORY).rows())
-    receipt = uploads.Receipt.read(folder)
-    if receipt is not None and not _same_place(receipt, options):
-        receipt = None  # asked for another project or server: a copy there
+    receipt = uploads.Receipt.find(folder, logger)
     if receipt is not None and receipt.covers(result, epochs):
         return replace(line, outcome="up to date", url=receipt.url)
     if logger.kind not in MIRRORED and not options.every:
@@ -198,9 +196,3 @@ def _study_of(file: Path) -> Path:
 
 def _run_of(file: Path) -> str:
     return file.stem.removeprefix("run-")
-
-
-def _same_place(receipt: uploads.Receipt, options: Options) -> bool:
-    wanted = (options.project or receipt.project, options.entity or receipt.entity)
-    here = receipt.server in ("", session.server())
-    return here and wanted == (receipt.project, receipt.entity)

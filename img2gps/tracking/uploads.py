@@ -54,22 +54,32 @@ class Receipt:
     @classmethod
     def begun(cls, logger: LoggerConfig, run_id: str) -> Receipt:
         """The receipt of a run that was begun, before W&B has told anything about it."""
-        return cls("", logger.entity or "", logger.project, run_id, "", "", 0, "")
+        return cls(session.server(), logger.entity or "", logger.project, run_id, "", "", 0, "")
 
     @classmethod
-    def read(cls, folder: Path) -> Receipt | None:
-        """The run folder's receipt; None where there is none."""
-        saved = runs.read_json(folder / RECEIPT)
-        try:
-            return (
-                cls(**{field.name: saved[field.name] for field in fields(cls)}) if saved else None
-            )
-        except KeyError:
-            return None
+    def find(cls, folder: Path, logger: LoggerConfig) -> Receipt | None:
+        """The run folder's receipt of this project at the present server; None without one."""
+        for receipt in cls._read(folder):
+            here = (receipt.server, receipt.project) == (session.server(), logger.project)
+            if here and receipt.entity in ("", logger.entity or receipt.entity):
+                return receipt
+        return None
+
+    @classmethod
+    def _read(cls, folder: Path) -> list[Receipt]:
+        saved = runs.read_json(folder / RECEIPT) or {}
+        names = {item.name for item in fields(cls)}
+        return [cls(**one) for one in saved.get("uploads", []) if one.keys() == names]
 
     def write(self, folder: Path) -> None:
-        """Put it into the run folder."""
-        runs.write_json(folder / RECEIPT, asdict(self))
+        """Put it into the run folder, in place of an earlier one of the same run there."""
+        others = [
+            receipt
+            for receipt in self._read(folder)
+            if (receipt.server, receipt.project, receipt.id) != (self.server, self.project, self.id)
+        ]
+        uploaded = [asdict(receipt) for receipt in (*others, self)]
+        runs.write_json(folder / RECEIPT, {"uploads": uploaded})
 
     def covers(self, result: Mapping[str, Any], epochs: int) -> bool:
         """Whether W&B has all that the run folder has."""
