@@ -356,6 +356,7 @@ def test_cost_names_a_cheaper_cell_that_cannot_be_told_from_the_best() -> None:
     )
     alone = curves.cost(table.assign(in_best_set=[True, False, False]), mean_rmse_m=MEAN)
     assert "no cheaper one is known to be as good" in alone.title
+    assert curves.cost(table, mean_rmse_m=MEAN, column="epochs").name == "cost_epochs"
 
 
 @pytest.fixture(scope="module")

@@ -111,7 +111,7 @@ def test_page_opens_with_the_answer_and_the_synthetic_banner(table1: tuple[Path,
     assert "corrected for having been selected" in answer
     assert "How sure:" in answer
     assert "mean predictor" in answer
-    assert text.index("Synthetic data:") < text.index("Lowest validation RMSE")
+    assert text.index("Synthetic photos:") < text.index("Lowest validation RMSE")
 
 
 def test_nothing_on_the_page_is_fetched(table1: tuple[Path, str]) -> None:
@@ -264,6 +264,19 @@ def test_studies_on_different_photos_are_not_called_comparable(tmp_path: Path) -
     assert "validated on different photos" in text
 
 
+@pytest.mark.usefixtures("few_figures")
+def test_a_comparison_names_studies_in_which_nothing_has_finished(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    axes = {"lr": [0.001]}
+    queued = {("lr=0.001", 0): ("queued", "")}
+    make_study(root, "done", Options(axes=axes, seeds=(0,), epochs=2))
+    for name in ("waiting", "idle"):
+        make_study(root, name, Options(axes=axes, seeds=(0,), states=queued))
+    assert "Nothing has finished in waiting." in Elements(report(root, "done", "waiting")[1]).text
+    both = Elements(report(root, "waiting", "idle")[1]).text
+    assert "No answer yet: nothing has finished in waiting and idle." in both
+
+
 def test_an_unknown_study_is_named_with_those_that_there_are(tmp_path: Path) -> None:
     make_study(tmp_path / "runs", "there", SMALL)
     with pytest.raises(BadInput, match=r"study 'nope': .*there are: there"):
@@ -277,9 +290,12 @@ def test_command_writes_a_page_for_each_study_and_prints_where(
     monkeypatch.chdir(tmp_path)
     make_study(tmp_path / "runs", "a", SMALL)
     make_study(tmp_path / "results", "b", SMALL)
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
     with pytest.raises(SystemExit) as done:
-        main(["report"])
+        main(["report", "--open"])
     assert done.value.code == 0
+    assert opened == [(tmp_path / "reports" / "b" / "index.html").as_uri()]
     printed = capsys.readouterr().out.split()
     assert printed == ["reports/a/index.html", "reports/b/index.html"]
     assert all(Path(path).is_file() for path in printed)

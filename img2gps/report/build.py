@@ -18,10 +18,6 @@ from img2gps.report.figures import choose, errors
 from img2gps.report.figures.base import Figure, listed, metres, number, said
 from img2gps.report.page import Link, Page
 
-SYNTHETIC = (
-    "Synthetic data: these photos are rendered by img2gps, not taken. They show how the method "
-    "behaves, not how well it works on real photos."
-)
 _SHOWN_SUSPECTS = 20
 
 
@@ -103,7 +99,7 @@ def _study(analysis: Analysis, folder: Path, caches: Sequence[Path]) -> Path:
         source=str(study.folder),
         answer=answer(analysis),
         counts=study.counts(),
-        banners=[SYNTHETIC] if study.synthetic else [],
+        banners=[tables.SYNTHETIC] if study.synthetic else [],
         notes=notes(analysis),
         methods=pack["methods.txt"].splitlines(),
         commands=pack["commands.sh"].splitlines(),
@@ -143,10 +139,8 @@ def _sections(analysis: Analysis) -> list[page.Section]:
 
 
 def write(shown: Page, folder: Path) -> Path:
-    """Write the page into `folder`; returns its path."""
-    path = folder / "index.html"
-    path.write_text(page.render(shown), encoding="utf-8")
-    return path
+    """Write the page into `folder`, whole or not at all; returns its path."""
+    return paper.write(folder, {"index.html": page.render(shown)})[0]
 
 
 def answer(analysis: Analysis) -> list[str]:

@@ -46,7 +46,7 @@ def page_of(analyses: Sequence[Analysis], folder: Path) -> Page:
         source=", ".join(str(a.study.folder) for a in analyses),
         answer=answer(winners, names),
         counts=counts,
-        banners=[f"Synthetic data: {listed(synthetic)}."] if synthetic else [],
+        banners=[f"{listed(synthetic)}: {tables.SYNTHETIC}"] if synthetic else [],
         notes=[f"{a.study.name}: {note}" for a in analyses for note in a.notes],
         sections=[Section("section-studies", "The studies", [page.shown(table)])],
         figures=[page.picture(f, folder / "figures") for f in _figures(winners)],

@@ -181,7 +181,8 @@ def of_study(scene: Scene) -> list[Figure]:
         errors.by_heading(photos, mean_rmse_m=mean),
         errors.by_hour(photos, mean_rmse_m=mean),
         _learning_curve(scene, finished),
-        _cost(finished, mean),
+        _cost(finished, mean, "seconds"),
+        _cost(finished, mean, "epochs"),
     ]
     return [figure for figure in drawn if figure is not None]
 
@@ -202,7 +203,7 @@ _ALWAYS = {  # by how a file name begins
 def left_out(figures: Sequence[Figure]) -> str:
     """Say which figures the data could not carry and what each would need; "" if none."""
     drawn = {figure.name for figure in figures}
-    absent = [text for name, text in _ALWAYS.items() if name not in drawn]
+    absent = [text for name, text in _ALWAYS.items() if not {name, f"{name}_seconds"} & drawn]
     return f"Not drawn, with what each would need: {'; '.join(absent)}." if absent else ""
 
 
@@ -335,9 +336,9 @@ def _learning_curve(scene: Scene, finished: pd.DataFrame) -> Figure | None:
     return curves.learning_curve(points, mean_rmse_m=scene.mean_rmse_m)
 
 
-def _cost(finished: pd.DataFrame, mean_rmse_m: float) -> Figure | None:
-    known = finished[finished["seconds"].notna()]
-    if len(known) < 2 or known["seconds"].max() < 1.05 * known["seconds"].min():
+def _cost(finished: pd.DataFrame, mean_rmse_m: float, column: str) -> Figure | None:
+    known = finished[finished[column].notna()]
+    if len(known) < 2 or known[column].max() < 1.05 * known[column].min():
         return None  # nothing to choose by
-    group = known["model"].map(number) if "model" in known else pd.Series("cell", index=known.index)
-    return curves.cost(known.assign(group=group), mean_rmse_m=mean_rmse_m)
+    known = known.assign(group=known["model"].map(number))
+    return curves.cost(known, mean_rmse_m=mean_rmse_m, column=column)

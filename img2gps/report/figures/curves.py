@@ -244,4 +244,6 @@ def cost(cells: pd.DataFrame, *, mean_rmse_m: float, column: str = "seconds") ->
             for r in front.to_dict("records")
         ]
     )
-    return Figure("cost", title, caption, f"Cost against RMSE. Best at their cost: {each}.", chart)
+    return Figure(
+        f"cost_{column}", title, caption, f"Cost against RMSE. Best at their cost: {each}.", chart
+    )
