@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import Counter
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 
 import optuna
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from img2gps.errors import BadInput
 from img2gps.study import process, storage
@@ -182,6 +186,66 @@ def test_a_run_enqueued_twice_is_run_once(url: str, spec: Spec) -> None:
     assert keys == [cell(0).key, cell(1).key]
     assert states(ledger) == {"finished": 2}
     assert ledger.entry(cell(0).key).attempts == 1
+
+
+NAMES = st.sampled_from(["claim", "finish", "raise", "die", "reap", "again"])
+ACTIONS = st.lists(st.tuples(NAMES, st.integers(0, 2)), max_size=25)
+
+
+@settings(max_examples=25, deadline=None)
+@given(ACTIONS)
+def test_whoever_dies_when_each_run_is_finished_exactly_once(
+    actions: list[tuple[str, int]],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        url = str(Path(folder) / "ledger.journal")
+        many = Limits(max_failures=100, max_preemptions=100)
+        ledger_of(url, fake_spec(Path(folder), {"lr": [0.1]}, limits=many), 3)
+        workers = [another(url, machine=f"m{i}") for i in range(3)]
+        held: list[Claim | None] = [None, None, None]
+        dead: list[dict[str, Any]] = []
+        finished: list[str] = []
+
+        def finish(i: int) -> None:
+            claim, held[i] = held[i], None
+            try:
+                if claim is not None:
+                    workers[i].finish(claim, done(claim))
+                    finished.append(claim.key)
+            except Lost:
+                pass
+
+        for action, i in actions:
+            match action:
+                case "claim" if held[i] is None:
+                    held[i] = workers[i].claim()
+                case "finish":
+                    finish(i)
+                case "raise" if (claim := held[i]) is not None:
+                    held[i] = None
+                    with contextlib.suppress(Lost):
+                        workers[i].give_back(claim, EXCEPTION, "ValueError")
+                case "die":
+                    dead.append(workers[i].identity)
+                    workers[i], held[i] = another(url, machine=f"m{i}-{len(dead)}"), None
+                case "reap":
+                    for who in dead:
+                        workers[i].reap(who, PREEMPTED, "killed")
+                case "again":  # a second, needless, enqueuing, as two reapers at once may do
+                    workers[i].refresh()
+                    workers[i]._again(cell(i).key)
+        for i in range(3):
+            finish(i)
+        last = workers[0]
+        for who in dead:
+            last.reap(who, PREEMPTED, "killed")
+        last.settle()
+        while (claim := last.claim()) is not None:
+            held[0] = claim
+            finish(0)
+        assert sorted(finished) == sorted(cell(i).key for i in range(3))
+        assert states(last) == {"finished": 3}
+        assert not last.busy()
 
 
 def test_a_trial_that_its_reaper_did_not_enqueue_again_is_not_lost(url: str, spec: Spec) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,3 +163,12 @@ def test_a_password_stays_out_of_the_record(monkeypatch: pytest.MonkeyPatch) -> 
     spec = study("table1")
     assert "secret" not in str(spec.to_dict())
     assert "postgresql://me:***@db/x" in spec.command
+
+
+def test_hydra_finds_the_sweeper_without_loading_optuna_or_torch() -> None:
+    code = (
+        "import sys, hydra_plugins.img2gps_sweeper\n"
+        "print([m for m in ('optuna', 'torch', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
