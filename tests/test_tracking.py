@@ -348,8 +348,8 @@ def test_unreachable_server_is_one_warning_and_an_offline_run(
     with caplog.at_level(logging.WARNING):
         for run in made:
             began = time.monotonic()
-            run.track(replace(LOGGER, timeout_s=1))
-    assert time.monotonic() - began < 1  # the second does not wait again
+            run.track(replace(LOGGER, timeout_s=3))
+    assert time.monotonic() - began < 3  # the second does not wait again
     (warning,) = warnings_of(caplog)
     assert warning.startswith("W&B: ")
     assert warning.endswith("; going on offline; upload later: img2gps sync table1")
@@ -383,12 +383,12 @@ def test_training_never_hears_of_errors(
 
 
 def test_epochs_do_not_wait_for_the_server(server: Server, tmp_path: Path) -> None:
-    server.fail(lambda call: time.sleep(1.0))
+    server.fail(lambda call: time.sleep(2.0))
     run = one_run(tmp_path)
     tracker = run.open()
     began = time.monotonic()
     run.play(tracker, 1, 4)
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 1.5
     server.fail(lambda call: None)
     tracker.finish(run.result, run.folder, 0)
     assert server.run(run.id).metrics == run.rows
