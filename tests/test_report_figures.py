@@ -257,7 +257,7 @@ def test_coverage_points_to_the_corner_with_few_photos_and_large_errors() -> Non
     others = table[~corner]
     figure = maps.coverage(table, pd.concat([others] * 4 + [table[corner].head(3)]))
     assert figure is not None
-    assert "training photos there, RMSE 150\u00a0m" in figure.title
+    assert "other photos there, RMSE 150\u00a0m" in figure.title
     assert " east" in figure.title
     assert " south" in figure.title
 
@@ -266,7 +266,7 @@ def test_tiles_hold_the_rmse_of_their_photos() -> None:
     table = photos(200)
     figure = maps.coverage(table, None)
     assert figure is not None
-    assert "the data set itself is not at hand" in figure.caption
+    assert "the data set is not at hand" in figure.caption
     tiles = values_with(figure, "e0", "rmse_m")
     assert tiles["photos"].sum() == 200
     lat0, lon0 = geo.mean_position(table["lat_deg"], table["lon_deg"])

@@ -150,7 +150,7 @@ def answer(analysis: Analysis) -> list[str]:
     study = analysis.study
     known = pd.to_numeric(study.column("mean_predictor/rmse_m"), errors="coerce").dropna()
     mean = (
-        f"Always answering the mean training position gives {metres(float(known.median()))}."
+        f"The mean predictor, which looks at no photo, gets {metres(float(known.median()))}."
         if len(known)
         else "What the mean predictor gets will be known once a run has finished."
     )

@@ -129,7 +129,7 @@ def label(params: Mapping[Any, Any], axes: Sequence[str], digits: int = 6) -> st
         value = params.get(axis)
         if isinstance(value, str):
             parts.append(value)
-        elif not pd.isna(value):
+        elif value is not None and value == value:  # not NaN
             parts.append(f"{_SHORT.get(axis, said(axis))} {number(value, digits)}")
     return ", ".join(parts)
 

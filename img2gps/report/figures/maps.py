@@ -101,16 +101,16 @@ def positions(photos: pd.DataFrame, *, spread_ratio: float | None = None) -> Fig
     )
 
 
-def coverage(photos: pd.DataFrame, training: pd.DataFrame | None) -> Figure | None:
+def coverage(photos: pd.DataFrame, others: pd.DataFrame | None) -> Figure | None:
     """Draw where errors are large and photos few: where to take more.
 
-    photos: validation photos with label and `error_m`; training: labels of the other photos of
+    photos: validation photos with label and `error_m`; others: labels of the other photos of
     the data set, None where it is not at hand (then validation photos are counted). None where
     fewer than three tiles have enough validation photos.
     """
     lat0, lon0 = geo.mean_position(photos["lat_deg"], photos["lon_deg"])
     at = geo.to_east_north_m(photos["lat_deg"], photos["lon_deg"], lat0, lon0)
-    counted = photos if training is None else training
+    counted = photos if others is None else others
     all_at = geo.to_east_north_m(counted["lat_deg"], counted["lon_deg"], lat0, lon0)
     span = max(float(np.ptp(np.r_[at[i], all_at[i]])) for i in (0, 1))
     if span <= 0:
@@ -121,12 +121,12 @@ def coverage(photos: pd.DataFrame, training: pd.DataFrame | None) -> Figure | No
 
     if tiles["rmse_m"].notna().sum() < 3:
         return None
-    what = "validation photos" if training is None else "training photos"
+    what = "validation photos" if others is None else "other photos"
     title = _coverage_said(tiles, what)
     caption = (
         f"Tiles of {tile:g} m, in metres from the mean position. Colour: the winner's RMSE on the "
         f"validation photos there (none below {ENOUGH}); number: {what}"
-        + (" (the data set itself is not at hand)." if training is None else ".")
+        + (" (the data set is not at hand)." if others is None else " of the data set.")
     )
     seen = tiles[tiles["rmse_m"].notna()]
     if len(set(seen["photos"])) > 1:
