@@ -189,10 +189,10 @@ def test_a_run_enqueued_twice_is_run_once(url: str, spec: Spec) -> None:
 
 
 NAMES = st.sampled_from(["claim", "finish", "raise", "die", "reap", "again"])
-ACTIONS = st.lists(st.tuples(NAMES, st.integers(0, 2)), max_size=25)
+ACTIONS = st.lists(st.tuples(NAMES, st.integers(0, 2)), min_size=12, max_size=30)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(ACTIONS)
 def test_whoever_dies_when_each_run_is_finished_exactly_once(
     actions: list[tuple[str, int]],
