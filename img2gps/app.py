@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from img2gps import config as configuration
+from img2gps import usage
 from img2gps.errors import BadInput
 from img2gps.signals import Interrupted, raise_on_signals
 
@@ -29,6 +30,9 @@ def main(run: Callable[[Config], Outcome]) -> None:
 
     Exit status: 0 done, 1 failed or diverged, 2 bad input, 130 or 143 interrupted.
     """
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(usage.text())  # noqa: T201
+        return
     # Without it Hydra prints its own lines and exits with 1 before an error reaches us.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     configuration.register()
