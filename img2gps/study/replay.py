@@ -8,6 +8,7 @@ a study, and one that was cut short goes on from where it was.
 from __future__ import annotations
 
 import statistics
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,6 +127,7 @@ def _spec(study: collect.Study, monitor: str) -> Spec:
 def prices(grid: Grid, *, times: int = TIMES, strategies: Sequence[str] = ()) -> list[Price]:
     """Replay each strategy `times` times."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # TPE's group
     found = []
     for name in strategies or STRATEGIES:
         sampler, pruner = STRATEGIES[name]
@@ -155,7 +157,7 @@ def replay(grid: Grid, spec: Spec, number: int) -> dict[str, int]:
     study = optuna.create_study(
         sampler=search.sampler(spec, number, 0),
         pruner=search.pruner(spec),
-        direction=spec.direction,
+        direction=optuna.study.StudyDirection[spec.direction.upper()],
         study_name=f"replay-{number}",  # Hyperband draws its brackets by the study's name
     )
     better: Callable[[float, float], bool] = (
