@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 export WANDB_ERROR_REPORTING ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint test-all servers report bench optuna-dashboard clean
+.PHONY: help env demo test lint test-all servers report screenshot bench optuna-dashboard clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,11 @@ test-all: servers env lint ## the same, with real servers and a browser (Debian,
 
 report: env ## tables and figures of all studies, or of STUDY=a,b
 	$(BIN)/img2gps report $(STUDY)
+
+screenshot: env ## docs/report.png out of STUDY's report (needs chromium)
+	$(BIN)/img2gps report $(STUDY)
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1000,1400 \
+	  --screenshot=docs/report.png "file://$(CURDIR)/reports/$(STUDY)/index.html"
 
 bench: env ## side by side timings, into docs/performance.md
 	$(BIN)/python -m benchmarks

@@ -63,9 +63,7 @@ def source(config: Config) -> Source:
         case DataKind.photos:
             return ingest.FolderSource(_root(config), name=data.name)
         case DataKind.csv:
-            return ingest.CsvSource(
-                _root(config), allow_outside=data.allow_outside, name=data.name
-            )
+            return ingest.CsvSource(_root(config), allow_outside=data.allow_outside, name=data.name)
         case DataKind.huggingface:
             return ingest.HuggingFaceSource(
                 _root(config), split=data.subset or "train", name=data.name

@@ -142,7 +142,10 @@ def test_corners_hold_every_value_also_of_conditional_knobs() -> None:
 
 
 def test_the_most_telling_name_is_given() -> None:
-    named: dict[str, dict[str, Any]] = {"cosine": {"s": "cosine"}, "warm cosine": {"s": "cosine", "w": 2}}
+    named: dict[str, dict[str, Any]] = {
+        "cosine": {"s": "cosine"},
+        "warm cosine": {"s": "cosine", "w": 2},
+    }
     assert name_of({"s": "cosine", "w": 2, "lr": 1}, named) == "warm cosine"
     assert name_of({"s": "cosine"}, named) == "cosine"
     assert name_of({"s": "step"}, named) == ""
