@@ -115,7 +115,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     if settings.quick:
         sizes = {"batches": 2, "rounds": 2, "size": 32}
     else:
-        sizes = {"batches": 10, "rounds": 7, "size": 224}
+        sizes = {"batches": 8, "rounds": 5, "size": 224}
     cases = [case for case in CASES if case[1] == "fp32" or hardware.native_bf16()]
     torch.set_num_threads(settings.threads)
     return {

@@ -1,6 +1,6 @@
 """100,000 photos: ingest that stays linear and in bounded memory, a run that stays in the map.
 
-The photos are a few small JPEGs over and over, each with a label of its own. Seconds are processor
+The photos are small JPEGs made when they are read, which is in the seconds too. Seconds are processor
 time, so that they can be compared on a busy machine. A run is given some of its batches only: what
 counts is that its memory does not grow with the number of photos.
 """
@@ -8,6 +8,7 @@ counts is that its memory does not grow with the number of photos.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 import tempfile
@@ -19,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from benchmarks import photos
 from benchmarks.harness import WATCH_S, Row, Settings, watch
 from img2gps.sources import Item, Listing
 
@@ -35,22 +36,20 @@ class ManyPhotos:
     """A source of any number of photos; also `data._target_=benchmarks.scale.ManyPhotos`."""
 
     n: int
-    folder: str
 
     def listing(self, cache_dir: Path, *, threads: int, progress: bool) -> Listing:
-        """Photo i is file i modulo what there is, at a place of its own."""
-        files = [path.read_bytes() for path in sorted(Path(self.folder).glob("*.jpg"))]
+        """Photos are made when they are read."""
         return Listing(
             name=f"many-{self.n}",
             origin="generated photos",
             key=f"many {self.n}",
-            items=lambda: _Items(self.n, files),
+            items=lambda: _Items(self.n),
         )
 
 
 class _Items(Sequence[Item]):
-    def __init__(self, n: int, files: Sequence[bytes]) -> None:
-        self.n, self.files = n, files
+    def __init__(self, n: int) -> None:
+        self.n = n
 
     def __len__(self) -> int:
         return self.n
@@ -58,16 +57,21 @@ class _Items(Sequence[Item]):
     def __getitem__(self, i: Any) -> Any:
         if i >= self.n:
             raise IndexError(i)
-        data = self.files[i % len(self.files)]
-        place = np.random.default_rng(i).random(2)
+        place = np.random.default_rng([i, 1]).random(2)
         label = 39.95 + place[0] / 100, -75.19 + place[1] / 100
-        return Item(f"{i:06d}.jpg", str(i), lambda: data, label)
-
-    def __iter__(self) -> Iterator[Item]:
-        return (self[i] for i in range(self.n))
+        return Item(f"{i:06d}.jpg", str(i), lambda: _jpeg(i), label)
 
 
-def child(n: int, folder: str, cache: str, threads: int) -> None:
+def _jpeg(i: int) -> bytes:
+    """A picture unlike all others, small enough that making it costs little."""
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(i).integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize(
+        (96, 72)
+    ).save(out, "JPEG")
+    return out.getvalue()
+
+
+def child(n: int, cache: str, threads: int) -> None:
     """Ingest `n` photos; prints processor seconds and the largest anonymous memory, as JSON."""
     from img2gps.ingest import ingest
 
@@ -81,16 +85,14 @@ def child(n: int, folder: str, cache: str, threads: int) -> None:
     thread = threading.Thread(target=look)
     thread.start()
     before, started = _anonymous_mb(), time.process_time()
-    found = ingest(
-        ManyPhotos(n, folder), image_size=SIDE, cache_dir=cache, threads=threads, progress=False
-    )
+    found = ingest(ManyPhotos(n), image_size=SIDE, cache_dir=cache, threads=threads, progress=False)
     seconds = time.process_time() - started
     over.set()
     thread.join()
     print(json.dumps({"n": len(found), "cpu_s": seconds, "grown_mb": peak[0] - before}))
 
 
-def _group(folder: Path, n: int, photos_folder: Path) -> Path:
+def _group(folder: Path, n: int) -> Path:
     """A folder for `--config-dir` in which `data=many` is `ManyPhotos`."""
     path = folder / f"conf-{n}" / "data" / "many.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +101,6 @@ def _group(folder: Path, n: int, photos_folder: Path) -> Path:
             {
                 "_target_": "benchmarks.scale.ManyPhotos",
                 "n": n,
-                "folder": str(photos_folder),
                 "cache": str(folder),
             }
         )
@@ -117,19 +118,18 @@ def _anonymous_mb() -> float:
 def measure(settings: Settings) -> dict[str, Any]:
     """A small and a large set: ingest, then a run."""
     sizes, batches = ((40, 120), 2) if settings.quick else ((10_000, 100_000), 100)
-    small = photos.folder(16, (96, 72), settings.threads)
     ingested, trained = [], []
     with tempfile.TemporaryDirectory() as name:
         for n in sizes:
             done = watch(
-                [sys.executable, "-m", "benchmarks.scale", str(n), str(small), name,
+                [sys.executable, "-m", "benchmarks.scale", str(n), name,
                  str(settings.threads)], {}, settings.threads,
             )  # fmt: skip
             said = json.loads(done.output.strip().splitlines()[-1])
             ingested.append({**said, "seconds": done.seconds})
             run = watch(
                 [sys.executable, "-m", "img2gps.train",
-                 "--config-dir", str(_group(Path(name), n, small)), "data=many",
+                 "--config-dir", str(_group(Path(name), n)), "data=many",
                  f"image_size={SIDE}", "batch_size=64",
                  "split.n_val=20", "max_epochs=1", f"trainer.limit_train_batches={batches}",
                  "weights=none", "logger=csv", "baselines=false", "trainer.progress_bar=false",
@@ -169,11 +169,10 @@ def main() -> None:
     """One ingest."""
     parser = argparse.ArgumentParser(description="ingest many photos")
     parser.add_argument("n", type=int)
-    parser.add_argument("folder")
     parser.add_argument("cache")
     parser.add_argument("threads", type=int)
     args = parser.parse_args()
-    child(args.n, args.folder, args.cache, args.threads)
+    child(args.n, args.cache, args.threads)
 
 
 if __name__ == "__main__":
