@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +19,7 @@ from img2gps import decode, model, photofile
 from img2gps.config import Config, Family, Precision
 from img2gps.errors import BadInput
 from img2gps.geo import LabelScaler
-from img2gps.metrics import summarise
-from img2gps.plan import open_dataset, open_split
-from img2gps.predictions import PredictionTable
-from img2gps.runs import CHECKPOINT, CONFIG, PREDICTIONS_TEST, RESULT, read_json
+from img2gps.runs import CHECKPOINT, CONFIG, RESULT, read_json
 from img2gps.weights import ResolvedWeights
 
 BATCH = 32  # photos at once
@@ -89,7 +85,7 @@ class Predictor:
 
     def positions(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Latitude and longitude (n, 2) of upright square photos (n, size, size, 3), uint8."""
-        nchw = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
+        nchw = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2)
         images = self.regressor.normalise(nchw.to(torch.float32))
         enabled = self.precision is Precision.bf16
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
@@ -124,28 +120,3 @@ class Predictor:
                 position: NDArray[np.float64] = next(answers)
                 out.append(Prediction(name, float(position[0]), float(position[1])))
         return out
-
-
-def evaluate_test(folder: Path) -> dict[str, Any]:
-    """Score a run on its test part, which training never saw; writes predictions_test.csv.
-
-    Returns the summary in metres, as `test/rmse_m` and so on, with `mean_predictor/rmse_m`.
-
-    Raises:
-        BadInput: the run's split has no test part.
-    """
-    predictor = Predictor.load(folder)
-    dataset = open_dataset(predictor.config)
-    split = open_split(predictor.config, dataset)
-    if len(split.test) == 0:
-        raise BadInput(f"{folder}: its split has no test part; set split.n_test")
-    pixels = dataset.pixels()
-    chunks = np.array_split(split.test, -(-len(split.test) // BATCH))
-    answers = np.concatenate([predictor.positions(pixels[rows]) for rows in chunks])
-    table = PredictionTable(dataset, split, part="test")
-    table.write(folder / PREDICTIONS_TEST, split.test, answers[:, 0], answers[:, 1])
-    errors = table.errors_m(split.test, answers[:, 0], answers[:, 1])
-    figures: dict[str, Any] = {f"test/{key}": value for key, value in summarise(errors).items()}
-    figures["n_test"] = len(split.test)
-    figures["mean_predictor/rmse_m"] = table.mean_predictor_rmse_m()
-    return figures

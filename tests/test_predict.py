@@ -12,8 +12,9 @@ import pytest
 
 from img2gps import runs, train
 from img2gps.errors import BadInput
+from img2gps.evaluation import evaluate_test
 from img2gps.outcome import Outcome
-from img2gps.predict import Predictor, evaluate_test
+from img2gps.predict import Predictor
 from tests.tiny import tiny_config
 
 
@@ -91,6 +92,18 @@ def test_test_part_is_scored_on_photos_that_training_never_saw(
     )
     seen = {row["photo"] for row in rows(finished.folder / runs.PREDICTIONS)}
     assert not seen & {row["photo"] for row in scored}
+
+
+def test_hidden_photos_of_the_quad_are_made_and_scored_against_the_truth(
+    finished: Outcome, shared_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(shared_cache))
+    figures = evaluate_test(finished.folder, hidden=12)
+    scored = rows(finished.folder / runs.PREDICTIONS_TEST)
+    assert sorted({row["photo"].split("/")[0] for row in scored}) == ["test_known", "test_new"]
+    assert figures["n_test"] == len(scored) == 12
+    assert figures["test/rmse_m"] == pytest.approx(figures["truth/rmse_m"], rel=0.2)
+    assert figures["test/rmse_m"] != figures["truth/rmse_m"]
 
 
 def test_unfinished_or_foreign_run_is_refused(finished: Outcome, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from img2gps import cli, predict, runs
+from img2gps import cli, evaluation, runs
 from img2gps.errors import BadInput
 from img2gps.study.selection import select
 
@@ -116,15 +116,15 @@ def test_the_test_part_is_looked_at_once_and_later_looks_are_counted(
 ) -> None:
     looked: list[Path] = []
 
-    def evaluate(folder: Path) -> dict[str, float]:
+    def evaluate(folder: Path, hidden: int) -> dict[str, float]:
         looked.append(folder)
-        return {"test/rmse_m": 66.0}
+        return {"test/rmse_m": 66.0, "n_test": 30}
 
-    monkeypatch.setattr(predict, "evaluate_test", evaluate)
+    monkeypatch.setattr(evaluation, "evaluate_test", evaluate)
     write(tmp_path, CELLS, n_test=30)
     command(tmp_path)
     assert looked == [tmp_path / "s/a0"]
-    assert winner(tmp_path)["test"] == {"test/rmse_m": 66.0}
+    assert winner(tmp_path)["test"] == {"test/rmse_m": 66.0, "n_test": 30}
     command(tmp_path)
     command(tmp_path)
     assert len(looked) == 1

@@ -13,6 +13,14 @@ HELP = "freeze a study's winner by its rule; evaluate it on the test part once"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`select STUDY [--again] [--look]`."""
     parser.add_argument("study", help="name of a study below the runs root")
+    parser.add_argument(
+        "--hidden",
+        type=int,
+        default=0,
+        metavar="N",
+        help="built-in quad: score the winner on N photos made now (2000 is plenty), half of "
+        "known and half of new spots; counts as a look at the test part",
+    )
     parser.add_argument("--root", type=Path, default=Path("runs"), help="default: runs")
     parser.add_argument(
         "--again", action="store_true", help="select anew, although a winner is frozen"
@@ -34,8 +42,8 @@ def execute(args: argparse.Namespace) -> int:
     if winner is None or args.again:
         winner = selection.select(study, args.root, before=frozen)
         runs.write_json(path, winner)
-    if winner["n_test"] and (not winner["test_looks"] or args.look):
-        winner = _look(args.root, winner, path)
+    if args.hidden or (winner["n_test"] and (not winner["test_looks"] or args.look)):
+        winner = _look(args.root, winner, path, args.hidden)
     for line in _lines(winner, frozen is not None and not args.again):
         print(line)
     if frozen is not None and not args.again:
@@ -48,14 +56,15 @@ def execute(args: argparse.Namespace) -> int:
     return 0
 
 
-def _look(root: Path, winner: dict[str, Any], path: Path) -> dict[str, Any]:
+def _look(root: Path, winner: dict[str, Any], path: Path, hidden: int) -> dict[str, Any]:
     """Count the look before looking, so that an interrupted one counts too."""
-    from img2gps import predict, runs
+    from img2gps import evaluation, runs
     from img2gps.study import record
 
     winner = {**winner, "test_looks": winner["test_looks"] + 1}
     runs.write_json(path, winner)
-    winner = {**winner, "test": predict.evaluate_test(record.run_folder(root, winner))}
+    figures = evaluation.evaluate_test(record.run_folder(root, winner), hidden)
+    winner = {**winner, "test": figures, "n_test": figures["n_test"]}
     runs.write_json(path, winner)
     return winner
 

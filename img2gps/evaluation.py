@@ -1,0 +1,98 @@
+"""Scoring a finished run on photos that training and selection never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from img2gps.config import Config, DataKind
+from img2gps.dataset import Dataset
+from img2gps.errors import BadInput
+from img2gps.geo import rmse_m
+from img2gps.metrics import summarise
+from img2gps.plan import open_dataset, open_split
+from img2gps.predict import BATCH, Predictor
+from img2gps.predictions import PredictionTable
+from img2gps.runs import PREDICTIONS_TEST
+from img2gps.split import Split, known_spot
+
+HIDDEN_PARTS = ("test_known", "test_new")  # of the built-in quad: known spots, new spots
+
+
+@dataclass(frozen=True)
+class TestPart:
+    """Photos to score, as rows of a manifest that also holds the training photos."""
+
+    dataset: Dataset  # its manifest; the pixels of the test rows are in `pixels`
+    split: Split
+    pixels: Sequence[NDArray[np.uint8]]
+
+
+def evaluate_test(folder: Path, hidden: int = 0) -> dict[str, Any]:
+    """Score a run on its test part, or on `hidden` photos of the built-in quad made for it.
+
+    Half of the hidden photos are of the training spots in new sessions, half of new spots. Writes
+    predictions_test.csv. Returns the summary in metres as `test/rmse_m` and so on, the RMSE on
+    known and on new spots, against the quad's truth where it is known, and the mean predictor's.
+
+    Raises:
+        BadInput: the run has no test part, or hidden photos are asked of other data.
+    """
+    predictor = Predictor.load(folder)
+    part = _part(predictor.config, folder, hidden)
+    answers = np.concatenate(
+        [
+            predictor.positions(pixels[start : start + BATCH])
+            for pixels in part.pixels
+            for start in range(0, len(pixels), BATCH)
+        ]
+    )
+    rows, lat, lon = part.split.test, answers[:, 0], answers[:, 1]
+    table = PredictionTable(part.dataset, part.split, part="test")
+    table.write(folder / PREDICTIONS_TEST, rows, lat, lon)
+    errors = table.errors_m(rows, lat, lon)
+    figures: dict[str, Any] = {f"test/{key}": value for key, value in summarise(errors).items()}
+    known = known_spot(part.dataset.manifest, part.split, "test")
+    for name, chosen in (("known_spots", known), ("new_spots", ~known)):
+        if chosen.any():
+            figures[f"test/{name}_rmse_m"] = float(np.sqrt(np.mean(errors[chosen] ** 2)))
+    truth = part.dataset.manifest[["true_lat_deg", "true_lon_deg"]].to_numpy(np.float64)[rows]
+    if not np.isnan(truth).any():
+        figures["truth/rmse_m"] = rmse_m(truth[:, 0], truth[:, 1], lat, lon)
+    figures["mean_predictor/rmse_m"] = table.mean_predictor_rmse_m()
+    figures["n_test"] = len(rows)
+    return figures
+
+
+def _part(config: Config, folder: Path, hidden: int) -> TestPart:
+    dataset = open_dataset(config)
+    split = open_split(config, dataset)
+    if not hidden:
+        if len(split.test) == 0:
+            raise BadInput(f"{folder}: its split has no test part; set split.n_test")
+        return TestPart(dataset, split, [dataset.pixels()[split.test]])
+    if config.data.kind is not DataKind.quad:
+        raise BadInput(
+            f"{folder}: only the built-in quad has hidden photos, not {dataset.name}; "
+            "set split.n_test"
+        )
+    parts = [_hidden(config, part, hidden // len(HIDDEN_PARTS)) for part in HIDDEN_PARTS]
+    manifest = pd.concat([dataset.manifest, *(p.manifest for p in parts)], ignore_index=True)
+    rows = np.arange(len(dataset), len(manifest))
+    return TestPart(
+        replace(dataset, manifest=manifest),
+        replace(split, test=rows),
+        [p.pixels() for p in parts],
+    )
+
+
+def _hidden(config: Config, part: str, n: int) -> Dataset:
+    made = open_dataset(replace(config, data=replace(config.data, part=part, n=n)))
+    names = part + "/" + made.manifest["photo"]  # the parts number their photos alike
+    return replace(made, manifest=made.manifest.assign(photo=names))
