@@ -1,6 +1,6 @@
 """100,000 photos: ingest that stays linear and in bounded memory, a run that stays in the map.
 
-The photos are small JPEGs made when they are read, which is in the seconds too. Seconds are processor
+The photos are small JPEGs made when they are read; the seconds include that. They are processor
 time, so that they can be compared on a busy machine. A run is given some of its batches only: what
 counts is that its memory does not grow with the number of photos.
 """
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
