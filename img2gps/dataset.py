@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST, PIXELS, REJECTS, RECORD = "manifest.csv", "pixels.npy", "rejects.csv", "dataset.json"
 
 NUMBER_COLUMNS = (
@@ -31,8 +31,8 @@ NUMBER_COLUMNS = (
 WHOLE_COLUMNS = ("width_px", "height_px", "orientation")
 COLUMNS = (
     *("photo", "lat_deg", "lon_deg", "altitude_m", "heading_deg", "heading_ref", "gps_error_m"),
-    *("dop", "taken_at", "camera", "width_px", "height_px", "orientation", "content", "session"),
-    *("true_lat_deg", "true_lon_deg", "note"),
+    *("dop", "taken_at", "camera", "width_px", "height_px", "orientation", "original", "content"),
+    *("session", "true_lat_deg", "true_lon_deg", "note"),
 )
 REJECT_COLUMNS = ("file", "reason", "remedy")
 _SPOT_CHECKS = 16  # rows compared with their digest at each opening; all of them if touched

@@ -193,6 +193,7 @@ def _read(item: Item, image_size: int) -> tuple[dict[str, Any], NDArray[np.uint8
         "lon_deg": lon,
         "width_px": width,
         "height_px": height,
+        "original": hashlib.blake2b(data, digest_size=16).hexdigest(),
         "content": store.pixel_digest(pixels),
         "session": "",
         "true_lat_deg": None,

@@ -177,6 +177,18 @@ def leakage(manifest: pd.DataFrame, split: Split) -> dict[str, float]:
     }
 
 
+def _content(manifest: pd.DataFrame) -> pd.Series[str]:
+    """One name a photo, shared by its copies, that does not change with the image size.
+
+    The digest of the original file, and of several with the same pixels the first one.
+    """
+    content = manifest["content"].astype(str).reset_index(drop=True)
+    if "original" not in manifest:
+        return content
+    original = manifest["original"].astype(str).reset_index(drop=True)
+    return original.groupby(content).transform("min")
+
+
 class _Photos:
     """What a split reads of a manifest, as arrays, with distances between sets of photos."""
 
@@ -185,7 +197,7 @@ class _Photos:
         self.lat = manifest["lat_deg"].to_numpy(np.float64)
         self.lon = manifest["lon_deg"].to_numpy(np.float64)
         self.gps_error_m = manifest["gps_error_m"].to_numpy(np.float64)
-        self.content = manifest["content"].astype(str).reset_index(drop=True)
+        self.content = _content(manifest)
         self.session = manifest["session"].fillna("").astype(str).to_numpy(object)
         self.points = _points(self.lat, self.lon)
 

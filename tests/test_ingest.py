@@ -33,6 +33,7 @@ from img2gps.ingest import (
     permute_rows,
     sessions,
 )
+from img2gps.split import SplitConfig, make_split
 from tests.photos import gps_fields, make_photo, picture, tiff_exif
 from tests.test_decode import AWFUL, encode
 
@@ -66,6 +67,20 @@ def reasons(dataset: Dataset) -> dict[str, str]:
 
 
 # --- folder ---------------------------------------------------------------------------------
+
+
+def test_split_of_the_same_photos_is_the_same_at_every_image_size(tmp_path: Path) -> None:
+    for i in range(30):
+        make_photo(tmp_path / f"{i}.jpg", 39.95 + i * 1e-4, -75.19 + (i % 5) * 2e-4, seed=i)
+    parts = []
+    for size in (32, 48):
+        dataset = ingest(
+            FolderSource(tmp_path), image_size=size, cache_dir=tmp_path / "cache", progress=False
+        )
+        split = make_split(dataset.manifest, SplitConfig(n_val=8, n_train=10))
+        photos = dataset.manifest["photo"].to_numpy()
+        parts.append((set(photos[split.val]), set(photos[split.train])))
+    assert parts[0] == parts[1]
 
 
 def test_a_folder_becomes_a_dataset(root: Path, cache: Path) -> None:
