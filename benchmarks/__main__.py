@@ -100,6 +100,7 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="seconds; its figures say nothing")
     parser.add_argument("--threads", type=int, default=hardware.cores())
+    parser.add_argument("--rounds", type=int, help="turns of each way")
     parser.add_argument("--photos", type=Path, help="a folder of real 12-megapixel JPEGs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
     parser.add_argument("--page", action="store_true", help="only write the page anew")
@@ -108,7 +109,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no such comparison: {', '.join(sorted(unknown))}; one of {known}")
     names = args.names or [name for name in COMPARISONS if name not in LONG]
-    settings = Settings(quick=args.quick, threads=args.threads, photos=args.photos)
+    settings = Settings(args.quick, args.threads, args.rounds, args.photos)
     ok = True
     for name, result in measured([] if args.page else names, settings):
         path = args.results / f"{name}.json"

@@ -95,7 +95,7 @@ def measure(settings: Settings) -> dict[str, Any]:
             ("12-megapixel", large, "resnet50"),
             ("224 x 224", small, "resnet18"),
         ]
-        chosen = {"rounds": 3, "n_val": 16, "size": 224}
+        chosen = {"rounds": settings.rounds or 3, "n_val": 16, "size": 224}
     compared = [
         {"set": kind, **compare(folder, name, **chosen, settings=settings)}
         for kind, folder, name in cases

@@ -41,6 +41,7 @@ class Settings:
 
     quick: bool = False
     threads: int = field(default_factory=hardware.cores)
+    rounds: int | None = None  # turns of each way; None = what the comparison takes
     photos: Path | None = None  # a folder of real photos instead of generated ones
 
 

@@ -33,7 +33,7 @@ def commands() -> dict[str, Sequence[str]]:
 
 def measure(settings: Settings) -> dict[str, Any]:
     """Seconds of each, in turn; and of a run up to its first epoch's end against the imports."""
-    rounds = 1 if settings.quick else 5
+    rounds = 1 if settings.quick else settings.rounds or 5
     chosen = dict(list(commands().items())[:3]) if settings.quick else commands()
     seconds: dict[str, list[float]] = {name: [] for name in chosen}
     first: dict[str, list[float]] = {"imports": [], "run": []}

@@ -37,7 +37,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         study(1, n, scratch / "warm", settings)
-        for turn in range(1 if settings.quick else 2):
+        for turn in range(1 if settings.quick else settings.rounds or 2):
             seconds["many"].append(study(n, 1, scratch / f"many-{turn}", settings))
             seconds["one"].append(study(1, n, scratch / f"one-{turn}", settings))
     return {"n": n, "seconds": seconds, "ratio": ratios(seconds["one"], seconds["many"])}
