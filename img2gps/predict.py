@@ -42,7 +42,8 @@ class Predictor:
     def __init__(
         self, regressor: model.Regressor, scaler: LabelScaler, config: Config, precision: Precision
     ) -> None:
-        self.regressor = regressor.eval()
+        # As in training: another memory layout takes other bf16 kernels, which round differently.
+        self.regressor = regressor.eval().to(memory_format=torch.channels_last)
         self.scaler = scaler
         self.config = config
         self.precision = precision
