@@ -109,7 +109,7 @@ def _torchvision(name: str) -> tuple[Path | None, str]:
         except (OSError, RuntimeError) as error:
             return (
                 None,
-                f"{path.name} is not in torch's cache and not to be downloaded: {_short(error)}",
+                f"{path.name} is not cached and cannot be downloaded: {_short(error)}",
             )
     return path, ""
 
@@ -131,7 +131,7 @@ def _timm(name: str) -> tuple[Path | None, str]:
         with _socket_timeout(DOWNLOAD_TIMEOUT_S):
             state = timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # a hub's client raises what it likes
-        return None, f"not to be downloaded: {_short(error)}"
+        return None, f"cannot be downloaded: {_short(error)}"
     import torch
 
     path = Path(torch.hub.get_dir()) / "checkpoints" / f"timm-{name.replace('/', '_')}.pth"
@@ -151,7 +151,9 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
 
 
 def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
+    cause = getattr(error, "reason", error)  # urllib wraps what went wrong
+    said = getattr(cause, "strerror", None) or str(cause)
+    return " ".join(said.split())[:120] or type(error).__name__
 
 
 def _sha256(path: Path) -> str:

@@ -174,19 +174,7 @@ def notes(analysis: Analysis) -> list[str]:
         ]
     if len(analysis.rankings) > 1:
         found.append(f"Answer and figures: {analysis.rankings[0].group.label}.")
-    found += _about_weights(analysis.study)
     return list(dict.fromkeys(note[:1].upper() + note[1:] for note in found))
-
-
-def _about_weights(study: Study) -> list[str]:
-    fallen = study.runs[study.column("weights/resolved") == "random"]
-    if fallen.empty:
-        return []
-    why = listed(sorted({str(r) for r in fallen.get("weights/reason", []) if r}))
-    return [
-        f"{len(fallen)} runs asked for ImageNet weights and did not get them"
-        f"{f' ({why})' if why else ''}: they were trained from scratch."
-    ]
 
 
 def _dataset(study: Study, ranking: Ranking | None, caches: Sequence[Path]) -> Any:
