@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -262,3 +263,11 @@ def test_a_wall_ahead_is_drawn_where_geometry_puts_it() -> None:
     skyline = 200 - focal * (block.top - 1.6) / 12.0
     first = int(np.argmax(column < 250))
     assert abs(first - skyline) <= 1.5
+
+
+def test_altitude_below_sea_level_is_written_as_exif_asks() -> None:
+    photo = photos.plan(0, "main", 1612, 64, 48)
+    gps = Image.open(io.BytesIO(photos.jpeg(photo, quad.QUAD_VERSION))).getexif().get_ifd(0x8825)
+    assert photo.altitude_m < 0
+    assert gps[5] == b"\x01"
+    assert float(gps[6]) == pytest.approx(-photo.altitude_m, abs=0.01)

@@ -210,7 +210,9 @@ def _exif(photo: Photo, version: str) -> Image.Exif:
     gps[0] = b"\x02\x03\x00\x00"
     gps[1], gps[2] = ("N" if photo.lat_deg >= 0 else "S"), _dms(photo.lat_deg)
     gps[3], gps[4] = ("E" if photo.lon_deg >= 0 else "W"), _dms(photo.lon_deg)
-    gps[5], gps[6] = b"\x00", IFDRational(round(photo.altitude_m * 100), 100)
+    below_sea = photo.altitude_m < 0
+    gps[5] = b"\x01" if below_sea else b"\x00"
+    gps[6] = IFDRational(round(abs(photo.altitude_m) * 100), 100)
     gps[7] = tuple(IFDRational(part, 1) for part in (utc.hour, utc.minute, utc.second))
     gps[16], gps[17] = "T", IFDRational(round(view.heading_deg * 100) % 36_000, 100)
     gps[29] = utc.strftime("%Y:%m:%d")
