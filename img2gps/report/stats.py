@@ -154,7 +154,30 @@ def difference_interval(
     a, b = np.atleast_2d(np.asarray(error_a)), np.atleast_2d(np.asarray(error_b))
     both = np.full((2, max(len(a), len(b)), a.shape[1]), np.nan)
     both[0, : len(a)], both[1, : len(b)] = a, b
-    return _interval(_Sample(both, spot), np.array([1.0, -1.0]), level, seed, log=False)
+    return contrast_interval(both, [1.0, -1.0], spot, level=level, seed=seed)
+
+
+def contrast_interval(
+    error: ArrayLike,
+    weights: ArrayLike,
+    spot: ArrayLike,
+    *,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval:
+    """Interval of a weighted sum of the cells' RMSE in metres, on the same photos.
+
+    As `difference_interval`, which is the case of two cells; for one question chosen beforehand.
+
+    Args:
+        error: metres, shape (c, s, p).
+        weights: shape (c,), with sum 0 for a comparison.
+        spot: shape (p,).
+        level: nominal coverage.
+        seed: of the resampling.
+    """
+    signs = np.asarray(weights, dtype=np.float64)
+    return _interval(_Sample(error, spot), signs, level, seed, log=False)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,127 @@
+"""A finished study made small enough to be committed: its record and its runs without weights.
+
+Resuming and reports look for such copies below `results/`. Where the photos were taken can be kept
+back: everything that a report says of errors stays true.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+import yaml
+
+from img2gps import geo, runs
+from img2gps.errors import BadInput
+from img2gps.study import record
+from img2gps.study.record import STUDY, WINNER
+
+TABLES = (runs.PREDICTIONS, runs.PREDICTIONS_TEST)
+COPIED = (runs.HISTORY, *TABLES, runs.RESULT)  # result.json last: with it a run counts as done
+POSITIONS = ("", "pred_", "true_")  # what stands before lat_deg and lon_deg
+PRIVATE = ("photo", "taken_at")
+_LOCAL = (("data", "root"), ("data", "cache"))  # keys of config.yaml that say where things lay
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was written."""
+
+    folder: Path
+    runs: int
+    left_out: int  # planned, but not ended
+    size_bytes: int
+
+
+def publish(study: str, root: Path, out: Path, *, moved: bool = False) -> Published:
+    """Copy a study to `out/<study>/`, which then holds all its runs, linked ones too.
+
+    Args:
+        study: name of a study below `root`.
+        root: where its run folders are.
+        out: where the copy goes; runs of an earlier copy that are the same stay.
+        moved: write positions as if the middle of all photos were at 0 N, 0 E, and leave out the
+            photos' names and times.
+
+    Raises:
+        BadInput: no such study, or none of its runs has ended.
+    """
+    planned = record.read(root, study)
+    ended = [
+        (cell, folder)
+        for cell in planned["cells"]
+        if cell["path"] and ((folder := record.run_folder(root, cell)) / runs.RESULT).is_file()
+    ]
+    if not ended:
+        raise BadInput(f"{study}: none of its runs has ended; go on with: {planned['command']}")
+    origin = _middle([folder for _, folder in ended]) if moved else None
+    target = out / study
+    for cell, folder in ended:
+        _copy_run(folder, target / cell["run_id"], origin)
+        cell |= {"path": f"{study}/{cell['run_id']}", "linked": False}
+    runs.write_json(target / STUDY, planned | {"engine": None})
+    if (root / study / WINNER).is_file():
+        shutil.copyfile(root / study / WINNER, target / WINNER)
+    written = [path for path in target.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in written)
+    return Published(target, len(ended), len(planned["cells"]) - len(ended), size)
+
+
+def _copy_run(source: Path, target: Path, origin: tuple[float, float] | None) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    config = yaml.safe_load((source / runs.CONFIG).read_text(encoding="utf-8"))
+    for group, key in _LOCAL:
+        config[group][key] = None
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    runs.write_atomic(target / runs.CONFIG, partial(_print, text=text))
+    for name in COPIED:
+        if not (source / name).is_file():
+            continue
+        if origin is not None and name in TABLES:
+            columns, rows = _read(source / name)
+            runs.write_csv(target / name, columns, [_moved(row, *origin) for row in rows])
+        else:
+            shutil.copyfile(source / name, target / name)
+
+
+def _read(path: Path) -> tuple[Sequence[str], list[Row]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        return reader.fieldnames or (), list(reader)
+
+
+def _middle(folders: Sequence[Path]) -> tuple[float, float]:
+    """Mean position of all photos that any of the runs was validated on."""
+    labels = {
+        row["content"]: (float(row["lat_deg"]), float(row["lon_deg"]))
+        for folder in folders
+        if (folder / runs.PREDICTIONS).is_file()
+        for row in _read(folder / runs.PREDICTIONS)[1]
+    }
+    if not labels:
+        raise BadInput("no run has predictions, so there are no positions to move")
+    return geo.mean_position(*zip(*(labels[key] for key in sorted(labels)), strict=True))
+
+
+def _moved(row: Mapping[str, str], lat0: float, lon0: float) -> dict[str, Any]:
+    """The row with its positions at the same metres from 0 N, 0 E, without name and time."""
+    out: dict[str, Any] = {**row, **dict.fromkeys(PRIVATE, "")}
+    out["photo"] = row["content"][:12]
+    for prefix in POSITIONS:
+        lat, lon = f"{prefix}lat_deg", f"{prefix}lon_deg"
+        if row[lat]:
+            east, north = geo.to_east_north_m(float(row[lat]), float(row[lon]), lat0, lon0)
+            new_lat, new_lon = geo.from_east_north_m(east, north, 0.0, 0.0)
+            out |= {lat: repr(float(new_lat)), lon: repr(float(new_lon))}
+    return out
+
+
+def _print(file: TextIO, text: str) -> None:
+    file.write(text)

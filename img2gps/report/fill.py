@@ -1,0 +1,127 @@
+"""Figures of studies inside a document of your own, always those of the run folders.
+
+A Markdown file holds blocks such as
+
+    <!-- img2gps: table1 table summary -->
+    whatever stood here is replaced
+    <!-- /img2gps -->
+
+also within a line. After the study's name comes what is wanted:
+
+    answer                               the report's three sentences
+    table KEY                            a table of the report, such as summary or table1_resnet18
+    number NAME                          one number of numbers.tex, such as WinnerRmse
+    cell KNOB=VALUE ...                  one cell: RMSE, interval, mean predictor on the same photos
+    contrast A=1 [B=2] vs A=3 [where C=4]    difference of two choices, paired
+    command                              the command that ran the study
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+from img2gps.errors import BadInput
+from img2gps.report import build, paper, tables
+from img2gps.report.analysis import Analysis, span
+from img2gps.report.contrast import NAME, choice, contrast, plain
+
+BLOCK = re.compile(
+    r"(?P<open><!-- img2gps: (?P<words>[^\n]*?) -->)(?P<old>.*?)(?P<close><!-- /img2gps -->)",
+    re.DOTALL,
+)
+
+
+def fill(text: str, roots: Sequence[Path]) -> str:
+    """The document with every block filled anew.
+
+    Raises:
+        BadInput: a block that names no study, table, number or cell that there is.
+    """
+
+    @cache
+    def load(name: str) -> Analysis:
+        return build.load(name, roots)
+
+    def replace(match: re.Match[str]) -> str:
+        try:
+            name, kind, *words = shlex.split(match["words"])
+            found = KINDS[kind](load(name), words)
+        except (ValueError, KeyError) as error:
+            raise BadInput(
+                f"<!-- img2gps: {match['words']} -->: cannot be filled ({error}); after the "
+                f"study's name comes one of {', '.join(KINDS)} and what it takes"
+            ) from error
+        edge = "\n" if "\n" in match["old"] else ""
+        return f"{match['open']}{edge}{found.strip()}{edge}{match['close']}"
+
+    return BLOCK.sub(replace, text)
+
+
+def _answer(study: Analysis, _: Sequence[str]) -> str:
+    return " ".join(build.answer(study))
+
+
+def _table(study: Analysis, words: Sequence[str]) -> str:
+    (key,) = words
+    found = {table.key: table for table in tables.study_tables(study)}
+    if key not in found:
+        raise ValueError(f"no table {key}; there are {', '.join(found)}")
+    return found[key].markdown()
+
+
+def _number(study: Analysis, words: Sequence[str]) -> str:
+    (name,) = words
+    found = paper.numbers(study)
+    if name not in found:
+        raise ValueError(f"no number {name}; numbers.tex of the report lists them")
+    return found[name]
+
+
+def _cell(study: Analysis, words: Sequence[str]) -> str:
+    wanted = choice(words)
+    fitting = [
+        (ranking, cell)
+        for ranking in study.rankings
+        for cell in ranking.cells
+        if all(
+            plain(cell.name if knob == NAME else cell.params.get(knob)) == value
+            for knob, value in wanted.items()
+        )
+    ]
+    if len(fitting) != 1:
+        raise ValueError(f"{len(fitting)} cells fit {' '.join(words)}")
+    ranking, cell = fitting[0]
+    mean = ranking.mean_predictor.estimate
+    return (
+        f"{cell.interval.estimate:.1f} m ({span(cell.interval)}; mean predictor {mean:.1f} m on "
+        "the same photos)"
+    )
+
+
+def _contrast(study: Analysis, words: Sequence[str]) -> str:
+    parts: list[list[str]] = [[]]
+    for word in words:
+        if word in ("vs", "where"):
+            parts.append([])
+        else:
+            parts[-1].append(word)
+    this, that, where = (*map(choice, parts), {})[:3]
+    return contrast(study.study, this, that, where).difference
+
+
+def _command(study: Analysis, _: Sequence[str]) -> str:
+    return f"```sh\n{study.study.facts['command']}\n```"
+
+
+KINDS: dict[str, Callable[[Analysis, Sequence[str]], str]] = {
+    "answer": _answer,
+    "table": _table,
+    "number": _number,
+    "cell": _cell,
+    "contrast": _contrast,
+    "command": _command,
+}

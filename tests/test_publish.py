@@ -1,0 +1,131 @@
+"""Studies small enough to be committed: the same report, and the same runs found done."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from img2gps import geo, runs
+from img2gps.cli import main
+from img2gps.errors import BadInput
+from img2gps.publish import publish
+from img2gps.report import build, paper
+from tests.fake_study import FakeStudy, Options, make_study
+
+AXES: dict[str, list[Any]] = {"lr": [0.001, 0.003], "batch_size": [8, 16]}
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> FakeStudy:
+    study = make_study(
+        tmp_path / "runs", "s",
+        Options(axes=AXES, seeds=(0, 1), states={("lr=0.003,batch_size=16", 1): ("queued", "")}),
+    )  # fmt: skip
+    for folder in study.folder.glob("*/"):
+        (folder / "last.ckpt").write_bytes(b"0" * 1000)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["data"] = {"root": "/home/somebody/photos", "cache": None}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return study
+
+
+def predictions(folder: Path) -> list[dict[str, str]]:
+    found = []
+    for path in sorted(folder.glob("*/predictions.csv")):
+        with path.open() as file:
+            found += list(csv.DictReader(file))
+    return found
+
+
+def test_the_copy_gives_the_same_numbers_without_weights(made: FakeStudy, tmp_path: Path) -> None:
+    done = publish("s", tmp_path / "runs", tmp_path / "results")
+    assert (done.runs, done.left_out) == (7, 1)
+    copy = tmp_path / "results" / "s"
+    assert not list(copy.rglob("*.ckpt"))
+    assert done.size_bytes == sum(p.stat().st_size for p in copy.rglob("*") if p.is_file())
+    own, others = (
+        paper.numbers(build.load("s", [tmp_path / name])) for name in ("runs", "results")
+    )
+    best_epoch = {name for name in own if name.endswith("BestEpochRmse")}  # not published
+    assert {k: v for k, v in own.items() if k not in best_epoch} == others
+    assert len(best_epoch) == len(AXES["lr"]) * len(AXES["batch_size"])
+
+
+def test_the_copy_counts_as_done_and_says_nothing_of_where_photos_lie(
+    made: FakeStudy, tmp_path: Path
+) -> None:
+    publish("s", tmp_path / "runs", tmp_path / "results")
+    for folder in made.folder.glob("*/"):
+        found = runs.find_result(folder.name, [tmp_path / "results"])
+        assert found is not None
+        config = yaml.safe_load((found / "config.yaml").read_text())
+        assert config["data"] == {"root": None, "cache": None}
+
+
+def test_linked_runs_come_along(made: FakeStudy, tmp_path: Path) -> None:
+    record = json.loads((made.folder / "study.json").read_text())
+    other = tmp_path / "runs" / "t"
+    other.mkdir()
+    for cell in record["cells"]:
+        cell["linked"] = bool(cell["path"])
+    (other / "study.json").write_text(json.dumps(record | {"study": "t"}))
+    assert publish("t", tmp_path / "runs", tmp_path / "results").runs == 7
+    cells = json.loads((tmp_path / "results" / "t" / "study.json").read_text())["cells"]
+    ended = [cell for cell in cells if cell["state"] == "finished"]
+    assert all(cell["path"] == f"t/{cell['run_id']}" and not cell["linked"] for cell in ended)
+
+
+def test_moved_positions_keep_their_errors_and_hide_the_place(
+    made: FakeStudy, tmp_path: Path
+) -> None:
+    publish("s", tmp_path / "runs", tmp_path / "results", moved=True)
+    before, after = (predictions(tmp_path / name / "s") for name in ("runs", "results"))
+    assert len(before) == len(after) == 7 * 60
+    for old, new in zip(before, after, strict=True):
+        assert abs(float(new["lat_deg"])) < 0.01
+        assert abs(float(new["lon_deg"])) < 0.01
+        assert new["photo"] == new["content"][:12]
+        assert new["taken_at"] == ""
+        assert (new["error_m"], new["spot"]) == (old["error_m"], old["spot"])
+        error = geo.distance_m(
+            *(float(new[k]) for k in ("lat_deg", "lon_deg", "pred_lat_deg", "pred_lon_deg"))
+        )
+        assert float(error) == pytest.approx(float(old["error_m"]), rel=1e-3)
+    assert np.mean([float(row["lat_deg"]) for row in after]) == pytest.approx(0, abs=1e-9)
+    own, others = (
+        paper.numbers(build.load("s", [tmp_path / name])) for name in ("runs", "results")
+    )
+    for name in ("WinnerRmse", "CorrectedRmse", "MeanPredictorHigh"):
+        assert own[name] == others[name]
+
+
+def test_publishing_again_is_the_same(made: FakeStudy, tmp_path: Path) -> None:
+    for _ in range(2):
+        publish("s", tmp_path / "runs", tmp_path / "results")
+    assert len(list((tmp_path / "results" / "s").glob("*/result.json"))) == 7
+
+
+def test_nothing_to_publish_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="nowhere: no such study below"):
+        publish("nowhere", tmp_path, tmp_path / "results")
+    states = {("lr=0.001", 0): ("queued", "")}
+    make_study(tmp_path, "s", Options(axes={"lr": [0.001]}, seeds=(0,), states=states))
+    with pytest.raises(BadInput, match="none of its runs has ended; go on with: python -m"):
+        publish("s", tmp_path, tmp_path / "results")
+
+
+def test_command_says_how_much_was_written(
+    made: FakeStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["publish", "s", "--root", str(tmp_path / "runs"), "--out", str(tmp_path / "results")])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert "7 runs" in out
+    assert "1 planned runs have not ended" in out
