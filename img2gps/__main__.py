@@ -1,0 +1,5 @@
+"""`python -m img2gps`: the same as the command `img2gps`."""
+
+from img2gps.cli import main
+
+main()
