@@ -18,6 +18,7 @@ from img2gps.errors import BadInput
 from img2gps.study.spec import Done, EpochHook, Planned, Spec
 
 EPOCHS = 3
+MEMORY_GROUP = "IMG2GPS_TEST_MEMORY_GROUP"  # folder of a control group with little memory
 MEAN_PREDICTOR = 89.0
 
 
@@ -97,3 +98,6 @@ def _misbehave(how: str, folder: Path) -> None:
             ctypes.string_at(0)
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "out_of_memory":
+            (Path(os.environ[MEMORY_GROUP]) / "cgroup.procs").write_text(str(os.getpid()))
+            bytearray(b"1") * 2**29

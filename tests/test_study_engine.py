@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from img2gps.study.engine import run_study
 from img2gps.study.planning import differences
 from img2gps.study.space import Axis, space
 from img2gps.study.spec import Spec
-from tests.fake_runner import FakeRunner
+from tests.fake_runner import MEMORY_GROUP, FakeRunner
 from tests.study_helpers import QUICK, cells_of, executions, fake_spec, read_record, url_of
 
 
@@ -66,6 +68,44 @@ def test_runs_that_end_badly_are_named_and_the_rest_is_finished(tmp_path: Path) 
         assert reason in said
     log = "".join(path.read_text() for path in Path(tmp_path, "s").glob("worker-*.log"))
     assert "ValueError: the photo has" in log  # the traceback, for whoever wants it
+
+
+@pytest.fixture
+def little_memory() -> Iterator[Path]:
+    """A control group of 32 MB, whose members the kernel kills when they take more."""
+    own = next(
+        (line.split(":")[2] for line in Path("/proc/self/cgroup").read_text().splitlines()
+         if ":memory:" in line or line.startswith("0::")), "/",
+    )  # fmt: skip
+    for base, limit in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
+        group = Path("/sys/fs/cgroup", base, own.lstrip("/"), f"img2gps-test-{os.getpid()}")
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            if (group / limit).exists():
+                (group / limit).write_text(str(32 * 2**20))
+                yield group
+                return
+        finally:
+            group.rmdir()
+    pytest.skip("no control group of memory can be made here (needs root)")
+
+
+def test_a_worker_that_the_kernel_kills_for_memory_is_said_to_be_so(
+    tmp_path: Path, little_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MEMORY_GROUP, str(little_memory))
+    limits = replace(QUICK, max_preemptions=1)
+    spec = fake_spec(tmp_path, {"behave": ["well", "out_of_memory"]}, limits=limits)
+    status, said = run(spec, workers=2)
+    assert status == 1
+    assert state_of(spec) == {
+        "well": ("finished", "", 1),
+        "out_of_memory": ("failed", "worker process was killed by SIGKILL (out of memory)", 1),
+    }
+    assert "out of memory" in said
 
 
 def test_the_record_says_what_the_contract_promises(tmp_path: Path) -> None:
