@@ -14,8 +14,8 @@ import yaml
 from img2gps import geo, runs
 from img2gps.cli import main
 from img2gps.errors import BadInput
-from img2gps.publish import publish
 from img2gps.report import build, paper
+from img2gps.study.publish import publish
 from tests.fake_study import FakeStudy, Options, make_study
 
 AXES: dict[str, list[Any]] = {"lr": [0.001, 0.003], "batch_size": [8, 16]}

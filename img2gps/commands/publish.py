@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Copy and say what was copied."""
-    from img2gps.publish import publish
+    from img2gps.study.publish import publish
 
     done = publish(args.study, args.root, args.out, moved=args.moved)
     left = f"; {done.left_out} planned runs have not ended" if done.left_out else ""
