@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from img2gps.errors import BadInput
 
 MIN_IMAGE_SIZE = 32  # px: the stride of every backbone here
+MAX_IMAGE_SIZE = 2048  # px: a batch of 16 is then 0.8 GB before the first layer
 EXTENSIBLE_GROUPS = ("data", "model")
 _TYPES = {
     "Float": "a number",
@@ -318,7 +319,7 @@ class Config:
         _check("lr", self.lr, 0 < self.lr < 100, "must be above 0 and below 100, such as lr=0.001")
         for key in ("batch_size", "val_batch_size", "max_epochs"):
             _positive(key, getattr(self, key))
-        _within("image_size", self.image_size, MIN_IMAGE_SIZE, 2048)
+        _within("image_size", self.image_size, MIN_IMAGE_SIZE, MAX_IMAGE_SIZE)
         _within("seed", self.seed, 0, 2**32 - 1)
         _within("split.seed", self.split.seed, 0, 2**32 - 1)
         _within("threads", self.threads, 1, 1024)

@@ -277,7 +277,8 @@ def test_command_without_a_usable_photo_ends_with_status_2(
     [
         (["gone"], "no such folder"),
         (["gone.csv"], "give a CSV file"),
-        ([".", "--image-size", "0"], "--image-size 0: must be 1 or more"),
+        ([".", "--image-size", "0"], "--image-size 0: must be 1 to 2048 pixels"),
+        ([".", "--image-size", "10000000"], "--image-size 10000000: must be 1 to 2048 pixels"),
     ],
 )
 def test_command_refuses_impossible_input_in_one_line(

@@ -42,13 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Ingest, print what is in the set and where, write the report where asked for."""
-    from img2gps.config import cache_folder
+    from img2gps.config import MAX_IMAGE_SIZE, cache_folder
     from img2gps.errors import BadInput
     from img2gps.ingest import ingest
 
-    for key in ("image_size", "threads"):
-        if (value := getattr(args, key)) is not None and value < 1:
-            raise BadInput(f"--{key.replace('_', '-')} {value}: must be 1 or more")
+    if not 1 <= args.image_size <= MAX_IMAGE_SIZE:
+        raise BadInput(f"--image-size {args.image_size}: must be 1 to {MAX_IMAGE_SIZE} pixels")
+    if args.threads is not None and args.threads < 1:
+        raise BadInput(f"--threads {args.threads}: must be 1 or more")
     dataset = ingest(
         _source(args),
         image_size=args.image_size,
