@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from img2gps import cli
 from img2gps import config as configuration
+from img2gps.report.fill import BLOCK, fill
 from tests.conftest import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -48,7 +49,7 @@ def test_training_commands_compose(page: str, command: str, tmp_path: Path) -> N
     configuration.register()
     folder = str(configuration.package_folder("conf"))
     # A sweep's values "a,b" are for the sweeper; the first of them makes a single run.
-    single = [o if o.startswith("+") else o.split(",")[0] for o in overrides]
+    single = [o if o.startswith(("+", "hydra.")) else o.split(",")[0] for o in overrides]
     with initialize_config_dir(folder, version_base="1.3"):
         cfg = compose("train", overrides=[o for o in single if "..." not in o])
     configuration.load(cfg)
@@ -67,9 +68,18 @@ def _filler(name: str) -> list[str]:
     return {
         "predict": ["a.jpg", "--run", "b"],
         "select": ["s"],
+        "publish": ["s"],
+        "contrast": ["s", "--this", "lr=1", "--that", "lr=2"],
         "ingest": ["d"],
         "diff": ["a", "b"],
     }.get(name, [])
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/study.md"])
+def test_figures_in_documents_are_those_of_the_published_runs(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert len(BLOCK.findall(text)) >= 1
+    assert fill(text, [ROOT / "results"]) == text, f"img2gps report --runs results --fill {page}"
 
 
 @pytest.mark.parametrize(("page", "command"), commands("make "))
