@@ -60,7 +60,10 @@ def already_done(planned: RunPlan, folder: RunFolder) -> Outcome | None:
         return _told(Outcome.read(folder.path, config.monitor), result)
     published = Path(config.runs.results) if config.runs.results else None
     if published and (found := runs.find_result(planned.run_id, [published])):
-        log.info("already finished in %s, not run again (force=true repeats it)", found)
+        log.info(
+            "already finished in %s, published without its weights: not run again (force=true "
+            "repeats it and keeps them)", found,
+        )  # fmt: skip
         return _told(Outcome.read(found, config.monitor), runs.read_json(found / RESULT) or {})
     return None
 
