@@ -75,7 +75,8 @@ class Predictor:
             scaler = LabelScaler(**saved["label_scaler"])
         except FileNotFoundError as error:
             raise BadInput(
-                f"{folder}: has no {CHECKPOINT} (published runs keep none); repeat the run with force=true"
+                f"{folder}: has no {CHECKPOINT} (published runs keep none); repeat the run with "
+                "force=true"
             ) from error
         except Exception as error:  # torch raises several kinds on a file that is none
             raise BadInput(
