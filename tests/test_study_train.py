@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import subprocess
@@ -13,9 +14,14 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from hydra.core.global_hydra import GlobalHydra
 
-from img2gps import cli, runs
+from img2gps import cli, config, runs
+from img2gps.module import GeoRegression
 from img2gps.study import record
+from img2gps.study.runner import TrainRunner
+from img2gps.study.space import Space
+from img2gps.study.spec import Spec
 from tests.tiny import TINY
 
 GRID = ("-m", "study=quick", "lr=0.001,0.003", "batch_size=8,16", "max_epochs=3")
@@ -39,6 +45,17 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 def epochs_on_disk(root: Path) -> int:
     found = root.glob("runs/quick/*/history.csv")
     return sum(len(path.read_text().splitlines()) - 1 for path in found)
+
+
+def test_a_worker_lets_go_of_each_run(workdir: Path) -> None:
+    gc.collect()
+    before = sum(isinstance(thing, GeoRegression) for thing in gc.get_objects())
+    conf = str(config.package_folder("conf"))
+    runner = TrainRunner(Spec("s", "grid", Space(()), "runs", config_dir=conf, config_name="train"))
+    done = runner.run([*TINY, "study=s", "max_epochs=1", "seed=0"], lambda *_: None)
+    GlobalHydra.instance().clear()
+    assert done.state == "finished"
+    assert sum(isinstance(thing, GeoRegression) for thing in gc.get_objects()) == before
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -114,7 +115,12 @@ class TrainRunner:
         from img2gps import train
 
         config = self.load(overrides)
-        outcome = train.run(config, on_epoch=on_epoch, weights=self._weights(config))
+        try:
+            outcome = train.run(config, on_epoch=on_epoch, weights=self._weights(config))
+        finally:
+            # Trainer, module and loaders refer to each other: without this a worker would hold the
+            # tensors of its last runs until Python happens to look, gigabytes of them.
+            gc.collect()
         result = runs.read_json(outcome.folder / runs.RESULT) or {}
         return self._done(
             outcome.folder, result, skipped=outcome.skipped, resumed=outcome.resumed_epoch
