@@ -54,6 +54,8 @@ bench: env ## side by side timings, into docs/performance.md
 	$(BIN)/python -m benchmarks
 
 optuna-dashboard: env ## Optuna's own page on STUDY=name
+	@test -f runs/$(STUDY)/ledger.journal || \
+	  { echo "make: no runs/$(STUDY)/ledger.journal; give STUDY=name of a study that img2gps studies lists"; exit 2; }
 	$(BIN)/optuna-dashboard runs/$(STUDY)/ledger.journal
 
 clean: ## remove the environment and tools' caches; runs and reports stay

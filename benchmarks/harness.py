@@ -23,6 +23,7 @@ from img2gps.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 WATCH_S = 0.1  # between two looks at a process
+MEMORY_S = 2.0  # between two looks at its memory, each of which walks through all its pages
 
 
 @dataclass(frozen=True)
@@ -125,12 +126,15 @@ def watch(
     peak = anonymous = 0.0
     seen: list[float] = []
     watched = psutil.Process(process.pid)
+    next_look = started
     while process.poll() is None:
-        with suppress(psutil.Error, FileNotFoundError):
-            own = watched.memory_full_info()
-            children = watched.children(recursive=True)
-            peak = max(peak, own.pss + sum(c.memory_full_info().pss for c in children))
-            anonymous = max(anonymous, _anonymous(process.pid))
+        if time.perf_counter() >= next_look:
+            next_look = time.perf_counter() + MEMORY_S
+            with suppress(psutil.Error, FileNotFoundError):
+                own = watched.memory_full_info()
+                children = watched.children(recursive=True)
+                peak = max(peak, own.pss + sum(c.memory_full_info().pss for c in children))
+                anonymous = max(anonymous, _anonymous(process.pid))
         if rows is not None:
             seen += [time.perf_counter() - started] * (_lines(*rows) - len(seen))
         time.sleep(WATCH_S)

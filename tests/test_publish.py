@@ -60,12 +60,17 @@ def test_the_copy_gives_the_same_numbers_without_weights(made: FakeStudy, tmp_pa
 def test_the_copy_counts_as_done_and_says_nothing_of_where_photos_lie(
     made: FakeStudy, tmp_path: Path
 ) -> None:
+    path = made.folder / "study.json"
+    command = "python -m img2gps.train -m data=photos 'data.root=/home/me/my photos' lr=0.1"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"command": command}))
     publish("s", tmp_path / "runs", tmp_path / "results")
     for folder in made.folder.glob("*/"):
         found = runs.find_result(folder.name, [tmp_path / "results"])
         assert found is not None
         config = yaml.safe_load((found / "config.yaml").read_text())
         assert config["data"] == {"root": None, "cache": None}
+    study = json.loads((tmp_path / "results" / "s" / "study.json").read_text())
+    assert study["command"] == "python -m img2gps.train -m data=photos data.root=DIR lr=0.1"
 
 
 def test_linked_runs_come_along(made: FakeStudy, tmp_path: Path) -> None:

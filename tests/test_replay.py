@@ -117,6 +117,15 @@ def test_command_prints_and_writes_the_same_figures_twice(
     assert "in the best set" in capsys.readouterr().out
 
 
+def test_cells_that_are_no_full_grid_are_refused(root: Path) -> None:
+    path = root / "grid" / "study.json"
+    facts = json.loads(path.read_text())
+    facts["cells"] = [cell for cell in facts["cells"] if cell["cell"] != facts["cells"][0]["cell"]]
+    path.write_text(json.dumps(facts))
+    with pytest.raises(BadInput, match="not all combinations of its axes"):
+        replay.read(root / "grid", [root])
+
+
 def test_what_is_not_a_finished_grid_is_refused(root: Path, tmp_path: Path) -> None:
     facts = json.loads((root / "grid" / "study.json").read_text())
     for change, said in (({"kind": "tpe"}, "not a grid"), ({}, "no final figure")):

@@ -10,7 +10,7 @@ import pytest
 
 from img2gps import cli, evaluation, runs
 from img2gps.errors import BadInput
-from img2gps.study.selection import select
+from img2gps.study.selection import rule, select
 
 
 def cell(name: str, seed: int, value: float | None, state: str = "finished") -> dict[str, Any]:
@@ -86,6 +86,32 @@ def test_the_studys_own_rule_decides(tmp_path: Path) -> None:
         select({**study, "select": {"by": "val/x"}}, tmp_path)
     with pytest.raises(BadInput, match=r"select.aggregate=min: give one of mean, median"):
         select({**study, "select": {"aggregate": "min"}}, tmp_path)
+
+
+def test_more_photos_within_reach_are_better_whatever_the_study_minimises(tmp_path: Path) -> None:
+    study = write(tmp_path, CELLS, select={"by": "val/within_25m"})
+    for run in CELLS:
+        path = tmp_path / run["path"] / "result.json"
+        result = runs.read_json(path)
+        assert result is not None
+        within = 1 - (run["value"] or 0) / 100
+        runs.write_json(path, {**result, "metrics": {"val/within_25m": within}})
+    assert select(study, tmp_path)["cell"] == "a"
+    study["select"]["direction"] = "minimize"
+    assert select(study, tmp_path)["cell"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"aggregate": "best"}, "select.aggregate=best: give one of mean, median"),
+        ({"direction": "down"}, "select.direction=down: give minimize or maximize"),
+        ({"metric": "x"}, "select.metric: no such key; one of by, aggregate, direction"),
+    ],
+)
+def test_a_rule_that_cannot_be_followed_is_refused(given: dict[str, str], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        rule(given, "val/rmse_m", "minimize")
 
 
 def test_a_study_without_a_complete_cell_has_no_winner(

@@ -100,6 +100,26 @@ def test_forgetting_a_study_keeps_its_runs(
     assert len(set(executions(spec))) == len(executions(spec))
 
 
+def test_forgetting_a_study_does_not_forget_looks_at_the_test_part(spec: Spec) -> None:
+    winner = Path(spec.root) / "s" / "winner.json"
+    runs.write_json(winner, {"test_looks": 2})
+    assert studies(Path(spec.root), "forget", "s", "--yes") == 0
+    assert runs.read_json(winner) == {"test_looks": 2}
+
+
+def test_a_record_that_cannot_be_read_does_not_hide_the_others(
+    spec: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Path(spec.root) / "broken" / "study.json"
+    broken.parent.mkdir()
+    broken.write_text("{")
+    capsys.readouterr()
+    assert studies(Path(spec.root)) == 0
+    out = capsys.readouterr().out
+    assert "study.json cannot be read" in out
+    assert "lr=0.1,behave=well" in out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

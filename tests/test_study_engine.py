@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +16,11 @@ import pytest
 from rich.console import Console
 
 from img2gps.errors import BadInput
-from img2gps.study import search
+from img2gps.study import process, search
 from img2gps.study.display import Display, duration
 from img2gps.study.engine import run_study
 from img2gps.study.planning import differences
+from img2gps.study.pool import Pool
 from img2gps.study.space import Axis, space
 from img2gps.study.spec import Spec
 from tests.fake_runner import MEMORY_GROUP, FakeRunner
@@ -68,6 +71,28 @@ def test_runs_that_end_badly_are_named_and_the_rest_is_finished(tmp_path: Path) 
         assert reason in said
     log = "".join(path.read_text() for path in Path(tmp_path, "s").glob("worker-*.log"))
     assert "ValueError: the photo has" in log  # the traceback, for whoever wants it
+
+
+def test_each_worker_killed_for_memory_is_told_from_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = 5
+    monkeypatch.setattr(process, "memory_kills", lambda: kills)
+    pool = Pool(fake_spec(tmp_path, {"lr": [0.1]}), "unused", 3)
+
+    def ended(count: int) -> list[bool]:
+        for index in range(count):
+            child = subprocess.Popen([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+            child.wait()
+            pool._children[index] = child, process.identity(child.pid)
+        return [killed for _, _, killed in pool.ended()]
+
+    kills = 7
+    assert ended(2) == [True, True]
+    assert ended(1) == [False]
+    kills = 8  # some other process, seen while all workers live
+    assert pool.ended() == []
+    assert ended(1) == [False]
 
 
 @pytest.fixture
@@ -182,6 +207,15 @@ def test_another_base_configuration_is_refused_with_keys_and_remedy(tmp_path: Pa
         run(fake_spec(tmp_path, {"lr": [0.1], "batch_size": [8]}, base=before))
 
 
+@pytest.mark.parametrize("change", [{"monitor": "val/median_m"}, {"direction": "maximize"}])
+def test_another_measure_of_what_is_best_is_refused(tmp_path: Path, change: dict[str, str]) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1, 0.2]})
+    run(spec)
+    ((key, value),) = change.items()
+    with pytest.raises(BadInput, match=rf"begun with {key}=.* \(now {value}\); give study=NAME"):
+        run(replace(spec, **change))  # type: ignore[arg-type]
+
+
 def test_other_photos_behind_the_same_configuration_are_refused(tmp_path: Path) -> None:
     run(fake_spec(tmp_path, {"lr": [0.1]}, fixed=("data=first",)))
     with pytest.raises(BadInput, match=r"data=first \(now second\).*study=NAME"):
@@ -264,6 +298,18 @@ def test_successive_halving_prunes_the_worse_and_never_before_the_first_rung(
         assert cell["reason"] == f"by SuccessiveHalvingPruner after epoch {len(epochs)}"
     assert run(spec)[0] == 0  # pruned is an outcome, not a failure, and is not run again
     assert len(executions(spec)) == 6 - len(pruned)
+
+
+def test_a_run_is_not_pruned_after_its_last_epoch(tmp_path: Path) -> None:
+    # Rungs at epochs 3 and 6; epoch 6 is the last one.
+    spec = fake_spec(
+        tmp_path, {"lr": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}, fixed=("epochs=6",),
+        pruner="successive_halving", first_rung=3, max_epochs=6,
+    )  # fmt: skip
+    run(spec)
+    for cell in cells_of(spec):
+        assert cell["state"] == ("finished" if cell["epochs"] == 6 else "pruned")
+    assert {cell["epochs"] for cell in cells_of(spec)} == {3, 6}
 
 
 def test_hyperband_preset_and_own_pruners_are_made(tmp_path: Path) -> None:

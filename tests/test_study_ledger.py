@@ -284,6 +284,15 @@ def test_a_journal_survives_a_line_cut_short(tmp_path: Path, spec: Spec) -> None
         json.loads(line)
 
 
+def test_a_damaged_journal_is_named_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.journal"
+    path.write_bytes(b"\x80 no journal\n")
+    with pytest.raises(
+        BadInput, match=r"ledger.journal: the ledger is damaged .*; put back a copy"
+    ):
+        storage.open_storage(str(path))
+
+
 def test_the_journals_lock_dies_with_its_holder(tmp_path: Path, spec: Spec) -> None:
     url = str(tmp_path / "s" / "ledger.journal")
     ledger = ledger_of(url, spec, 1)

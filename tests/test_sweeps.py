@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,9 +16,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from img2gps import config
+from img2gps.errors import BadInput
 from img2gps.study.runner import TrainRunner
 from img2gps.study.spec import Spec
-from img2gps.study.sweeper import BaseSweeper
+from img2gps.study.sweeper import BaseSweeper, _check_knobs
 
 SWEEPS = config.package_folder("sweeps")
 NAMES = sorted(path.stem for path in SWEEPS.glob("*.yaml"))
@@ -101,6 +103,25 @@ def test_table1_is_the_published_grid_with_three_seeds() -> None:
     assert spec.named_cells == {"baseline": {"lr": 0.001, "batch_size": 32}}
     assert spec.base["max_epochs"] == 15
     assert (spec.pruner, spec.first_rung) == ("none", 6)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("hydra.sweeper.seeds=[0,1]", "a trial of a search is one run with one seed"),
+        ("hydra.sweeper.first_rung=-3", "first_rung=-3: give 1 or more epochs"),
+        ("+hydra.sweeper.select.aggregate=best", "select.aggregate=best: give one of"),
+    ],
+)
+def test_what_a_search_cannot_do_is_said_before_anything_runs(more: str, said: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(said)):
+        study("tpe_hyperband", more)
+
+
+@pytest.mark.parametrize("knob", ["threads", "logger", "logger.project", "runs.root", "study"])
+def test_what_cannot_change_a_result_is_no_knob(knob: str) -> None:
+    with pytest.raises(BadInput, match=f"{knob}: cannot change a result"):
+        _check_knobs(["lr", knob])
 
 
 def test_scaling_rule_follows_its_rules_and_matches_steps() -> None:

@@ -65,7 +65,11 @@ def _list(args: argparse.Namespace) -> int:
         return 0
     table = Table("study", "kind", "done", "running", "failed", "best cell", "value", "changed")
     for name in names:
-        study = record.read(args.root, name)
+        try:
+            study = record.read(args.root, name)
+        except BadInput:
+            table.add_row(name, f"{record.STUDY} cannot be read; run the study again")
+            continue
         found = record.counts(study["cells"])
         done = len(study["cells"]) - found["running"] - found["queued"]
         running = str(found["running"]) if record.running(study) else "-"
@@ -225,7 +229,8 @@ def _forget(args: argparse.Namespace) -> int:
     ledger.delete()
     folder = args.root / args.name
     for path in folder.iterdir():
-        if path.is_file() and not path.is_symlink():  # ledger, record, logs; never a run's folder
+        # Ledger, record, logs; never a run's folder, nor the count of looks at the test part.
+        if path.is_file() and not path.is_symlink() and path.name != record.WINNER:
             path.unlink()
     if not any(folder.iterdir()):
         shutil.rmtree(folder)

@@ -103,8 +103,10 @@ def same_study(before: Spec, after: Spec) -> Spec:
     changed = differences(before.base, after.base)
     if changed:
         raise BadInput(f"study={before.name}: begun with {'; '.join(changed)}; {remedy}")
-    if before.kind != after.kind:
-        raise BadInput(f"study={before.name}: begun as {before.kind}, now {after.kind}; {remedy}")
+    for key in ("kind", "monitor", "direction"):
+        old, new = getattr(before, key), getattr(after, key)
+        if old != new:
+            raise BadInput(f"study={before.name}: begun with {key}={old} (now {new}); {remedy}")
     if set(before.space.names) != set(after.space.names):
         old, new = ",".join(before.space.names), ",".join(after.space.names)
         raise BadInput(f"study={before.name}: begun varying {old}, now {new}; {remedy}")
@@ -152,6 +154,11 @@ def _grid(ledger: Ledger, spec: Spec, runner: Runner) -> list[PlannedCell]:
                 what = f"{key} as run {known.planned.run_id} (now {planned.run_id})"
                 raise BadInput(_OTHER_DATA.format(study=spec.name, what=what))
             done = runner.find(planned) if known is None else None
+            if done is not None and done.state == "finished" and done.value is None:
+                raise BadInput(
+                    f"monitor={spec.monitor}: run {done.run_id}, which is finished, has no such "
+                    "metric; monitor one that it has, such as val/rmse_m"
+                )
             name = name_of(params, spec.named_cells)
             cells.append(PlannedCell(key, params, seed, name, planned, done))
     return sorted(cells, key=_order(spec))

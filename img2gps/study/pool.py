@@ -61,15 +61,14 @@ class Pool:
 
     def ended(self) -> list[tuple[dict[str, str | int], int, bool]]:
         """Workers that are gone: who, exit code, and whether the kernel killed for memory since."""
-        gone = []
-        for index, (child, who) in list(self._children.items()):
-            code = child.poll()
-            if code is not None:
-                del self._children[index]
-                kills = process.memory_kills()
-                gone.append((who, code, kills > self._memory_kills))
-                self._memory_kills = kills
-        return gone
+        codes = [(index, child.poll()) for index, (child, _) in self._children.items()]
+        kills = process.memory_kills()  # after the polls: a kill is counted before its victim ends
+        killed, self._memory_kills = kills > self._memory_kills, kills
+        return [
+            (self._children.pop(index)[1], code, killed)
+            for index, code in codes
+            if code is not None
+        ]
 
     def close(self) -> list[dict[str, str | int]]:
         """Stop all workers, those that do not listen by force; who they were."""

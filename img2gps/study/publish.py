@@ -7,6 +7,8 @@ back: everything that a report says of errors stays true.
 from __future__ import annotations
 
 import csv
+import re
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -66,7 +68,8 @@ def publish(study: str, root: Path, out: Path, *, moved: bool = False) -> Publis
     for cell, folder in ended:
         _copy_run(folder, target / cell["run_id"], origin)
         cell |= {"path": f"{study}/{cell['run_id']}", "linked": False}
-    runs.write_json(target / STUDY, planned | {"engine": None})
+    words = [re.sub(r"^data\.root=.*", "data.root=DIR", w) for w in shlex.split(planned["command"])]
+    runs.write_json(target / STUDY, planned | {"engine": None, "command": shlex.join(words)})
     if (root / study / WINNER).is_file():
         shutil.copyfile(root / study / WINNER, target / WINNER)
     written = [path for path in target.rglob("*") if path.is_file()]

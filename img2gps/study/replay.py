@@ -95,6 +95,13 @@ def read(folder: Path, roots: Sequence[Path]) -> Grid:
             f"{folder}: {unfinished} runs have no final figure and {len(rankings)} rankings "
             "exist; finish the study first, with one kind of start"
         )
+    names = {cell_id(params) for params in _spec(study, "").space.grid()}
+    if names != set(study.cells):
+        raise BadInput(
+            f"{folder}: its {len(study.cells)} cells are not all combinations of its axes "
+            f"({len(names)}), so a search over these would ask for cells that never ran; replay a "
+            "full grid"
+        )
     monitor = str(facts.get("monitor", "val/rmse_m"))
     curves: dict[str, list[Curve]] = {}
     for run, row in study.finished.iterrows():

@@ -138,9 +138,12 @@ def _suggest(trial: optuna.Trial, axis: Axis) -> Any:
     return trial.suggest_float(axis.name, low, high, log=axis.log)
 
 
-def epoch_hook(ledger: Ledger, claim: Claim, monitor: str, stop: Stop) -> EpochHook:
+def epoch_hook(
+    ledger: Ledger, claim: Claim, monitor: str, last_epoch: int, stop: Stop
+) -> EpochHook:
     """Reports each epoch's metric to the pruner, and ends the run when it says so.
 
+    Never after `last_epoch`: a run that has been paid for in full is a result.
     The hook raises `runs.Pruned`, and `ledger.Lost` when the trial is not this worker's any more.
     """
     pruning = not isinstance(ledger.study.pruner, NopPruner)
@@ -152,7 +155,7 @@ def epoch_hook(ledger: Ledger, claim: Claim, monitor: str, stop: Stop) -> EpochH
                 known = ", ".join(sorted(metrics))
                 raise BadInput(f"monitor={monitor}: not among the metrics; one of: {known}")
             claim.trial.report(metrics[monitor], epoch)
-            if pruning and claim.trial.should_prune():
+            if pruning and epoch < last_epoch and claim.trial.should_prune():
                 raise runs.Pruned(f"by {type(ledger.study.pruner).__name__} after epoch {epoch}")
 
     return hook

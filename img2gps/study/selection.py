@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,36 @@ AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
     "median": statistics.median,
 }
 
+DIRECTIONS = ("minimize", "maximize")
+KEYS = ("by", "aggregate", "direction")
+HIGHER_IS_BETTER = re.compile(r"val/within_\d+m|skill")
+
+
+def rule(given: Mapping[str, Any], monitor: str, direction: str) -> dict[str, str]:
+    """The whole rule from what a study file says of it, checked before anything runs.
+
+    The direction is the study's where the monitored metric decides; of another metric it follows
+    from its name (more photos within 25 m are better, more metres are not), or is given.
+
+    Raises:
+        BadInput: an unknown key, aggregate or direction.
+    """
+    by = str(given.get("by", monitor))
+    usual = "maximize" if HIGHER_IS_BETTER.fullmatch(by) else "minimize"
+    found = {
+        "by": by,
+        "aggregate": str(given.get("aggregate", "mean")),
+        "direction": str(given.get("direction", direction if by == monitor else usual)),
+    }
+    if unknown := set(given) - set(KEYS):
+        raise BadInput(f"select.{min(unknown)}: no such key; one of {', '.join(KEYS)}")
+    if found["aggregate"] not in AGGREGATES:
+        known = ", ".join(AGGREGATES)
+        raise BadInput(f"select.aggregate={found['aggregate']}: give one of {known}")
+    if found["direction"] not in DIRECTIONS:
+        raise BadInput(f"select.direction={found['direction']}: give minimize or maximize")
+    return found
+
 
 def select(
     study: Mapping[str, Any], root: str | Path, before: Mapping[str, Any] | None = None
@@ -29,9 +60,7 @@ def select(
     Raises:
         BadInput: no cell is complete, or a rule that the study does not allow.
     """
-    rule = {"by": study["monitor"], "aggregate": "mean", **study["select"]}
-    if rule["aggregate"] not in AGGREGATES:
-        raise BadInput(f"select.aggregate={rule['aggregate']}: give one of {', '.join(AGGREGATES)}")
+    chosen = rule(study["select"], study["monitor"], study["direction"])
     cells: dict[str, list[dict[str, Any]]] = {}
     for run in study["cells"]:
         if run["cell"]:
@@ -53,17 +82,18 @@ def select(
     }
 
     def value(run: Mapping[str, Any]) -> float:
-        if rule["by"] == study["monitor"]:
+        if chosen["by"] == study["monitor"]:
             return float(run["value"])
         figures = results[run["run_id"]].get("metrics", {})
-        if figures.get(rule["by"]) is None:
+        if figures.get(chosen["by"]) is None:
             known = ", ".join(sorted(figures))
-            raise BadInput(f"select.by={rule['by']}: not among the metrics; one of: {known}")
-        return float(figures[rule["by"]])
+            raise BadInput(f"select.by={chosen['by']}: not among the metrics; one of: {known}")
+        return float(figures[chosen["by"]])
 
-    aggregate = AGGREGATES[rule["aggregate"]]
+    aggregate = AGGREGATES[chosen["aggregate"]]
     values = {cell: aggregate([value(run) for run in found]) for cell, found in complete.items()}
-    best = (min if study["direction"] == "minimize" else max)(values, key=lambda cell: values[cell])
+    better = min if chosen["direction"] == "minimize" else max
+    best = better(values, key=lambda cell: values[cell])
     seeds = [run["seed"] for run in complete[best]]
     first = next((seed for seed in study["seeds"] if seed in seeds), seeds[0])
     deployed = next(run for run in complete[best] if run["seed"] == first)
@@ -77,8 +107,8 @@ def select(
         "cell": best,
         "name": deployed["name"],
         "params": deployed["params"],
-        "by": rule["by"],
-        "aggregate": rule["aggregate"],
+        "by": chosen["by"],
+        "aggregate": chosen["aggregate"],
         "value": values[best],
         "values": [value(run) for run in complete[best]],
         "seeds": seeds,

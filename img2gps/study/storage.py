@@ -99,13 +99,20 @@ def open_storage(url: str) -> BaseStorage:
     """The storage behind a journal file's path or a database URL.
 
     Raises:
-        BadInput: a database that cannot be reached, or whose driver is missing.
+        BadInput: a damaged journal file, a database that cannot be reached, or whose driver is
+            missing.
     """
     quiet()
     if "://" not in url:
         path = Path(url)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(_Journal(path))
+        try:
+            return JournalStorage(_Journal(path))
+        except (ValueError, KeyError, TypeError) as error:  # lines that are not the journal's
+            raise BadInput(
+                f"{path}: the ledger is damaged ({type(error).__name__}); put back a copy, or "
+                "remove it and start the study again: its finished runs are found and not repeated"
+            ) from error
     arguments: dict[str, Any] = {"pool_pre_ping": True}  # a server may close an idle connection
     sqlite = url.startswith("sqlite")
     if sqlite:

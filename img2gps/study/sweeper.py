@@ -100,6 +100,7 @@ class BaseSweeper(Sweeper):
 
     def spec(self, arguments: Sequence[str]) -> Spec:
         """The study in plain values."""
+        from img2gps.study import selection
         from img2gps.study.search import first_rung
         from img2gps.study.storage import masked
 
@@ -108,6 +109,12 @@ class BaseSweeper(Sweeper):
         axes, fixed = parse_axes([*as_lines(options.params), *arguments])
         seeds, axes = _seeds(options.seeds, axes)
         cells, named = _named(options.cells)
+        _check_knobs([axis.name for axis in axes] + [key for cell in cells for key in cell])
+        if options.sampler != "grid" and len(seeds) > 1:
+            raise BadInput(
+                f"hydra.sweeper.seeds={list(seeds)}: a trial of a search is one run with one seed; "
+                "give one, and run the winner again with more"
+            )
         varied = space(axes, cells, options.when)
         first = varied.first()
         draft = Spec(
@@ -147,7 +154,7 @@ class BaseSweeper(Sweeper):
             overrides=(*fixed, f"study={name}"),
             base=base,
             usual=usual,
-            select={"by": config.monitor, "aggregate": "mean", **options.select},
+            select=selection.rule(options.select, config.monitor, options.direction),
             named_cells={**named, **options.named_cells},
             order=tuple(options.order),
             limits=Limits(
@@ -173,6 +180,8 @@ def _check(options: SweeperConfig) -> None:
         raise BadInput(f"{key}.cells: a search draws its own; use params, or {key}.sampler=grid")
     if options.direction not in ("minimize", "maximize"):
         raise BadInput(f"{key}.direction={options.direction}: give minimize or maximize")
+    if options.first_rung is not None and options.first_rung < 1:
+        raise BadInput(f"{key}.first_rung={options.first_rung}: give 1 or more epochs")
     if options.workers < 0:
         raise BadInput(f"{key}.workers={options.workers}: give 0 (this process) or more")
     for name in ("max_failures", "max_preemptions"):
@@ -183,6 +192,16 @@ def _check(options: SweeperConfig) -> None:
     unknown = set(options.order) - set(ORDERS)
     if unknown:
         raise BadInput(f"{key}.order: no such order {min(unknown)}; a list of {', '.join(ORDERS)}")
+
+
+def _check_knobs(knobs: Sequence[str]) -> None:
+    """Varying what cannot change a result would give every cell a twin."""
+    idle = [name for name in NOT_IDENTITY if name not in ("data.root", "seed")]
+    for knob in knobs:
+        if any(knob == name or knob.startswith(f"{name}.") for name in idle):
+            raise BadInput(
+                f"{knob}: cannot change a result, so it cannot be varied; give it one value"
+            )
 
 
 def _kind(sampler: Any) -> str:

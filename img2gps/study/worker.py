@@ -101,7 +101,9 @@ def _run(ledger: Ledger, runner: Runner, claim: Claim, spec: Spec, stop: Stop) -
         found = runner.find(planned or runner.plan(overrides))
         if found is not None:
             return found
-        return runner.run(overrides, search.epoch_hook(ledger, claim, spec.monitor, stop))
+        last_epoch = int(params.get("max_epochs", spec.max_epochs))
+        hook = search.epoch_hook(ledger, claim, spec.monitor, last_epoch, stop)
+        return runner.run(overrides, hook)
 
 
 @contextmanager
@@ -146,8 +148,12 @@ def main() -> None:
     ledger.engine = identity(parent)
     try:
         work(ledger, make_runner(ledger.spec), stop, index=index)
+        status = 0
     except Interrupted as error:
-        sys.exit(error.status)
+        status = error.status
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # all is in the ledger; unloading torch would keep the engine waiting
 
 
 if __name__ == "__main__":
