@@ -70,6 +70,8 @@ def to_degrees(value: object, ref: object, *, axis: str) -> float:
     39.95
     """
     letters, limit = ("NS", 90.0) if axis == "latitude" else ("EW", 180.0)
+    if isinstance(value, bytes) and len(value) <= 3:  # of type BYTE, as Pillow gives it: no text
+        value = tuple(value)
     numbers = _numbers(value)
     if not 1 <= len(numbers) <= 3:
         raise Unusable(f"{axis} has {len(numbers)} components", _FIX_GPS)
@@ -102,10 +104,16 @@ def _numbers(value: object) -> list[float]:
         parts = re.findall(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?(?:/[-+]?[\d.]+)?|nan|inf", value)
         return [_number(part) for part in parts]
     if isinstance(value, Sequence):
-        if len(value) == 2 and isinstance(value[0], int) and isinstance(value[1], int):
-            return [_ratio(*value)]
-        return [number for part in value for number in _numbers(part)]
+        return [number for part in value for number in _component(part)]
     return [_number(value)]
+
+
+def _component(part: object) -> list[float]:
+    """One component: two integers in it are a rational, side by side they are two components."""
+    match part:
+        case (int(numerator), int(denominator)):
+            return [_ratio(numerator, denominator)]
+    return _numbers(part)
 
 
 def _number(value: object) -> float:
@@ -179,9 +187,14 @@ def position(gps: Tags) -> tuple[float, float]:
         raise Unusable(f"{missing[0]} is missing", _FIX_GPS)
     lat = to_degrees(gps[_GPS.GPSLatitude], gps.get(_GPS.GPSLatitudeRef), axis="latitude")
     lon = to_degrees(gps[_GPS.GPSLongitude], gps.get(_GPS.GPSLongitudeRef), axis="longitude")
-    if abs(lat) < _NULL_ISLAND_DEG and abs(lon) < _NULL_ISLAND_DEG:
-        raise Unusable("null island: the position is 0, 0, which stands for unknown", _FIX_GPS)
+    refuse_null_island(lat, lon, _FIX_GPS)
     return lat, lon
+
+
+def refuse_null_island(lat_deg: float, lon_deg: float, remedy: str) -> None:
+    """Raises `Unusable` with `remedy` for a position of 0, 0, whoever gave it."""
+    if abs(lat_deg) < _NULL_ISLAND_DEG and abs(lon_deg) < _NULL_ISLAND_DEG:
+        raise Unusable("null island: the position is 0, 0, which stands for unknown", remedy)
 
 
 _AXES = {"latitude": _GPS.GPSLatitude, "longitude": _GPS.GPSLongitude}

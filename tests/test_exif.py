@@ -108,6 +108,15 @@ POSITIONS: dict[str, tuple[dict[int, Field | None], float, float]] = {
     "floats": ({2: (FLOAT, [39.0, 57.0, 4.5])}, 39 + 57 / 60 + 4.5 / 3600, LON),
     "one integer": ({2: (LONG, 39)}, 39.0, LON),
     "short integers": ({2: (SHORT, [39, 57, 4])}, 39 + 57 / 60 + 4 / 3600, LON),
+    "two long integers": ({2: (LONG, [39, 57])}, Q, LON),
+    "two short integers": ({2: (SHORT, [39, 57])}, Q, LON),
+    "two bytes": ({2: (BYTE, [39, 57])}, Q, LON),
+    "three bytes, two of them digits in ASCII": (
+        {2: (BYTE, [48, 51, 29])},  # in Paris
+        48 + 51 / 60 + 29 / 3600,
+        LON,
+    ),
+    "two integers on both axes": ({2: (LONG, [39, 57]), 4: (LONG, [75, 11])}, Q, -75 - 11 / 60),
     "decimal text": ({2: (ASCII, b"39.951234\0")}, LAT, LON),
     "text of three": ({2: (ASCII, b"39, 57, 4.4424\0")}, DMS, LON),
     "text of rationals": ({2: (ASCII, b"39/1,57/1,44424/10000\0")}, DMS, LON),
@@ -169,6 +178,7 @@ REASONS: dict[str, tuple[dict[int, Field | None], str]] = {
         {2: (RATIONAL, [(0, 1)] * 3), 4: (RATIONAL, [(0, 1)] * 3)},
         "null island",
     ),
+    "two integers, the second above 60": ({2: (LONG, [39, 100])}, "outside 0..60"),
     "metres from null island": (
         {2: (RATIONAL, [(0, 1), (0, 1), (1, 100)]), 4: (RATIONAL, [(0, 1), (0, 1), (1, 100)])},
         "null island",
@@ -194,6 +204,17 @@ def test_reason_of_unusable_gps(name: str, order: str) -> None:
     assert (found.lat_deg, found.lon_deg) == (None, None)
     assert reason in found.reason
     assert found.remedy
+
+
+@pytest.mark.parametrize("reader", ["_read_exifread", "_read_pillow"])
+@pytest.mark.parametrize("name", [name for name in POSITIONS if "integer" in name])
+def test_each_reader_alone_takes_integers_for_degrees_minutes_seconds(
+    name: str, reader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exif, reader, lambda _: ({}, {}))
+    changes, lat, lon = POSITIONS[name]
+    found = read_gps(changes)
+    assert (found.lat_deg, found.lon_deg) == pytest.approx((lat, lon), abs=1e-8)
 
 
 @pytest.mark.parametrize("name", [*POSITIONS, *REASONS])
