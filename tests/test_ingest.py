@@ -356,6 +356,23 @@ def test_csv_rows_that_cannot_be_used_are_named(root: Path, cache: Path) -> None
     assert why["a.jpg"] == "listed again in row 10"
 
 
+NULL_ISLAND = "null island: the position is 0, 0, which stands for unknown"
+
+
+def test_a_label_of_null_island_is_refused_and_the_other_rows_are_used(
+    root: Path, cache: Path
+) -> None:
+    (root / "t.csv").write_text(
+        f"path,lat,lon\na.jpg,{LAT},{LON}\nb.JPG,0,0\nc.heic,{LAT},{LON + 1e-3}\nd.png,0,9\n"
+    )
+    (root / "overrides.csv").write_text("photo,lat,lon\na.jpg,0.0,-0.0\nd.png,39.9525,-75.1914\n")
+    found = run(CsvSource(root / "t.csv"), cache)
+    assert sorted(found.manifest["photo"]) == ["a.jpg", "c.heic", "d.png"]
+    assert found.manifest["lat_deg"].between(39.95, 39.96).all()
+    assert reasons(found) == {"b.JPG": NULL_ISLAND, "overrides.csv, row 2": NULL_ISLAND}
+    assert set(found.rejects["remedy"]) == {"give its true position, or remove the row"}
+
+
 def test_csv_may_lead_outside_where_allowed(root: Path, cache: Path) -> None:
     make_photo(root.parent / "outside.jpg", 1, 1)
     (root / "t.csv").write_text("path,lat,lon\n../outside.jpg,1,2\n")
@@ -399,6 +416,14 @@ def test_a_hugging_face_data_set_is_read(tmp_path: Path, cache: Path, as_folder:
     expected = np.asarray(picture(seed=0).resize((16, 16), Image.Resampling.BILINEAR))
     row = found.manifest["photo"].tolist().index("train/000000")
     assert np.array_equal(found.pixels()[row], expected)
+
+
+def test_a_hugging_face_row_at_null_island_is_refused(tmp_path: Path, cache: Path) -> None:
+    pictures = [{"bytes": encode(picture(seed=i), "PNG"), "path": None} for i in range(2)]
+    parquet(tmp_path / "a.parquet", image=pictures, Latitude=[0.0, LAT], Longitude=[0.0, LON])
+    found = run(HuggingFaceSource(tmp_path / "a.parquet"), cache)
+    assert found.manifest["photo"].tolist() == ["train/000001"]
+    assert reasons(found) == {"train/000000": NULL_ISLAND}
 
 
 def test_a_hugging_face_data_set_without_positions_says_so(tmp_path: Path, cache: Path) -> None:

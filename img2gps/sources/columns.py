@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from img2gps.errors import BadInput
-from img2gps.exif import parse_time
+from img2gps.exif import parse_time, refuse_null_island
 from img2gps.photofile import Unusable
 
 _ALIASES = {
@@ -82,7 +82,9 @@ def label_of(row: Mapping[str, str]) -> tuple[float, float]:
         if not -limit <= value <= limit:
             raise Unusable(f"{key} is {text!r}", f"give degrees between -{limit:g} and {limit:g}")
         values.append(value)
-    return values[0], values[1]
+    lat, lon = values
+    refuse_null_island(lat, lon, "give its true position, or remove the row")
+    return lat, lon
 
 
 def extras_of(row: Mapping[str, str]) -> dict[str, Any]:
