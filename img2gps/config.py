@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import difflib
 import importlib.resources
+import importlib.util
 import os
 import re
+import shlex
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +27,19 @@ from img2gps.errors import BadInput
 MIN_IMAGE_SIZE = 32  # px: the stride of every backbone here
 MAX_IMAGE_SIZE = 2048  # px: a batch of 16 is then 0.8 GB before the first layer
 EXTENSIBLE_GROUPS = ("data", "model")
+EPOCH_METRICS = (
+    "train/mse",
+    "train/rmse_m",
+    "val/mse",
+    "val/rmse_m",
+    "val/mean_m",
+    "val/median_m",
+    "val/p90_m",
+    "val/within_5m",
+    "val/within_10m",
+    "val/within_25m",
+    "val/within_50m",
+)  # what an epoch of every run has; a user's own metrics come on top as val/NAME
 _TYPES = {
     "Float": "a number",
     "Integer": "a whole number",
@@ -64,6 +79,16 @@ class Family(StrEnum):
     custom = "custom"
 
 
+MODEL_NAMES = {
+    Family.resnet: (
+        *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+        *("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"),
+        *("wide_resnet50_2", "wide_resnet101_2"),
+    ),
+    Family.efficientnet_lite: tuple(f"efficientnet_lite{size}" for size in range(5)),
+}  # of torchvision and timm; what else timm has is known to timm alone
+
+
 class OptimizerName(StrEnum):
     """Optimisers."""
 
@@ -96,6 +121,17 @@ class Precision(StrEnum):
     auto = "auto"
     fp32 = "fp32"
     bf16 = "bf16"
+
+
+class Accelerator(StrEnum):
+    """What Lightning computes on; `auto` is the best that is there."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+    cuda = "cuda"
+    mps = "mps"
+    tpu = "tpu"
 
 
 class LoggerKind(StrEnum):
@@ -145,8 +181,6 @@ class DataConfig:
         needs_root = self.kind in (DataKind.photos, DataKind.csv, DataKind.huggingface)
         if needs_root and not self.root:
             raise BadInput("data.root: has no value; give data.root=PATH")
-        if self.root and not Path(self.root).expanduser().exists():
-            raise BadInput(f"data.root={self.root}: no such file or folder; give data.root=PATH")
 
 
 @dataclass
@@ -186,6 +220,11 @@ class ModelConfig:
     depth: int | None = None
     custom: dict[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        if names := MODEL_NAMES.get(self.family):
+            remedy = f"no {self.family}; one of: {', '.join(names)}; others: model=timm"
+            _check("model.name", self.name, self.name in names, remedy)
+
 
 @dataclass
 class OptimizerConfig:
@@ -199,8 +238,9 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         _within("optimizer.weight_decay", self.weight_decay, 0.0, 1.0)
         _within("optimizer.momentum", self.momentum, 0.0, 0.9999)
-        for beta in self.betas:
-            _within("optimizer.betas", beta, 0.0, 0.999999)
+        fit = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        told = f"[{','.join(str(beta) for beta in self.betas)}]"
+        _check("optimizer.betas", told, fit, "must be two numbers in [0, 1), such as [0.9,0.999]")
 
 
 @dataclass
@@ -241,10 +281,10 @@ class AugmentationConfig:
 class TrainerConfig:
     """Group `trainer`: what people vary of Lightning's Trainer."""
 
-    accelerator: str
+    accelerator: Accelerator
     devices: Any
-    limit_train_batches: float | None
-    limit_val_batches: float | None
+    limit_train_batches: int | float | None  # as in Lightning: 1 is one batch, 1.0 all of them
+    limit_val_batches: int | float | None
     gradient_clip_val: float | None
     accumulate_grad_batches: int
     compile: bool
@@ -253,9 +293,19 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         for key in ("limit_train_batches", "limit_val_batches"):
             value = getattr(self, key)
-            whole = value is None or value <= 1 or float(value).is_integer()
-            _check(f"trainer.{key}", value, whole, "give a count of batches or a share up to 1")
-            _positive(f"trainer.{key}", value)
+            fit = value is None or 0 < value <= 1 or (value > 1 and float(value).is_integer())
+            remedy = "give a count of batches (1 is one batch) or a share up to 1.0 (all)"
+            _check(f"trainer.{key}", value, fit, remedy)
+            if isinstance(value, int) and value > 1:
+                setattr(self, key, float(value))  # the same to Lightning, and so it is in run ids
+        one = type(self.devices) is int and self.devices == 1
+        _check(
+            "trainer.devices",
+            self.devices,
+            one,
+            "only 1 is supported, as a run's lock and numbers are those of one process; leave it "
+            "out (CUDA_VISIBLE_DEVICES=N chooses a GPU)",
+        )
         _positive("trainer.gradient_clip_val", self.gradient_clip_val)
         _positive("trainer.accumulate_grad_batches", self.accumulate_grad_batches)
 
@@ -325,8 +375,6 @@ class Config:
         _within("threads", self.threads, 1, 1024)
         named = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.study) is not None
         _check("study", self.study, named, "a folder name: letters, digits, '.', '_' and '-'")
-        if self.monitor.startswith("val/") and "/" in self.monitor[4:]:
-            raise BadInput(f"monitor={self.monitor}: a metric such as val/rmse_m")
 
 
 def load(cfg: DictConfig) -> Config:
@@ -343,11 +391,52 @@ def load(cfg: DictConfig) -> Config:
     plain.pop("sweeps", None)
     for group in EXTENSIBLE_GROUPS:
         plain[group] = _set_custom_aside(group, plain.get(group) or {})
-    return from_dict(plain)
+    config = from_dict(plain)
+    _check_runnable(config)
+    return config
+
+
+def _check_runnable(config: Config) -> None:
+    """What must hold of a run about to be made here, and need not of one that is only read."""
+    for name, node in config.metrics.items():
+        fit = isinstance(node, dict) and "_target_" in node
+        _check(f"metrics.{name}", node, fit, f"give metrics.{name}._target_=package.function")
+    known = (*EPOCH_METRICS, *(f"val/{name}" for name in config.metrics))
+    remedy = f"no metric of an epoch; one of: {', '.join(known)}"
+    _check("monitor", config.monitor, config.monitor in known, remedy)
+    warmup = config.scheduler.warmup_epochs
+    _check(
+        "scheduler.warmup_epochs",
+        warmup,
+        warmup == 0 or warmup < config.max_epochs,
+        f"lr is reached after that many epochs, and there are max_epochs={config.max_epochs}; "
+        "give fewer",
+    )
+    wanted = config.trainer.accelerator
+    remedy = "torch finds none here; leave it out, or give trainer.accelerator=cpu"
+    _check("trainer.accelerator", wanted, _is_there(wanted), remedy)
+
+
+def _is_there(accelerator: Accelerator) -> bool:
+    if accelerator in (Accelerator.auto, Accelerator.cpu):
+        return True
+    import torch  # here, as composing a configuration does not wait for it
+
+    found = {
+        Accelerator.cuda: torch.cuda.is_available(),
+        Accelerator.mps: torch.backends.mps.is_available(),
+        Accelerator.tpu: importlib.util.find_spec("torch_xla") is not None,
+    }
+    found[Accelerator.gpu] = found[Accelerator.cuda] or found[Accelerator.mps]
+    return found[accelerator]
 
 
 def from_dict(plain: dict[str, Any]) -> Config:
-    """A checked `Config` from plain values, such as a saved config.yaml."""
+    """A checked `Config` from plain values, such as a saved config.yaml.
+
+    Raises:
+        BadInput: unknown or missing key, wrong type or impossible value.
+    """
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
         config = OmegaConf.to_object(merged)
@@ -363,14 +452,21 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def read(path: Path) -> Config:
-    """The `Config` of a run's config.yaml, read as data: no `_target_` in it is ever called."""
+    """The `Config` of a run's config.yaml, read as data: no `_target_` in it is ever called.
+
+    Raises:
+        BadInput: no file, no YAML, or not a run's.
+    """
     try:
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        if not isinstance(plain, dict):
+            raise BadInput("no keys in it" if plain is not None else "empty")
+        return from_dict(plain)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, BadInput) as error:
+        reason = " ".join(str(error).split())
         raise BadInput(
-            f"{path}: not a readable config.yaml ({error}); name a run folder"
+            f"{path}: not a readable config.yaml ({reason}); name another run folder"
         ) from error
-    return from_dict(plain)
 
 
 def _keyed(container: object) -> dict[str, Any]:
@@ -392,9 +488,21 @@ def _set_custom_aside(group: str, node: dict[str, Any]) -> dict[str, Any]:
 def describe(error: Exception) -> str:
     """One line (key, value, remedy) out of an error of Hydra's or OmegaConf's."""
     text = str(error)
+    if (override := getattr(error, "override", None)) is not None:
+        return _not_parsed(str(override))
+    if text.startswith("Error merging override") and isinstance(error.__cause__, Exception):
+        return describe(error.__cause__)
+    if several := _first(r"(?:Ambiguous value for argument|Sweep parameters) '(.*)'", text):
+        return (
+            f"{several}: several values need -m: python -m img2gps.train -m {_quoted(several)}; "
+            f"one value with commas is a list, KEY=[A,B], or a text quoted twice, 'KEY=\"A,B\"'"
+        )
+    if present := _first(r"An item is already at '([^']+)'", text):
+        return f"{present}: is there already; write {present}=VALUE, without the +"
     key = getattr(error, "full_key", None) or _first(r"full_key: (\S+)", text) or ""
     first = text.strip().splitlines()[0].strip() if text.strip() else type(error).__name__
-    if missing := _first(r"Missing mandatory value: (\S+)", text):
+    missing = _first(r"Missing mandatory value: (\S+)", text)
+    if missing := missing or (key if "missing mandatory value" in text else ""):
         return f"{missing}: has no value; give {missing}=VALUE"
     if wrong := re.search(r"Value '(.*)' is not a valid (\w+)", text):
         return f"{key}={wrong[1]}: not {_TYPES.get(wrong[2].capitalize(), wrong[2])}"
@@ -405,10 +513,9 @@ def describe(error: Exception) -> str:
     if null := _first(r"Incompatible value 'None' for field of type '(\w+)'", text):
         return f"{key}=null: needs {_TYPES.get(null.capitalize(), null)}"
     if unknown := _first(r"Could not override '([^']+)'", text):
-        return f"{unknown}: no such key{_suggestion(unknown)}; see --cfg job for all keys"
+        return _unknown(unknown)
     if unknown := _first(r"Key '([^']+)' (?:is )?not in '?\w+'?", text):
-        full = key or unknown
-        return f"{full}: no such key{_suggestion(full)}; see --cfg job for all keys"
+        return _unknown(key or unknown)
     if choice := re.search(r"Could not find '([^']+)'", text):
         group, _, option = choice[1].rpartition("/")
         available = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
@@ -421,14 +528,55 @@ def _first(pattern: str, text: str) -> str | None:
     return found[1] if found else None
 
 
-def _suggestion(key: str) -> str:
-    schema = OmegaConf.structured(Config)
-    known = [str(name) for name in schema]
-    for group in ("data", "split", "optimizer", "scheduler", "augmentation", "trainer", "logger"):
-        fields = Config.__dataclass_fields__[group].type
-        known += [f"{group}.{name}" for name in globals()[str(fields)].__dataclass_fields__]
-    close = difflib.get_close_matches(key, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+def _not_parsed(override: str) -> str:
+    """What is wrong with an argument that is not in Hydra's grammar."""
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        return f"{override or repr('')}: not an override; write KEY=VALUE, such as lr=0.001"
+    if function := _first(r"^(choice|range|interval|glob|sort|shuffle|tag|int|float)\(", value):
+        return (
+            f"{override}: {function}(...) cannot be read so; write choice(A,B), range(1,4) or "
+            "interval(0.001,0.1), with numbers in the latter two and every bracket closed"
+        )
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    twice = _quoted(f"{key}={QuotedString(value, Quote.double).with_quotes()}")
+    return f"{override}: special characters in a value are quoted twice; write {twice}"
+
+
+def _quoted(override: str) -> str:
+    """As a shell takes it; in quotes also where the shell would do without."""
+    return shlex.quote(override)
+
+
+def _unknown(key: str) -> str:
+    """A key that is not there: of another choice of its group, or mistyped."""
+    group, _, name = key.partition(".")
+    if group == "metrics":
+        name = name.partition(".")[0]
+        return f"{key}: no such metric; add it: +metrics.{name}._target_=package.function"
+    if name and (choices := _choices_with(group, name)):
+        told = " or ".join(f"{group}={choice}" for choice in choices)
+        return f"{key}: no key of the chosen {group}; it belongs to {told}"
+    close = [known for known in difflib.get_close_matches(key, _keys(), n=2) if known != key]
+    meant = f"; did you mean {close[0]}?" if close else ""
+    return f"{key}: no such key{meant}; see --cfg job for all keys"
+
+
+def _choices_with(group: str, name: str) -> list[str]:
+    """The shipped choices of a group whose files have the key."""
+    files = sorted((package_folder("conf") / group).glob("*.yaml"))
+    return [path.stem for path in files if name in yaml.safe_load(path.read_text(encoding="utf-8"))]
+
+
+def _keys() -> list[str]:
+    """Every key of the schema, groups and what is in them."""
+    known = []
+    for name, entry in Config.__dataclass_fields__.items():
+        known.append(name)
+        if fields := getattr(globals().get(str(entry.type)), "__dataclass_fields__", None):
+            known += [f"{name}.{inner}" for inner in fields]
+    return known
 
 
 def package_folder(name: str) -> Path:

@@ -32,6 +32,7 @@ class TestPart:
     dataset: Dataset  # its manifest; the pixels of the test rows are in `pixels`
     split: Split
     pixels: Sequence[NDArray[np.uint8]]
+    known: NDArray[np.bool_]  # of each test row: whether training photos show its spot
 
 
 def evaluate_test(folder: Path, hidden: int = 0) -> dict[str, Any]:
@@ -54,12 +55,11 @@ def evaluate_test(folder: Path, hidden: int = 0) -> dict[str, Any]:
         ]
     )
     rows, lat, lon = part.split.test, answers[:, 0], answers[:, 1]
-    table = PredictionTable(part.dataset, part.split, part="test")
+    table = PredictionTable(part.dataset, part.split, "test", part.known)
     table.write(folder / PREDICTIONS_TEST, rows, lat, lon)
     errors = table.errors_m(rows, lat, lon)
     figures: dict[str, Any] = {f"test/{key}": value for key, value in summarise(errors).items()}
-    known = known_spot(part.dataset.manifest, part.split, "test")
-    for name, chosen in (("known_spots", known), ("new_spots", ~known)):
+    for name, chosen in (("known_spots", part.known), ("new_spots", ~part.known)):
         if chosen.any():
             figures[f"test/{name}_rmse_m"] = float(np.sqrt(np.mean(errors[chosen] ** 2)))
     truth = part.dataset.manifest[["true_lat_deg", "true_lon_deg"]].to_numpy(np.float64)[rows]
@@ -71,12 +71,18 @@ def evaluate_test(folder: Path, hidden: int = 0) -> dict[str, Any]:
 
 
 def _part(config: Config, folder: Path, hidden: int) -> TestPart:
+    if config.data.kind is DataKind.custom:
+        raise BadInput(
+            f"{folder}: its photos come from a source of your own ({config.data.name}), which is "
+            "never imported from a saved run; predict its test photos with img2gps predict"
+        )
     dataset = open_dataset(config)
     split = open_split(config, dataset)
     if not hidden:
         if len(split.test) == 0:
             raise BadInput(f"{folder}: its split has no test part; set split.n_test")
-        return TestPart(dataset, split, [dataset.pixels()[split.test]])
+        known = known_spot(dataset.manifest, split, "test")
+        return TestPart(dataset, split, [dataset.pixels()[split.test]], known)
     if config.data.kind is not DataKind.quad:
         raise BadInput(
             f"{folder}: only the built-in quad has hidden photos, not {dataset.name}; "
@@ -89,6 +95,8 @@ def _part(config: Config, folder: Path, hidden: int) -> TestPart:
         replace(dataset, manifest=manifest),
         replace(split, test=rows),
         [p.pixels() for p in parts],
+        # As they were made, and not by the noisy labels: a new spot is at least eight metres away.
+        np.repeat([True, False], [len(p) for p in parts]),
     )
 
 

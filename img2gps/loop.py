@@ -6,6 +6,7 @@ import logging
 import sys
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -51,6 +52,8 @@ def prepare(folder: RunFolder, config: Config) -> Start:
     else:
         folder.clear()
     saved = {**configuration.to_dict(config), "threads": threads, "force": False}
+    if config.data.root:  # wherever a later command is called from
+        saved["data"]["root"] = str(Path(config.data.root).expanduser().absolute())
     text = yaml.safe_dump(saved, sort_keys=False, allow_unicode=True)
     write_atomic(folder.path / CONFIG, lambda file: print(text, end="", file=file))
     return Start(epoch, threads)

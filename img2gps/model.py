@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import math
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,23 @@ def smallest_feature_map(config: ModelConfig, image_size: int) -> int:
     return 2 if config.family is Family.custom else math.ceil(image_size / STRIDE)
 
 
+def check_image_size(config: ModelConfig, image_size: int) -> None:
+    """Refuse a size that a model, such as a vision transformer, cannot take.
+
+    Raises:
+        BadInput: naming the size that it takes.
+    """
+    if config.family is not Family.timm or importlib.util.find_spec("timm") is None:
+        return  # convolutions take any size; a missing timm is told of when the model is made
+    known = importlib.import_module("timm").get_pretrained_cfg(config.name)
+    if known is not None and known.fixed_input_size and known.input_size[-1] != image_size:
+        wanted = known.input_size[-1]
+        raise BadInput(
+            f"image_size={image_size}: {config.name} takes pictures of {wanted} pixels only; give "
+            f"image_size={wanted}"
+        )
+
+
 def count_parameters(model: nn.Module) -> int:
     """Trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -131,7 +149,8 @@ def _timm_backbone(name: str) -> tuple[Any, int]:
         net = timm.create_model(name, pretrained=False, num_classes=0)
     except RuntimeError as error:
         raise BadInput(f"model.name={name}: no model of timm; see timm.list_models()") from error
-    return net, net.num_features
+    # Some have a layer behind the pooling, whose width is what comes out.
+    return net, getattr(net, "head_hidden_size", None) or net.num_features
 
 
 def _custom(config: ModelConfig) -> Regressor:

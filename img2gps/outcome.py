@@ -26,6 +26,9 @@ from img2gps.split import leakage
 
 log = logging.getLogger(__name__)
 
+# Beside the figures of the best epoch, which never rank.
+OPTIMISTIC = {"note": "optimistic: the epoch was chosen on the validation photos themselves"}
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -97,13 +100,18 @@ class Record:
         self.outcome: Outcome
 
     def finish(self) -> None:
-        """The final epoch is done: predictions, result and a smaller checkpoint."""
+        """The final epoch is done: predictions, result and then a smaller checkpoint.
+
+        In this order: until the result is written, a kill must leave what resuming needs.
+        """
         rows, label, predicted = self.module.position_errors("val").arrays()
         columns = label[:, 0], label[:, 1], predicted[:, 0], predicted[:, 1]
         self.table.write(self.folder.path / PREDICTIONS, rows, *columns[2:])
+        if len(rows) < len(self.planned.split.val):  # trainer.limit_val_batches
+            self.mean_predictor_m = self.table.mean_predictor_rmse_m(rows)
+        self.write("finished", "", metrics.bias_and_spread(*columns))
         if not self.planned.config.runs.keep_optimizer:
             _drop_optimizer(self.folder.checkpoint)
-        self.write("finished", "", metrics.bias_and_spread(*columns))
 
     def write(self, state: str, reason: str, figures: dict[str, float] | None = None) -> None:
         """Write result.json, last and atomically, and say how the run ended."""
@@ -136,7 +144,7 @@ class Record:
             "state": state,
             "reason": reason,
             "metrics": _figures(last),
-            "best": _figures(best) | ({"epoch": int(best["epoch"])} if best else {}),
+            "best": _figures(best) | ({"epoch": int(best["epoch"]), **OPTIMISTIC} if best else {}),
             "mean_predictor/rmse_m": self.mean_predictor_m,
             "skill": skill,
             **{key: figures.get(key) for key in ("bias_east_m", "bias_north_m", "spread_ratio")},

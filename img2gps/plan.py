@@ -69,6 +69,7 @@ def source(config: Config) -> Source:
                 _root(config), split=data.subset or "train", name=data.name
             )
         case DataKind.custom:
+            # Only ever of a configuration that was composed now: a saved run's is data.
             from hydra.errors import InstantiationException
             from hydra.utils import instantiate
 
@@ -113,13 +114,18 @@ def resolve_precision(config: Config) -> Precision:
 
 
 def _root(config: Config) -> Path:
+    """Where the photos are; not asked before, for a saved run predicts without them."""
     assert config.data.root is not None  # checked by config.DataConfig
-    return Path(config.data.root).expanduser()
+    path = Path(config.data.root).expanduser()
+    if not path.exists():
+        raise BadInput(f"data.root={config.data.root}: no such file or folder; give data.root=PATH")
+    return path
 
 
 def _check_batches(config: Config, n_train: int) -> None:
-    from img2gps.model import smallest_feature_map
+    from img2gps.model import check_image_size, smallest_feature_map
 
+    check_image_size(config.model, config.image_size)
     if config.drop_last and n_train < config.batch_size:
         raise BadInput(
             f"batch_size={config.batch_size}: larger than the training part ({n_train} photos), "

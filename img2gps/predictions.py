@@ -29,7 +29,14 @@ COPIED = (
 class PredictionTable:
     """Turns predictions of one part (`val` or `test`) of a split into rows."""
 
-    def __init__(self, dataset: Dataset, split: Split, part: str = "val") -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: Split,
+        part: str = "val",
+        known: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """`known` says which photos of the part are of known spots; default: by distance."""
         manifest = dataset.manifest
         self.manifest = manifest
         self.rows: NDArray[np.int64] = getattr(split, part)
@@ -37,15 +44,16 @@ class PredictionTable:
         self.lon = manifest["lon_deg"].to_numpy(float)
         gps_error = manifest["gps_error_m"].to_numpy(float)
         self.spot = spots(self.lat, self.lon, gps_error)
-        known = known_spot(manifest, split, part)
+        known = known_spot(manifest, split, part) if known is None else known
         self.known = dict(zip(self.rows.tolist(), known.tolist(), strict=True))
         nearest = nearest_train_m(manifest, split, part)
         self.nearest = dict(zip(self.rows.tolist(), nearest.tolist(), strict=True))
         self.mean = mean_predictor(self.lat[split.train], self.lon[split.train])
 
-    def mean_predictor_rmse_m(self) -> float:
-        """RMSE of always answering the mean training coordinate, on these photos."""
-        return geo.rmse_m(self.lat[self.rows], self.lon[self.rows], *self.mean)
+    def mean_predictor_rmse_m(self, rows: NDArray[np.int64] | None = None) -> float:
+        """RMSE of always answering the mean training coordinate, on these (default: all) photos."""
+        rows = self.rows if rows is None else rows
+        return geo.rmse_m(self.lat[rows], self.lon[rows], *self.mean)
 
     def errors_m(
         self,

@@ -28,6 +28,7 @@ PREDICTIONS_BEST = "predictions_best.csv"
 PREDICTIONS_TEST = "predictions_test.csv"
 RESULT = "result.json"
 LOCK = ".lock"
+WINNER = "winner.json"  # of a study
 
 SCHEMA = 1
 FINAL_STATES = frozenset({"finished", "diverged"})  # never run again unless forced
@@ -184,9 +185,9 @@ def open_folder(path: Path) -> Iterator[RunFolder]:
 
     Raises:
         Locked: another process is at work on the same run.
+        BadInput: the folder cannot be made or written.
     """
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / LOCK).open("w") as lock:
+    with _lock_file(path) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -194,6 +195,18 @@ def open_folder(path: Path) -> Iterator[RunFolder]:
                 f"{path}: another process is running this run; wait for it, or stop it first"
             ) from error
         yield RunFolder(path)  # the kernel drops the lock with the file, also after kill -9
+
+
+def _lock_file(path: Path) -> TextIO:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        return (path / LOCK).open("w")
+    except OSError as error:
+        root = path.parent.parent  # <root>/<study>/<run id>
+        raise BadInput(
+            f"runs.root={root}: {error.filename} cannot be written ({error.strerror}); give "
+            "runs.root=FOLDER that you may write to"
+        ) from error
 
 
 def find_result(identifier: str, roots: Sequence[Path]) -> Path | None:
@@ -212,7 +225,7 @@ def list_folders(root: Path) -> list[Path]:
 
 
 def resolve_folder(name: str, roots: Sequence[Path]) -> Path:
-    """The run folder that a user means by a path or by (the start of) a run id.
+    """The run folder that a user means by a path, (the start of) a run id, or a study's winner.
 
     Raises:
         BadInput: none, or several.
@@ -220,6 +233,10 @@ def resolve_folder(name: str, roots: Sequence[Path]) -> Path:
     given = Path(name).expanduser()
     if (given / CONFIG).is_file():
         return given
+    for root in roots:  # what img2gps select has frozen
+        winner = read_json(root / name / WINNER) or {}
+        if (root / str(winner.get("path")) / CONFIG).is_file():
+            return root / str(winner["path"])
     found = [
         folder
         for root in roots
@@ -230,6 +247,9 @@ def resolve_folder(name: str, roots: Sequence[Path]) -> Path:
         return found[0]
     where = ", ".join(str(root) for root in roots)
     if not found:
-        raise BadInput(f"{name}: no such run below {where}; give a run folder or a run id")
+        raise BadInput(
+            f"{name}: no such run below {where}; give a run folder, a run id, or a study "
+            "of which img2gps select has frozen the winner"
+        )
     listed = ", ".join(str(folder) for folder in found[:4])
     raise BadInput(f"{name}: several runs are called so ({listed}); give the folder")

@@ -101,9 +101,9 @@ def _torchvision(name: str) -> tuple[Path | None, str]:
     url = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
         prefix = path.stem.rpartition("-")[2]
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             with _socket_timeout(DOWNLOAD_TIMEOUT_S):
                 torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
         except (OSError, RuntimeError) as error:
@@ -135,8 +135,11 @@ def _timm(name: str) -> tuple[Path | None, str]:
     import torch
 
     path = Path(torch.hub.get_dir()) / "checkpoints" / f"timm-{name.replace('/', '_')}.pth"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(state, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, path)
+    except (OSError, RuntimeError) as error:
+        return None, f"cannot be kept in {path.parent}: {_short(error)}"
     return path, ""
 
 

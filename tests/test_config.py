@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from img2gps import config as configuration
 from img2gps.config import Config, Precision, SplitKind
 from img2gps.errors import BadInput
+from img2gps.plan import plan
 from tests.tiny import tiny_config
 
 CONF = configuration.package_folder("conf")
@@ -101,9 +102,9 @@ def test_hydras_own_errors_become_one_line(override: str, said: str) -> None:
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:
-    missing = tmp_path / "nowhere"
+    missing = compose_plain("data=photos", f"data.root={tmp_path / 'nowhere'}")
     with pytest.raises(BadInput, match=r"nowhere: no such file or folder; give data.root=PATH"):
-        compose_plain("data=photos", f"data.root={missing}")
+        plan(missing)
 
 
 def test_plain_values_and_back() -> None:

@@ -138,3 +138,27 @@ def test_unknown_names_are_refused() -> None:
         model.build(ModelConfig("resnet19", Family.resnet, 19), SCRATCH)
     with pytest.raises(BadInput, match=r"model.name=nonsense: no model of timm"):
         model.build(ModelConfig("nonsense", Family.timm), SCRATCH)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "lcnet_050", "resnet10t"])
+def test_any_timm_model_gives_two_outputs(name: str) -> None:
+    config = ModelConfig(name, Family.timm)
+    made = model.build(config, SCRATCH).eval()
+    assert made(torch.zeros(1, 3, 64, 64)).shape == (1, 2)
+    model.check_image_size(config, 64)
+
+
+def test_a_size_that_a_transformer_cannot_take_is_refused() -> None:
+    config = ModelConfig("vit_tiny_patch16_224", Family.timm)
+    model.check_image_size(config, 224)
+    with pytest.raises(BadInput, match="takes pictures of 224 pixels only; give image_size=224"):
+        model.check_image_size(config, 112)
+
+
+def test_a_cache_that_cannot_be_written_is_no_weights(
+    no_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "/proc/nowhere")
+    found = weights.resolve(ModelConfig("resnet34", Family.resnet), "imagenet")
+    assert found.resolved == "random"
+    assert "cannot be downloaded" in found.reason

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from img2gps import runs, tracking
 from img2gps.config import LoggerConfig, LoggerKind
@@ -41,6 +42,18 @@ def one_run(root: Path, *, pictures: bool = False) -> Run:
     return make_runs(root, options, pictures=pictures)[0]
 
 
+def test_runs_on_the_built_in_quad_never_pass_as_real_photos(
+    server: Server, tmp_path: Path
+) -> None:
+    run = one_run(tmp_path)
+    config = yaml.safe_load((run.folder / runs.CONFIG).read_text())
+    (run.folder / runs.CONFIG).write_text(yaml.safe_dump({**config, "data": {"kind": "quad"}}))
+    run.track()
+    there = server.run(run.id)
+    assert there.fields["tags"] == ["synthetic"]
+    assert there.fields["notes"].startswith("Synthetic photos")
+
+
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the user sees: W&B's own logger writes to a file."""
     shown = [record for record in caplog.records if record.name.startswith("img2gps")]
@@ -61,6 +74,7 @@ def test_what_arrives_equals_the_run_folder(server: Server, tmp_path: Path) -> N
     assert there.fields["groupName"] == "table1"
     assert there.fields["jobType"] == "train"
     assert there.fields["tags"] == ["first", "try"]
+    assert "synthetic" not in str(there.fields)
     assert there.exit_code == 0
 
     assert there.values["lr"] == 0.001

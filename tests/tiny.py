@@ -21,9 +21,14 @@ TINY = (
 )
 
 
-def tiny_config(*overrides: str) -> Config:
-    """The configuration of a tiny run, with overrides as on the command line."""
+def config(*overrides: str) -> Config:
+    """The configuration of these overrides, as on the command line."""
     configuration.register()
     folder = str(configuration.package_folder("conf"))
     with initialize_config_dir(folder, version_base="1.3"):
-        return configuration.load(compose("train", overrides=[*TINY, *overrides]))
+        return configuration.load(compose("train", overrides=list(overrides)))
+
+
+def tiny_config(*overrides: str) -> Config:
+    """The configuration of a tiny run, with overrides as on the command line."""
+    return config(*TINY, *overrides)

@@ -24,7 +24,6 @@ from img2gps.report.stats import Interval
 Indices = NDArray[np.intp]
 
 FOLD_AXIS = "split.fold"
-WINNER = "winner.json"  # what `img2gps select` has frozen
 MANY_CELLS = 100  # from here on fewer resamples: the report stays instant
 
 
@@ -348,7 +347,7 @@ def _about_selection(study: Study, candidates: int, errors: Errors) -> list[str]
 
 def _about_looks(study: Study) -> list[str]:
     """How often the test part has been looked at, where that is more than once."""
-    looks = (runs.read_json(study.folder / WINNER) or {}).get("test_looks") or 0
+    looks = (runs.read_json(study.folder / runs.WINNER) or {}).get("test_looks") or 0
     if looks < 2:
         return []
     return [f"The test part has been looked at {looks} times: it is untouched no more."]
@@ -363,7 +362,7 @@ def _chosen_otherwise(study: Study, rankings: Sequence[Ranking]) -> list[str]:
             f"The study selects by the {rule['aggregate']} of {rule['by']}; this report ranks by "
             "the mean of val/rmse_m."
         )
-    frozen = runs.read_json(study.folder / WINNER)
+    frozen = runs.read_json(study.folder / runs.WINNER)
     chosen = str((frozen or {}).get("cell") or "")
     if chosen and rankings and chosen != rankings[0].winner.cell:
         notes.append(

@@ -17,7 +17,7 @@ from img2gps.errors import BadInput
 from img2gps.study import process
 
 STUDY = "study.json"
-WINNER = "winner.json"
+WINNER = runs.WINNER
 SCHEMA = 1
 STATES = ("finished", "running", "queued", "pruned", "diverged", "failed")
 

@@ -31,6 +31,12 @@ class Description:
     config: dict[str, Any]  # resolved
     swept: dict[str, Any]
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether the photos are the built-in quad's."""
+        data = self.config.get("data")
+        return isinstance(data, dict) and data.get("kind") == "quad"
+
     def flat_config(self) -> dict[str, Any]:
         """Flat keys to group and filter by, and the whole configuration below `config`."""
         flat = {key: self.swept.get(key) for key in (*FLAT, *self.swept)}

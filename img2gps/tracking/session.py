@@ -17,6 +17,8 @@ from img2gps.tracking.mirror import JOB_TYPE, Description
 if TYPE_CHECKING:
     import wandb
 
+SYNTHETIC = "synthetic"  # tag of runs on the built-in quad
+SYNTHETIC_NOTE = "Synthetic photos (the built-in quad): this says nothing about real photos."
 RETRY_SECONDS = 600  # after a failure, the runs of a study go offline at once for so long
 FLUSH_SECONDS = 1  # of the offline file; W&B's 15 s would lose short runs that are killed
 STEP_METRICS = (
@@ -188,7 +190,8 @@ def start(
         dir=directory,
         group=about.study,
         job_type=job_type,
-        tags=logger.tags or None,
+        tags=[*logger.tags, *([SYNTHETIC] if about.synthetic else [])] or None,
+        notes=SYNTHETIC_NOTE if about.synthetic else None,
         name=name,
         config=about.flat_config(),
         settings=settings,
