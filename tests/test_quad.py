@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import subprocess
 import sys
@@ -76,6 +77,62 @@ def test_a_smaller_set_is_the_beginning_of_a_larger_one(tiny: Path, tmp_path: Pa
     assert rows(tmp_path / "q") == rows(tiny)[:5]
     for row in rows(tmp_path / "q"):
         assert (tmp_path / "q" / row["photo"]).read_bytes() == (tiny / row["photo"]).read_bytes()
+
+
+# What version 1 is, seed 0: a digest of all labels and true positions, and how two photos look.
+PINNED_VERSION = "1"
+PINNED_LABELS = "a220a20c9ae0758136d1e41f7a0ee1ce8aa25a8001689fb9023ce7f912930b8b"
+PINNED_GREY = {  # photo to an 8 x 8 grid of blocks: their mean grey, and the pixel in their middle
+    2: (
+        "3d4343444e45bae452564a3e393bb9cc333b323b414282744841424036334340"
+        "1d1c221f2323414e56606b727c8896969b8b7e756b62615e5c5c5d5c5e5e5d5c",
+        "347832375355e4e2457738172038e5c2317721272a21c122237980737c31632f"
+        "11140f181d1622344f5a63b7a8b2b9baa2936160596d5f584b635f5956655a63",
+    ),
+    3: (
+        "c1c1c1c1c1c1c0c0c4c4c4c4c4c4c3c3c7c7c2c7c7c7b5a5b78f9e8f8fac8679"
+        "9593918b8588837892929392928c8b8f8a8c8c8a898a858281908d908b877e80",
+        "c1c0c1c1c1c0c1c1c4c4c2c4c5c4c3c4c7c8c6c6c7c8c78cb493a2a0aacb9ba9"
+        "8299a4a59b747756959e9a8a9595a095938892757c8996757e8d899293918985",
+    ),
+}
+CHANGED = (
+    "the built-in quad has changed, and runs on it are no longer comparable: take the change back, "
+    "or raise QUAD_VERSION and pin the new version here"
+)
+
+
+def test_a_new_version_of_the_quad_is_pinned_too() -> None:
+    assert quad.QUAD_VERSION == PINNED_VERSION, "pin labels and grey levels of the new version here"
+
+
+def test_a_changed_label_or_random_stream_needs_a_new_version(plans: list[photos.Photo]) -> None:
+    lines = (  # 1e-7 degrees are a centimetre
+        f"{p.lat_deg:.7f} {p.lon_deg:.7f} {p.true_lat_deg:.7f} {p.true_lon_deg:.7f}\n"
+        for p in plans
+    )
+    assert hashlib.sha256("".join(lines).encode()).hexdigest() == PINNED_LABELS, CHANGED
+
+
+@pytest.mark.parametrize("number", PINNED_GREY)
+def test_a_changed_pixel_needs_a_new_version(plans: list[photos.Photo], number: int) -> None:
+    grey = np.asarray(photos.picture(plans[number]).convert("L"), float)
+    blocks = grey.reshape(8, grey.shape[0] // 8, 8, grey.shape[1] // 8)
+    middles = blocks[:, blocks.shape[1] // 2, :, blocks.shape[3] // 2]
+    mean, middle = (
+        np.frombuffer(bytes.fromhex(pinned), np.uint8).reshape(8, 8)
+        for pinned in PINNED_GREY[number]
+    )
+    assert np.abs(blocks.mean(axis=(1, 3)) - mean).max() <= 1, CHANGED
+    same = np.abs(middles - middle) <= 1  # the grain too; a last bit may turn a pixel at an edge
+    assert same.mean() >= 0.95, CHANGED
+
+
+def test_another_jpeg_quality_needs_a_new_version(plans: list[photos.Photo]) -> None:
+    with Image.open(io.BytesIO(photos.jpeg(plans[2], quad.QUAD_VERSION))) as image:
+        tables = image.quantization  # type: ignore[attr-defined]
+    first_row = [16, 11, 10, 16, 24, 40, 51, 61]  # ITU-T T.81, table K.1: quality 50
+    assert tables[0][:8] == [(24 * step + 50) // 100 for step in first_row], CHANGED  # 200 - 2 * 88
 
 
 @pytest.mark.parametrize(("seed", "part"), [(1, "main"), (0, "test_known"), (0, "test_new")])
