@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.conftest import ROOT
 from tests.tiny import TINY
@@ -39,8 +41,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("env")
     venv.create(folder, with_pip=False)
     site = next(folder.glob("lib/python*/site-packages"))
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
+    command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install"]
+    subprocess.run([*command, "--quiet", "--no-index", "--no-deps", str(wheel)], check=True)
     # A plain path in a .pth file: the editable install in that folder is not followed.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin" / "python"
@@ -65,6 +67,21 @@ def test_wheel_holds_the_package_its_configuration_and_nothing_else(wheel: Path)
 def test_installed_wheel_is_what_runs(installed: Path, workdir: Path) -> None:
     code = "import img2gps; print(img2gps.__file__)"
     assert str(installed.parent.parent) in run(installed, workdir, "-c", code).stdout
+
+
+def test_console_script_works_outside_the_checkout(installed: Path, workdir: Path) -> None:
+    done = run(installed.with_name("img2gps"), workdir, "studies")
+    assert done.returncode == 0, done.stderr
+    assert "no studies below runs" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["torch", "torchvision"])
+def test_an_installed_cuda_build_satisfies_what_is_asked_for(name: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [Requirement(line) for line in project["dependencies"]]
+    (specifier,) = (found.specifier for found in wanted if found.name == name)
+    for version in ("2.6.0+cu124", "2.9.1+cu126", "99.0"):  # an upper limit would replace it
+        assert specifier.contains(version)
 
 
 def test_installed_wheel_trains_anywhere(installed: Path, workdir: Path) -> None:
