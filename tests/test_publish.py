@@ -73,17 +73,28 @@ def test_the_copy_counts_as_done_and_says_nothing_of_where_photos_lie(
     assert study["command"] == "python -m img2gps.train -m data=photos data.root=DIR lr=0.1"
 
 
-def test_linked_runs_come_along(made: FakeStudy, tmp_path: Path) -> None:
+@pytest.mark.parametrize("published_before", [True, False])
+def test_runs_of_other_studies_are_linked_or_come_along(
+    made: FakeStudy, tmp_path: Path, published_before: bool
+) -> None:
     record = json.loads((made.folder / "study.json").read_text())
     other = tmp_path / "runs" / "t"
     other.mkdir()
     for cell in record["cells"]:
         cell["linked"] = bool(cell["path"])
     (other / "study.json").write_text(json.dumps(record | {"study": "t"}))
+    if published_before:
+        publish("s", tmp_path / "runs", tmp_path / "results")
     assert publish("t", tmp_path / "runs", tmp_path / "results").runs == 7
     cells = json.loads((tmp_path / "results" / "t" / "study.json").read_text())["cells"]
-    ended = [cell for cell in cells if cell["state"] == "finished"]
-    assert all(cell["path"] == f"t/{cell['run_id']}" and not cell["linked"] for cell in ended)
+    where = "s" if published_before else "t"
+    for cell in (cell for cell in cells if cell["state"] == "finished"):
+        assert (cell["path"], cell["linked"]) == (f"{where}/{cell['run_id']}", published_before)
+        assert (tmp_path / "results" / cell["path"] / "result.json").is_file()
+    copied = len(list((tmp_path / "results" / "t").glob("*/result.json")))
+    assert copied == (0 if published_before else 7)
+    study = build.load("t", [tmp_path / "results"]).study
+    assert study.counts() == {"finished": 7, "queued": 1}
 
 
 def test_moved_positions_keep_their_errors_and_hide_the_place(

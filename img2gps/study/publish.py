@@ -43,14 +43,14 @@ class Published:
 
 
 def publish(study: str, root: Path, out: Path, *, moved: bool = False) -> Published:
-    """Copy a study to `out/<study>/`, which then holds all its runs, linked ones too.
+    """Copy a study to `out/<study>/` with all its runs, but for those that are published already.
 
     Args:
         study: name of a study below `root`.
         root: where its run folders are.
-        out: where the copy goes; runs of an earlier copy that are the same stay.
+        out: where the copy goes; runs there that belong to other studies are linked.
         moved: write positions as if the middle of all photos were at 0 N, 0 E, and leave out the
-            photos' names and times.
+            photos' names and times; all runs are copied then, as the middle is the study's own.
 
     Raises:
         BadInput: no such study, or none of its runs has ended.
@@ -66,8 +66,12 @@ def publish(study: str, root: Path, out: Path, *, moved: bool = False) -> Publis
     origin = _middle([folder for _, folder in ended]) if moved else None
     target = out / study
     for cell, folder in ended:
-        _copy_run(folder, target / cell["run_id"], origin)
-        cell |= {"path": f"{study}/{cell['run_id']}", "linked": False}
+        there = None if moved else runs.find_result(cell["run_id"], [out])
+        if there is None or there.parent == target:
+            there = target / cell["run_id"]
+            _copy_run(folder, there, origin)
+        path = there.relative_to(out)
+        cell |= {"path": path.as_posix(), "linked": path.parts[0] != study}
     words = [re.sub(r"^data\.root=.*", "data.root=DIR", w) for w in shlex.split(planned["command"])]
     runs.write_json(target / STUDY, planned | {"engine": None, "command": shlex.join(words)})
     if (root / study / WINNER).is_file():
