@@ -49,6 +49,8 @@ _COPY_AGAIN = "copy the original again"
 
 def open_image(data: bytes) -> Image.Image:
     """Open without decoding; raises `Unusable` with the reason where that fails."""
+    if truncated_heif(data):  # first: with its table cut off it looks like no picture at all
+        raise Unusable("truncated: parts of the picture are missing", _COPY_AGAIN)
     try:
         return Image.open(io.BytesIO(data))
     except UnidentifiedImageError as error:
@@ -64,8 +66,6 @@ def decode(data: bytes, size: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
 
     Raises `Unusable` for whatever cannot be decoded completely.
     """
-    if truncated_heif(data):
-        raise Unusable("truncated: parts of the picture are missing", _COPY_AGAIN)
     with open_image(data) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:

@@ -539,6 +539,13 @@ def test_what_is_no_picture_says_so() -> None:
     assert exif.read(b"hello", "a.jpg").reason == "not a picture that can be read"
 
 
+@pytest.mark.parametrize("suffix", ["heic", "avif"])
+def test_a_heic_cut_in_its_table_of_items_is_truncated(tmp_path: Path, suffix: str) -> None:
+    found = exif.read(make_photo(tmp_path / f"a.{suffix}", 1, 1).read_bytes()[:200])
+    assert found.reason == "truncated: parts of the picture are missing"
+    assert found.remedy == "copy the original again"
+
+
 # --- nothing raises -------------------------------------------------------------------------
 
 
