@@ -220,6 +220,41 @@ def test_an_empty_folder_and_a_missing_one_say_what_to_give(tmp_path: Path, cach
         run(FolderSource(tmp_path / "y"), cache)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.jpg", "one photo, not a folder; give the folder that holds the photos"),
+        ("c.heic", "one photo, not a folder; give the folder that holds the photos"),
+        (
+            "notes.txt",
+            "a file, not a folder; give the folder that holds the photos, a CSV (path, lat, lon) "
+            "or a parquet file",
+        ),
+    ],
+)
+def test_a_file_in_place_of_a_folder_is_said_to_be_one(
+    root: Path, cache: Path, name: str, message: str
+) -> None:
+    (root / "notes.txt").write_text("bought milk")
+    with pytest.raises(BadInput) as refusal:
+        run(FolderSource(root / name), cache)
+    assert str(refusal.value) == f"{root / name}: {message}"
+
+
+@pytest.mark.parametrize("suffix", ["heic", "avif"])
+def test_a_truncated_heic_is_said_to_be_truncated_wherever_it_ends(
+    root: Path, cache: Path, suffix: str
+) -> None:
+    whole = make_photo(root.parent / f"whole.{suffix}", LAT, LON, size=(256, 192)).read_bytes()
+    for length in (100, 300, len(whole) // 2, len(whole) - 1):
+        (root / f"{length}.{suffix}").write_bytes(whole[:length])
+    found = run(FolderSource(root), cache)
+    assert len(found) == 6
+    assert set(found.rejects["reason"]) == {"truncated: parts of the picture are missing"}
+    assert set(found.rejects["remedy"]) == {"copy the original again"}
+    assert len(found.rejects) == 4
+
+
 def test_an_unwritable_cache_says_so(root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match=r"cache .*; free space or choose another folder"):
@@ -386,6 +421,21 @@ def test_csv_without_the_columns_says_which(root: Path, cache: Path) -> None:
         run(CsvSource(root / "t.csv"), cache)
     with pytest.raises(BadInput, match="give a CSV file"):
         run(CsvSource(root / "none.csv"), cache)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty; give a header line and one row a photo"),
+        ("\ufeff\n", "empty; give a header line and one row a photo"),
+        ("path,lat,lon\n", "no rows below its header; add one a photo (path, lat, lon)"),
+    ],
+)
+def test_csv_without_rows_says_so(root: Path, cache: Path, text: str, message: str) -> None:
+    (root / "t.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput) as refusal:
+        run(CsvSource(root / "t.csv"), cache)
+    assert str(refusal.value) == f"{root / 't.csv'}: {message}"
 
 
 # --- Hugging Face ---------------------------------------------------------------------------

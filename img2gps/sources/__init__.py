@@ -7,7 +7,7 @@ reject with its reason; only a source that cannot be read at all raises `BadInpu
 from __future__ import annotations
 
 from img2gps.sources.base import Item, Listing, Reject, Source
-from img2gps.sources.folder import PHOTO_SUFFIXES, FolderSource
+from img2gps.sources.folder import PHOTO_SUFFIXES, FolderSource, photo_files
 from img2gps.sources.huggingface import HuggingFaceSource
 from img2gps.sources.quad import QuadSource
 from img2gps.sources.table import CsvSource
@@ -22,4 +22,5 @@ __all__ = [
     "QuadSource",
     "Reject",
     "Source",
+    "photo_files",
 ]

@@ -42,6 +42,8 @@ def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
         text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}; give a CSV file") from error
+    if not text.strip():
+        raise BadInput(f"{path}: empty; give a header line and one row a photo")
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     try:

@@ -38,7 +38,7 @@ class FolderSource:
         """List the photos below the root by name."""
         root = Path(self.root).expanduser()
         if not root.is_dir():
-            raise BadInput(f"{root}: no such folder; give the folder that holds the photos")
+            raise _no_folder(root)
         rejects: list[Reject] = []
         items: list[Item] = []
         others: Counter[str] = Counter()
@@ -61,6 +61,26 @@ class FolderSource:
             rejects=rejects,
             not_photos=dict(others),
         )
+
+
+def photo_files(root: Path, rejects: list[Reject]) -> list[Path]:
+    """Photos below a folder by name, as `FolderSource` finds them; unreadable folders rejected."""
+    return [
+        root / relative
+        for relative in _walk(root, rejects)
+        if Path(relative).suffix.lower() in PHOTO_SUFFIXES
+    ]
+
+
+def _no_folder(root: Path) -> BadInput:
+    if not root.exists():
+        return BadInput(f"{root}: no such folder; give the folder that holds the photos")
+    if root.suffix.lower() in PHOTO_SUFFIXES:
+        return BadInput(f"{root}: one photo, not a folder; give the folder that holds the photos")
+    return BadInput(
+        f"{root}: a file, not a folder; give the folder that holds the photos, a CSV (path, lat, "
+        "lon) or a parquet file"
+    )
 
 
 def _walk(root: Path, rejects: list[Reject]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from img2gps.errors import BadInput
 from img2gps.photofile import Unusable, display_name
 from img2gps.sources.base import Item, Listing, Reject, file_item, key
 from img2gps.sources.columns import extras_of, label_of, read_table
@@ -30,7 +31,10 @@ class CsvSource:
         rejects: list[Reject] = []
         items: dict[str, Item] = {}
         inside = table.parent.resolve()
-        for number, row in enumerate(read_table(table, ["photo", "lat", "lon"]), start=2):
+        rows = read_table(table, ["photo", "lat", "lon"])
+        if not rows:
+            raise BadInput(f"{table}: no rows below its header; add one a photo (path, lat, lon)")
+        for number, row in enumerate(rows, start=2):
             given = row["photo"].replace("\\", "/")
             path = table.parent / given
             photo = display_name(os.path.normpath(given)) if given else f"row {number}"
