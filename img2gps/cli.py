@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import pkgutil
 import sys
@@ -17,6 +18,9 @@ from img2gps.signals import Interrupted, raise_on_signals
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one subcommand and exit with its status (2 for bad input, in one line)."""
     raise_on_signals()
+    for stream in (sys.stdout, sys.stderr):  # a name that a terminal cannot show ends nothing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         args = parser().parse_args(argv)
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

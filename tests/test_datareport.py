@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import html.parser
 import io
+import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from img2gps.datareport import facts as facts_module
 from img2gps.datareport.figures import all_figures, gps_errors, headings, hours, positions
 from img2gps.datareport.page import render
 from img2gps.dataset import Dataset
-from img2gps.ingest import FolderSource, QuadSource, ingest
+from img2gps.ingest import FolderSource, HuggingFaceSource, QuadSource, ingest
 from tests.photos import make_photo
 
 LAT0, LON0 = 39.9515, -75.1914
@@ -296,6 +298,44 @@ def test_command_reads_a_csv(
     cache = ["--image-size", "16", "--cache", str(tmp_path)]
     assert command(str(table), *cache) == 0
     assert "labels: 1 photos ready" in capsys.readouterr().out
+
+
+def test_command_reads_the_photos_of_a_folder_that_also_holds_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "site"
+    (folder / "below").mkdir(parents=True)
+    make_photo(folder / "below" / "a.JPG", LAT0, LON0)
+    (folder / "tracks.parquet").write_bytes(b"PAR1")
+    assert command(str(folder), "--image-size", "16", "--cache", str(tmp_path / "cache")) == 0
+    assert "site: 1 photos ready, 0 left out," in capsys.readouterr().out
+
+
+def test_command_takes_a_folder_of_tables_alone_for_a_hugging_face_data_set(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.parquet").touch()
+    (tmp_path / "README.md").touch()
+    args = cli.parser().parse_args(["ingest", str(tmp_path)])
+    assert command_module._source(args) == HuggingFaceSource(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_command_shows_names_that_the_terminal_lacks_with_backslashes(
+    tmp_path: Path, encoding: str
+) -> None:
+    folder = tmp_path / "Münster 写真"
+    folder.mkdir()
+    make_photo(folder / "a.jpg", 39.95, -75.19)
+    make_photo(folder / "Straße.jpg", None, None)
+    done = subprocess.run(
+        [sys.executable, "-m", "img2gps", "ingest", str(folder), "--image-size", "16"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "IMG2GPS_CACHE": str(folder / "cache")},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Straße.jpg".encode(encoding, "backslashreplace") in done.stdout
+    assert "Münster 写真".encode(encoding, "backslashreplace") in done.stdout
+    assert b"Traceback" not in done.stderr
 
 
 def test_command_knows_the_quad_by_its_name() -> None:

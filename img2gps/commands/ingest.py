@@ -72,13 +72,15 @@ def execute(args: argparse.Namespace) -> int:
 def _source(args: argparse.Namespace) -> Source:
     """What SRC means: by its name, or by what lies there."""
     from img2gps.ingest import CsvSource, FolderSource, HuggingFaceSource, QuadSource
+    from img2gps.sources import photo_files
 
     path = Path(args.source).expanduser()
     if args.source == "quad" and not path.exists():
         return QuadSource(n=args.n, seed=args.seed)
     if path.suffix.lower() in (".csv", ".tsv"):
         return CsvSource(path, allow_outside=args.allow_outside)
-    if path.suffix.lower() == ".parquet" or next(path.glob("**/*.parquet"), None):
+    tables = path.suffix.lower() == ".parquet" or any(path.glob("**/*.parquet"))
+    if tables and not photo_files(path, []):
         return HuggingFaceSource(path, split=args.split)
     return FolderSource(path)
 
