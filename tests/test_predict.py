@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,9 +43,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def predict(*arguments: str) -> subprocess.CompletedProcess[str]:
+def predict(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from img2gps.cli import main; main()", "predict", *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
 
 
 def test_answers_are_those_of_the_run_itself(finished: Outcome, photos: Path) -> None:
@@ -79,6 +81,76 @@ def test_table_has_one_line_a_photo(finished: Outcome, photos: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["photo", "lat_deg", "lon_deg"]
     assert len(lines) == 4
+
+
+def test_folder_gives_its_photos_and_passes_over_other_files(
+    finished: Outcome, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "below").mkdir()
+    shutil.copy(photos / "IMG_00001.jpg", tmp_path / "b.JPG")
+    shutil.copy(photos / "IMG_00002.jpg", tmp_path / "below" / "a.jpg")
+    for name in ("notes.txt", ".DS_Store", "._b.JPG", "below/track.gpx"):
+        (tmp_path / name).write_text("no photo")
+    done = predict(str(tmp_path), "--run", str(finished.folder), "--json")
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert [a["photo"] for a in answers] == [f"{tmp_path}/b.JPG", f"{tmp_path}/below/a.jpg"]
+    named = predict(str(tmp_path / "notes.txt"), "--run", str(finished.folder))
+    assert named.returncode == 2
+    assert "notes.txt: not a picture that can be read" in named.stderr
+
+
+def test_folder_without_photos_is_bad_input(finished: Outcome, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no photo")
+    done = predict(str(tmp_path), "--run", str(finished.folder))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"img2gps: error: {tmp_path}: no photos in it; give photos or a folder of JPEG, HEIC, "
+        "AVIF, PNG, TIFF or WebP photos\n"
+    )
+
+
+def test_folder_that_cannot_be_read_whole_is_named(
+    finished: Outcome, photos: Path, tmp_path: Path
+) -> None:
+    shutil.copy(photos / "IMG_00001.jpg", tmp_path / "a.jpg")
+    (tmp_path / "back").symlink_to(tmp_path)
+    done = predict(str(tmp_path), "--run", str(finished.folder), "--json")
+    assert done.returncode == 2
+    assert [a["error"] for a in json.loads(done.stdout)] == [None]
+    assert f"img2gps: {tmp_path}/back: link to a folder already read; remove the" in done.stderr
+
+
+def test_run_on_the_built_in_quad_is_said_to_be_synthetic(
+    finished: Outcome, photos: Path, tmp_path: Path
+) -> None:
+    photo = str(photos / "IMG_00001.jpg")
+    hint = "trained on the built-in quad, which is synthetic: "
+    done = predict(photo, "--run", str(finished.folder), "--json")
+    assert [a["synthetic"] for a in json.loads(done.stdout)] == [True]
+    assert [line for line in done.stderr.splitlines() if hint in line] == [
+        f"img2gps: {hint}its answers mean nothing for photos of a real place"
+    ]
+    real = tmp_path / "real"
+    shutil.copytree(finished.folder, real)
+    result = json.loads((real / runs.RESULT).read_text())
+    result["data"]["synthetic"] = False
+    (real / runs.RESULT).write_text(json.dumps(result))
+    done = predict(photo, "--run", str(real), "--json")
+    assert [a["synthetic"] for a in json.loads(done.stdout)] == [False]
+    assert "synthetic" not in done.stderr
+
+
+def test_name_that_the_terminal_lacks_is_shown_with_backslashes(
+    finished: Outcome, photos: Path, tmp_path: Path
+) -> None:
+    photo, gone = tmp_path / "Münster.jpg", tmp_path / "Übersee.jpg"
+    shutil.copy(photos / "IMG_00001.jpg", photo)
+    done = predict(str(photo), str(gone), "--run", str(finished.folder), PYTHONIOENCODING="ascii")
+    assert done.returncode == 2
+    assert r"M\xfcnster.jpg  " in done.stdout
+    assert r"\xdcbersee.jpg: cannot be opened" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_test_part_is_scored_on_photos_that_training_never_saw(

@@ -6,6 +6,10 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from img2gps.sources import Reject
 
 HELP = "latitude and longitude of photos, by a finished run"
 
@@ -23,12 +27,27 @@ def execute(args: argparse.Namespace) -> int:
     from img2gps import runs
     from img2gps.predict import Predictor
 
-    roots = [Path(args.runs), Path("results")]
-    predictor = Predictor.load(runs.resolve_folder(args.run, roots))
-    answers = list(predictor.photos(_files(args.photos)))
+    files, problems = _files(args.photos)
+    folder = runs.resolve_folder(args.run, [Path(args.runs), Path("results")])
+    predictor = Predictor.load(folder)
+    result = runs.read_json(folder / runs.RESULT) or {}
+    synthetic = bool(result.get("data", {}).get("synthetic"))
+    if synthetic:
+        print(
+            "img2gps: trained on the built-in quad, which is synthetic: its answers mean nothing "
+            "for photos of a real place",
+            file=sys.stderr,
+        )
+    answers = list(predictor.photos(files))
     if args.json:
         rows = [
-            {"photo": a.photo, "lat_deg": a.lat_deg, "lon_deg": a.lon_deg, "error": a.error or None}
+            {
+                "photo": a.photo,
+                "lat_deg": a.lat_deg,
+                "lon_deg": a.lon_deg,
+                "error": a.error or None,
+                "synthetic": synthetic,
+            }
             for a in answers
         ]
         print(json.dumps(rows, indent=1))
@@ -41,12 +60,25 @@ def execute(args: argparse.Namespace) -> int:
     for a in answers:
         if a.error:
             print(f"img2gps: {a.photo}: {a.error}", file=sys.stderr)
-    return 2 if any(a.error for a in answers) else 0
+    for problem in problems:
+        print(f"img2gps: {problem}", file=sys.stderr)
+    return 2 if problems or any(a.error for a in answers) else 0
 
 
-def _files(given: list[Path]) -> list[Path]:
-    """Photos named, and all files below folders named, in order."""
-    out: list[Path] = []
+def _files(given: list[Path]) -> tuple[list[Path], list[str]]:
+    """Files named, whatever they are, and photos below folders named, in order; what hid some."""
+    from img2gps.errors import BadInput
+    from img2gps.sources import photo_files
+
+    files: list[Path] = []
+    problems: list[str] = []
     for path in given:
-        out += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    return out
+        rejects: list[Reject] = []
+        found = photo_files(path, rejects) if path.is_dir() else [path]
+        unread = [f"{path / reject.file}: {reject.reason}; {reject.remedy}" for reject in rejects]
+        if not found:
+            empty = f"{path}: no photos in it; give photos or a folder of JPEG, HEIC, AVIF, PNG, "
+            raise BadInput(unread[0] if unread else f"{empty}TIFF or WebP photos")
+        files += found
+        problems += unread
+    return files, problems
