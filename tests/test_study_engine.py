@@ -312,6 +312,21 @@ def test_a_run_is_not_pruned_after_its_last_epoch(tmp_path: Path) -> None:
     assert {cell["epochs"] for cell in cells_of(spec)} == {3, 6}
 
 
+def test_a_pruner_that_comes_too_late_is_said_to(tmp_path: Path) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1]}, pruner="hyperband", first_rung=6, max_epochs=3)
+    assert (
+        "hyperband first judges after epoch 6, so it cuts no run of 3 epochs short" in run(spec)[1]
+    )
+
+
+def test_another_set_of_axes_is_named_as_such(tmp_path: Path) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1]}, base={"batch_size": 16})
+    run(spec)
+    more = fake_spec(tmp_path, {"lr": [0.1], "batch_size": [8]}, base={})
+    with pytest.raises(BadInput, match="begun varying lr, now lr,batch_size; give study=NAME"):
+        run(more)
+
+
 def test_hyperband_preset_and_own_pruners_are_made(tmp_path: Path) -> None:
     spec = fake_spec(tmp_path, {"lr": [0.1]}, first_rung=6, max_epochs=15)
     assert type(search.pruner(replace(spec, pruner="hyperband"))).__name__ == "HyperbandPruner"

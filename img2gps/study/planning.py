@@ -100,9 +100,6 @@ def same_study(before: Spec, after: Spec) -> Spec:
         BadInput: naming what differs and the remedy.
     """
     remedy = f"give study=NAME for a new study (runs that it shares with {before.name} are linked)"
-    changed = differences(before.base, after.base)
-    if changed:
-        raise BadInput(f"study={before.name}: begun with {'; '.join(changed)}; {remedy}")
     for key in ("kind", "monitor", "direction"):
         old, new = getattr(before, key), getattr(after, key)
         if old != new:
@@ -110,6 +107,9 @@ def same_study(before: Spec, after: Spec) -> Spec:
     if set(before.space.names) != set(after.space.names):
         old, new = ",".join(before.space.names), ",".join(after.space.names)
         raise BadInput(f"study={before.name}: begun varying {old}, now {new}; {remedy}")
+    changed = differences(before.base, after.base)
+    if changed:
+        raise BadInput(f"study={before.name}: begun with {'; '.join(changed)}; {remedy}")
     if before.searched and json.dumps(before.space.to_dict()) != json.dumps(after.space.to_dict()):
         raise BadInput(f"study={before.name}: its search space has changed; {remedy}")
     return replace(
