@@ -45,8 +45,10 @@ def run_study(spec: Spec, url: str, *, workers: int = 1, display: Display | None
     storage = open_storage(url)
     display = display or Display()
     if spec.pruner in search.PRUNERS[1:] and spec.first_rung >= spec.max_epochs:
-        display.say(f"note: {spec.pruner} first judges after epoch {spec.first_rung}, so it cuts no "
-                    f"run of {spec.max_epochs} epochs short")  # fmt: skip
+        display.say(
+            f"note: {spec.pruner} first judges after epoch {spec.first_rung}, so it cuts no run of "
+            f"{spec.max_epochs} epochs short"
+        )
     with planning(Path(spec.root), spec.name):
         ledger = Ledger.create(storage, spec)
         planned, runner = plan(ledger, spec)
