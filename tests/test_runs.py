@@ -129,3 +129,12 @@ def test_run_is_found_by_folder_id_or_start_of_id(tmp_path: Path) -> None:
         runs.resolve_folder("aaaa", [tmp_path])
     with pytest.raises(BadInput, match="cccc: no such run"):
         runs.resolve_folder("cccc", [tmp_path])
+
+
+@pytest.mark.parametrize("root", ["/proc/nope", __file__])
+def test_root_that_cannot_be_written_is_one_line(root: str) -> None:
+    with (
+        pytest.raises(BadInput, match=rf"^runs.root={root}: .*; give runs.root=FOLDER that you"),
+        runs.open_folder(Path(root) / "study" / "0123456789"),
+    ):
+        pass
