@@ -412,6 +412,11 @@ def _check_runnable(config: Config) -> None:
         f"lr is reached after that many epochs, and there are max_epochs={config.max_epochs}; "
         "give fewer",
     )
+    root = Path(config.runs.root).absolute()
+    nearest = next(path for path in (root, *root.parents) if os.access(path, os.F_OK))
+    fit = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+    remedy = f"{nearest} is no folder that you may write to; give runs.root=FOLDER"
+    _check("runs.root", config.runs.root, fit, remedy)
     wanted = config.trainer.accelerator
     remedy = "torch finds none here; leave it out, or give trainer.accelerator=cpu"
     _check("trainer.accelerator", wanted, _is_there(wanted), remedy)
@@ -494,11 +499,14 @@ def describe(error: Exception) -> str:
         return describe(error.__cause__)
     if several := _first(r"(?:Ambiguous value for argument|Sweep parameters) '(.*)'", text):
         return (
-            f"{several}: several values need -m: python -m img2gps.train -m {_quoted(several)}; "
-            f"one value with commas is a list, KEY=[A,B], or a text quoted twice, 'KEY=\"A,B\"'"
+            f"{several}: several values need -m: python -m img2gps.train -m "
+            f"{shlex.quote(several)}; one value with commas is a list, KEY=[A,B], or a text quoted "
+            "twice, 'KEY=\"A,B\"'"
         )
-    if present := _first(r"An item is already at '([^']+)'", text):
-        return f"{present}: is there already; write {present}=VALUE, without the +"
+    if present := _first(r"(?:already at|[Mm]ultiple values for) '?([\w./]+\w)", text):
+        return f"{present}: is there already; write {present}=VALUE once, without a +"
+    if gone := _first(r"Could not delete from config. '([^']+)' does not exist", text):
+        return _unknown(gone)
     key = getattr(error, "full_key", None) or _first(r"full_key: (\S+)", text) or ""
     first = text.strip().splitlines()[0].strip() if text.strip() else type(error).__name__
     missing = _first(r"Missing mandatory value: (\S+)", text)
@@ -508,6 +516,12 @@ def describe(error: Exception) -> str:
         return f"{key}={wrong[1]}: not {_TYPES.get(wrong[2].capitalize(), wrong[2])}"
     if wrong := re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", text):
         return f"{key}={wrong[1]}: not {_TYPES.get(wrong[2], wrong[2])}"
+    if wrong := re.search(r"Value '(.*)' of type '\w+' is incompatible with .*Union\[int", text):
+        return f"{key}={wrong[1]}: not a number"
+    if "is not a ListConfig" in text:
+        return f"{key}: not a list; write {key}=[VALUE,VALUE]"
+    if source := _first(r"Interpolation key '([^']+)' not found", text):
+        return f"{key}: refers to ${{{source}}}, and there is no such key; name one that is"
     if choice := re.search(r"Invalid value '(.*)', expected one of \[(.*)\]", text):
         return f"{key}={choice[1]}: no such choice; one of: {choice[2]}"
     if null := _first(r"Incompatible value 'None' for field of type '(\w+)'", text):
@@ -540,13 +554,8 @@ def _not_parsed(override: str) -> str:
         )
     from hydra.core.override_parser.types import Quote, QuotedString
 
-    twice = _quoted(f"{key}={QuotedString(value, Quote.double).with_quotes()}")
-    return f"{override}: special characters in a value are quoted twice; write {twice}"
-
-
-def _quoted(override: str) -> str:
-    """As a shell takes it; in quotes also where the shell would do without."""
-    return shlex.quote(override)
+    twice = shlex.quote(f"{key}={QuotedString(value, Quote.double).with_quotes()}")
+    return f"{override}: no readable value; one with special characters is quoted twice: {twice}"
 
 
 def _unknown(key: str) -> str:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
+import pytorch_lightning as pl
+import torch
+import torchvision
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from img2gps import config as configuration
-from img2gps.config import Config, Precision, SplitKind
+from img2gps import metrics
+from img2gps.config import EPOCH_METRICS, MODEL_NAMES, Config, Family, Precision, SplitKind
 from img2gps.errors import BadInput
 from img2gps.plan import plan
 from tests.tiny import tiny_config
@@ -72,6 +80,24 @@ def test_every_shipped_choice_composes(choice: str) -> None:
         ("+surprise=1", "surprise: no such key"),
         ("+optimizer.lr=1", "optimizer.lr: no such key"),
         ("threads=0", "threads=0: must lie between 1"),
+        ("trainer.accelerator=xyz", "trainer.accelerator=xyz: no such choice; one of: auto, cpu,"),
+        ("trainer.devices=banana", "trainer.devices=banana: only 1 is supported"),
+        ("trainer.devices=0", "trainer.devices=0: only 1 is supported"),
+        ("trainer.devices=2", "trainer.devices=2: only 1 is supported, as a run's lock"),
+        ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: give a count"),
+        ("trainer.limit_train_batches=-1", "trainer.limit_train_batches=-1: give a count"),
+        ("trainer.limit_val_batches=1.5", "trainer.limit_val_batches=1.5: give a count"),
+        ("trainer.limit_val_batches=two", "trainer.limit_val_batches=two: not a number"),
+        ("optimizer.betas=[0.9]", "optimizer.betas=[0.9]: must be two numbers in [0, 1)"),
+        ("optimizer.betas=[0.9,1.0]", "optimizer.betas=[0.9,1.0]: must be two numbers"),
+        ("optimizer.betas=0.9", "optimizer.betas: not a list; write optimizer.betas=[VALUE"),
+        ("model.name=banana", "model.name=banana: no resnet; one of: resnet18, resnet34"),
+        ("model=timm", "model.name: has no value; give model.name=VALUE"),
+        ("~lr", "lr: has no value; give lr=VALUE"),
+        ("monitor=foo/bar", "monitor=foo/bar: no metric of an epoch; one of: train/mse, "),
+        ("monitor=val/nope", "monitor=val/nope: no metric of an epoch; one of: train/mse, "),
+        ("+metrics.mine=3", "metrics.mine=3: give metrics.mine._target_=package.function"),
+        ("scheduler.warmup_epochs=15", "scheduler.warmup_epochs=15: lr is reached after that"),
     ],
 )
 def test_impossible_value_is_one_line_with_key_value_and_remedy(override: str, said: str) -> None:
@@ -86,6 +112,11 @@ def test_impossible_value_is_one_line_with_key_value_and_remedy(override: str, s
     [
         ("modle=resnet18", "modle: no such key; did you mean model?"),
         ("optimizer.nam=x", "optimizer.nam: no such key; did you mean optimizer.name?"),
+        ("data.subset=x", "data.subset: no key of the chosen data; it belongs to data=hugging"),
+        ("metrics.mine=x", "metrics.mine: no such metric; add it: +metrics.mine._target_="),
+        ("+lr=1", "lr: is there already; write lr=VALUE once, without a +"),
+        ("+model=resnet50", "model: is there already; write model=VALUE once, without a +"),
+        ("~modle", "modle: no such key; did you mean model?"),
         ("model=resnet19", "model=resnet19: no such choice; one of: "),
         (
             "split=byplace",
@@ -132,6 +163,106 @@ def test_yaml_with_a_python_object_is_refused(tmp_path: Path) -> None:
     path.write_text("lr: !!python/object/apply:os.system ['true']\n")
     with pytest.raises(BadInput, match=r"not a readable config.yaml"):
         configuration.read(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"3\n", "no keys in it"),
+        (b"study: \xff\n", "can't decode byte"),
+        (b"lr: [0.1\n  seed: {", "while parsing a flow"),
+        (b"lr: 0.1\n", "has no value"),
+        (b"data: 3\n", ""),
+    ],
+)
+def test_saved_config_that_is_none_is_one_line(content: bytes, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=r"not a readable config.yaml") as caught:
+        configuration.read(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_saved_config_of_a_machine_with_a_gpu_is_read_without_one(tmp_path: Path) -> None:
+    plain = configuration.to_dict(tiny_config())
+    plain["trainer"]["accelerator"] = "tpu"
+    plain["monitor"] = "val/that_was_removed"
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(plain))
+    assert configuration.read(path).trainer.accelerator == "tpu"
+
+
+def test_accelerator_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for name in ("gpu", "cuda", "mps"):
+        with pytest.raises(BadInput, match=f"accelerator={name}: torch finds none here; leave it"):
+            compose_plain(f"trainer.accelerator={name}")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert compose_plain("trainer.accelerator=gpu").trainer.accelerator == "gpu"
+
+
+def test_runs_root_that_is_a_file_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(BadInput, match=rf"^runs.root={file}/runs: {file} is no folder that you"):
+        compose_plain(f"runs.root={file}/runs")
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("1", 1), ("1.0", 1.0), ("2", 2), ("3.0", 3), ("0.5", 0.5), ("null", 1.0)]
+)
+def test_batch_limits_mean_what_they_mean_to_lightning(given: str, meant: float) -> None:
+    config = compose_plain(f"trainer.limit_train_batches={given}").trainer
+    trainer = pl.Trainer(
+        limit_train_batches=config.limit_train_batches, logger=False, accelerator="cpu",
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    assert trainer.limit_train_batches == meant
+    assert type(trainer.limit_train_batches) is type(meant)
+
+
+def test_one_batch_and_all_batches_are_told_apart_after_saving() -> None:
+    for given, kind in (("1", int), ("1.0", float)):
+        config = compose_plain(f"trainer.limit_val_batches={given}")
+        again = configuration.from_dict(
+            yaml.safe_load(yaml.safe_dump(configuration.to_dict(config)))
+        )
+        assert type(again.trainer.limit_val_batches) is kind
+
+
+def test_batch_limits_stand_in_run_ids_as_before() -> None:
+    trainers = [
+        asdict(compose_plain(f"trainer.limit_train_batches={n}").trainer) for n in ("2", "2.0")
+    ]
+    assert [json.dumps(t["limit_train_batches"]) for t in trainers] == ["2.0", "2.0"]
+    assert compose_plain().trainer.limit_train_batches is None
+
+
+def test_monitor_takes_every_figure_of_an_epoch_and_a_users_own() -> None:
+    figures = {f"val/{name}" for name in metrics.summarise(np.ones(3))}
+    assert set(EPOCH_METRICS) == {"train/mse", "train/rmse_m", "val/mse"} | figures
+    own = ("+metrics.mine._target_=numpy.mean", "monitor=val/mine")
+    assert compose_plain(*own).monitor == "val/mine"
+
+
+def test_warm_up_must_leave_an_epoch_at_the_set_lr() -> None:
+    assert compose_plain("scheduler.warmup_epochs=2", "max_epochs=3").scheduler.warmup_epochs == 2
+    with pytest.raises(BadInput, match=r"warmup_epochs=3: .* max_epochs=3; give fewer"):
+        compose_plain("scheduler.warmup_epochs=3", "max_epochs=3")
+
+
+def test_model_names_are_the_librarys() -> None:
+    known = torchvision.models.list_models(module=torchvision.models)
+    plain = re.compile(r"(wide_)?resne(x)?t\d+(_\w+)?")
+    assert set(MODEL_NAMES[Family.resnet]) == {n for n in known if plain.fullmatch(n)}
+    timm = pytest.importorskip("timm")
+    assert {f"tf_{name}" for name in MODEL_NAMES[Family.efficientnet_lite]} == set(
+        timm.list_models("tf_efficientnet_lite*")
+    )
 
 
 def test_own_class_in_a_group_keeps_its_arguments() -> None:
