@@ -49,13 +49,16 @@ def main(run: Callable[[Config], Outcome]) -> None:
     decorated = hydra.main(version_base="1.3", config_path=folder, config_name="train")(task)
     raise_on_signals()
     try:
+        usage.check_order(sys.argv[1:])
         decorated()
     except (HydraException, OmegaConfBaseException, BadInput) as error:
         _exit(configuration.describe(error) if not isinstance(error, BadInput) else str(error))
     except ValueError as error:
-        if "can be specified" not in str(error):
-            raise
-        _exit(f"{error}; leave one out")  # of Hydra's own flags, such as -m --cfg job
+        if "can be specified" in str(error):  # of Hydra's own flags, such as -m --cfg job
+            _exit(f"{error}; leave one out")
+        if "Config group override must be" in str(error) and (given := usage.group_of(sys.argv)):
+            _exit(f"{given}: not the name of a choice; see --help")
+        raise
     except Interrupted as error:
         _stopped(error)
     finally:

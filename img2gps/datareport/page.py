@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +18,10 @@ from img2gps.datareport import facts as facts_module
 from img2gps.datareport.facts import Facts
 from img2gps.datareport.figures import all_figures
 from img2gps.dataset import Dataset
+from img2gps.errors import BadInput
 from img2gps.report.figures.base import Figure, draw, inline, metres
 from img2gps.report.page import interactive
+from img2gps.runs import write_atomic
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _SHARED = Path(__file__).parent.parent / "report" / "templates"
@@ -40,14 +40,21 @@ class _Shown:
 
 
 def write(dataset: Dataset, path: Path) -> Path:
-    """Write the report of a data set to `path`, whole or not at all; returns the path."""
+    """Write the report of a data set to `path`, whole or not at all; returns the path.
+
+    Raises:
+        BadInput: a folder, or a place that cannot be written.
+    """
+    if path.is_dir():
+        raise BadInput(f"--report {path}: is a folder; name a file, {path / 'photos.html'}")
     html = render(dataset)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(html)
-    Path(scratch).chmod(0o644)
-    Path(scratch).replace(path)
+    try:
+        write_atomic(path, lambda file: print(html, end="", file=file))
+    except OSError as error:
+        raise BadInput(
+            f"--report {path}: cannot be written ({error.strerror}); name a file in a folder "
+            "that you may write to"
+        ) from error
     return path
 
 
