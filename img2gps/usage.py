@@ -64,8 +64,8 @@ def check_order(arguments: Sequence[str]) -> None:
 
 
 def group_of(arguments: Sequence[str]) -> str | None:
-    """The first override of a group, such as `model=3`."""
-    groups = [*_groups(), "sweeps"]
+    """The first override of a group, such as `model=3`, or of nothing, `=3`."""
+    groups = [*_groups(), "sweeps", ""]
     return next((a for a in arguments if a.lstrip("+").partition("=")[0] in groups), None)
 
 

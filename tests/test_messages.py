@@ -52,6 +52,7 @@ def said(
             "hydra.sweeper.workers=two: not a whole number",
         ),
         (["model=3"], "model=3: not the name of a choice; see --help"),
+        (["=3"], "=3: not the name of a choice; see --help"),
         (["data=photos", "data.root=.", "data.part=x"], "data.part: no key of the chosen data; "),
         (
             ["logger=none", "-m", "lr=0.1,0.2"],
@@ -101,12 +102,17 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return ingest(source, image_size=32, cache_dir=tmp_path_factory.mktemp("c"), progress=False)
 
 
-def test_report_into_a_folder_names_a_file_to_give(dataset: Dataset, tmp_path: Path) -> None:
+def test_report_into_a_folder_asks_for_a_file(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datareport.page, "render", lambda _: "<html>")
+    folder = tmp_path / "folder"
+    folder.mkdir()
     with pytest.raises(
-        BadInput, match=rf"--report {tmp_path}: is a folder; name a file, {tmp_path}"
+        BadInput, match=r"folder: cannot be written \(Is a directory\); name a file"
     ):
-        datareport.write(dataset, tmp_path)
-    assert not list(tmp_path.iterdir())
+        datareport.write(dataset, folder)
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 @pytest.mark.parametrize("folder", ["/proc/nope", __file__])

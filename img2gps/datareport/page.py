@@ -45,8 +45,6 @@ def write(dataset: Dataset, path: Path) -> Path:
     Raises:
         BadInput: a folder, or a place that cannot be written.
     """
-    if path.is_dir():
-        raise BadInput(f"--report {path}: is a folder; name a file, {path / 'photos.html'}")
     html = render(dataset)
     try:
         write_atomic(path, lambda file: print(html, end="", file=file))
