@@ -66,7 +66,7 @@ class GeoRegression(pl.LightningModule):
         return self._degrees(self._regress(images))
 
     def _degrees(self, scaled: Tensor) -> Tensor:
-        return as_degrees(*self.scaler.unscale(scaled.detach().double().cpu().numpy()))
+        return as_degrees(*self.scaler.unscale(scaled.detach().cpu().double().numpy()))
 
     def _step(self, phase: str, batch: Batch) -> Tensor:
         scaled = self._regress(batch.images)
