@@ -9,7 +9,7 @@ import pytest
 
 from img2gps.cli import main
 from img2gps.errors import BadInput
-from img2gps.report import build, paper
+from img2gps.report import build, paper, several
 from img2gps.report.fill import fill
 from tests.fake_study import Options, make_study
 
@@ -27,6 +27,7 @@ The winner gets <!-- img2gps: s number WinnerRmse -->0<!-- /img2gps --> m.
 
 Against 0.003:
 <!-- img2gps: s contrast lr=0.001 vs lr=0.003 where batch_size=8 --><!-- /img2gps -->;
+itself <!-- img2gps: s versus s --><!-- /img2gps -->;
 alone <!-- img2gps: s cell lr=0.001 batch_size=8 --><!-- /img2gps -->.
 """
 
@@ -40,6 +41,7 @@ def root(tmp_path: Path) -> Path:
 def test_every_kind_of_block_is_filled_and_filling_again_changes_nothing(root: Path) -> None:
     filled = fill(TEXT, [root])
     study = build.load("s", [root])
+    assert f"-->{several.difference(study, study)}<!--" in filled
     number = paper.numbers(study)["WinnerRmse"]
     assert f"gets <!-- img2gps: s number WinnerRmse -->{number}<!-- /img2gps --> m." in filled
     assert " ".join(build.answer(study)) in filled

@@ -12,6 +12,7 @@ also within a line. After the study's name comes what is wanted:
     table KEY                            a table of the report, such as summary or table1_resnet18
     number NAME                          one number of numbers.tex, such as WinnerRmse
     cell KNOB=VALUE ...                  one cell: RMSE, interval, mean predictor on the same photos
+    versus STUDY                         this study's winner against another's, paired
     contrast A=1 [B=2] vs A=3 [where C=4]    difference of two choices, paired
     command                              the command that ran the study
 """
@@ -25,9 +26,11 @@ from functools import cache
 from pathlib import Path
 
 from img2gps.errors import BadInput
-from img2gps.report import build, paper, tables
+from img2gps.report import build, paper, several, tables
 from img2gps.report.analysis import Analysis, span
 from img2gps.report.contrast import NAME, choice, contrast, plain
+
+Kind = Callable[[Analysis, Sequence[str]], str]  # what a study says in answer to some words
 
 BLOCK = re.compile(
     r"(?P<open><!-- img2gps: (?P<words>[^\n]*?) -->)(?P<old>.*?)(?P<close><!-- /img2gps -->)",
@@ -46,14 +49,20 @@ def fill(text: str, roots: Sequence[Path]) -> str:
     def load(name: str) -> Analysis:
         return build.load(name, roots)
 
+    def versus(study: Analysis, words: Sequence[str]) -> str:
+        (other,) = words
+        return several.difference(load(other), study)
+
+    kinds: dict[str, Kind] = {**KINDS, "versus": versus}
+
     def replace(match: re.Match[str]) -> str:
         try:
             name, kind, *words = shlex.split(match["words"])
-            found = KINDS[kind](load(name), words)
+            found = kinds[kind](load(name), words)
         except (ValueError, KeyError) as error:
             raise BadInput(
                 f"<!-- img2gps: {match['words']} -->: cannot be filled ({error}); after the "
-                f"study's name comes one of {', '.join(KINDS)} and what it takes"
+                f"study's name comes one of {', '.join(kinds)} and what it takes"
             ) from error
         edge = "\n" if "\n" in match["old"] else ""
         return f"{match['open']}{edge}{found.strip()}{edge}{match['close']}"
@@ -117,7 +126,7 @@ def _command(study: Analysis, _: Sequence[str]) -> str:
     return f"```sh\n{study.study.facts['command']}\n```"
 
 
-KINDS: dict[str, Callable[[Analysis, Sequence[str]], str]] = {
+KINDS: dict[str, Kind] = {
     "answer": _answer,
     "table": _table,
     "number": _number,

@@ -82,6 +82,8 @@ def numbers(study: Analysis) -> dict[str, str]:
     counts = study.study.counts()
     found = {"Runs": str(len(study.study.runs)), "Cells": str(len(study.study.cells))}
     found |= {f"Runs{state.title()}": str(count) for state, count in counts.items()}
+    epochs = pd.to_numeric(study.study.column("epochs"), errors="coerce")
+    found["Epochs"] = str(int(epochs.fillna(0).sum()))
     for number, ranking in enumerate(study.rankings, 1):
         prefix = "" if number == 1 else f"Ranking{letters(str(number))}"
         found |= {prefix + name: text for name, text in _ranking_numbers(ranking).items()}

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
+from img2gps.errors import BadInput
 from img2gps.report import page, paper, stats, tables
 from img2gps.report.analysis import Analysis, Ranking, described, span
 from img2gps.report.figures import choose, curves, studies
@@ -86,6 +87,18 @@ def answer(winners: Sequence[Winner], names: Sequence[str]) -> list[str]:
         f"How sure: {'; '.join(sure) if sure else 'there is only one study with a result'}.",
         f"The mean predictor, which looks at no photo, gets: {'; '.join(means)}.",
     ]
+
+
+def difference(a: Analysis, b: Analysis) -> str:
+    """How far the winner of b lies above that of a on the photos that both have.
+
+    Raises:
+        BadInput: one of them has no finished run.
+    """
+    for study in (a, b):
+        if not study.rankings:
+            raise BadInput(f"{study.study.name}: no finished run yet; run its cells first")
+    return _difference(_winner(a), _winner(b))
 
 
 def _difference(a: Winner, b: Winner) -> str:

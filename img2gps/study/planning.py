@@ -26,7 +26,12 @@ _OTHER_DATA = (
 def planning(root: Path, study: str) -> Iterator[None]:
     """One engine plans at a time, on machines that share the runs folder."""
     folder = root / study
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"runs.root={root}: {folder} cannot be made ({error.strerror}); give another runs.root"
+        ) from error
     with (folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

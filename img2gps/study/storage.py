@@ -105,7 +105,12 @@ def open_storage(url: str) -> BaseStorage:
     quiet()
     if "://" not in url:
         path = Path(url)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(
+                f"{path.parent}: cannot be made ({error.strerror}); give another runs.root"
+            ) from error
         try:
             return JournalStorage(_Journal(path))
         except (ValueError, KeyError, TypeError) as error:  # lines that are not the journal's
