@@ -66,6 +66,7 @@ def test_command_line_replaces_an_axis_and_a_fixed_value_narrows_it() -> None:
     [
         ("lr=0.1,", "lr=0.1,: not an override"),
         ("lr=interval(1, 1)", "lr: an interval from 1.0 to 1.0 is empty"),
+        ("lr=0.1,range(1,3)", "a range or an interval stands alone; list its values"),
         ("lr=tag(log, interval(0, 1))", "lr: a log interval must begin above 0"),
     ],
 )

@@ -243,6 +243,7 @@ def parse_axes(lines: Sequence[str]) -> tuple[list[Axis], list[str]]:
         BadInput: a line that Hydra's grammar does not know.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Sweep
     from hydra.errors import HydraException
 
     parser = OverridesParser.create()
@@ -257,6 +258,8 @@ def parse_axes(lines: Sequence[str]) -> tuple[list[Axis], list[str]]:
         name = str(override.key_or_group)
         prefix = override.get_key_element().removesuffix(name)
         if override.is_sweep_override():
+            if any(isinstance(v, Sweep) for v in getattr(override.value(), "list", ())):
+                raise BadInput(f"{line}: a range or an interval stands alone; list its values")
             axes[name] = _axis(name, prefix, override)
             fixed.pop(name, None)
         elif name in axes and not override.is_delete():
