@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from img2gps import config as configuration
-from img2gps import usage
+from img2gps import messages, usage
 from img2gps.errors import BadInput
 from img2gps.signals import Interrupted, raise_on_signals
 
@@ -52,7 +52,7 @@ def main(run: Callable[[Config], Outcome]) -> None:
         usage.check_order(sys.argv[1:])
         decorated()
     except (HydraException, OmegaConfBaseException, BadInput) as error:
-        _exit(configuration.describe(error) if not isinstance(error, BadInput) else str(error))
+        _exit(messages.describe(error) if not isinstance(error, BadInput) else str(error))
     except ValueError as error:
         if "can be specified" in str(error):  # of Hydra's own flags, such as -m --cfg job
             _exit(f"{error}; leave one out")

@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from img2gps import config as configuration
-from img2gps import metrics
+from img2gps import messages, metrics
 from img2gps.config import EPOCH_METRICS, MODEL_NAMES, Config, Family, Precision, SplitKind
 from img2gps.errors import BadInput
 from img2gps.plan import plan
@@ -127,7 +127,7 @@ def test_impossible_value_is_one_line_with_key_value_and_remedy(override: str, s
 def test_hydras_own_errors_become_one_line(override: str, said: str) -> None:
     with pytest.raises(HydraException) as caught:
         compose_plain(override)
-    message = configuration.describe(caught.value)
+    message = messages.describe(caught.value)
     assert message.startswith(said)
     assert "\n" not in message
 
