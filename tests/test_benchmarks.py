@@ -52,7 +52,10 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert found == {"median": 2.0, "low": 1.0, "high": 3.0}
 
 
-def test_watching_a_process_sees_its_memory_and_its_lines(tmp_path: Path) -> None:
+def test_watching_a_process_sees_its_memory_and_its_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "MEMORY_S", 0.1)
     code = (
         "import time, sys\n"
         "held = bytearray(b'x') * 200_000_000\n"

@@ -134,7 +134,7 @@ def test_missing_weights_file_is_named() -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(BadInput, match=r"model.name=resnet19: no ResNet of torchvision"):
+    with pytest.raises(BadInput, match=r"model.name=resnet19: no resnet; one of: resnet18"):
         model.build(ModelConfig("resnet19", Family.resnet, 19), SCRATCH)
     with pytest.raises(BadInput, match=r"model.name=nonsense: no model of timm"):
         model.build(ModelConfig("nonsense", Family.timm), SCRATCH)
