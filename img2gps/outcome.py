@@ -53,7 +53,10 @@ class Outcome:
 
 
 def already_done(planned: RunPlan, folder: RunFolder) -> Outcome | None:
-    """The outcome of a run that is done, here or among the published ones."""
+    """The outcome of a run that is done in its own folder.
+
+    A published one has no weights: studies take it as done, a run by itself is made to have them.
+    """
     config = planned.config
     if config.force:
         return None
@@ -63,11 +66,7 @@ def already_done(planned: RunPlan, folder: RunFolder) -> Outcome | None:
         return _told(Outcome.read(folder.path, config.monitor), result)
     published = Path(config.runs.results) if config.runs.results else None
     if published and (found := runs.find_result(planned.run_id, [published])):
-        log.info(
-            "already finished in %s, published without its weights: not run again (force=true "
-            "repeats it and keeps them)", found,
-        )  # fmt: skip
-        return _told(Outcome.read(found, config.monitor), runs.read_json(found / RESULT) or {})
+        log.info("published in %s, without weights: run here, to have them", found)
     return None
 
 

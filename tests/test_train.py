@@ -203,14 +203,21 @@ def test_finished_run_is_not_run_again_unless_forced(workdir: Path) -> None:
     assert forced.value == first.value
 
 
-def test_published_run_counts_as_done(workdir: Path) -> None:
+def test_published_run_is_made_here_to_have_its_weights(
+    workdir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first = train.run(tiny_config())
     published = workdir / "results" / "some_study" / first.run_id
     published.parent.mkdir(parents=True)
     first.folder.rename(published)
+    (published / runs.CHECKPOINT).unlink()
+    caplog.set_level("INFO")
     again = train.run(tiny_config())
-    assert again.skipped
-    assert again.folder.resolve() == published
+    assert f"published in results/some_study/{first.run_id}, without weights" in caplog.text
+    assert (again.folder / runs.CHECKPOINT).is_file()
+    assert (again.folder / runs.PREDICTIONS).read_text() == (
+        published / runs.PREDICTIONS
+    ).read_text()
 
 
 def test_damaged_checkpoint_starts_anew_and_ends_the_same(
