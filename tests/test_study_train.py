@@ -58,6 +58,27 @@ def test_a_worker_lets_go_of_each_run(workdir: Path) -> None:
     assert sum(isinstance(thing, GeoRegression) for thing in gc.get_objects()) == before
 
 
+def test_a_study_takes_a_published_run_as_done(workdir: Path) -> None:
+    conf = str(config.package_folder("conf"))
+    spec = Spec(
+        "s", "grid", Space(()), "runs", "results", config_dir=conf, config_name="train",
+        monitor="val/rmse_m",
+    )  # fmt: skip
+    runner = TrainRunner(spec)
+    overrides = [*TINY, "study=s", "max_epochs=1", "seed=0"]
+    planned = runner.plan(overrides)
+    assert runner.find(planned) is None
+    first = runner.run(overrides, lambda *_: None)
+    published = workdir / "results" / "elsewhere" / first.run_id
+    published.parent.mkdir(parents=True)
+    (workdir / "runs" / first.path).rename(published)
+    found = runner.find(planned)
+    GlobalHydra.instance().clear()
+    assert found is not None
+    assert (found.value, found.linked) == (first.value, True)
+    assert (workdir / "runs" / found.path).resolve() == published
+
+
 @pytest.mark.slow
 def test_a_grid_killed_half_way_goes_on_and_counts_what_it_skips(workdir: Path) -> None:
     process = train(*GRID, "hydra.sweeper.workers=2")
