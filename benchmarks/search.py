@@ -57,12 +57,17 @@ def rows(measured: Mapping[str, Any]) -> list[Row]:
     """Epochs of each search to each goal, as quantiles."""
     out = []
     for grid in measured["grids"]:
+        best = f"{len(grid['best_set'])} in the best set"
+        if one_seed := any("one seed" in note for note in grid["notes"]):
+            best = "one seed, so no best set"
         for price in grid["prices"]:
+            if one_seed and price["goal"] != "winner":
+                continue
             goal = "the winner" if price["goal"] == "winner" else "a cell of the best set"
             out.append(
                 Row(
-                    f"{grid['study']} ({grid['cells']} cells, {len(grid['best_set'])} in the best "
-                    f"set): {price['strategy']} until its best is {goal}",
+                    f"{grid['study']} ({grid['cells']} cells, {best}): "
+                    f"{price['strategy']} until its best is {goal}",
                     f"median {price['median']:.0f} of the grid's {price['grid']} epochs, 3 of 4 "
                     f"by {price['quartile']:.0f}, 9 of 10 by {price['tenth']:.0f}; "
                     f"{price['found']:.0%} get there for less than the grid",

@@ -168,9 +168,6 @@ class DataConfig:
         _positive("data.n", self.n)
         _within("data.width", self.width, 32, 4096)
         _within("data.height", self.height, 32, 4096)
-        needs_root = self.kind in (DataKind.photos, DataKind.csv, DataKind.huggingface)
-        if needs_root and not self.root:
-            raise BadInput("data.root: has no value; give data.root=PATH")
 
 
 @dataclass
@@ -390,6 +387,9 @@ def load(cfg: DictConfig) -> Config:
 
 def _check_runnable(config: Config) -> None:
     """What must hold of a run about to be made here, and need not of one that is only read."""
+    needs_root = config.data.kind in (DataKind.photos, DataKind.csv, DataKind.huggingface)
+    if needs_root and not config.data.root:
+        raise BadInput("data.root: has no value; give data.root=PATH")
     for name, node in config.metrics.items():
         fit = isinstance(node, dict) and "_target_" in node
         _check(f"metrics.{name}", node, fit, f"give metrics.{name}._target_=package.function")

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from img2gps.config import Config, DataKind
+from img2gps import geo
+from img2gps.config import Config, DataKind, SplitKind
 from img2gps.dataset import Dataset
 from img2gps.errors import BadInput
-from img2gps.geo import rmse_m
 from img2gps.metrics import summarise
 from img2gps.plan import open_dataset, open_split
 from img2gps.predict import BATCH, Predictor
@@ -22,6 +22,7 @@ from img2gps.predictions import PredictionTable
 from img2gps.runs import PREDICTIONS_TEST
 from img2gps.split import Split, known_spot
 
+SAME_SPOT_M = 10.0  # between true positions of one standing point of the quad
 HIDDEN_PARTS = ("test_known", "test_new")  # of the built-in quad: known spots, new spots
 
 
@@ -64,7 +65,7 @@ def evaluate_test(folder: Path, hidden: int = 0) -> dict[str, Any]:
             figures[f"test/{name}_rmse_m"] = float(np.sqrt(np.mean(errors[chosen] ** 2)))
     truth = part.dataset.manifest[["true_lat_deg", "true_lon_deg"]].to_numpy(np.float64)[rows]
     if not np.isnan(truth).any():
-        figures["truth/rmse_m"] = rmse_m(truth[:, 0], truth[:, 1], lat, lon)
+        figures["truth/rmse_m"] = geo.rmse_m(truth[:, 0], truth[:, 1], lat, lon)
     figures["mean_predictor/rmse_m"] = table.mean_predictor_rmse_m()
     figures["n_test"] = len(rows)
     return figures
@@ -95,9 +96,25 @@ def _part(config: Config, folder: Path, hidden: int) -> TestPart:
         replace(dataset, manifest=manifest),
         replace(split, test=rows),
         [p.pixels() for p in parts],
-        # As they were made, and not by the noisy labels: a new spot is at least eight metres away.
-        np.repeat([True, False], [len(p) for p in parts]),
+        np.concatenate(
+            [_seen(config, dataset, split, parts[0]), np.zeros(len(parts[1]), np.bool_)]
+        ),
     )
+
+
+def _seen(config: Config, dataset: Dataset, split: Split, known: Dataset) -> NDArray[np.bool_]:
+    """Which photos of the main part's spots are of spots that the training part has, too.
+
+    All of them, and not by the noisy labels, but where a split holds out ground or photos.
+    """
+    whole = config.split.kind not in (SplitKind.place, SplitKind.place_kfold)
+    if whole and config.split.n_train is None:
+        return np.ones(len(known), np.bool_)
+    columns = ["true_lat_deg", "true_lon_deg"]
+    trained = dataset.manifest[columns].to_numpy(np.float64)[split.train]
+    asked = known.manifest[columns].to_numpy(np.float64)
+    away = geo.distance_m(asked[:, :1], asked[:, 1:], trained[:, 0], trained[:, 1])
+    return np.asarray(away.min(axis=1) <= SAME_SPOT_M)
 
 
 def _hidden(config: Config, part: str, n: int) -> Dataset:

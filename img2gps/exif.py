@@ -29,6 +29,8 @@ from img2gps.photofile import Unusable
 
 logging.getLogger("exifread").setLevel(logging.CRITICAL)  # it logs each odd tag of each photo
 
+READER_VERSION = "2"  # raise it when the same file gives another position than before
+
 GPS_IFD = ExifTags.IFD.GPSInfo
 _GPS = ExifTags.GPS
 _BASE = ExifTags.Base

@@ -121,7 +121,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _folder_name(listing: Listing, image_size: int) -> str:
-    key = f"{store.SCHEMA} {DECODER_VERSION} {image_size} {listing.key} {listing.version}"
+    versions = f"{store.SCHEMA} {DECODER_VERSION} {exif.READER_VERSION}"
+    key = f"{versions} {image_size} {listing.key} {listing.version}"
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", listing.name).strip("-")[:40] or "photos"
     return f"{slug}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 

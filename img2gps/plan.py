@@ -115,7 +115,8 @@ def resolve_precision(config: Config) -> Precision:
 
 def _root(config: Config) -> Path:
     """Where the photos are; not asked before, for a saved run predicts without them."""
-    assert config.data.root is not None  # checked by config.DataConfig
+    if not config.data.root:  # a published run's
+        raise BadInput("data.root: has no value; give data.root=PATH")
     path = Path(config.data.root).expanduser()
     if not path.exists():
         raise BadInput(f"data.root={config.data.root}: no such file or folder; give data.root=PATH")

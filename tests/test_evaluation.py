@@ -78,6 +78,14 @@ def test_hidden_photos_are_of_known_and_new_spots_as_they_were_made(workdir: Pat
         assert figures[f"test/{name}_rmse_m"] == pytest.approx(np.sqrt(np.mean(errors**2)))
 
 
+def test_a_spot_that_the_split_holds_out_is_new_to_the_run(workdir: Path) -> None:
+    folder = train.run(tiny_config("max_epochs=1", "split.n_train=4")).folder
+    evaluate_test(folder, hidden=40)
+    with (folder / runs.PREDICTIONS_TEST).open() as file:
+        rows = [row for row in csv.DictReader(file) if row["photo"].startswith("test_known/")]
+    assert {row["known_spot"] for row in rows} == {"0", "1"}
+
+
 def test_a_kill_while_the_result_is_written_loses_no_training(
     workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,7 +30,9 @@ def made(tmp_path: Path) -> FakeStudy:
     for folder in study.folder.glob("*/"):
         (folder / "last.ckpt").write_bytes(b"0" * 1000)
         config = yaml.safe_load((folder / "config.yaml").read_text())
-        config["data"] = {"root": "/home/somebody/photos", "cache": None}
+        config["data"] = {"kind": "photos", "name": "photos", "root": "/home/somebody/photos"}
+        config["runs"] = {"root": "/home/somebody/runs", "results": None}
+        config["weights"] = "/home/somebody/own.pth"
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return study
 
@@ -68,7 +70,8 @@ def test_the_copy_counts_as_done_and_says_nothing_of_where_photos_lie(
         found = runs.find_result(folder.name, [tmp_path / "results"])
         assert found is not None
         config = yaml.safe_load((found / "config.yaml").read_text())
-        assert config["data"] == {"root": None, "cache": None}
+        assert config["data"] == {"kind": "photos", "name": "photos", "root": None, "cache": None}
+        assert "somebody" not in (found / "config.yaml").read_text()
     study = json.loads((tmp_path / "results" / "s" / "study.json").read_text())
     assert study["command"] == "python -m img2gps.train -m data=photos data.root=DIR lr=0.1"
 
@@ -119,6 +122,13 @@ def test_moved_positions_keep_their_errors_and_hide_the_place(
     )
     for name in ("WinnerRmse", "CorrectedRmse", "MeanPredictorHigh"):
         assert own[name] == others[name]
+
+
+def test_a_study_is_never_copied_onto_itself(made: FakeStudy, tmp_path: Path) -> None:
+    before = (made.folder / "study.json").read_bytes()
+    with pytest.raises(BadInput, match="is where the study lies; give another folder"):
+        publish("s", tmp_path / "runs", tmp_path / "runs")
+    assert (made.folder / "study.json").read_bytes() == before
 
 
 def test_publishing_again_is_the_same(made: FakeStudy, tmp_path: Path) -> None:

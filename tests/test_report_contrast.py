@@ -86,7 +86,26 @@ def test_only_cells_validated_on_the_same_photos_are_paired(tmp_path: Path) -> N
         path.write_text(path.read_text().replace(",0000000000", ",ffffffffff"))
     with pytest.raises(BadInput, match="no finished cells with model=resnet50 and with"):
         contrast(load(made), {"model": "resnet50"}, {"model": "resnet18"})
-    assert contrast(load(made), {"lr": "0.003"}, {"lr": "0.001"}).pairs == 1
+    where = {"model": "resnet50"}
+    assert contrast(load(made), {"lr": "0.003"}, {"lr": "0.001"}, where).pairs == 1
+
+
+def test_pairs_on_different_photos_are_different_questions(tmp_path: Path) -> None:
+    made = make_study(tmp_path, "s", Options(axes={"split": ["random", "place"], "lr": [0.1, 0.2]}))
+    study = load(made)
+    for folder in study.runs[study.runs["split"] == "place"]["folder"]:
+        path = Path(folder) / "predictions.csv"
+        path.write_text(path.read_text().replace(",0000000000", ",ffffffffff"))
+    with pytest.raises(BadInput, match="pairs on 2 sets of validation photos"):
+        contrast(load(made), {"lr": "0.2"}, {"lr": "0.1"})
+    assert contrast(load(made), {"lr": "0.2"}, {"lr": "0.1"}, {"split": "place"}).pairs == 1
+
+
+def test_values_are_compared_as_they_are_typed(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"drop_last": [False, True], "lr": [1e-05, 0.001]}
+    made = make_study(tmp_path, "s", Options(axes=axes, effect=lambda _: 60.0))
+    found = contrast(load(made), {"drop_last": "true"}, {"drop_last": "false"}, {"lr": "0.00001"})
+    assert found.pairs == 1
 
 
 def test_pretrained_against_scratch_is_said(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def test_table1_is_the_published_grid_with_three_seeds() -> None:
     [
         ("hydra.sweeper.seeds=[0,1]", "a trial of a search is one run with one seed"),
         ("hydra.sweeper.first_rung=-3", "first_rung=-3: give 1 or more epochs"),
+        ("monitor=val/within_25m", "more is better; give hydra.sweeper.direction=maximize"),
         ("+hydra.sweeper.select.aggregate=best", "select.aggregate=best: give one of"),
     ],
 )

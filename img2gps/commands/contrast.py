@@ -37,7 +37,7 @@ def execute(args: argparse.Namespace) -> int:
     study = collect.load_study(build.find(args.study, roots), roots)
     found = contrast(study, this, that, where)
     print(f"{' '.join(args.this)}: {found.this_m:.1f} m; {' '.join(args.that)}: "
-          f"{found.that_m:.1f} m (mean over {found.pairs} pairs of cells)")  # fmt: skip
+          f"{found.that_m:.1f} m (mean over {found.counted})")  # fmt: skip
     print(f"difference {found.difference}: {found.verdict}")
     for note in found.notes:
         print(f"note: {note}")

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fill",
         type=Path,
         metavar="FILE.md",
-        help="instead: put figures into the marked blocks of a document (docs/sweeps.md)",
+        help="instead: fill the marked blocks of this document; docs/sweeps.md says how",
     )
 
 

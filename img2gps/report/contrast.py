@@ -38,9 +38,13 @@ class Contrast:
     @property
     def difference(self) -> str:
         """In one line."""
-        pairs = "one pair of cells" if self.pairs == 1 else f"{self.pairs} pairs of cells"
         ends = f"{self.interval.low:+.1f} to {self.interval.high:+.1f} m"
-        return f"{self.interval.estimate:+.1f} m (95 % interval {ends}, {pairs})"
+        return f"{self.interval.estimate:+.1f} m (95 % interval {ends}, {self.counted})"
+
+    @property
+    def counted(self) -> str:
+        """How many pairs."""
+        return "one pair of cells" if self.pairs == 1 else f"{self.pairs} pairs of cells"
 
     @property
     def verdict(self) -> str:
@@ -77,7 +81,8 @@ def contrast(study: Study, this: Choice, that: Choice, where: Choice | None = No
         where: what both sides must have besides.
 
     Raises:
-        BadInput: a knob that the study does not vary, or no pair of finished cells.
+        BadInput: a knob that the study does not vary, no pair of finished cells, or pairs that
+            were validated on different photos.
     """
     knobs = [axis for axis in study.axes if axis != analysis.FOLD_AXIS]
     asked = {**this, **that, **(where or {})}
@@ -86,18 +91,23 @@ def contrast(study: Study, this: Choice, that: Choice, where: Choice | None = No
             raise BadInput(f"{knob}: not varied by {study.name}; one of {', '.join(knobs)}, {NAME}")
     rest = _rest(study, knobs, asked)
     done = study.finished.assign(_validation=study.validation)
-    best: tuple[pd.DataFrame, list[tuple[str, str]]] = (done.iloc[:0], [])
+    found_pairs: list[tuple[pd.DataFrame, list[tuple[str, str]]]] = []
     for digest, rows in done.groupby("_validation"):
         sides = [_side(rows, {**(where or {}), **choice}, rest) for choice in (this, that)]
         pairs = [(sides[0][key], sides[1][key]) for key in sides[0] if key in sides[1]]
-        if digest and len(pairs) > len(best[1]):
-            best = rows, pairs
-    rows, pairs = best
-    if not pairs:
+        if digest and pairs:
+            found_pairs.append((rows, pairs))
+    if len(found_pairs) > 1:
+        raise BadInput(
+            f"{study.name}: pairs on {len(found_pairs)} sets of validation photos, which are "
+            "different questions; choose one with where, such as --where split=random"
+        )
+    if not found_pairs:
         raise BadInput(
             f"{study.name}: no finished cells with {_text(this)} and with {_text(that)} that agree "
             "in all else and were validated on the same photos"
         )
+    ((rows, pairs),) = found_pairs
     used = rows[rows["rank_cell"].isin({cell for pair in pairs for cell in pair})]
     errors = study.errors(used)
     weights = np.zeros(len(errors.cells))
@@ -131,27 +141,42 @@ def _side(rows: pd.DataFrame, choice: Choice, rest: Sequence[str]) -> dict[Any, 
 
     A cell of which not all is known (a knob that does not exist for it) has "" there.
     """
-    patterns = {
-        knob: re.compile("(.*)".join(re.escape(part) for part in value.split("*")))
-        for knob, value in choice.items()
-    }
     found = {}
     for row in rows.drop_duplicates("rank_cell").to_dict("records"):
-        matches = {knob: p.fullmatch(plain(row.get(knob))) for knob, p in patterns.items()}
-        stars = [match.groups() for match in matches.values() if match]
-        if len(stars) == len(patterns):
+        matches = [fits(row.get(knob), pattern) for knob, pattern in choice.items()]
+        stars = [groups for groups in matches if groups is not None]
+        if len(stars) == len(choice):
             found[(*map(plain, (row.get(knob) for knob in rest)), *stars)] = row["rank_cell"]
     return found
+
+
+def fits(value: Any, pattern: str) -> tuple[str, ...] | None:
+    """What each * of a pattern stands for in a value; None where it does not fit.
+
+    >>> fits(1e-05, "0.00001"), fits(True, "true"), fits("lr x k, batch 8", "lr x k, *")
+    ((), (), ('batch 8',))
+    """
+    if "*" not in pattern:
+        try:
+            same = float(pattern) == float(plain(value))
+        except ValueError:
+            same = pattern == plain(value)
+        return () if same else None
+    wanted = "(.*)".join(re.escape(part) for part in pattern.split("*"))
+    match = re.fullmatch(wanted, plain(value))
+    return match.groups() if match else None
 
 
 def plain(value: Any) -> str:
     """A value as one would type it.
 
-    >>> plain(0.001), plain(8.0), plain(float("nan"))
-    ('0.001', '8', '')
+    >>> plain(0.001), plain(8.0), plain(False), plain(float("nan"))
+    ('0.001', '8', 'false', '')
     """
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return ""
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value)).lower()
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

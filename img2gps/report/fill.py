@@ -28,7 +28,7 @@ from pathlib import Path
 from img2gps.errors import BadInput
 from img2gps.report import build, paper, several, tables
 from img2gps.report.analysis import Analysis, span
-from img2gps.report.contrast import NAME, choice, contrast, plain
+from img2gps.report.contrast import NAME, choice, contrast, fits
 
 Kind = Callable[[Analysis, Sequence[str]], str]  # what a study says in answer to some words
 
@@ -97,7 +97,7 @@ def _cell(study: Analysis, words: Sequence[str]) -> str:
         for ranking in study.rankings
         for cell in ranking.cells
         if all(
-            plain(cell.name if knob == NAME else cell.params.get(knob)) == value
+            fits(cell.name if knob == NAME else cell.params.get(knob), value) is not None
             for knob, value in wanted.items()
         )
     ]
@@ -105,10 +105,8 @@ def _cell(study: Analysis, words: Sequence[str]) -> str:
         raise ValueError(f"{len(fitting)} cells fit {' '.join(words)}")
     ranking, cell = fitting[0]
     mean = ranking.mean_predictor.estimate
-    return (
-        f"{cell.interval.estimate:.1f} m ({span(cell.interval)}; mean predictor {mean:.1f} m on "
-        "the same photos)"
-    )
+    said = [span(cell.interval), f"mean predictor {mean:.1f} m on the same photos"]
+    return f"{cell.interval.estimate:.1f} m ({'; '.join([*said, *cell.interval.notes])})"
 
 
 def _contrast(study: Analysis, words: Sequence[str]) -> str:
@@ -119,7 +117,8 @@ def _contrast(study: Analysis, words: Sequence[str]) -> str:
         else:
             parts[-1].append(word)
     this, that, where = (*map(choice, parts), {})[:3]
-    return contrast(study.study, this, that, where).difference
+    found = contrast(study.study, this, that, where)
+    return "; ".join([found.difference.removesuffix(")"), *found.notes]) + ")"
 
 
 def _command(study: Analysis, _: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ back: everything that a report says of errors stays true.
 from __future__ import annotations
 
 import csv
-import re
+import os
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,9 @@ TABLES = (runs.PREDICTIONS, runs.PREDICTIONS_TEST)
 COPIED = (runs.HISTORY, *TABLES, runs.RESULT)  # result.json last: with it a run counts as done
 POSITIONS = ("", "pred_", "true_")  # what stands before lat_deg and lon_deg
 PRIVATE = ("photo", "taken_at")
-_LOCAL = (("data", "root"), ("data", "cache"))  # keys of config.yaml that say where things lay
+NAMELESS = "photos"
+# Keys of config.yaml that say where things lay.
+_LOCAL = (("data", "root"), ("data", "cache"), ("runs", "root"), ("runs", "results"))
 
 Row = dict[str, str]
 
@@ -55,6 +57,8 @@ def publish(study: str, root: Path, out: Path, *, moved: bool = False) -> Publis
     Raises:
         BadInput: no such study, or none of its runs has ended.
     """
+    if root.resolve() == out.resolve():
+        raise BadInput(f"--out {out}: is where the study lies; give another folder")
     planned = record.read(root, study)
     ended = [
         (cell, folder)
@@ -72,7 +76,7 @@ def publish(study: str, root: Path, out: Path, *, moved: bool = False) -> Publis
             _copy_run(folder, there, origin)
         path = there.relative_to(out)
         cell |= {"path": path.as_posix(), "linked": path.parts[0] != study}
-    words = [re.sub(r"^data\.root=.*", "data.root=DIR", w) for w in shlex.split(planned["command"])]
+    words = [_without_path(word) for word in shlex.split(planned["command"])]
     runs.write_json(target / STUDY, planned | {"engine": None, "command": shlex.join(words)})
     if (root / study / WINNER).is_file():
         shutil.copyfile(root / study / WINNER, target / WINNER)
@@ -81,11 +85,26 @@ def publish(study: str, root: Path, out: Path, *, moved: bool = False) -> Publis
     return Published(target, len(ended), len(planned["cells"]) - len(ended), size)
 
 
+def _without_path(word: str) -> str:
+    """An override of a command, without where things lie on somebody's machine.
+
+    >>> _without_path("+data.root=/home/me/photos"), _without_path("lr=0.1")
+    ('+data.root=DIR', 'lr=0.1')
+    """
+    key, sign, value = word.partition("=")
+    local = key.lstrip("+") == "data.root" or "/" in value
+    return f"{key}=DIR" if sign and local else word
+
+
 def _copy_run(source: Path, target: Path, origin: tuple[float, float] | None) -> None:
     target.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_load((source / runs.CONFIG).read_text(encoding="utf-8"))
     for group, key in _LOCAL:
-        config[group][key] = None
+        config.get(group, {})[key] = None
+    if os.sep in str(config.get("weights")):
+        config["weights"] = Path(config["weights"]).name
+    if origin is not None:
+        config["data"]["name"] = NAMELESS
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     runs.write_atomic(target / runs.CONFIG, partial(_print, text=text))
     for name in COPIED:
@@ -94,6 +113,10 @@ def _copy_run(source: Path, target: Path, origin: tuple[float, float] | None) ->
         if origin is not None and name in TABLES:
             columns, rows = _read(source / name)
             runs.write_csv(target / name, columns, [_moved(row, *origin) for row in rows])
+        elif origin is not None and name == runs.RESULT:
+            result = runs.read_json(source / name) or {}
+            result["data"] = {**result["data"], "name": NAMELESS}  # the folder's
+            runs.write_json(target / name, result)
         else:
             shutil.copyfile(source / name, target / name)
 

@@ -132,6 +132,10 @@ class BaseSweeper(Sweeper):
             raise BadInput(
                 "force=true: a study never repeats a finished run; repeat single runs, without -m"
             )
+        if selection.HIGHER_IS_BETTER.fullmatch(config.monitor) and options.direction == "minimize":
+            raise BadInput(
+                f"monitor={config.monitor}: more is better; give hydra.sweeper.direction=maximize"
+            )
         base = base_config(config, varied)
         usual = _usual(_load(draft, fixed, strict=False), varied)
         name = config.study if config.study != DEFAULT_STUDY else adhoc_name(base, config)
