@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import numpy as np
 import pytest
 import yaml
 
+from img2gps import config as configuration
 from img2gps import geo, runs
 from img2gps.cli import main
+from img2gps.config import DataConfig, DataKind
 from img2gps.errors import BadInput
 from img2gps.report import build, paper
 from img2gps.study.publish import publish
 from tests.fake_study import FakeStudy, Options, make_study
+from tests.tiny import tiny_config
 
 AXES: dict[str, list[Any]] = {"lr": [0.001, 0.003], "batch_size": [8, 16]}
 
@@ -29,10 +33,13 @@ def made(tmp_path: Path) -> FakeStudy:
     )  # fmt: skip
     for folder in study.folder.glob("*/"):
         (folder / "last.ckpt").write_bytes(b"0" * 1000)
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        config["data"] = {"kind": "photos", "name": "photos", "root": "/home/somebody/photos"}
-        config["runs"] = {"root": "/home/somebody/runs", "results": None}
-        config["weights"] = "/home/somebody/own.pth"
+        config = configuration.to_dict(
+            replace(
+                tiny_config(f"runs.root={tmp_path}/somebody"),
+                data=DataConfig(DataKind.photos, "photos", "/home/somebody/photos"),
+                weights="/home/somebody/own.pth",
+            )
+        )
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return study
 
@@ -69,8 +76,9 @@ def test_the_copy_counts_as_done_and_says_nothing_of_where_photos_lie(
     for folder in made.folder.glob("*/"):
         found = runs.find_result(folder.name, [tmp_path / "results"])
         assert found is not None
-        config = yaml.safe_load((found / "config.yaml").read_text())
-        assert config["data"] == {"kind": "photos", "name": "photos", "root": None, "cache": None}
+        config = configuration.read(found / "config.yaml")
+        assert (config.data.kind, config.data.root, config.data.cache) == ("photos", None, None)
+        assert config.weights == "own.pth"
         assert "somebody" not in (found / "config.yaml").read_text()
     study = json.loads((tmp_path / "results" / "s" / "study.json").read_text())
     assert study["command"] == "python -m img2gps.train -m data=photos data.root=DIR lr=0.1"

@@ -28,8 +28,11 @@ COPIED = (runs.HISTORY, *TABLES, runs.RESULT)  # result.json last: with it a run
 POSITIONS = ("", "pred_", "true_")  # what stands before lat_deg and lon_deg
 PRIVATE = ("photo", "taken_at")
 NAMELESS = "photos"
-# Keys of config.yaml that say where things lay.
-_LOCAL = (("data", "root"), ("data", "cache"), ("runs", "root"), ("runs", "results"))
+# What config.yaml says instead of where things lay on somebody's machine.
+_PLACELESS: dict[str, dict[str, Any]] = {
+    "data": {"root": None, "cache": None},
+    "runs": {"root": "runs", "results": "results"},
+}
 
 Row = dict[str, str]
 
@@ -99,8 +102,8 @@ def _without_path(word: str) -> str:
 def _copy_run(source: Path, target: Path, origin: tuple[float, float] | None) -> None:
     target.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_load((source / runs.CONFIG).read_text(encoding="utf-8"))
-    for group, key in _LOCAL:
-        config.get(group, {})[key] = None
+    for group, values in _PLACELESS.items():
+        config[group] |= values
     if os.sep in str(config.get("weights")):
         config["weights"] = Path(config["weights"]).name
     if origin is not None:
