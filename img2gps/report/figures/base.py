@@ -37,7 +37,8 @@ FONT: Final = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 CONFIG: Final[dict[str, Any]] = {
     "background": "white",
     "font": FONT,
-    "padding": 6,
+    # More on the right: a browser's fonts may be wider than those that placed the words there.
+    "padding": {"left": 6, "top": 6, "right": 30, "bottom": 6},
     "view": {"stroke": LINE},
     "title": {"color": INK, "fontSize": 12, "fontWeight": 600, "anchor": "start"},
     "axis": {
