@@ -22,6 +22,7 @@ from img2gps.study.publish import publish
 from tests.fake_study import FakeStudy, Options, make_study
 from tests.tiny import tiny_config
 
+WEIGHTS = {"weights": "/home/somebody/own.pth"}
 AXES: dict[str, list[Any]] = {"lr": [0.001, 0.003], "batch_size": [8, 16]}
 
 
@@ -40,6 +41,9 @@ def made(tmp_path: Path) -> FakeStudy:
                 weights="/home/somebody/own.pth",
             )
         )
+        result = json.loads((folder / "result.json").read_text())
+        result["weights"]["requested"] = config["weights"]
+        runs.write_json(folder / "result.json", result)
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return study
 
@@ -71,7 +75,9 @@ def test_the_copy_counts_as_done_and_says_nothing_of_where_photos_lie(
 ) -> None:
     path = made.folder / "study.json"
     command = "python -m img2gps.train -m data=photos 'data.root=/home/me/my photos' lr=0.1"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"command": command}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"command": command, "base_config": WEIGHTS})
+    )
     publish("s", tmp_path / "runs", tmp_path / "results")
     for folder in made.folder.glob("*/"):
         found = runs.find_result(folder.name, [tmp_path / "results"])
@@ -79,8 +85,10 @@ def test_the_copy_counts_as_done_and_says_nothing_of_where_photos_lie(
         config = configuration.read(found / "config.yaml")
         assert (config.data.kind, config.data.root, config.data.cache) == ("photos", None, None)
         assert config.weights == "own.pth"
-        assert "somebody" not in (found / "config.yaml").read_text()
+        for name in ("config.yaml", "result.json"):
+            assert "somebody" not in (found / name).read_text()
     study = json.loads((tmp_path / "results" / "s" / "study.json").read_text())
+    assert study["base_config"] == {"weights": "own.pth"}
     assert study["command"] == "python -m img2gps.train -m data=photos data.root=DIR lr=0.1"
 
 

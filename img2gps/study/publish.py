@@ -7,7 +7,6 @@ back: everything that a report says of errors stays true.
 from __future__ import annotations
 
 import csv
-import os
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -79,6 +78,9 @@ def publish(study: str, root: Path, out: Path, *, moved: bool = False) -> Publis
             _copy_run(folder, there, origin)
         path = there.relative_to(out)
         cell |= {"path": path.as_posix(), "linked": path.parts[0] != study}
+    base = planned.get("base_config") or {}
+    if "weights" in base:
+        base["weights"] = _last_part(base["weights"])
     words = [_without_path(word) for word in shlex.split(planned["command"])]
     runs.write_json(target / STUDY, planned | {"engine": None, "command": shlex.join(words)})
     if (root / study / WINNER).is_file():
@@ -99,13 +101,21 @@ def _without_path(word: str) -> str:
     return f"{key}=DIR" if sign and local else word
 
 
+def _last_part(weights: str) -> str:
+    """`weights=...` without the folder that a file lies in.
+
+    >>> _last_part("/home/me/own.pth"), _last_part("imagenet")
+    ('own.pth', 'imagenet')
+    """
+    return Path(weights).name
+
+
 def _copy_run(source: Path, target: Path, origin: tuple[float, float] | None) -> None:
     target.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_load((source / runs.CONFIG).read_text(encoding="utf-8"))
     for group, values in _PLACELESS.items():
         config[group] |= values
-    if os.sep in str(config.get("weights")):
-        config["weights"] = Path(config["weights"]).name
+    config["weights"] = _last_part(config["weights"])
     if origin is not None:
         config["data"]["name"] = NAMELESS
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
@@ -116,9 +126,11 @@ def _copy_run(source: Path, target: Path, origin: tuple[float, float] | None) ->
         if origin is not None and name in TABLES:
             columns, rows = _read(source / name)
             runs.write_csv(target / name, columns, [_moved(row, *origin) for row in rows])
-        elif origin is not None and name == runs.RESULT:
+        elif name == runs.RESULT:
             result = runs.read_json(source / name) or {}
-            result["data"] = {**result["data"], "name": NAMELESS}  # the folder's
+            result["weights"]["requested"] = _last_part(result["weights"]["requested"])
+            if origin is not None:
+                result["data"]["name"] = NAMELESS  # the folder's
             runs.write_json(target / name, result)
         else:
             shutil.copyfile(source / name, target / name)
