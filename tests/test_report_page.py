@@ -467,3 +467,10 @@ def test_cells_that_learned_nothing_accuse_nobody() -> None:
     table["mean_error_m"] = 1.0  # the mean predictor beats them all
     assert gallery.suspects(shifted(table, "p7", 200.0)).empty
     assert gallery.suspects(shifted(predictions(2), "p7", 200.0)).empty  # too few cells
+
+
+@pytest.mark.parametrize(("rmse_m", "said"), [(40.0, "is shown"), (89.0, "is not shown")])
+def test_answer_about_a_single_cell_speaks_of_one(tmp_path: Path, rmse_m: float, said: str) -> None:
+    options = Options(axes={"lr": [0.001]}, effect=lambda _: rmse_m)
+    make_study(tmp_path, "one", options)
+    assert f"the cell {said} to do better." in build.answer(build.load("one", [tmp_path]))[2]

@@ -465,7 +465,9 @@ def answer(ranking: Ranking) -> list[str]:
         f"The mean predictor, which looks at no photo, gets {mean.estimate:.1f} m ({span(mean)})"
     )
     shown = [cell.beats_mean for cell in ranking.cells if cell.beats_mean is not None]
-    if shown:
+    if len(shown) == 1:
+        third += f"; the cell is {'' if shown[0] else 'not '}shown to do better"
+    elif shown:
         not_shown = len(shown) - sum(shown)
         third += (
             f"; {not_shown} of {len(shown)} cells are not shown to do better"
