@@ -149,6 +149,7 @@ class Options:
     states: Mapping[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
     kind: str = "grid"
     synthetic: bool = True
+    name: Callable[[Params], str] = lambda _: ""
     weights: Callable[[Params], str] = lambda _: "imagenet"  # weights.resolved of a cell
     commit: Callable[[Params], str] = lambda _: "0123abc"
     fingerprint: Callable[[Params], str] = lambda _: "00112233aabbccdd"
@@ -194,7 +195,7 @@ def make_study(root: Path, name: str = "table1", options: Options | None = None)
             entries.append(
                 {
                     "cell": cell,
-                    "name": "",
+                    "name": options.name(params),
                     "params": params,
                     "seed": seed,
                     "run_id": run,

@@ -28,7 +28,7 @@ from img2gps.report.figures.base import (
     metres,
     save,
 )
-from tests.fake_study import CENTRE, Options, make_study
+from tests.fake_study import CENTRE, Options, Params, make_study
 
 MEAN = 90.0
 
@@ -345,6 +345,46 @@ def test_learning_curve_says_whether_more_photos_would_help(
 ) -> None:
     points = cells(dict(zip("abc", rmse, strict=True))).assign(label="r18", n_train=[100, 200, 400])
     assert finding in curves.learning_curve(points, mean_rmse_m=MEAN).title
+
+
+def test_rules_of_scaling_start_from_the_reference_and_the_lowest_is_named(tmp_path: Path) -> None:
+    def name(params: Params) -> str:
+        if params["batch_size"] == 32:
+            return "reference, batch 32, equal epochs"
+        rule = "lr fixed" if params["lr"] == 0.001 else "lr x k"
+        return f"{rule}, batch {params['batch_size']}, equal epochs"
+
+    axes: dict[str, list[Any]] = {
+        "optimizer": ["sgd", "adam"],
+        "batch_size": [8, 32, 128],
+        "lr": [0.001, 0.004],
+    }
+    worse = {("sgd", 0.004): 30.0, ("adam", 0.004): 20.0}
+    options = Options(
+        axes=axes,
+        name=name,
+        epochs=2,
+        n_val=300,
+        effect=lambda p: 50.0 + worse.get((p["optimizer"], p["lr"]), 0.0),
+        states={
+            (f"optimizer={o},batch_size=32,lr=0.004", seed): ("pruned", "")
+            for o in ("sgd", "adam")
+            for seed in (0, 1, 2)
+        },
+    )
+    study = make_study(tmp_path, "scaling", options)
+    found = analysis.analyse(collect.load_study(study.folder, [tmp_path]))
+    figures = choose.of_study(choose.scene(found, found.rankings[0]))
+    (figure,) = (figure for figure in figures if figure.name == "scaling")
+    assert figure.title == "lr fixed is lowest in the mean over batch sizes in 2 of 2 panels"
+    drawn = pd.DataFrame([row for rows in figure.spec["datasets"].values() for row in rows])
+    lines = drawn.dropna(subset=["rule"]).groupby(["panel", "rule"])["batch_size"].agg(sorted)
+    assert set(lines.index) == {
+        (f"{optimizer}, equal epochs", rule)
+        for optimizer in ("sgd", "adam")
+        for rule in ("lr fixed", "lr x k")
+    }
+    assert all(sizes == [8, 32, 128] for sizes in lines)
 
 
 def test_cost_names_a_cheaper_cell_that_cannot_be_told_from_the_best() -> None:

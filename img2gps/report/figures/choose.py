@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from img2gps.report.figures.base import Figure, in_order, listed, number, said
 
 MOST_EPOCH_FIGURES = 3
 _SHORT = {"lr": "lr", "batch_size": "batch", "split.n_train": "photos", "data.n": "photos"}
+_RULE = re.compile(r"^(?P<rule>.+?), batch (?P<batch>\d+)(?:, (?P<matched>.+))?$")
+_REFERENCE = "reference"  # the rule of the cell from which all rules start
 _ROWS, _COLUMNS = ("lr", "optimizer.lr"), ("batch_size",)  # the layout of the study's table
 
 
@@ -141,9 +144,7 @@ def _labels(cells: pd.DataFrame, axes: Sequence[str]) -> list[str]:
     among cells of one name is added; a single named cell (the baseline) has its name behind.
     """
     names = cells["name"].fillna("").astype(str)
-    inner = axes
-    if all(names):
-        inner = [a for a in axes if cells[a].map(number).groupby(names).nunique().max() > 1]
+    inner = _within(cells, axes, names) if all(names) else axes
     for digits in (3, 6, 17):
         found = []
         for (cell, row), name in zip(cells.to_dict("index").items(), names, strict=True):
@@ -155,6 +156,11 @@ def _labels(cells: pd.DataFrame, axes: Sequence[str]) -> list[str]:
         if len(set(found)) == len(found):
             return found
     return [str(cell) for cell in cells.index]
+
+
+def _within(cells: pd.DataFrame, axes: Sequence[str], groups: pd.Series[Any]) -> list[str]:
+    """Axes that vary among the cells of one group."""
+    return [a for a in axes if cells[a].map(number).groupby(groups).nunique().max() > 1]
 
 
 def of_study(scene: Scene) -> list[Figure]:
@@ -181,6 +187,7 @@ def of_study(scene: Scene) -> list[Figure]:
         errors.by_heading(photos, mean_rmse_m=mean),
         errors.by_hour(photos, mean_rmse_m=mean),
         _learning_curve(scene, finished),
+        _scaling(scene, finished),
         _cost(finished, mean, "seconds"),
         _cost(finished, mean, "epochs"),
     ]
@@ -196,6 +203,7 @@ _ALWAYS = {  # by how a file name begins
     "error_by_heading": f"error by camera heading ({errors.FEW} spots in two bins)",
     "error_by_hour": f"error by time of day ({errors.FEW} spots in two bins)",
     "learning_curve": "the learning curve (two numbers of training photos)",
+    "scaling": "rules of scaling (cells named RULE, batch N)",
     "cost": "cost (cells that differ in it)",
 }
 
@@ -325,7 +333,7 @@ def _learning_curve(scene: Scene, finished: pd.DataFrame) -> Figure | None:
         return None
     counts = finished["n_train"]
     # what the number of photos decides (data.n, epochs matched by steps) does not name a line
-    axes = [a for a in scene.varied if finished[a].map(number).groupby(counts).nunique().max() > 1]
+    axes = _within(finished, scene.varied, counts)
     names = [label(row, axes) or "all cells" for row in finished.to_dict("records")]
     points = finished.assign(label=names)
     points = points[points.groupby("label")["n_train"].transform("nunique") > 1]
@@ -334,6 +342,28 @@ def _learning_curve(scene: Scene, finished: pd.DataFrame) -> Figure | None:
     best = list(points.groupby("label")["rmse_m"].min().sort_values().index[:6])
     points = points[points["label"].isin(in_order(best))]
     return curves.learning_curve(points, mean_rmse_m=scene.mean_rmse_m)
+
+
+def _scaling(scene: Scene, finished: pd.DataFrame) -> Figure | None:
+    """Cells named `RULE, batch N` or `RULE, batch N, MATCHED BY`, the reference in every rule."""
+    named = finished.join(finished["name"].astype(str).str.extract(_RULE)).dropna(subset=["rule"])
+    axes = _within(named, scene.varied, named["name"])
+    panels = [
+        ", ".join(part for part in (label(row, axes), row["matched"]) if isinstance(part, str))
+        for row in named.to_dict("records")
+    ]
+    named = named.assign(
+        panel=panels,
+        batch_size=named["batch"].astype(int),
+        reference=named["rule"] == _REFERENCE,
+    )
+    reference, lines = named[named["reference"]], named[~named["reference"]]
+    rules = list(dict.fromkeys(lines["rule"]))
+    points = pd.concat([lines, *(reference.assign(rule=rule) for rule in rules)])
+    if len(rules) < 2 or points["batch_size"].nunique() < 2:
+        return None
+    points = points.sort_values(["panel", "rule", "batch_size"])
+    return curves.scaling(points, mean_rmse_m=scene.mean_rmse_m)
 
 
 def _cost(finished: pd.DataFrame, mean_rmse_m: float, column: str) -> Figure | None:

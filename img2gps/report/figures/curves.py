@@ -1,4 +1,4 @@
-"""Curves: against epochs, against the number of training photos, against the cost."""
+"""Curves: against epochs, the number of training photos, the batch size, the cost."""
 
 from __future__ import annotations
 
@@ -189,6 +189,68 @@ def _gain_said(ranked: Sequence[Mapping[Hashable, Any]]) -> str:
     if after["high_m"] < before["low_m"]:  # False where an interval is missing
         return f"{best} gains {metres(gain)} {step} and is still gaining: take more photos"
     return f"{best} gains {metres(gain)} {step}, which overlapping intervals do not prove"
+
+
+def scaling(points: pd.DataFrame, *, mean_rmse_m: float) -> Figure:
+    """Validation RMSE against the batch size, a line for each rule of setting the learning rate.
+
+    points: one row a cell with `rule`, `panel` (what else the cells were matched by), `batch_size`,
+    `rmse_m`, `reference` (the cell from which all rules start). On a log axis, as above.
+    """
+    rules, panels = in_order(list(points["rule"])), list(dict.fromkeys(points["panel"]))
+    sizes = sorted({int(size) for size in points["batch_size"]})
+    drawn = []
+    for panel in panels:
+        base = alt.Chart(points[points["panel"] == panel], title=panel, width=270, height=220)
+        base = base.encode(
+            x=alt.X(
+                "batch_size:Q",
+                title="batch size (log scale)",
+                scale=alt.Scale(type="log", nice=False, padding=14),
+                axis=alt.Axis(values=sizes, format="d"),
+            ),
+            y=alt.Y("rmse_m:Q", title="validation RMSE (m)", scale=alt.Scale(zero=False)),
+            color=alt.Color(
+                "rule:N", scale=scale_of(rules, COLOURS), title=None, legend=legend_of(rules)
+            ),
+        )
+        lines = layered(
+            base.mark_line(strokeWidth=2).encode(
+                strokeDash=alt.StrokeDash("rule:N", scale=scale_of(rules, DASHES))
+            ),
+            base.mark_point(size=60, filled=True, opacity=1).encode(
+                shape=alt.Shape("rule:N", scale=scale_of(rules, SHAPES)),
+                tooltip=["rule:N", "batch_size:Q", alt.Tooltip("rmse_m:Q", format=".1f")],
+            ),
+            mean_predictor_rule(mean_rmse_m),
+        )
+        drawn.append(lines)
+    chart = alt.concat(*drawn, columns=2).resolve_scale(y="shared")
+
+    asked = points[~points["reference"]]
+    common = asked.groupby(["panel", "batch_size"])["rule"].transform("nunique") == len(rules)
+    means = asked[common].pivot_table("rmse_m", "panel", "rule", sort=False)
+    best = [str(rule) for rule in means.idxmin(axis="columns")]
+    lowest = max(rules, key=best.count)
+    title = (
+        f"{lowest} is lowest in the mean over batch sizes in {best.count(lowest)} of {len(best)} "
+        "panels"
+        if best
+        else "No batch size has been tried by all rules yet"
+    )
+    each = listed(
+        [
+            f"{panel}, {rule}: {metres(row[rule])}"
+            for panel, row in means.iterrows()
+            for rule in row.index
+        ]
+    )
+    caption = (
+        "All rules start from one reference cell, where they meet. Whether two of them differ is "
+        "the paired difference's to say (img2gps contrast)."
+    )
+    text = f"RMSE against batch size. Means over batch sizes: {each}."
+    return Figure("scaling", title, caption, text, chart)
 
 
 def cost(cells: pd.DataFrame, *, mean_rmse_m: float, column: str = "seconds") -> Figure:
