@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,13 +18,14 @@ import pytest
 from rich.console import Console
 
 from img2gps.errors import BadInput
+from img2gps.signals import Interrupted
 from img2gps.study import process, search
 from img2gps.study.display import Display, duration
 from img2gps.study.engine import run_study
 from img2gps.study.planning import differences
 from img2gps.study.pool import Pool
 from img2gps.study.space import Axis, space
-from img2gps.study.spec import Spec
+from img2gps.study.spec import Done, EpochHook, Spec
 from tests.fake_runner import MEMORY_GROUP, FakeRunner
 from tests.study_helpers import QUICK, cells_of, executions, fake_spec, read_record, url_of
 
@@ -270,6 +273,27 @@ def test_one_worker_repeats_its_search(tmp_path: Path) -> None:
         run(spec)
         drawn.append([cell["params"] for cell in cells_of(spec)])
     assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_search_that_was_interrupted_draws_anew(
+    tmp_path: Path, sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = fake_spec(tmp_path, {}, space=SPACE, sampler=sampler, kind=sampler, n_trials=9)
+    whole, calls = FakeRunner.run, itertools.count(1)
+
+    def interrupted(self: FakeRunner, overrides: list[str], on_epoch: EpochHook) -> Done:
+        if next(calls) in (1, 5):  # before anything is done, and in the middle
+            raise Interrupted(signal.SIGTERM)
+        return whole(self, overrides, on_epoch)
+
+    monkeypatch.setattr(FakeRunner, "run", interrupted)
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            run(spec)
+    run(spec)
+    rates = [cell["params"]["lr"] for cell in cells_of(spec)]
+    assert len(set(rates)) == len(executions(spec)) == 9
 
 
 def test_tpe_finds_a_better_rate_than_chance(tmp_path: Path) -> None:

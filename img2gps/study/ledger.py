@@ -445,6 +445,10 @@ class Ledger:
             stuck=stuck,
         )
 
+    def attempts(self) -> int:
+        """How many attempts have begun, those of forgotten runs too: it only grows."""
+        return sum(trial.state is not TrialState.WAITING for trial in self._trials)
+
     def waiting(self) -> int:
         """How many runs are queued."""
         trials = (self._trials[number] for number in self._open)

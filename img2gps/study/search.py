@@ -32,8 +32,8 @@ STARTUP_TRIALS = 10  # drawn at random before a model of the results is of use
 def sampler(spec: Spec, begun: int, worker: int) -> BaseSampler:
     """The sampler for one worker's session.
 
-    Its seed follows from the study, from how many trials had begun and from the worker: one worker
-    that is not interrupted repeats its draws, and no two sessions draw the same.
+    Its seed follows from the study, the attempts that had begun and the worker: one worker that is
+    not interrupted repeats its draws, and no two sessions draw the same.
     """
     seed = zlib.crc32(f"{spec.name}/{spec.seeds[0]}/{begun}/{worker}".encode())
     match spec.sampler:

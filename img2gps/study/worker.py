@@ -41,7 +41,7 @@ def work(ledger: Ledger, runner: Runner, stop: Stop, *, index: int = 0) -> None:
     """
     spec = ledger.spec
     ledger.refresh()
-    ledger.study.sampler = search.sampler(spec, len(ledger.keys()), index)
+    ledger.study.sampler = search.sampler(spec, ledger.attempts(), index)
     ledger.study.pruner = search.pruner(spec)
     ledger.reap()
     while True:
