@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,19 +73,24 @@ def build(config: ModelConfig, weights: ResolvedWeights) -> Regressor:
     """
     match config.family:
         case Family.resnet:
-            backbone, features, mean, std = *_resnet(config.name), IMAGENET_MEAN, IMAGENET_STD
+            made = _with_head(*_resnet(config.name), IMAGENET_MEAN, IMAGENET_STD)
         case Family.efficientnet_lite:
-            backbone, features = _timm_backbone(f"tf_{config.name}")
-            mean, std = HALF, HALF
+            made = _with_head(*_timm_backbone(f"tf_{config.name}"), HALF, HALF)
         case Family.timm:
-            backbone, features = _timm_backbone(config.name)
-            mean, std = backbone.default_cfg["mean"], backbone.default_cfg["std"]
+            net, features = _timm_backbone(config.name)
+            made = _with_head(net, features, net.default_cfg["mean"], net.default_cfg["std"])
         case Family.custom:
-            return _custom(config)
+            made = _custom(config)
     if weights.path is not None:
         in_order = config.family is Family.efficientnet_lite and weights.resolved == "imagenet"
-        _load(backbone, Path(weights.path), in_order=in_order)
-    return Regressor(backbone, nn.Linear(features, 2), tuple(mean), tuple(std))
+        _load(made.backbone, Path(weights.path), in_order=in_order)
+    return made
+
+
+def _with_head(
+    net: nn.Module, features: int, mean: Sequence[float], std: Sequence[float]
+) -> Regressor:
+    return Regressor(net, nn.Linear(features, 2), tuple(mean), tuple(std))
 
 
 def smallest_feature_map(config: ModelConfig, image_size: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -33,15 +34,15 @@ class TinyNet(nn.Module):
     def forward(self, images):
         return self.net(images)
 
-def two_folders(first: str):
+def my_folder(root: str):
     """A source: any function that returns one of img2gps.ingest's, or your own."""
-    return FolderSource(first)
+    return FolderSource(root)
 
 def north_error_deg(lat, lon, pred_lat, pred_lon) -> float:
     return float(np.abs(pred_lat - lat).mean())
 '''
 MODEL = "_target_: mine.TinyNet\nname: tinynet\nwidth: 4\n"
-DATA = "_target_: mine.two_folders\nname: my_photos\nfirst: photos\n"
+DATA = "_target_: mine.my_folder\nname: my_photos\nroot: photos\n"
 
 
 @pytest.fixture
@@ -96,6 +97,25 @@ def test_argument_of_an_own_model_is_part_of_the_identity(project: Path) -> None
     for width in (2, 3):
         assert train(project, *OWN, f"model.width={width}", "max_epochs=1").returncode == 0
     assert len(list((project / "runs" / "default").iterdir())) == 2
+
+
+def test_own_model_starts_from_a_file_of_weights(project: Path) -> None:
+    (project / "save.py").write_text(
+        "import torch, mine\nnet = mine.TinyNet(4)\n"
+        "[torch.nn.init.constant_(p, 0.0) for p in net.parameters()]\n"
+        "torch.save(net.state_dict(), 'start.pth')\n"
+    )
+    subprocess.run([sys.executable, "save.py"], cwd=project, check=True)
+    still = ("max_epochs=1", "lr=1e-30")  # all predictions stay where zero weights put them
+    done = train(project, *OWN, *still, "weights=start.pth")
+    assert done.returncode == 0, done.stderr
+    folder = next((project / "runs" / "default").iterdir())
+    with (folder / "predictions.csv").open(newline="") as file:
+        assert len({row["pred_lat_deg"] for row in csv.DictReader(file)}) == 1
+    assert json.loads((folder / runs.RESULT).read_text())["weights"]["resolved"] == "file"
+    done = train(project, *OWN, *still, "weights=start.pth", "model.width=5")
+    assert done.returncode == 2
+    assert "belongs to another architecture" in done.stderr
 
 
 def test_own_class_that_cannot_be_made_is_one_line(project: Path) -> None:
