@@ -177,7 +177,25 @@ def test_the_best_epoch_table_is_called_optimistic_and_is_never_higher(table1: A
     assert named(found, "best_epoch_resnet18").caption.startswith("Optimistic")
     for key, entry in best.items():
         if entry.number is not None:
-            assert entry.number <= (final[key].number or 0) + 1e-9
+            assert entry.number <= (final[key].number or 0) + 1e-6  # m; files round
+
+
+def test_published_runs_have_their_best_epochs_too_but_for_folds(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"lr": [0.001, 0.003], "batch_size": [8, 16]}
+    found = {}
+    for name, more in (("grid", {}), ("folds", {"split.fold": [0, 1]})):
+        study = make_study(tmp_path, name, Options(axes={**axes, **more}, epochs=4))
+        for file in study.folder.rglob("predictions_best.csv"):  # not published
+            file.unlink()
+        found[name] = analysis.analyse(collect.load_study(study.folder, [tmp_path]))
+    keys = {name: {table.key for table in tables.study_tables(a)} for name, a in found.items()}
+    assert "best_epoch" in keys["grid"]
+    assert "best_epoch" not in keys["folds"]
+    study_json = json.loads((tmp_path / "grid" / "study.json").read_text())
+    for cell in found["grid"].rankings[0].cells:
+        paths = [tmp_path / run["path"] for run in study_json["cells"] if run["cell"] == cell.cell]
+        curves = [pd.read_csv(path / "history.csv")["val/rmse_m"] for path in paths]
+        assert cell.best_rmse_m == pytest.approx(np.mean([curve.min() for curve in curves]))
 
 
 def test_summary_sets_the_corrected_and_the_test_figure_beside_the_lowest(

@@ -132,9 +132,21 @@ def params_of(row: Mapping[Any, Any], axes: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def _best_epochs(study: Study, group: Group) -> dict[str, float]:
+    """RMSE of cells at each run's best epoch; that of folds needs their predictions."""
+    if FOLD_AXIS not in study.axes:
+        lowest = study.history.groupby("run_id")["val/rmse_m"].min()
+        runs = group.runs.assign(lowest=group.runs["run_id"].map(lowest))
+        means = runs.groupby("rank_cell")["lowest"].mean()
+        return {str(cell): float(rmse) for cell, rmse in means.items()}
+    if study.predictions_best.empty:  # published
+        return {}
+    best = study.errors(group.runs, "best")
+    return dict(zip(best.cells, _cell_rmse(best), strict=True))
+
+
 def _ranking(study: Study, group: Group) -> Ranking:
     errors = study.errors(group.runs)
-    best = study.errors(group.runs, "best") if len(study.predictions_best) else None
     n = stats.N_RESAMPLES if len(errors.cells) < MANY_CELLS else stats.N_RESAMPLES // 4
     rows = group.runs.drop_duplicates("rank_cell").to_dict("records")
     by_name = {row["rank_cell"]: row for row in rows}
@@ -143,7 +155,7 @@ def _ranking(study: Study, group: Group) -> Ranking:
     corrected = _corrected(errors, candidates, n)
     in_set, beats, unmarked = _marks(errors, candidates, n)
     rmse = np.sqrt(np.mean(np.square(errors.error_m), axis=2))
-    best_rmse = {} if best is None else dict(zip(best.cells, _cell_rmse(best), strict=True))
+    best_rmse = _best_epochs(study, group)
     axes = list(study.axes)
     cells = []
     for i, name in enumerate(errors.cells):

@@ -33,7 +33,9 @@ def study_tables(study: Analysis) -> list[Table]:
     """All tables of a study, in the order in which a reader needs them."""
     tables: list[Table] = []
     for number, ranking in enumerate(study.rankings, 1):
-        found = [summary(ranking), *grids(study, ranking), *grids(study, ranking, best_epoch=True)]
+        found = [summary(ranking), *grids(study, ranking)]
+        if not all(np.isnan(cell.best_rmse_m) for cell in ranking.cells):
+            found += grids(study, ranking, best_epoch=True)
         found += [cells(ranking), *importance(ranking)]
         if len(study.rankings) > 1:
             label = f" [{ranking.group.label}]"
