@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -387,6 +388,17 @@ def test_rules_of_scaling_start_from_the_reference_and_the_lowest_is_named(tmp_p
     assert all(sizes == [8, 32, 128] for sizes in lines)
 
 
+def test_a_named_cell_stands_for_all_that_it_sets(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"model": ["resnet18", "resnet50"], "max_epochs": [9, 15]}
+    options = Options(axes=axes, epochs=2, name=lambda params: f"{params['max_epochs']} epochs")
+    study = make_study(tmp_path, "named", options)
+    found = analysis.analyse(collect.load_study(study.folder, [tmp_path]))
+    figures = {f.name: f for f in choose.of_study(choose.scene(found, found.rankings[0]))}
+    assert {"grid", "epochs_by_name", "epochs_by_model"} <= set(figures)
+    assert "epochs_by_max_epochs" not in figures
+    assert re.search(r"cell 9 epochs, model resnet18: \d", figures["grid"].alt)
+
+
 def test_cost_names_a_cheaper_cell_that_cannot_be_told_from_the_best() -> None:
     table = cells({"dear": 60.0, "cheap": 61.0, "bad": 85.0}, same=("dear", "cheap"))
     table = table.assign(group="m", seconds=[200.0, 50.0, 10.0], epochs=15.0)
@@ -507,6 +519,7 @@ def test_ink_follows_the_page_but_tiles_keep_their_letters(
         ([16, 8, 128], ["8", "16", "128"]),
         (["sgd", "adam"], ["adam", "sgd"]),
         (["none", 3, True], ["3", "none", "true"]),
+        (["1362 photos", "170 photos"], ["170 photos", "1362 photos"]),
     ],
 )
 def test_levels_are_ordered_as_numbers_where_they_are(

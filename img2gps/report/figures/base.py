@@ -71,6 +71,7 @@ CONFIG: Final[dict[str, Any]] = {
 
 # Knobs whose column name is not how one would say it.
 SAID: Final = {
+    "name": "cell",
     "lr": "learning rate",
     "batch_size": "batch size",
     "depth": "depth (layers)",
@@ -209,14 +210,14 @@ def number(value: object, digits: int = 6) -> str:
 
 
 def in_order(levels: Sequence[object]) -> list[str]:
-    """Distinct levels as text, numbers by size and before words."""
+    """Distinct levels as text, numbers by size (also within words) and before words."""
     distinct = {number(level): level for level in levels}
 
     def key(text: str) -> tuple[int, float, str]:
         try:
             return (0, float(text), text)
         except ValueError:
-            return (1, 0.0, text)
+            return (1, 0.0, re.sub(r"\d+", lambda digits: digits[0].zfill(9), text))
 
     return sorted(distinct, key=key)
 

@@ -31,7 +31,7 @@ class Scene:
         study: as collected.
         cells: one row a cell, planned ones without a figure included: `cell, label, model, rmse_m,
             low_m, high_m, in_best_set, beats_mean, reason, seconds, epochs, n_train`, the axes.
-        varied: axes with more than one value among these cells.
+        varied: axes with more than one value among these cells, `name` for those that it sets.
         winner: the cell with the lowest RMSE; None where none has finished.
         mean_rmse_m: of the mean predictor on the ranked photos; NaN where unknown.
         share: of each axis in the variance; empty where the cells are no full grid.
@@ -66,7 +66,7 @@ def scene(analysis: Analysis, ranking: Ranking | None, others: pd.DataFrame | No
         known = pd.to_numeric(study.column("mean_predictor/rmse_m"), errors="coerce").dropna()
         mean = float(known.median()) if len(known) else math.nan
         cells = cells.assign(rmse_m=math.nan)
-        return Scene(study, cells, _varied(study, cells), None, mean, {}, "", (), others)
+        return Scene(study, cells, _knobs(study, cells), None, mean, {}, "", (), others)
     ranked = measured.frame(ranking)
     figures = ["cell", "rmse_m", "low_m", "high_m", "in_best_set", "beats_mean"]
     cells = cells.merge(ranked[figures], on="cell", how="left")
@@ -74,7 +74,7 @@ def scene(analysis: Analysis, ranking: Ranking | None, others: pd.DataFrame | No
     return Scene(
         study,
         cells,
-        _varied(study, cells),
+        _knobs(study, cells),
         ranking.winner.cell,
         ranking.mean_predictor.estimate,
         main,
@@ -87,6 +87,14 @@ def scene(analysis: Analysis, ranking: Ranking | None, others: pd.DataFrame | No
 def _varied(study: Study, cells: pd.DataFrame) -> list[str]:
     axes = [a for a in study.axes if a in cells and a != FOLD_AXIS]
     return [a for a in axes if len(set(cells[a].map(number))) > 1]
+
+
+def _knobs(study: Study, cells: pd.DataFrame) -> list[str]:
+    """Axes that vary; where every cell has a name, the name stands for all that it sets."""
+    varied, names = _varied(study, cells), cells["name"].fillna("").astype(str)
+    if not all(names) or names.nunique() < 2:
+        return varied
+    return ["name", *_within(cells, varied, names)]
 
 
 def _planned(study: Study, elsewhere: set[str]) -> pd.DataFrame:
