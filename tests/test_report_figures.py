@@ -377,7 +377,7 @@ def test_rules_of_scaling_start_from_the_reference_and_the_lowest_is_named(tmp_p
     found = analysis.analyse(collect.load_study(study.folder, [tmp_path]))
     figures = choose.of_study(choose.scene(found, found.rankings[0]))
     (figure,) = (figure for figure in figures if figure.name == "scaling")
-    assert figure.title == "lr fixed is lowest in the mean over batch sizes in 2 of 2 panels"
+    assert figure.title == "Lowest in the mean over batch sizes, of 2 panels: lr fixed in 2"
     drawn = pd.DataFrame([row for rows in figure.spec["datasets"].values() for row in rows])
     lines = drawn.dropna(subset=["rule"]).groupby(["panel", "rule"])["batch_size"].agg(sorted)
     assert set(lines.index) == {

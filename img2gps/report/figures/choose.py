@@ -357,7 +357,7 @@ def _scaling(scene: Scene, finished: pd.DataFrame) -> Figure | None:
     named = finished.join(finished["name"].astype(str).str.extract(_RULE)).dropna(subset=["rule"])
     axes = _within(named, scene.varied, named["name"])
     panels = [
-        ", ".join(part for part in (label(row, axes), row["matched"]) if isinstance(part, str))
+        ", ".join(part for part in (label(row, axes), row["matched"]) if part and part == part)
         for row in named.to_dict("records")
     ]
     named = named.assign(

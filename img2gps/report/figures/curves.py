@@ -231,10 +231,9 @@ def scaling(points: pd.DataFrame, *, mean_rmse_m: float) -> Figure:
     common = asked.groupby(["panel", "batch_size"])["rule"].transform("nunique") == len(rules)
     means = asked[common].pivot_table("rmse_m", "panel", "rule", sort=False)
     best = [str(rule) for rule in means.idxmin(axis="columns")]
-    lowest = max(rules, key=best.count)
+    counted = [f"{rule} in {best.count(rule)}" for rule in rules if rule in best]
     title = (
-        f"{lowest} is lowest in the mean over batch sizes in {best.count(lowest)} of {len(best)} "
-        "panels"
+        f"Lowest in the mean over batch sizes, of {len(best)} panels: {listed(counted)}"
         if best
         else "No batch size has been tried by all rules yet"
     )
