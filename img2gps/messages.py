@@ -46,7 +46,8 @@ def describe(error: Exception) -> str:
         return f"{key}={wrong[1]}: not {_TYPES.get(wrong[2].capitalize(), wrong[2])}"
     if wrong := re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", text):
         return f"{key}={wrong[1]}: not {_TYPES.get(wrong[2], wrong[2])}"
-    if wrong := re.search(r"Value '(.*)' of type '\w+' is incompatible with .*Union\[int", text):
+    # Python names the two types in the order in which any code of the process first did.
+    if wrong := re.search(r"Value '(.*)' of type '\w+' is incompatible .*Union\[(int|float)", text):
         return f"{key}={wrong[1]}: not a number"
     if "is not a ListConfig" in text:
         return f"{key}: not a list; write {key}=[VALUE,VALUE]"
