@@ -355,9 +355,10 @@ def _learning_curve(scene: Scene, finished: pd.DataFrame) -> Figure | None:
 def _scaling(scene: Scene, finished: pd.DataFrame) -> Figure | None:
     """Cells named `RULE, batch N` or `RULE, batch N, MATCHED BY`, the reference in every rule."""
     named = finished.join(finished["name"].astype(str).str.extract(_RULE)).dropna(subset=["rule"])
+    named["matched"] = named["matched"].fillna("")
     axes = _within(named, scene.varied, named["name"])
     panels = [
-        ", ".join(part for part in (label(row, axes), row["matched"]) if part and part == part)
+        ", ".join(part for part in (label(row, axes), row["matched"]) if part)
         for row in named.to_dict("records")
     ]
     named = named.assign(
