@@ -97,6 +97,12 @@ def test_each_worker_killed_for_memory_is_told_from_one_that_was_not(
     assert pool.ended() == []
     assert ended(1) == [False]
 
+    kills = 9  # counted while its victim is still ending
+    code = "import os, time; time.sleep(0.5); os.kill(os.getpid(), 9)"
+    child = subprocess.Popen([sys.executable, "-c", code])
+    pool._children[0] = child, process.identity(child.pid)
+    assert [killed for _, _, killed in pool.ended()] == [True]
+
 
 @pytest.fixture
 def little_memory() -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ from img2gps.study import worker as working
 from img2gps.study.spec import Spec
 
 PATIENCE_S = 20.0  # for workers to save and leave; a run can always go on from its last epoch
+DYING_S = 2.0  # at most, from the kernel's counting a kill for memory to the end of its victim
+POLL_S = 0.05
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -61,14 +64,23 @@ class Pool:
 
     def ended(self) -> list[tuple[dict[str, str | int], int, bool]]:
         """Workers that are gone: who, exit code, and whether the kernel killed for memory since."""
-        codes = [(index, child.poll()) for index, (child, _) in self._children.items()]
+        codes = self._codes()
         kills = process.memory_kills()  # after the polls: a kill is counted before its victim ends
         killed, self._memory_kills = kills > self._memory_kills, kills
-        return [
-            (self._children.pop(index)[1], code, killed)
-            for index, code in codes
-            if code is not None
-        ]
+        end = time.monotonic() + DYING_S
+        while (
+            killed
+            and -signal.SIGKILL not in codes.values()
+            and len(codes) < len(self._children)  # one that lives may be the victim
+            and time.monotonic() < end
+        ):
+            time.sleep(POLL_S)
+            codes = self._codes()
+        return [(self._children.pop(index)[1], code, killed) for index, code in codes.items()]
+
+    def _codes(self) -> dict[int, int]:
+        polled = {index: child.poll() for index, (child, _) in self._children.items()}
+        return {index: code for index, code in polled.items() if code is not None}
 
     def close(self) -> list[dict[str, str | int]]:
         """Stop all workers, those that do not listen by force; who they were."""
