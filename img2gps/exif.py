@@ -127,7 +127,7 @@ def _number(value: object) -> float:
         if isinstance(value, str) and "/" in value:
             top, bottom = value.split("/")
             return _ratio(float(top), float(bottom))
-        return float(value)  # type: ignore[arg-type]
+        return float(value)  # type: ignore[arg-type]  # what is no number raises
     except (TypeError, ValueError):
         return math.nan
 

@@ -106,7 +106,7 @@ def trainer(
     return pl.Trainer(
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
-        precision=LIGHTNING_PRECISION[precision],  # type: ignore[arg-type]
+        precision=LIGHTNING_PRECISION[precision],  # type: ignore[arg-type]  # typed as literals
         max_epochs=config.max_epochs,
         limit_train_batches=config.trainer.limit_train_batches,
         limit_val_batches=config.trainer.limit_val_batches,

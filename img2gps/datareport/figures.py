@@ -61,7 +61,7 @@ def positions(manifest: pd.DataFrame, facts: Facts) -> Figure:
         to_north=shown["north"] + length * np.cos(angle),
     )[["photo", "east", "north", "to_east", "to_north", "heading_deg", "session", "taken_at"]]
     names = sorted(set(shown["session"]) - {""})
-    colour: alt.Color | alt.ColorValue = alt.value(COLOURS[0])  # type: ignore[assignment]
+    colour: alt.Color | alt.ColorValue = alt.value(COLOURS[0])  # type: ignore[assignment]  # typed as a dict
     if 1 < len(names) <= MOST_COLOURS:
         shown = shown.assign(session=shown["session"].replace("", "unknown"))
         names += ["unknown"] if (shown["session"] == "unknown").any() else []

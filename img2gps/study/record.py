@@ -60,14 +60,15 @@ def counts(cells: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 def cell_means(study: Mapping[str, Any]) -> dict[str, float]:
     """Cell to its mean over seeds; only cells whose every planned seed is finished."""
-    values: dict[str, list[float | None]] = {}
+    values: dict[str, list[float]] = {}
+    unfinished = {""}  # no cell yet
     for cell in study["cells"]:
-        done = cell["state"] == "finished"
-        values.setdefault(cell["cell"], []).append(cell["value"] if done else None)
+        if cell["state"] == "finished" and cell["value"] is not None:
+            values.setdefault(cell["cell"], []).append(cell["value"])
+        else:
+            unfinished.add(cell["cell"])
     return {
-        cell: sum(found) / len(found)  # type: ignore[arg-type]
-        for cell, found in values.items()
-        if cell and None not in found
+        cell: sum(found) / len(found) for cell, found in values.items() if cell not in unfinished
     }
 
 

@@ -183,7 +183,7 @@ def start(
     # A sweep agent ignores both with a warning each.
     place = {} if in_sweep() else {"project": logger.project, "entity": logger.entity}
     run = wandb.init(
-        **place,  # type: ignore[arg-type]
+        **place,  # type: ignore[arg-type]  # two of its many keywords
         id=None if in_sweep() else run_id or about.run_id,
         resume="allow",  # unset would append the epochs a second time
         reinit="create_new",  # of no consequence to other runs of this process

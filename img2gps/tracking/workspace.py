@@ -164,5 +164,5 @@ def save(workspace: ws.Workspace) -> str:
         workspace._internal_id = there.id
     except ValueError:  # no such view yet, or one of an older form: a new one
         pass
-    workspace.save()  # type: ignore[no-untyped-call]
+    workspace.save()  # type: ignore[no-untyped-call]  # the library has no hints
     return str(workspace.url)
