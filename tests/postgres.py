@@ -45,7 +45,7 @@ def server() -> Iterator[str]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             env={**os.environ, "LC_ALL": "C"},
-            **user,  # type: ignore[call-overload]
+            **user,  # type: ignore[call-overload]  # two of its many keywords
         )
 
     if as_root:

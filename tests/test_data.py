@@ -33,7 +33,7 @@ def photo_data(**changes: object) -> PhotoData:
         "augmentation": AugmentationConfig(AugmentationName.none),
         "normalise": lambda images: (images - 127.5) / 127.5,
     }
-    return PhotoData(**{**settings, **changes})  # type: ignore[arg-type]
+    return PhotoData(**{**settings, **changes})  # type: ignore[arg-type]  # of many types
 
 
 def batches(data: PhotoData, loader: object) -> list[Batch]:

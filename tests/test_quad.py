@@ -37,7 +37,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def signed_degrees(tags: dict[str, object], name: str) -> float:
     """Coordinate by exifread, a library that the quad does not use."""
-    degrees, minutes, seconds = (float(v) for v in tags[f"GPS GPS{name}"].values)  # type: ignore[attr-defined]
+    values = tags[f"GPS GPS{name}"].values  # type: ignore[attr-defined]  # exifread has no hints
+    degrees, minutes, seconds = (float(value) for value in values)
     sign = -1 if str(tags[f"GPS GPS{name}Ref"]) in "SW" else 1
     return sign * (degrees + minutes / 60 + seconds / 3600)
 
@@ -130,7 +131,7 @@ def test_a_changed_pixel_needs_a_new_version(plans: list[photos.Photo], number: 
 
 def test_another_jpeg_quality_needs_a_new_version(plans: list[photos.Photo]) -> None:
     with Image.open(io.BytesIO(photos.jpeg(plans[2], quad.QUAD_VERSION))) as image:
-        tables = image.quantization  # type: ignore[attr-defined]
+        tables = image.quantization  # type: ignore[attr-defined]  # of JPEGs only
     first_row = [16, 11, 10, 16, 24, 40, 51, 61]  # ITU-T T.81, table K.1: quality 50
     assert tables[0][:8] == [(24 * step + 50) // 100 for step in first_row], CHANGED  # 200 - 2 * 88
 
