@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,18 +36,22 @@ class TestPart:
     known: NDArray[np.bool_]  # of each test row: whether training photos show its spot
 
 
-def evaluate_test(folder: Path, hidden: int = 0) -> dict[str, Any]:
+def evaluate_test(
+    folder: Path, hidden: int = 0, looking: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """Score a run on its test part, or on `hidden` photos of the built-in quad made for it.
 
     Half of the hidden photos are of the training spots in new sessions, half of new spots. Writes
     predictions_test.csv. Returns the summary in metres as `test/rmse_m` and so on, the RMSE on
     known and on new spots, against the quad's truth where it is known, and the mean predictor's.
+    `looking` is called once the photos are at hand, before the first is predicted.
 
     Raises:
         BadInput: the run has no test part, or hidden photos are asked of other data.
     """
     predictor = Predictor.load(folder)
     part = _part(predictor.config, folder, hidden)
+    looking()
     answers = np.concatenate(
         [
             predictor.positions(pixels[start : start + BATCH])

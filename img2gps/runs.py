@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -87,6 +88,15 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, An
         writer.writerows(rows)
 
     write_atomic(path, write)
+
+
+def without_fold(cell: str) -> str:
+    """The cell that is ranked: the folds of a k-fold split, together, are one.
+
+    >>> without_fold("lr=0.001,split=kfold,split.fold=3"), without_fold("split.fold=3")
+    ('lr=0.001,split=kfold', 'folds')
+    """
+    return re.sub(r"(^|,)split\.fold=[^,]*", "", cell).lstrip(",") or "folds"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,9 @@ def test_the_test_part_is_looked_at_once_and_later_looks_are_counted(
 ) -> None:
     looked: list[Path] = []
 
-    def evaluate(folder: Path, hidden: int) -> dict[str, float]:
+    def evaluate(folder: Path, hidden: int, looking: Callable[[], None]) -> dict[str, float]:
+        looking()
+        assert winner(tmp_path)["test_looks"] == len(looked) + 1  # counted before
         looked.append(folder)
         return {"test/rmse_m": 66.0, "n_test": 30}
 
@@ -161,3 +164,58 @@ def test_the_test_part_is_looked_at_once_and_later_looks_are_counted(
     assert "has been looked at 2 times" in capsys.readouterr().out
     command(tmp_path, "--again")
     assert winner(tmp_path)["test_looks"] >= 2  # selecting anew does not reset the count
+
+
+def of_fold(split: str, lr: float, fold: int, value: float) -> dict[str, Any]:
+    name = f"lr={lr},split={split},split.fold={fold}"
+    params = {"lr": lr, "split": split, "split.fold": fold}
+    return {**cell(name, 0, value), "params": params}
+
+
+def validated(root: Path, run: dict[str, Any], *photos: str) -> None:
+    rows = [{"content": photo} for photo in photos]
+    runs.write_csv(root / run["path"] / "predictions.csv", ["content"], rows)
+
+
+def test_folds_win_together_and_never_by_the_easiest(tmp_path: Path) -> None:
+    cells = [
+        of_fold("kfold", 0.1, 0, 20.0), of_fold("kfold", 0.1, 1, 90.0),
+        of_fold("kfold", 0.2, 0, 50.0), of_fold("kfold", 0.2, 1, 60.0),
+    ]  # fmt: skip
+    study = write(tmp_path, cells)
+    found = select(study, tmp_path)
+    assert (found["cell"], found["folds"], found["candidates"]) == ("lr=0.2,split=kfold", 2, 2)
+    assert found["value"] == pytest.approx(((50.0**2 + 60.0**2) / 2) ** 0.5)
+    assert found["path"].endswith("split.fold=00")  # the first fold, the first seed
+    cells[3]["state"] = "failed"
+    assert select(write(tmp_path, cells), tmp_path)["cell"] == "lr=0.1,split=kfold"
+
+
+def test_cells_validated_on_different_photos_have_no_common_winner(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = [
+        of_fold("kfold", 0.1, 0, 50.0), of_fold("kfold", 0.2, 0, 60.0),
+        of_fold("place_kfold", 0.1, 0, 40.0), of_fold("place_kfold", 0.2, 0, 30.0),
+    ]  # fmt: skip
+    write(tmp_path, cells)
+    for run, photos in zip(cells, ("ab", "ab", "ac", "ac"), strict=True):
+        validated(tmp_path, run, *photos)
+    assert command(tmp_path) == 2
+    assert "validated on 2 sets of photos" in (said := capsys.readouterr().err)
+    assert "such as --where split=kfold" in said
+    assert command(tmp_path, "--where", "split=kfold") == 0
+    assert winner(tmp_path)["cell"] == "lr=0.1,split=kfold"
+    assert command(tmp_path) == 0  # frozen
+    assert command(tmp_path, "--where", "split=place_kfold") == 2
+    assert "--again selects anew" in capsys.readouterr().err
+    assert command(tmp_path, "--where", "split=place_kfold", "--again") == 0
+    assert winner(tmp_path)["cell"] == "lr=0.2,split=place_kfold"
+    assert command(tmp_path, "--where", "depth=18", "--again") == 2
+    assert "--where depth=...: s does not vary it" in capsys.readouterr().err
+
+
+def test_a_look_that_could_not_be_taken_is_not_counted(tmp_path: Path) -> None:
+    write(tmp_path, CELLS, n_test=30)
+    assert command(tmp_path) == 2  # its run has no checkpoint
+    assert winner(tmp_path)["test_looks"] == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ HELP = "freeze a study's winner by its rule; evaluate it on the test part once"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`select STUDY [--again] [--look]`."""
+    """`select STUDY [--where KNOB=VALUE ...] [--again] [--look]`."""
     parser.add_argument("study", help="name of a study below the runs root")
     parser.add_argument(
         "--hidden",
@@ -20,6 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="built-in quad: score the winner on N photos made now (2000 is plenty), half of "
         "known and half of new spots; counts as a look at the test part",
+    )
+    parser.add_argument(
+        "--where",
+        nargs="+",
+        metavar="KNOB=VALUE",
+        default=[],
+        help="among these cells only, such as split=kfold of a study of several splits",
     )
     parser.add_argument("--root", type=Path, default=Path("runs"), help="default: runs")
     parser.add_argument(
@@ -33,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Write winner.json (or read it, if it is there) and say what it holds."""
     from img2gps import runs
+    from img2gps.errors import BadInput
     from img2gps.study import record, selection
 
     study = record.read(args.root, args.study)
@@ -40,14 +48,20 @@ def execute(args: argparse.Namespace) -> int:
     frozen = runs.read_json(path)
     winner = frozen
     if winner is None or args.again:
-        winner = selection.select(study, args.root, before=frozen)
+        winner = selection.select(study, args.root, before=frozen, where=_where(args.where))
         runs.write_json(path, winner)
+    elif args.where and _where(args.where) != winner.get("where", {}):
+        raise BadInput(
+            f"--where: {path} holds the winner that was frozen before; --again selects anew, which "
+            "is counted"
+        )
     if args.hidden or (winner["n_test"] and (not winner["test_looks"] or args.look)):
         winner = _look(args.root, winner, path, args.hidden)
     for line in _lines(winner, frozen is not None and not args.again):
         print(line)
     if frozen is not None and not args.again:
-        now = selection.select(study, args.root, before=frozen)
+        where = frozen.get("where", {})
+        now = selection.select(study, args.root, before=frozen, where=where)
         if now["cell"] != winner["cell"]:
             print(
                 f"note: the study has gone on, and its rule would now select {now['cell']} "
@@ -56,17 +70,24 @@ def execute(args: argparse.Namespace) -> int:
     return 0
 
 
+def _where(words: Sequence[str]) -> dict[str, str]:
+    from img2gps.report.contrast import choice
+
+    return dict(choice(words))
+
+
 def _look(root: Path, winner: dict[str, Any], path: Path, hidden: int) -> dict[str, Any]:
-    """Count the look before looking, so that an interrupted one counts too."""
+    """Count the look before the first photo, so that an interrupted one counts too."""
     from img2gps import evaluation, runs
     from img2gps.study import record
 
-    winner = {**winner, "test_looks": winner["test_looks"] + 1}
-    runs.write_json(path, winner)
-    figures = evaluation.evaluate_test(record.run_folder(root, winner), hidden)
-    winner = {**winner, "test": figures, "n_test": figures["n_test"]}
-    runs.write_json(path, winner)
-    return winner
+    looked = {**winner, "test_looks": winner["test_looks"] + 1}
+    figures = evaluation.evaluate_test(
+        record.run_folder(root, winner), hidden, lambda: runs.write_json(path, looked)
+    )
+    looked |= {"test": figures, "n_test": figures["n_test"]}
+    runs.write_json(path, looked)
+    return looked
 
 
 def _lines(winner: Mapping[str, Any], was_frozen: bool) -> list[str]:
@@ -75,13 +96,15 @@ def _lines(winner: Mapping[str, Any], was_frozen: bool) -> list[str]:
 
     monitor = winner["by"]
     seeds = ", ".join(str(seed) for seed in winner["seeds"])
+    folds = winner.get("folds", 0)
+    over = f"seeds {seeds}" + (f", all {folds} folds together" if folds else "")
+    one = f"the cell's first seed ({winner['seed']})" + (" and fold" if folds else "")
     lines = [
         f"{winner['study']}: {winner['cell']}" + (" (frozen before)" if was_frozen else ""),
-        f"  {monitor} {display.metres(winner['value'], monitor)}: {winner['aggregate']} over seeds "
-        f"{seeds}, after the final epoch; selected out of {winner['candidates']} cells, "
+        f"  {monitor} {display.metres(winner['value'], monitor)}: {winner['aggregate']} over "
+        f"{over}, after the final epoch; selected out of {winner['candidates']} cells, "
         "which flatters it",
-        f"  deployed: {winner['path']}, the cell's first seed ({winner['seed']}), "
-        f"{display.metres(winner['run_value'], monitor)}",
+        f"  deployed: {winner['path']}, {one}, {display.metres(winner['run_value'], monitor)}",
     ]
     if winner["mean_predictor"] is not None and monitor == "val/rmse_m":
         lines.append(f"  the mean predictor gets {display.metres(winner['mean_predictor'])}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
 
 DIRECTIONS = ("minimize", "maximize")
 KEYS = ("by", "aggregate", "direction")
+FOLD = "split.fold"
 HIGHER_IS_BETTER = re.compile(r"val/within_\d+m|skill")
 
 
@@ -49,32 +51,42 @@ def rule(given: Mapping[str, Any], monitor: str, direction: str) -> dict[str, st
 
 
 def select(
-    study: Mapping[str, Any], root: str | Path, before: Mapping[str, Any] | None = None
+    study: Mapping[str, Any],
+    root: str | Path,
+    before: Mapping[str, Any] | None = None,
+    where: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """winner.json: the cell that is best over all its seeds, and its first seed's run.
 
-    Only cells with every planned seed finished take part: a cell with one lucky seed must not win.
-    In a searched study each trial has one seed. Looks at the test part and earlier winners are
-    carried over from `before`.
+    Only cells with every planned seed and fold finished take part: a cell with one lucky seed must
+    not win, nor a cell by the easiest of its folds. In a searched study each trial has one seed.
+    Looks at the test part and earlier winners are carried over from `before`.
 
     Raises:
-        BadInput: no cell is complete, or a rule that the study does not allow.
+        BadInput: no cell is complete, a rule that the study does not allow, or cells that were
+            validated on different photos (`where`, knob to value, takes some of them).
     """
     chosen = rule(study["select"], study["monitor"], study["direction"])
+    where = where or {}
+    if unknown := set(where) - {knob for run in study["cells"] for knob in run["params"]}:
+        raise BadInput(f"--where {min(unknown)}=...: {study['study']} does not vary it")
     cells: dict[str, list[dict[str, Any]]] = {}
     for run in study["cells"]:
-        if run["cell"]:
-            cells.setdefault(run["cell"], []).append(run)
+        fits = all(str(run["params"].get(knob)) == value for knob, value in where.items())
+        if run["cell"] and fits:
+            cells.setdefault(runs.without_fold(run["cell"]), []).append(run)
     complete = {
         cell: found
         for cell, found in cells.items()
         if all(run["state"] == "finished" for run in found)
     }
     if not complete:
+        among = "".join(f", {knob}={value}" for knob, value in where.items())
         raise BadInput(
-            f"study={study['study']}: no cell has all its seeds finished; go on with: "
+            f"study={study['study']}{among}: no cell has all its seeds finished; go on with: "
             f"{study['command']}"
         )
+    _check_same_photos(study["study"], root, complete)
     results = {
         run["run_id"]: runs.read_json(record.run_folder(root, run) / runs.RESULT) or {}
         for found in complete.values()
@@ -90,13 +102,28 @@ def select(
             raise BadInput(f"select.by={chosen['by']}: not among the metrics; one of: {known}")
         return float(figures[chosen["by"]])
 
+    def by_seed(found: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+        folds: dict[int, list[Mapping[str, Any]]] = {}
+        for run in found:
+            folds.setdefault(run["seed"], []).append(run)
+        return {
+            seed: pooled(chosen["by"], [value(run) for run in own], [weight(run) for run in own])
+            for seed, own in folds.items()
+        }
+
+    def weight(run: Mapping[str, Any]) -> float:
+        return float((results[run["run_id"]].get("data") or {}).get("n_val") or 1)
+
     aggregate = AGGREGATES[chosen["aggregate"]]
-    values = {cell: aggregate([value(run) for run in found]) for cell, found in complete.items()}
+    each = {cell: by_seed(found) for cell, found in complete.items()}
+    values = {cell: aggregate(list(seeds.values())) for cell, seeds in each.items()}
     better = min if chosen["direction"] == "minimize" else max
     best = better(values, key=lambda cell: values[cell])
-    seeds = [run["seed"] for run in complete[best]]
-    first = next((seed for seed in study["seeds"] if seed in seeds), seeds[0])
-    deployed = next(run for run in complete[best] if run["seed"] == first)
+    first = next((seed for seed in study["seeds"] if seed in each[best]), next(iter(each[best])))
+    of_first = [run for run in complete[best] if run["seed"] == first]
+    deployed = min(of_first, key=lambda run: run["params"].get(FOLD, 0))
+    of_mean = (results[run["run_id"]].get("mean_predictor/rmse_m") for run in of_first)
+    means = [float(rmse) for rmse in of_mean if rmse is not None]
     result = results[deployed["run_id"]]
     starts = {r.get("weights", {}).get("resolved") for r in results.values()} - {None}
     before = before or {}
@@ -106,17 +133,21 @@ def select(
         "study": study["study"],
         "cell": best,
         "name": deployed["name"],
+        "where": dict(where),
         "params": deployed["params"],
         "by": chosen["by"],
         "aggregate": chosen["aggregate"],
         "value": values[best],
-        "values": [value(run) for run in complete[best]],
-        "seeds": seeds,
+        "values": list(each[best].values()),
+        "seeds": list(each[best]),
+        "folds": len(of_first) if FOLD in deployed["params"] else 0,
         "seed": first,
         "run_id": deployed["run_id"],
         "path": deployed["path"],
         "run_value": value(deployed),
-        "mean_predictor": result.get("mean_predictor/rmse_m"),
+        "mean_predictor": pooled("rmse_m", means, [weight(run) for run in of_first])
+        if len(means) == len(of_first)
+        else None,
         "candidates": len(complete),
         "left_out": len(cells) - len(complete),
         "weights": sorted(starts),
@@ -126,3 +157,50 @@ def select(
         "selections": before.get("selections", 0) + 1,
         "frozen_at": record.now(),
     }
+
+
+def pooled(metric: str, values: Sequence[float], n_val: Sequence[float]) -> float:
+    """One figure of several folds, weighted by their photos; root mean squares by their squares.
+
+    >>> pooled("val/rmse_m", [30.0, 40.0], [1, 1]), pooled("val/mean_m", [30.0, 40.0], [1, 3])
+    (35.35533905932738, 37.5)
+    """
+    if len(values) == 1:
+        return float(values[0])
+    power = 2 if metric.endswith("rmse_m") else 1
+    total = sum(n * value**power for value, n in zip(values, n_val, strict=True))
+    return float((total / sum(n_val)) ** (1 / power))
+
+
+def _check_same_photos(
+    study: str, root: str | Path, complete: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> None:
+    """The lowest figure of different photos is no winner."""
+    params_of: dict[frozenset[str], list[Mapping[str, Any]]] = {}
+    for found in complete.values():
+        photos = frozenset(photo for run in found for photo in _validated(root, run))
+        params_of.setdefault(photos, []).append(found[0]["params"])
+    if len(params_of) < 2:
+        return
+    sets = list(params_of.values())
+    told = (knob for knob in sets[0][0] if knob != FOLD and _tells_apart(knob, sets))
+    example = next((f"such as --where {knob}={sets[0][0][knob]}" for knob in told), "one split")
+    raise BadInput(
+        f"study={study}: its cells were validated on {len(sets)} sets of photos, and the lowest "
+        f"figure of different photos is no winner; choose with --where, {example}"
+    )
+
+
+def _validated(root: str | Path, run: Mapping[str, Any]) -> list[str]:
+    path = record.run_folder(root, run) / runs.PREDICTIONS
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [row["content"] for row in csv.DictReader(file)]
+    except (OSError, KeyError):
+        return []
+
+
+def _tells_apart(knob: str, sets: Sequence[Sequence[Mapping[str, Any]]]) -> bool:
+    """Whether no two sets of cells share a value of the knob."""
+    values = [{str(params.get(knob)) for params in each} for each in sets]
+    return len(set.union(*values)) == sum(map(len, values))
