@@ -29,6 +29,7 @@ from img2gps.report.figures.base import (
     metres,
     save,
 )
+from img2gps.report.stats import Interval
 from tests.fake_study import CENTRE, Options, Params, make_study
 
 MEAN = 90.0
@@ -40,6 +41,8 @@ def history(ends: dict[str, float], epochs: int = 5, seeds: int = 2) -> pd.DataF
         {
             "label": label,
             "seed": seed,
+            "fold": 0,
+            "finished": True,
             "epoch": epoch,
             "train_mse": 1 / epoch,
             "rmse_m": MEAN + (end - MEAN) * epoch / epochs + seed - (seeds - 1) / 2,
@@ -284,7 +287,9 @@ def test_heat_map_frames_the_lowest_and_marks_what_does_not_beat_the_mean() -> N
     table = table.assign(lr=[0.001, 0.001, 0.003, 0.003], batch_size=[8, 16, 8, 16])
     table.loc[2, "beats_mean"] = False
     table.loc[3, "reason"] = "failed: out of memory"
-    figure = grid.heat_map(table, rows="lr", columns="batch_size", facet=None, mean_rmse_m=MEAN)
+    figure = grid.heat_map(
+        table, rows="lr", columns="batch_size", facet=None, winner="b", mean_rmse_m=MEAN
+    )
     shown = values_with(figure, "row", "text").set_index(["row", "column"])
     assert list(shown["text"]) == ["70.0", "60.0", "88.0 †", "-"]
     assert shown.loc[("0.001", "16"), "weight"] == "bold"
@@ -295,7 +300,9 @@ def test_heat_map_frames_the_lowest_and_marks_what_does_not_beat_the_mean() -> N
 def test_letters_on_the_tiles_contrast_with_cividis() -> None:
     """cividis reversed: the lowest value is bright and carries black letters."""
     table = cells({"a": 60.0, "b": 90.0}).assign(lr=[1, 1], batch_size=[8, 16])
-    figure = grid.heat_map(table, rows="lr", columns="batch_size", facet=None, mean_rmse_m=MEAN)
+    figure = grid.heat_map(
+        table, rows="lr", columns="batch_size", facet=None, winner="a", mean_rmse_m=MEAN
+    )
     letters = values_with(figure, "letter").set_index("column")["letter"]
     assert letters["8"] == "#000000"
     assert letters["16"] == "#ffffff"
@@ -305,6 +312,7 @@ def test_ranking_is_sorted_and_the_expected_error_stands_on_top() -> None:
     expected = [{"label": "corrected", "rmse_m": 66.0, "low_m": 60.0, "high_m": 75.0}]
     figure = grid.ranking(
         cells({"b": 70.0, "a": 60.0, "c": 88.0}, same=("a", "b")),
+        winner="a",
         mean_rmse_m=MEAN,
         expected=expected,
     )
@@ -316,7 +324,7 @@ def test_ranking_is_sorted_and_the_expected_error_stands_on_top() -> None:
 
 def test_ranking_without_a_comparison_claims_none() -> None:
     table = cells({"a": 60.0, "b": 61.0}).assign(in_best_set=None)
-    figure = grid.ranking(table, mean_rmse_m=MEAN)
+    figure = grid.ranking(table, winner="a", mean_rmse_m=MEAN)
     assert "which others could be as good is not known" in figure.title
 
 
@@ -325,7 +333,7 @@ def test_effects_state_the_largest_share_or_why_there_is_none() -> None:
     table = table.assign(lr=[0.001, 0.003] * 2, batch_size=[8, 8, 16, 16])
     axes = ["lr", "batch_size"]
     shared = grid.effects(table, axes, mean_rmse_m=MEAN, share={"lr": 0.9, "batch_size": 0.05})
-    assert shared.title == "Most of the differences come with learning rate: 90 %"
+    assert shared.title == "Most of the variance between runs comes with learning rate: 90 %"
     plain = grid.effects(table, axes, mean_rmse_m=MEAN, share={}, no_share="a search")
     assert plain.title.replace("\u00a0", " ") == (
         "RMSE goes most with learning rate: 19.5 m between its levels' means"
@@ -334,18 +342,20 @@ def test_effects_state_the_largest_share_or_why_there_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rmse", "finding"),
+    ("rmse", "low_m", "finding"),
     [
-        ([90.0, 75.0, 60.0], "and is still gaining: take more photos"),
-        ([90.0, 61.0, 60.0], "which overlapping intervals do not prove"),
-        ([90.0, 60.0, 62.0], "More photos from 200 to 400 photos did not help r18"),
+        ([90.0, 75.0, 60.0], 2.0, "and is still gaining: take more photos"),
+        ([90.0, 75.0, 60.0], -2.0, "which is not shown to be more than luck"),
+        ([90.0, 75.0, 60.0], math.nan, "which is not shown to be more than luck"),
+        ([90.0, 60.0, 62.0], -5.0, "More photos from 200 to 400 photos did not help r18"),
     ],
 )
 def test_learning_curve_says_whether_more_photos_would_help(
-    rmse: list[float], finding: str
+    rmse: list[float], low_m: float, finding: str
 ) -> None:
     points = cells(dict(zip("abc", rmse, strict=True))).assign(label="r18", n_train=[100, 200, 400])
-    assert finding in curves.learning_curve(points, mean_rmse_m=MEAN).title
+    gain = Interval(rmse[1] - rmse[2], low_m, 28.0, 4.0, 1.0, 3, 45, 60)
+    assert finding in curves.learning_curve(points, mean_rmse_m=MEAN, last_step=gain).title
 
 
 def test_rules_of_scaling_start_from_the_reference_and_the_lowest_is_named(tmp_path: Path) -> None:
@@ -494,7 +504,7 @@ def test_the_same_figure_gives_the_same_svg_with_ids_of_its_own(
 
 def test_user_text_is_escaped_in_svg_and_in_its_label(tmp_path: Path) -> None:
     evil = "<script>alert('x')</script>\"&"
-    figure = grid.ranking(cells({evil: 60.0, "b": 70.0}), mean_rmse_m=MEAN)
+    figure = grid.ranking(cells({evil: 60.0, "b": 70.0}), winner=evil, mean_rmse_m=MEAN)
     svg = inline(save(figure, tmp_path), figure.alt)
     root = ElementTree.fromstring(svg)  # noqa: S314 - ours
     assert not [node for node in root.iter() if node.tag.endswith("script")]

@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 
 from img2gps.report import analysis as measured
+from img2gps.report import stats
 from img2gps.report.analysis import FOLD_AXIS, Analysis, Ranking
-from img2gps.report.collect import Study
+from img2gps.report.collect import DONE, Study
 from img2gps.report.figures import curves, errors, grid, maps
 from img2gps.report.figures.base import Figure, in_order, listed, number, said
 
@@ -32,7 +33,7 @@ class Scene:
         cells: one row a cell, planned ones without a figure included: `cell, label, model, rmse_m,
             low_m, high_m, in_best_set, beats_mean, reason, seconds, epochs, n_train`, the axes.
         varied: axes with more than one value among these cells, `name` for those that it sets.
-        winner: the cell with the lowest RMSE; None where none has finished.
+        winner: the cell with the lowest RMSE of those that can win; None where none has finished.
         mean_rmse_m: of the mean predictor on the ranked photos; NaN where unknown.
         share: of each axis in the variance; empty where the cells are no full grid.
         no_share: why it is empty.
@@ -183,7 +184,7 @@ def of_study(scene: Scene) -> list[Figure]:
     first = winning[winning["seed"] == winning["seed"].min()]
     drawn: list[Figure | None] = [
         _heat_map(scene),
-        grid.ranking(finished, mean_rmse_m=mean, expected=scene.expected)
+        grid.ranking(finished, winner=scene.winner, mean_rmse_m=mean, expected=scene.expected)
         if len(finished) > 1
         else None,
         *_epochs(scene),
@@ -258,6 +259,7 @@ def _heat_map(scene: Scene) -> Figure | None:
         rows=rows,
         columns=columns,
         facet=facet,
+        winner=scene.winner,
         mean_rmse_m=scene.mean_rmse_m,
         held=held,
     )
@@ -265,10 +267,15 @@ def _heat_map(scene: Scene) -> Figure | None:
 
 def _curves(scene: Scene) -> pd.DataFrame:
     history = scene.study.history.rename(columns={"train/mse": "train_mse", "val/rmse_m": "rmse_m"})
-    cell = scene.study.runs.set_index("run_id")["rank_cell"]
-    history = history.assign(rank_cell=history["run_id"].map(cell))
+    runs = scene.study.runs
+    own = runs.loc[history["run"]].reset_index(drop=True)
+    history = history.reset_index(drop=True).assign(
+        rank_cell=own["rank_cell"],
+        finished=own["state"] == DONE,
+        fold=own.get(FOLD_AXIS, 0),
+    )
     axes = scene.cells.set_index("cell")[[*scene.varied, "label"]]
-    columns = ["rank_cell", "seed", "epoch", "train_mse", "rmse_m"]
+    columns = ["rank_cell", "seed", "fold", "finished", "epoch", "train_mse", "rmse_m"]
     return history[columns].join(axes, on="rank_cell", how="inner")
 
 
@@ -349,7 +356,18 @@ def _learning_curve(scene: Scene, finished: pd.DataFrame) -> Figure | None:
         return None
     best = list(points.groupby("label")["rmse_m"].min().sort_values().index[:6])
     points = points[points["label"].isin(in_order(best))]
-    return curves.learning_curve(points, mean_rmse_m=scene.mean_rmse_m)
+    step = _last_step(scene.study, list(curves.lowest_line(points)["cell"].tail(2)))
+    return curves.learning_curve(points, mean_rmse_m=scene.mean_rmse_m, last_step=step)
+
+
+def _last_step(study: Study, cells: Sequence[str]) -> stats.Interval | None:
+    """RMSE of the first of two cells less that of the second, paired by photo."""
+    if len(cells) < 2:
+        return None
+    done = study.finished
+    found = study.errors(done[done["rank_cell"].isin(cells)])
+    few, many = (found.error_m[found.cells.index(cell)] for cell in cells)
+    return stats.difference_interval(few, many, found.spot)
 
 
 def _scaling(scene: Scene, finished: pd.DataFrame) -> Figure | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import altair as alt
 import pandas as pd
@@ -24,6 +23,7 @@ from img2gps.report.figures.base import (
     metres,
     scale_of,
 )
+from img2gps.report.stats import Interval
 
 NEAR_MEAN = 0.95  # of the mean predictor's RMSE: a curve above it is said to be near it
 
@@ -40,13 +40,16 @@ def epochs(
     """Training loss and validation RMSE against epochs, a band over seeds around each mean.
 
     history: one row a run and epoch with `label` (what the lines are told apart by), `seed`,
-    `epoch`, `train_mse`, `rmse_m`. legend: what the labels are; held: what all lines share;
-    mean_rmse_m: NaN where no run has finished, so that it is not known.
+    `fold` (one value where there are none), `finished`, `epoch`, `train_mse`, `rmse_m`. legend:
+    what the labels are; held: what all lines share; mean_rmse_m: NaN where no run has finished, so
+    that it is not known. Only lines whose runs have all finished are compared in words.
     The study's figures 1 and 2. Labels beyond the sixth are left out and counted in the caption.
     """
     labels = list(order) if order is not None else in_order(list(history["label"]))
-    last = history[history["epoch"] == history.groupby("label")["epoch"].transform("max")]
+    by_label = history.groupby("label")
+    last = history[history["epoch"] == by_label["epoch"].transform("max")]
     final = last.groupby("label")["rmse_m"].mean().dropna()
+    whole = by_label["finished"].all()
     left_out = max(0, len(labels) - MOST_LINES)
     if left_out:
         kept = set(final.sort_values().index[:MOST_LINES])
@@ -61,18 +64,29 @@ def epochs(
         rmse = layered(rmse, mean_predictor_rule(mean_rmse_m))
     chart = alt.hconcat(loss, rmse)
 
-    seeds = int(shown.groupby("label")["seed"].nunique().max()) if len(shown) else 0
-    caption = (
-        f"Lines: mean over {seeds} seeds; bands: lowest to highest seed."
-        if seeds > 1
-        else "One seed a line: how far another seed would lie from it is not known."
-    )
+    caption = _band_said(shown)
     if held:
         caption += f" All with {held}."
     if left_out:
         caption += f" The best {MOST_LINES} of {MOST_LINES + left_out} lines are shown."
-    title, text = _epochs_said(final.reindex(labels).dropna(), legend, mean_rmse_m)
+    final = final.reindex(labels).dropna()
+    ended = final[whole.reindex(final.index)]
+    if len(ended) < len(final):
+        caption += f" Not finished: {listed([str(k) for k in final.index if k not in ended])}."
+    title, text = _epochs_said(ended, legend, mean_rmse_m)
     return Figure(name, title, caption, text, chart)
+
+
+def _band_said(shown: pd.DataFrame) -> str:
+    """What the lines and bands are over."""
+    counts = shown.groupby("label")[["seed", "fold"]].nunique()
+    seeds, folds = (int(counts[column].max()) if len(counts) else 0 for column in counts)
+    if folds > 1:
+        over = f"{folds} folds" if seeds < 2 else f"{seeds} seeds and {folds} folds"
+        return f"Lines: mean over {over}; bands: lowest to highest of these runs."
+    if seeds > 1:
+        return f"Lines: mean over {seeds} seeds; bands: lowest to highest seed."
+    return "One seed a line: how far another seed would lie from it is not known."
 
 
 def _panel(
@@ -101,8 +115,8 @@ def _panel(
             alt.Tooltip("label:N", title=legend),
             "epoch:Q",
             alt.Tooltip(f"{column}_mean:Q", title=axis, format=".4~g"),
-            alt.Tooltip(f"{column}_min:Q", title="lowest seed", format=".4~g"),
-            alt.Tooltip(f"{column}_max:Q", title="highest seed", format=".4~g"),
+            alt.Tooltip(f"{column}_min:Q", title="lowest run", format=".4~g"),
+            alt.Tooltip(f"{column}_max:Q", title="highest run", format=".4~g"),
         ],
     )
     area = base.mark_area(opacity=0.16).encode(y=f"{column}_min:Q", y2=f"{column}_max:Q")
@@ -112,7 +126,7 @@ def _panel(
 def _epochs_said(final: pd.Series[float], legend: str, mean_rmse_m: float) -> tuple[str, str]:
     """Title and alternative text."""
     if final.empty:
-        return "No run has finished an epoch yet", "No finished epoch."
+        return "No line is complete yet", "Curves of runs that have not finished."
     mean = metres(mean_rmse_m) if math.isfinite(mean_rmse_m) else "figure (not known yet)"
     ends = {str(label): float(value) for label, value in final.items()}
     best, worst = min(ends, key=lambda k: ends[k]), max(ends, key=lambda k: ends[k])
@@ -135,11 +149,14 @@ def _epochs_said(final: pd.Series[float], legend: str, mean_rmse_m: float) -> tu
     return f"{who} ends lowest, at {metres(ends[best])}; {end}", text
 
 
-def learning_curve(points: pd.DataFrame, *, mean_rmse_m: float) -> Figure:
+def learning_curve(
+    points: pd.DataFrame, *, mean_rmse_m: float, last_step: Interval | None = None
+) -> Figure:
     """Validation RMSE against the number of training photos: whether more photos would help.
 
     points: one row a cell with `label`, `n_train`, `rmse_m`, `low_m`, `high_m` (interval, may be
-    missing). On a log axis, where doubling is a step of one width everywhere.
+    missing). last_step: what the lowest line gains with its last step, paired by photo. On a log
+    axis, where doubling is a step of one width everywhere.
     """
     labels = in_order(list(points["label"]))
     base = alt.Chart(points, width=560, height=300).encode(
@@ -171,24 +188,30 @@ def learning_curve(points: pd.DataFrame, *, mean_rmse_m: float) -> Figure:
     ranked = points.sort_values(["label", "n_train"]).to_dict("records")
     each = listed([f"{r['label']} {r['n_train']:.0f} photos {metres(r['rmse_m'])}" for r in ranked])
     caption = "Nested subsets of the training part, one validation part; bars: 95 % intervals."
-    title = _gain_said(ranked)
+    title = _gain_said(lowest_line(points), last_step)
     return Figure("learning_curve", title, caption, f"Learning curve. RMSE: {each}.", chart)
 
 
-def _gain_said(ranked: Sequence[Mapping[Hashable, Any]]) -> str:
-    """Whether the best line was still falling at its last step."""
-    best = min(ranked, key=lambda r: r["rmse_m"])["label"]
-    line = [r for r in ranked if r["label"] == best]
+def lowest_line(points: pd.DataFrame) -> pd.DataFrame:
+    """Points of the line with the lowest one, the fewest photos first."""
+    best: str = points.sort_values("rmse_m")["label"].iloc[0]
+    line: pd.DataFrame = points[points["label"] == best]
+    return line.sort_values("n_train")
+
+
+def _gain_said(line: pd.DataFrame, last_step: Interval | None) -> str:
+    """Whether a line was still falling at its last step."""
+    name = line["label"].iloc[0]
     if len(line) < 2:
-        return f"{best} was trained on one number of photos only"
-    before, after = line[-2:]
+        return f"{name} was trained on one number of photos only"
+    before, after = line.tail(2).to_dict("records")
     gain = before["rmse_m"] - after["rmse_m"]
     step = f"from {before['n_train']:.0f} to {after['n_train']:.0f} photos"
     if gain <= 0:
-        return f"More photos {step} did not help {best}"
-    if after["high_m"] < before["low_m"]:  # False where an interval is missing
-        return f"{best} gains {metres(gain)} {step} and is still gaining: take more photos"
-    return f"{best} gains {metres(gain)} {step}, which overlapping intervals do not prove"
+        return f"More photos {step} did not help {name}"
+    if last_step is not None and last_step.low > 0:  # NaN where there is no interval
+        return f"{name} gains {metres(gain)} {step} and is still gaining: take more photos"
+    return f"{name} gains {metres(gain)} {step}, which is not shown to be more than luck"
 
 
 def scaling(points: pd.DataFrame, *, mean_rmse_m: float) -> Figure:

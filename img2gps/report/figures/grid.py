@@ -28,13 +28,13 @@ from img2gps.report.figures.base import (
 )
 
 SAME, WORSE = "not distinguishable from the lowest", "worse than the lowest"
-UNKNOWN = "not compared"  # one seed, or one cell
+UNKNOWN = "not compared"  # too few seeds, or one cell
 EXPECTED = "the winner's expected error"
 MOST_LEVELS = 8  # of a numeric knob; more were drawn from an interval
 _KINDS = {  # colour and shape
     SAME: (COLOURS[0], "circle"),
     WORSE: (COLOURS[4], "square"),
-    UNKNOWN: (COLOURS[0], "circle"),
+    UNKNOWN: (MUTED, "triangle-up"),
     EXPECTED: (COLOURS[1], "diamond"),
 }
 
@@ -45,13 +45,15 @@ def heat_map(
     rows: str,
     columns: str,
     facet: str | None,
+    winner: str | None,
     mean_rmse_m: float,
     held: str = "",
 ) -> Figure:
     """Draw the grid: `rows` down, `columns` across, one panel for each level of `facet`.
 
-    cells: one row a cell with the axes, `rmse_m` (missing where nothing finished), `reason` (why
-    missing), `beats_mean` and `in_best_set` (bool or missing). held: what all cells shown share.
+    cells: one row a cell with `cell`, the axes, `rmse_m` (missing where nothing finished),
+    `reason` (why missing), `beats_mean` and `in_best_set` (bool or missing). winner: its `cell`,
+    not one that lacks seeds, however low. held: what all cells shown share.
     """
     data = pd.DataFrame(
         {
@@ -66,7 +68,8 @@ def heat_map(
     values = zip(data["rmse_m"], beaten, strict=True)
     data["text"] = ["-" if np.isnan(v) else f"{v:.1f}{'' if ok else ' †'}" for v, ok in values]
     known = data["rmse_m"].dropna()
-    best = int(np.nanargmin(data["rmse_m"])) if len(known) else -1
+    chosen = np.flatnonzero(cells["cell"] == winner)
+    best = int(chosen[0]) if len(chosen) else -1
     data["weight"] = np.where(data.index == best, "bold", "normal")
     data["letter"] = np.where(data["rmse_m"].isna(), MUTED, letters_on(data["rmse_m"]))
 
@@ -79,16 +82,19 @@ def heat_map(
         )
     title = "No cell has finished"
     if best >= 0:
-        at = data.loc[best]
+        at = data.to_dict("records")[best]
         where = [f"{said(rows)} {at['row']}", f"{said(columns)} {at['column']}"]
         where += [str(at["facet"])] if facet else []
-        title = f"Lowest at {listed(where)}: {metres(float(known.min()))}"
+        figure = float(at["rmse_m"])
+        whole = "" if figure == known.min() else " of those with all their seeds"
+        title = f"Lowest{whole} at {listed(where)}: {metres(figure)}"
         same = int(yes(cells["in_best_set"]).sum()) - 1
         if same > 0:
-            title += f"; {same} of the other {len(known) - 1} cells cannot be told apart from it"
+            others = int((cells["in_best_set"].notna() & cells["rmse_m"].notna()).sum()) - 1
+            title += f"; {same} of the other {others} cells cannot be told apart from it"
     caption = (
         "Validation RMSE in metres after the final epoch; the mean predictor gets "
-        f"{metres(mean_rmse_m)}. Framed: the lowest."
+        f"{metres(mean_rmse_m)}. Framed: the winner."
     )
     if held:
         caption += f" All with {held}."
@@ -139,19 +145,21 @@ def _tiles(data: pd.DataFrame, rows: str, columns: str) -> alt.LayerChart:
 def ranking(
     cells: pd.DataFrame,
     *,
+    winner: str | None,
     mean_rmse_m: float,
     expected: Sequence[Mapping[str, Any]] = (),
     most: int = 30,
 ) -> Figure:
     """Draw cells by RMSE with their intervals beside the mean predictor.
 
-    cells: one row a cell with `label`, `rmse_m`, `low_m`, `high_m` (missing where there is no
-    interval), `in_best_set` (bool or missing). expected: rows of the same columns that may be
+    cells: one row a cell with `cell`, `label`, `rmse_m`, `low_m`, `high_m` (missing where there is
+    no interval), `in_best_set` (bool or missing). winner: its `cell`. expected: rows that may be
     called the winner's expected error (corrected for the selection, test part, truth).
     """
     ranked = cells[cells["rmse_m"].notna()].sort_values("rmse_m")
     compared = len(ranked) > 1 and bool(ranked["in_best_set"].notna().any())
-    kind = np.where(yes(ranked["in_best_set"]), SAME, WORSE if compared else UNKNOWN)
+    kind = np.where(yes(ranked["in_best_set"]), SAME, WORSE)
+    kind = np.where(ranked["in_best_set"].isna(), UNKNOWN, kind)
     columns = ["label", "rmse_m", "low_m", "high_m", "kind"]
     shown = pd.DataFrame(
         [
@@ -160,20 +168,24 @@ def ranking(
         ],
         columns=columns,
     )
-    kinds = [k for k in _KINDS if (shown["kind"] == k).any()]
+    looks = _KINDS if compared else {**_KINDS, UNKNOWN: _KINDS[SAME]}
+    kinds = [k for k in looks if (shown["kind"] == k).any()]
     legend = alt.Legend(orient="bottom", direction="horizontal") if compared else None
     base = alt.Chart(shown, width=460, height=alt.Step(22)).encode(
         y=alt.Y(
-            "label:N", sort=list(shown["label"]), title=None, axis=alt.Axis(ticks=False, grid=False)
+            "label:N",
+            sort=list(shown["label"]),
+            title=None,
+            axis=alt.Axis(ticks=False, grid=False, labelLimit=620),
         ),
         color=alt.Color(
             "kind:N",
-            scale=alt.Scale(domain=kinds, range=[_KINDS[k][0] for k in kinds]),
+            scale=alt.Scale(domain=kinds, range=[looks[k][0] for k in kinds]),
             title=None,
             legend=legend,
         ),
     )
-    shape = alt.Scale(domain=kinds, range=[_KINDS[k][1] for k in kinds])
+    shape = alt.Scale(domain=kinds, range=[looks[k][1] for k in kinds])
     axis = alt.X("low_m:Q", title="RMSE (m), 95 % interval", scale=alt.Scale(zero=False))
     figures = [alt.Tooltip(f"{c}:Q", format=".1f") for c in ("rmse_m", "low_m", "high_m")]
     chart = layered(
@@ -193,21 +205,23 @@ def ranking(
         caption += f" The {most} lowest of {len(ranked)} cells."
     each = "; ".join(f"{r['label']} {metres(r['rmse_m'])}" for r in shown.to_dict("records"))
     text = f"Cells by validation RMSE. {each}; mean predictor {metres(mean_rmse_m)}."
-    return Figure("ranking", _ranking_said(ranked, compared), caption, text, chart)
+    return Figure("ranking", _ranking_said(ranked, winner), caption, text, chart)
 
 
-def _ranking_said(ranked: pd.DataFrame, compared: bool) -> str:
-    if ranked.empty:
+def _ranking_said(ranked: pd.DataFrame, winner: str | None) -> str:
+    if not (ranked["cell"] == winner).any():
         return "No cell has finished"
-    first = ranked.to_dict("records")[0]
-    lowest = f"{first['label']} is lowest, at {metres(first['rmse_m'])}"
-    if not compared:
+    first = ranked[ranked["cell"] == winner].to_dict("records")[0]
+    whole = "" if first["rmse_m"] == ranked["rmse_m"].min() else " of those with all their seeds"
+    lowest = f"{first['label']} is lowest{whole}, at {metres(first['rmse_m'])}"
+    compared = int(ranked["in_best_set"].notna().sum())
+    if compared < 2:
         return f"{lowest}; which others could be as good is not known"
     same = int(yes(ranked["in_best_set"]).sum())
-    if same == len(ranked):
+    if same == compared:
         return f"None of the {same} cells can be told apart from the lowest"
     if same > 1:
-        return f"{same} of {len(ranked)} cells, the lowest included, cannot be told apart"
+        return f"{same} of {compared} cells, the lowest included, cannot be told apart"
     return f"{lowest}, and told apart from all others"
 
 
@@ -230,8 +244,10 @@ def effects(
     if share:
         parts = {axis: share[axis] for axis in axes if axis in share}
         top = max(parts, key=lambda axis: parts[axis])
-        title = f"Most of the differences come with {said(top)}: {100 * parts[top]:.0f} %"
-        caption = "Percentages: share of the variance between cells (ANOVA of the full grid)."
+        most = "Most" if parts[top] > 0.5 else "The largest part"
+        title = f"{most} of the variance between runs comes with {said(top)}: "
+        title += f"{100 * parts[top]:.0f} %"
+        caption = "Percentages: shares of that variance (ANOVA of the full grid)."
         each = listed([f"{said(a)} {100 * s:.0f} %" for a, s in parts.items()])
     else:
         means = {a: cells.groupby(_groups(cells[a]))["rmse_m"].mean() for a in axes}
