@@ -154,6 +154,7 @@ class Options:
     commit: Callable[[Params], str] = lambda _: "0123abc"
     fingerprint: Callable[[Params], str] = lambda _: "00112233aabbccdd"
     split_kind: str = "random"
+    folds: int = 0  # split.folds; 0: as many as the axes have
     n_test: int = 0  # photos of predictions_test.csv, written for the first seed of the lowest cell
     base: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -328,7 +329,11 @@ class _RunWriter:
             "study": self.study,
             "seed": self.seed,
             "max_epochs": self.options.epochs,
-            "split": {"kind": self.options.split_kind, "seed": 0},
+            "split": {
+                "kind": self.options.split_kind,
+                "seed": 0,
+                "folds": self.options.folds or len(self.options.axes.get("split.fold", [0])),
+            },
             **self.params,
         }
         (self.folder / runs.CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))

@@ -263,6 +263,45 @@ def test_folds_of_a_cell_are_put_together_and_incomplete_ones_left_out(tmp_path:
     assert not np.isnan(errors.error_m[:, 0]).any()
 
 
+def test_some_folds_are_not_every_photo_and_other_folds_are_other_photos(tmp_path: Path) -> None:
+    axes = {"lr": [0.001, 0.003], "split.fold": [0, 1]}
+    (group,) = load(small(tmp_path, axes=axes, split_kind="kfold", folds=5)).groups()
+    assert group.label == "pretrained, kfold split, 2 of 5 folds"
+    made = small(tmp_path / "all", axes=axes, split_kind="kfold")
+    (group,) = load(made).groups()
+    assert group.label == "pretrained, kfold split, 2 folds, every photo validated once"
+    edit_study(
+        made.folder,
+        lambda facts: facts.update(
+            cells=[
+                c
+                for c in facts["cells"]
+                if (c["params"]["lr"] < 0.002) == (c["params"]["split.fold"] == 0)
+            ]
+        ),
+    )
+    assert [set(group.runs["lr"]) for group in load(made).groups()] == [{0.001}, {0.003}]
+
+
+def test_single_runs_that_differ_in_an_unlisted_knob_are_cells_of_their_own(tmp_path: Path) -> None:
+    made = small(tmp_path, axes={"lr": [0.001, 0.002, 0.003]}, seeds=(0,))
+    (made.folder / "study.json").unlink()
+    for folder, drop_last in zip(sorted(made.folder.iterdir()), (False, True, False), strict=True):
+        path = folder / "result.json"
+        result = json.loads(path.read_text())
+        result["swept"]["lr"] = 0.1
+        split = {"train": "0a", "val": "0b"}
+        result["identity"] = {"drop_last": drop_last, "seed": 0, "split": split, "lr": 0.1}
+        if folder == max(made.folder.iterdir()):
+            result["swept"]["lr"] = 0.2
+        path.write_text(json.dumps(result))
+        (folder / "config.yaml").write_text("split: {kind: random}\nlr: 0.1\n")
+    study = load(made)
+    assert study.axes == {"lr": [0.1, 0.2], "drop_last": [False, True]}
+    assert len(study.errors().photos) == 12
+    assert len(study.cells) == 3
+
+
 def test_a_study_with_nothing_finished_is_readable_and_has_no_errors(tmp_path: Path) -> None:
     states = {(cell, seed): ("queued", "") for cell in (A, B, C, D) for seed in (0, 1)}
     study = load(small(tmp_path, states=states))

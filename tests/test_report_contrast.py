@@ -136,3 +136,20 @@ def test_command_prints_difference_and_verdict(
     out = capsys.readouterr().out
     assert "2 pairs of cells" in out
     assert out.rstrip().endswith("higher")
+
+
+def test_sides_of_several_knobs_are_paired_and_ambiguous_ones_refused(tmp_path: Path) -> None:
+    made = make_study(tmp_path, "s", Options(axes=AXES))
+    found = contrast(
+        load(made), {"model": "resnet50"}, {"model": "resnet18", "lr": "0.001"}, {"lr": "0.001"}
+    )
+    assert found.pairs == 1
+    said = "lr=0.003: fits model=resnet18,lr=0.003 and model=resnet50,lr=0.003, which the other"
+    with pytest.raises(BadInput, match=said):
+        contrast(load(made), {"lr": "0.003"}, {"model": "resnet18"})
+
+
+def test_a_side_against_itself_has_no_interval(tmp_path: Path) -> None:
+    made = make_study(tmp_path, "s", Options(axes=AXES))
+    found = contrast(load(made), {"lr": "0.001"}, {"lr": "0.001"})
+    assert found.difference == "+0.0 m (no interval, 2 pairs of cells)"

@@ -69,6 +69,14 @@ def test_a_block_that_cannot_be_filled_is_named(root: Path, block: str, reason: 
         fill(f"<!-- img2gps: {block} --><!-- /img2gps -->", [root])
 
 
+def test_a_block_without_an_end_is_named_and_takes_nothing_with_it(root: Path) -> None:
+    open_block = "<!-- img2gps: s number Runs -->12\n\nA paragraph of my own.\n\n"
+    with pytest.raises(BadInput, match=r"s number Runs -->12: this block has no end; close it"):
+        fill(open_block + TEXT, [root])
+    with pytest.raises(BadInput, match="this block has no end"):
+        fill(TEXT + open_block, [root])
+
+
 def test_command_replaces_the_document_and_says_when_nothing_changed(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,3 +96,8 @@ def test_a_document_that_is_not_there_is_bad_input(
         main(["report", "--fill", str(root / "none.md")])
     assert end.value.code == 2
     assert "none.md: No such file" in capsys.readouterr().err
+    (root / "latin.md").write_bytes("é".encode("latin-1"))
+    with pytest.raises(SystemExit) as end:
+        main(["report", "--fill", str(root / "latin.md")])
+    assert end.value.code == 2
+    assert "latin.md: not UTF-8; name a Markdown file in UTF-8" in capsys.readouterr().err

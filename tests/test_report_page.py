@@ -8,6 +8,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -427,7 +428,7 @@ def predictions(n_cells: int, n: int = 40, rmse: float = 20.0) -> pd.DataFrame:
         tables.append(
             pd.DataFrame(
                 {
-                    "cell": f"c{cell}",
+                    "rank_cell": f"c{cell}",
                     "seed": 0,
                     "photo": [f"p{i}" for i in range(n)],
                     "content": [f"{i:x}" for i in range(n)],
@@ -474,3 +475,68 @@ def test_answer_about_a_single_cell_speaks_of_one(tmp_path: Path, rmse_m: float,
     options = Options(axes={"lr": [0.001]}, effect=lambda _: rmse_m)
     make_study(tmp_path, "one", options)
     assert f"the cell {said} to do better." in build.answer(build.load("one", [tmp_path]))[2]
+
+
+def test_suspects_of_folds_are_photos_that_most_ranked_cells_get_wrong(
+    tmp_path: Path, few_figures: None
+) -> None:
+    axes: dict[str, list[Any]] = {"lr": [0.001, 0.003, 0.005, 0.007], "split.fold": [0, 1]}
+    options = Options(axes=axes, seeds=(0,), split_kind="kfold", effect=lambda _: 60.0)
+    make_study(tmp_path / "runs", "s", options)
+    folder = report(tmp_path / "runs", "s")[0].parent
+    table = pd.read_csv(folder / "suspects.csv")
+    assert len(table)
+    assert set(table["cells"]) == {4}  # not 8 runs, each of which knows half of the photos
+    assert (table["wrong_in"] >= 3).all()
+    assert (table["agreement_m"] > 0).all()
+
+
+def test_cells_that_learned_nothing_are_not_said_to_have_been_asked(
+    tmp_path: Path, few_figures: None
+) -> None:
+    axes = {"lr": [0.001, 0.003, 0.005]}
+    rmse = {0.001: 60.0, 0.003: 120.0, 0.005: 130.0}
+    options = Options(axes=axes, n_val=100, effect=lambda p: rmse[p["lr"]])
+    make_study(tmp_path / "runs", "s", options)
+    html = report(tmp_path / "runs", "s")[1]
+    assert "Suspects need 3 cells that beat the mean predictor; here 1." in html
+
+
+def test_a_cell_that_lacks_a_seed_is_nowhere_called_the_winner(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"lr": [0.001, 0.003], "batch_size": [8, 16]}
+    rmse = {(0.001, 8): 50.0, (0.001, 16): 60.0, (0.003, 8): 75.0, (0.003, 16): 80.0}
+    states = {("lr=0.001,batch_size=8", 2): ("running", "")}
+    options = Options(axes=axes, effect=lambda p: rmse[p["lr"], p["batch_size"]], states=states)
+    make_study(tmp_path / "runs", "s", options)
+    analysis = build.load("s", [tmp_path / "runs"])
+    assert analysis.rankings[0].winner.cell == "lr=0.001,batch_size=16"
+    drawn = build.figures(analysis)
+    assert drawn["grid"].title.startswith(
+        "Lowest of those with all their seeds at learning rate 0.001 and batch size 16"
+    )
+    assert "lr 0.001, batch 16 is lowest of those with" in drawn["ranking"].title
+    assert "not compared" in str(drawn["ranking"].spec)
+    assert "Not finished: 8." in drawn["epochs_by_batch_size"].caption
+    assert "8 ends lowest" not in drawn["epochs_by_batch_size"].title
+
+
+def test_one_bad_study_does_not_keep_the_others_from_their_pages(
+    tmp_path: Path, few_figures: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = tmp_path / "runs", tmp_path / "out"
+    for name in ("a", "b", "c"):
+        make_study(root, name, Options(axes={"lr": [0.001]}, seeds=(0,)))
+    (root / "b" / "study.json").write_text("{")
+    words = ["report", "--runs", str(root), "--out", str(out)]
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    said = capsys.readouterr()
+    assert end.value.code == 2
+    assert (out / "a" / "index.html").is_file()
+    assert (out / "c" / "index.html").is_file()
+    assert "b/study.json: not a study.json" in said.err
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as end:
+        main(["report", "a", "--runs", str(root), "--out", str(tmp_path / "file")])
+    assert end.value.code == 2
+    assert "file: cannot be written" in capsys.readouterr().err

@@ -260,7 +260,7 @@ def test_smallest_detectable_difference_is_students_t_times_the_paired_standard_
     se = linear.std(ddof=1) / math.sqrt(60)
     factor = scipy_stats.t.ppf(0.975, 59) + scipy_stats.t.ppf(0.8, 59)
     assert found.median_m == pytest.approx(factor * se)
-    assert (found.low_m, found.high_m, found.n_pairs) == (found.median_m, found.median_m, 1)
+    assert (found.low_m, found.high_m) == (found.median_m, found.median_m)
     assert stats.detectable(error[:1], spot) is None
 
 
@@ -270,7 +270,6 @@ def test_cells_that_went_astray_do_not_set_the_detectable_difference() -> None:
     found, plain = stats.detectable(astray, spot), stats.detectable(error, spot)
     assert found is not None
     assert plain is not None
-    assert found.n_pairs == 2
     assert found.high_m < 2 * plain.high_m
 
 
@@ -420,6 +419,14 @@ def test_importance_is_the_analysis_of_variance_by_least_squares() -> None:
         assert 0 <= effect.low <= effect.high <= 1
 
 
+def test_importance_gives_seeds_no_share_where_a_cell_has_one() -> None:
+    error = np.random.default_rng(3).gamma(2.0, 20.0, (4, 2, 40))
+    error[0, 1] = np.nan
+    effects = stats.importance(error, np.arange(40), {"a": 2, "b": 2})
+    assert [effect.axes for effect in effects] == [("a",), ("b",), ("a", "b")]
+    assert sum(effect.share for effect in effects) == pytest.approx(1.0)
+
+
 def test_importance_refuses_what_is_no_full_grid() -> None:
     error = np.ones((5, 1, 10))
     with pytest.raises(ValueError, match="every cell of a full grid"):
@@ -455,3 +462,12 @@ def test_the_same_input_gives_the_same_numbers() -> None:
     assert (a.corrected, a.interval) == (b.corrected, b.interval)
     once, again = (stats.beats_mean_predictor(error, spot, mean) for _ in range(2))
     assert np.array_equal(once, again)
+
+
+def test_the_next_value_beyond_an_edge_is_never_rounded_back_inside() -> None:
+    (low,) = stats.edges({"lr": 0.0011}, {"lr": [0.0011, 0.0012]})
+    assert low.suggestion == pytest.approx(0.0011**2 / 0.0012, rel=0.1)
+    assert low.suggestion < 0.0011
+    (high,) = stats.edges({"lr": 1.2}, {"lr": [1.0, 1.2]})
+    assert high.suggestion == pytest.approx(1.44, rel=0.1)
+    assert high.suggestion > 1.2

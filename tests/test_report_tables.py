@@ -342,7 +342,7 @@ def test_a_named_cell_is_compared_with_the_winner(tmp_path: Path) -> None:
     path.write_text(json.dumps(facts))
     study = analysis.analyse(collect.load_study(made.folder, []))
     row = next(r for r in tables.summary(study.rankings[0]).rows if r[0].text == "baseline")
-    assert re.search(r"\d+\.\d m above the lowest, paired 95 % interval", row[2].text)
+    assert re.search(r"\+\d+\.\d m against the winner, paired 95 % interval", row[2].text)
 
 
 def test_folds_get_the_nadeau_bengio_mean(tmp_path: Path) -> None:

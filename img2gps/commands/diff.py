@@ -30,9 +30,12 @@ def execute(args: argparse.Namespace) -> int:
     from rich.table import Table
     from rich.text import Text
 
+    from img2gps.errors import BadInput
     from img2gps.report import compare
     from img2gps.runs import resolve_folder, write_csv
 
+    if args.photos < 0:
+        raise BadInput(f"--photos {args.photos}: give 0 for all, or how many to list")
     roots = args.root or [Path("runs"), Path("results")]
     first, second = (resolve_folder(name, roots) for name in (args.a, args.b))
     found = compare.compare(first, second)
@@ -70,6 +73,12 @@ def execute(args: argparse.Namespace) -> int:
             }
             for photo in found.photos
         ]
-        write_csv(args.csv, list(rows[0]), rows)
+        try:
+            write_csv(args.csv, list(rows[0]), rows)
+        except OSError as error:
+            raise BadInput(
+                f"--csv {args.csv}: cannot be written ({error.strerror}); name a file in a folder "
+                "that you may write to"
+            ) from error
         console.print(Text(f"written: {args.csv}"))
     return 0

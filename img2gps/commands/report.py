@@ -28,23 +28,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Write the report and print where it is."""
-    from img2gps.config import cache_folder
+    """Write the reports that can be written, print where they are, then what could not be."""
+    from img2gps.errors import BadInput
     from img2gps.report import build
 
     roots = [Path(args.runs), Path("results")]
     if args.fill:
         return _fill(args.fill, roots)
     given = [name for names in args.studies for name in names.split(",") if name]
-    asked = [given] if given else [[name] for name in build.names(roots)]
-    for studies in asked:
-        path = build.report(studies, roots=roots, out=Path(args.out), caches=[cache_folder()])
-        print(path)
-    if args.open:
+    pages, refused = [], []
+    for studies in [given] if given else [[name] for name in build.names(roots)]:
+        try:
+            pages.append(_report(studies, roots, Path(args.out)))
+            print(pages[-1])
+        except BadInput as error:
+            refused.append(str(error))
+    if args.open and pages:
         import webbrowser
 
-        webbrowser.open(path.resolve().as_uri())
+        webbrowser.open(pages[-1].resolve().as_uri())
+    if refused:
+        raise BadInput("\n".join(refused))
     return 0
+
+
+def _report(studies: list[str], roots: list[Path], out: Path) -> Path:
+    from img2gps.config import cache_folder
+    from img2gps.errors import BadInput
+    from img2gps.report import build
+
+    try:
+        return build.report(studies, roots=roots, out=out, caches=[cache_folder()])
+    except OSError as error:
+        raise BadInput(
+            f"--out {out}: cannot be written ({error.strerror}); name a folder that you may write "
+            "to"
+        ) from error
 
 
 def _fill(path: Path, roots: list[Path]) -> int:
@@ -55,8 +74,9 @@ def _fill(path: Path, roots: list[Path]) -> int:
 
     try:
         old = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"--fill {path}: {error.strerror}; name a Markdown file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise BadInput(f"--fill {path}: {why}; name a Markdown file in UTF-8") from error
     new = fill(old, roots)
     if new != old:
         runs.write_atomic(path, lambda file: print(new, end="", file=file))

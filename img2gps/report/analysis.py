@@ -132,6 +132,11 @@ def params_of(row: Mapping[Any, Any], axes: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def resamples(cells: int) -> int:
+    """How many resamples a ranking of so many cells is judged by."""
+    return stats.N_RESAMPLES if cells < MANY_CELLS else stats.N_RESAMPLES // 4
+
+
 def _best_epochs(study: Study, group: Group) -> dict[str, float]:
     """RMSE of cells at each run's best epoch; that of folds needs their predictions."""
     if FOLD_AXIS not in study.axes:
@@ -147,7 +152,7 @@ def _best_epochs(study: Study, group: Group) -> dict[str, float]:
 
 def _ranking(study: Study, group: Group) -> Ranking:
     errors = study.errors(group.runs)
-    n = stats.N_RESAMPLES if len(errors.cells) < MANY_CELLS else stats.N_RESAMPLES // 4
+    n = resamples(len(errors.cells))
     rows = group.runs.drop_duplicates("rank_cell").to_dict("records")
     by_name = {row["rank_cell"]: row for row in rows}
     planned = study.runs.drop_duplicates(["rank_cell", "seed"])["rank_cell"].value_counts()
@@ -193,7 +198,7 @@ def _ranking(study: Study, group: Group) -> Ranking:
         None
         if found is None
         else stats.photos_needed(published, found.se_photos_m, found.n_photos),
-        stats.edges(winner.params, study.axes) if study.kind != "runs" else [],
+        stats.edges(winner.params, _own_axes(study, cells)) if study.kind != "runs" else [],
         importance,
         why_not,
         _some(own, errors, errors.known_spot == 1),
@@ -209,6 +214,13 @@ def _ranking(study: Study, group: Group) -> Ranking:
             *_about_looks(study),
         ],
     )
+
+
+def _own_axes(study: Study, cells: Sequence[Cell]) -> dict[str, list[Any]]:
+    """Axes, without the knobs that only follow from the cells' names where all have one."""
+    named = study.facts.get("named_cells", {}).values() if all(c.name for c in cells) else ()
+    follow = {knob for cell in named for knob in cell}
+    return {axis: values for axis, values in study.axes.items() if axis not in follow}
 
 
 def _cell_rmse(errors: Errors) -> list[float]:

@@ -108,6 +108,8 @@ def _study(analysis: Analysis, folder: Path, caches: Sequence[Path]) -> Path:
     shown.sections = _sections(analysis)
     dataset = _dataset(study, ranking, caches)
     others = None if dataset is None else _others(study, dataset.manifest)
+    if ranking is not None and ranking.group.folds > 1:
+        others = None  # each fold trains on what the other folds are validated on
     scene = choose.scene(analysis, ranking, others)
     drawn = choose.of_study(scene)
     shown.figures = [page.picture(figure, folder / "figures") for figure in drawn]
@@ -146,7 +148,10 @@ def write(shown: Page, folder: Path) -> Path:
 def answer(analysis: Analysis) -> list[str]:
     """Three sentences, also where nothing has finished."""
     if analysis.rankings:
-        return measured.answer(analysis.rankings[0])
+        first, *rest = measured.answer(analysis.rankings[0])
+        if len(analysis.rankings) > 1:
+            first = f"{first.removesuffix('.')} ({analysis.rankings[0].group.label})."
+        return [first, *rest]
     study = analysis.study
     known = pd.to_numeric(study.column("mean_predictor/rmse_m"), errors="coerce").dropna()
     mean = (
@@ -204,14 +209,16 @@ def _photo_by_photo(
     photos = errors.of_photos(choose.winners_predictions(scene))
     shown.gallery = gallery.gallery(photos, dataset)
     table = scene.study.predictions
-    ids = set(ranking.group.runs["run_id"])
-    found = gallery.suspects(table[table["run_id"].isin(ids)])
+    cells = table["run"].map(ranking.group.runs["rank_cell"])
+    table = table.assign(rank_cell=cells).dropna(subset=["rank_cell"])
+    found = gallery.suspects(table)
     found.to_csv(folder / "suspects.csv", index=False, lineterminator="\n", float_format="%.7g")
     rows = found.head(_SHOWN_SUSPECTS).to_dict("records")
     shown.suspects = [{str(key): value for key, value in row.items()} for row in rows]
+    count = len(gallery.learned(table))
     shown.no_suspects = (
         "No photo is wrong in most of the cells that beat the mean predictor."
-        if len(ranking.cells) >= gallery.MIN_CELLS
-        else f"Suspects need at least {gallery.MIN_CELLS} cells."
+        if count >= gallery.MIN_CELLS
+        else f"Suspects need {gallery.MIN_CELLS} cells that beat the mean predictor; here {count}."
     )
     shown.files.append(Link("suspects.csv", "suspects.csv"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -72,21 +72,6 @@ class Errors:
         """Number of places, the unit that is resampled."""
         return len(np.unique(self.spot))
 
-    def select(self, photos: NDArray[np.bool_]) -> Errors:
-        """The same cells on some of the photos only."""
-        true = None if self.true_error_m is None else self.true_error_m[:, :, photos]
-        return Errors(
-            self.cells,
-            self.seeds,
-            [name for name, kept in zip(self.photos, photos, strict=True) if kept],
-            self.error_m[:, :, photos],
-            self.spot[photos],
-            self.mean_error_m[photos],
-            self.known_spot[photos],
-            true,
-            self.left_out,
-        )
-
 
 @dataclass(frozen=True)
 class Group:
@@ -95,7 +80,7 @@ class Group:
     label: str
     pretrained: bool
     validation: str  # digest of the validation photos and their labels
-    folds: int  # 0 unless the runs are folds that together predict every photo
+    folds: int  # finished of each cell; 0 where the split is no k-fold split
     runs: pd.DataFrame
     warnings: list[str]  # data fingerprints or code versions that differ within the group
 
@@ -128,6 +113,12 @@ class Study:
     def axes(self) -> dict[str, list[Any]]:
         """Axis name to its values, in the study's order."""
         return {str(key): list(values) for key, values in self.facts.get("axes", {}).items()}
+
+    @property
+    def enumerated(self) -> bool:
+        """Whether the cells are all combinations of the axes' values, and no more."""
+        points = math.prod(len(values) for values in self.axes.values())
+        return self.kind == "grid" and points == len(self.cells)
 
     @property
     def cells(self) -> list[str]:
@@ -185,7 +176,7 @@ class Study:
     def validation(self) -> pd.Series[str]:
         """What each finished run was validated on, by index of `runs`; "" without predictions.
 
-        A digest of the photos and their labels; folds of one split share theirs.
+        A digest of the photos and their labels; runs of a cell on folds of one split share theirs.
         """
         table, done = self.predictions, self.finished
         digests: dict[Any, str] = {}
@@ -198,10 +189,12 @@ class Study:
                 digests[run] = f"{int(total):016x}/{size}"
         found = [digests.get(run, "") for run in done.index]
         if "split/kind" in done:
-            of_fold = done["data/fingerprint"].astype(str) + "/" + done["split/seed"].astype(str)
+            of = done["data/fingerprint"].astype(str) + "/" + done["split/seed"].astype(str)
             found = [
-                f"{kind} of {of}" if str(kind).endswith(KFOLD) and own else own
-                for kind, own, of in zip(done["split/kind"], found, of_fold, strict=True)
+                f"{kind} of {of}, folds {folds}" if str(kind).endswith(KFOLD) and own else own
+                for kind, own, of, folds in zip(
+                    done["split/kind"], found, of, _folds_of(done), strict=True
+                )
             ]
         return pd.Series(found, index=done.index, dtype=object)
 
@@ -225,12 +218,10 @@ class Study:
             folds, kind = 0, _one(rows, "split/kind")
             where = f"{kind} split, {_one(rows, 'data/n_val')} validation photos"
             if kind.endswith(KFOLD):
-                folds = int(self.runs.groupby(["rank_cell", "seed"]).size().max())
-                whole = rows.groupby(["rank_cell", "seed"])["run_id"].transform("size") == folds
-                rows = rows[whole]
-                where = f"{kind} split, {folds} folds, every photo validated once"
-            if rows.empty:
-                continue
+                folds = int(rows.groupby(["rank_cell", "seed"]).size().max())
+                if folds < self.runs.groupby(["rank_cell", "seed"]).size().max():
+                    continue
+                where = f"{kind} split, {_folds_said(rows, folds)}"
             if len(sets) > 1:
                 where += f" (set {sets[str(validation)]})"
             found.append(
@@ -332,6 +323,23 @@ def align_runs(folders: Sequence[Path]) -> Errors | None:
     return align(table, rows)
 
 
+def _folds_of(rows: pd.DataFrame) -> list[str]:
+    """Of each run, the folds that its cell has finished with its seed."""
+    cell = [rows["rank_cell"], rows["seed"]]
+    return list(
+        rows["split/fold"].astype(str).groupby(cell).transform(lambda f: " ".join(sorted(f)))
+    )
+
+
+def _folds_said(rows: pd.DataFrame, folds: int) -> str:
+    """How many folds of how many; only all of them together validate every photo."""
+    split = read_config(Path(str(rows["folder"].iloc[0]))).get("split")
+    planned = split.get("folds") if isinstance(split, dict) else None
+    if folds == planned:
+        return f"{folds} folds, every photo validated once"
+    return f"{folds} of {planned or '?'} folds"
+
+
 def find_studies(root: Path) -> list[Path]:
     """Folders below a runs root that hold a study.json or at least one run folder, sorted."""
     with_study = {path.parent for path in root.glob(f"*/{STUDY}")}
@@ -375,8 +383,7 @@ def load_study(folder: Path, roots: Sequence[Path]) -> Study:
         facts, entries = _single_runs(folder.name, found)
     for row in entries:
         row["cell"] = row["cell"] or "not yet chosen"  # a search draws its cells one by one
-        whole = re.sub(r"(^|,)split\.fold=[^,]*", "", row["cell"]).lstrip(",")
-        row["rank_cell"] = whole or "folds"
+        row["rank_cell"] = runs.without_fold(row["cell"])
     table = pd.DataFrame(entries)
     for column in _COLUMNS:
         if column not in table:
@@ -434,6 +441,7 @@ def _single_runs(name: str, folders: Sequence[Path]) -> tuple[dict[str, Any], li
             row["reason"] = result.get("reason") or ""
         swept = {**_swept(read_config(folder)), **((result or {}).get("swept") or {})}
         row |= {"run_id": folder.name, "folder": str(folder), "_swept": swept}
+        row["_identity"] = _identity(result or {}, read_config(folder))
         row["value"] = row.get("val/rmse_m")
         row["epochs"] = row.get("cost/epochs")
         row["seconds"] = row.get("cost/seconds")
@@ -446,6 +454,7 @@ def _single_runs(name: str, folders: Sequence[Path]) -> tuple[dict[str, Any], li
     # depth says nothing that model does not say
     varying = [key for key in keys if len(texts[key]) > 1 and key != "depth"]
     shown = varying or [key for key in DEFAULT_AXES if key in keys]
+    shown += _told_apart_by(rows, shown)
     axes: dict[str, list[Any]] = {}
     for row in rows:
         params = {key: row["_swept"].get(key, "unknown") for key in shown}
@@ -454,7 +463,7 @@ def _single_runs(name: str, folders: Sequence[Path]) -> tuple[dict[str, Any], li
                 axes[key].append(value)
         row |= {**params, "cell": ",".join(f"{key}={value}" for key, value in params.items())}
         row |= {"name": "", "attempts": 1, "linked": False}
-        del row["_swept"]
+        del row["_swept"], row["_identity"]
     axes = {key: sorted(values, key=_sort_key) for key, values in axes.items()}
     facts = {
         "study": name,
@@ -469,6 +478,31 @@ def _single_runs(name: str, folders: Sequence[Path]) -> tuple[dict[str, Any], li
         "command": "",
     }
     return facts, rows
+
+
+def _identity(result: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """All that decides a run's figures, in dots; the split by its knobs, not by its digests."""
+    found = dotted({**(result.get("identity") or {}), "split": config.get("split") or {}})
+    return {key: value for key, value in found.items() if key != "seed"}
+
+
+def _told_apart_by(rows: Sequence[dict[str, Any]], shown: Sequence[str]) -> list[str]:
+    """Knobs besides the shown ones in which runs of one seed differ; they join `_swept`."""
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        place = [row["seed"], *(row["_swept"].get(key) for key in shown)]
+        alike.setdefault(json.dumps(place), []).append(row["_identity"])
+    keys = dict.fromkeys(key for same in alike.values() for one in same for key in one)
+    more = [
+        key
+        for key in keys
+        if any(
+            len({json.dumps(one.get(key)) for one in same if one}) > 1 for same in alike.values()
+        )
+    ]
+    for row in rows:
+        row["_swept"] |= {key: row["_identity"][key] for key in more if key in row["_identity"]}
+    return more
 
 
 def _sort_key(value: Any) -> tuple[int, float, str]:
@@ -498,6 +532,19 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration as one flat mapping.
+
+    >>> dotted({"lr": 0.1, "split": {"kind": "random"}})
+    {'lr': 0.1, 'split.kind': 'random'}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        name = f"{prefix}{key}"
+        flat |= dotted(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 def flatten(result: Mapping[str, Any]) -> dict[str, Any]:

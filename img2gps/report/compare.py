@@ -94,10 +94,10 @@ def compare(a: Path, b: Path) -> Comparison:
 
 def described(folder: Path) -> dict[str, Any]:
     """What made the run: its configuration, and what result.json records beside it."""
-    found = _dotted(collect.read_config(folder))
+    found = collect.dotted(collect.read_config(folder))
     result = runs.read_json(folder / runs.RESULT) or {}
     recorded = {f"result.{key}": result.get(key) for key in _RECORDED}
-    return found | _dotted({k: v for k, v in recorded.items() if isinstance(v, Mapping)})
+    return found | collect.dotted({k: v for k, v in recorded.items() if isinstance(v, Mapping)})
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -115,17 +115,6 @@ def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, str
 
 def _text(values: Mapping[str, Any], key: str) -> str:
     return str(values[key]) if key in values else ABSENT
-
-
-def _dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat |= _dotted(value, f"{name}.")
-        else:
-            flat[name] = value
-    return flat
 
 
 def _verdict(change: Interval) -> str:

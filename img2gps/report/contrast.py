@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,10 @@ class Contrast:
     @property
     def difference(self) -> str:
         """In one line."""
-        ends = f"{self.interval.low:+.1f} to {self.interval.high:+.1f} m"
-        return f"{self.interval.estimate:+.1f} m (95 % interval {ends}, {self.counted})"
+        ends = f"95 % interval {self.interval.low:+.1f} to {self.interval.high:+.1f} m"
+        if np.isnan(self.interval.low):
+            ends = "no interval"
+        return f"{self.interval.estimate:+.1f} m ({ends}, {self.counted})"
 
     @property
     def counted(self) -> str:
@@ -82,7 +85,8 @@ def contrast(study: Study, this: Choice, that: Choice, where: Choice | None = No
 
     Raises:
         BadInput: a knob that the study does not vary, no pair of finished cells, or pairs that
-            were validated on different photos.
+            were validated on different photos; two cells of one side that differ in a knob
+            which is asked for on one side only.
     """
     knobs = [axis for axis in study.axes if axis != analysis.FOLD_AXIS]
     asked = {**this, **that, **(where or {})}
@@ -141,12 +145,20 @@ def _side(rows: pd.DataFrame, choice: Choice, rest: Sequence[str]) -> dict[Any, 
 
     A cell of which not all is known (a knob that does not exist for it) has "" there.
     """
-    found = {}
+    found: dict[Any, str] = {}
     for row in rows.drop_duplicates("rank_cell").to_dict("records"):
         matches = [fits(row.get(knob), pattern) for knob, pattern in choice.items()]
         stars = [groups for groups in matches if groups is not None]
-        if len(stars) == len(choice):
-            found[(*map(plain, (row.get(knob) for knob in rest)), *stars)] = row["rank_cell"]
+        if len(stars) < len(choice):
+            continue
+        key = (*map(plain, (row.get(knob) for knob in rest)), *chain.from_iterable(stars))
+        cell = found.setdefault(key, row["rank_cell"])
+        if cell != row["rank_cell"]:
+            raise BadInput(
+                f"{_text(choice)}: fits {cell} and {row['rank_cell']}, which the other side cannot "
+                "be paired with one by one; give each side the same knobs, or the rest with where, "
+                "such as --where batch_size=16"
+            )
     return found
 
 

@@ -33,17 +33,22 @@ from img2gps.report.contrast import NAME, choice, contrast, fits
 Kind = Callable[[Analysis, Sequence[str]], str]  # what a study says in answer to some words
 
 BLOCK = re.compile(
-    r"(?P<open><!-- img2gps: (?P<words>[^\n]*?) -->)(?P<old>.*?)(?P<close><!-- /img2gps -->)",
+    r"(?P<open><!-- img2gps: (?P<words>[^\n]*?) -->)"
+    r"(?P<old>(?:(?!<!-- img2gps: ).)*?)(?P<close><!-- /img2gps -->)",
     re.DOTALL,
 )
+OPEN = re.compile(r"<!-- img2gps: [^\n]*")
 
 
 def fill(text: str, roots: Sequence[Path]) -> str:
     """The document with every block filled anew.
 
     Raises:
-        BadInput: a block that names no study, table, number or cell that there is.
+        BadInput: a block that is not closed, or that names no study, table, number or cell that
+            there is.
     """
+    if unclosed := OPEN.search(BLOCK.sub("", text)):
+        raise BadInput(f"{unclosed[0]}: this block has no end; close it with <!-- /img2gps -->")
 
     @cache
     def load(name: str) -> Analysis:

@@ -146,25 +146,30 @@ MIDDLE = "the cells agree on a place nearer the middle: little in it to recognis
 HARD = "the cells disagree: a hard photo, or one of a place that few photos show"
 
 
+def learned(predictions: pd.DataFrame) -> list[str]:
+    """Cells (column `rank_cell`) that beat the mean predictor."""
+    squares = predictions[["error_m", "mean_error_m"]].pow(2).groupby(predictions["rank_cell"])
+    means = squares.mean()
+    return list(means.index[means["error_m"] < means["mean_error_m"]])
+
+
 def suspects(predictions: pd.DataFrame) -> pd.DataFrame:
     """Photos that most cells get wrong, the most suspicious first; columns `SUSPECT_COLUMNS`.
 
     A photo is wrong in a cell if its error (root mean square over seeds) is in the worst tenth of
     that cell. `agreement_m`: median distance of the cells' predictions to their common middle;
-    `east_m, north_m`: from the label to that middle. Only cells that beat the mean predictor count
-    (the others get the rim of the ground wrong by construction); fewer than `MIN_CELLS` give none.
+    `east_m, north_m`: from the label to that middle. Only cells that have learned count (the
+    others get the rim of the ground wrong by construction); fewer than `MIN_CELLS` give none.
     """
     rules = dict.fromkeys(("photo", "lat_deg", "lon_deg", "mean_error_m", "gps_error_m"), "first")
     rules |= {"nearest_train_m": "first", "east_m": "mean", "north_m": "mean", "square": "mean"}
-    table = predictions.assign(square=predictions["error_m"] ** 2)
-    table["square_of_mean"] = table["mean_error_m"] ** 2
-    totals = table.groupby("cell")[["square", "square_of_mean"]].mean()
-    learned = totals.index[totals["square"] < totals["square_of_mean"]]
-    if len(learned) < MIN_CELLS:
+    counted = learned(predictions)
+    if len(counted) < MIN_CELLS:
         return pd.DataFrame(columns=list(SUSPECT_COLUMNS))
-    table = table[table["cell"].isin(learned)]
-    cells = table.groupby(["cell", "content"], sort=False).agg(rules).reset_index()
-    bound = cells.groupby("cell")["square"].transform("quantile", WORST_TENTH)
+    table = predictions.assign(square=predictions["error_m"] ** 2)
+    table = table[table["rank_cell"].isin(counted)]
+    cells = table.groupby(["rank_cell", "content"], sort=False).agg(rules).reset_index()
+    bound = cells.groupby("rank_cell")["square"].transform("quantile", WORST_TENTH)
     cells["wrong"] = cells["square"] > bound
     found = []
     for _, rows in cells.groupby("content", sort=False):

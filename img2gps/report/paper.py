@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from img2gps import runs
-from img2gps.report import analysis, stats, tables
+from img2gps.report import analysis, tables
 from img2gps.report.analysis import Analysis, Ranking, spoken
 from img2gps.report.table import Table, latex_text
 
@@ -176,7 +176,9 @@ def _methods(study: Analysis, ranking: Ranking) -> str:
     }.get(value("weights/resolved"), "trained from scratch")
     synthetic = " (synthetic)" if study.study.synthetic else ""
     axes = {k: v for k, v in study.study.axes.items() if k != analysis.FOLD_AXIS}
-    varied = "; ".join(f"{spoken(k)}: {', '.join(map(str, v))}" for k, v in axes.items())
+    intervals = study.study.facts.get("intervals") or {}
+    tried = {k: (" to " if k in intervals else ", ").join(map(str, v)) for k, v in axes.items()}
+    varied = "; ".join(f"{spoken(knob)}: {values}" for knob, values in tried.items())
     states = ", ".join(f"{count} {state}" for state, count in study.study.counts().items())
     share = value("split/leakage/known_spots", "{:.0%}")
     sentences = [
@@ -201,8 +203,8 @@ def _methods(study: Analysis, ranking: Ranking) -> str:
         "position by a step-down max-T test (Romano and Wolf 2005); both are paired by photo and "
         "joint over all cells.",
         "The winner's figure is corrected for having been selected by repeating the selection on "
-        f"{stats.N_RESAMPLES} resamples of the spots and scoring it on the spots left out (BBC-CV; "
-        "Tsamardinos, Greasidou and Borboudakis 2018).",
+        f"{analysis.resamples(len(ranking.cells))} resamples of the spots and scoring it on the "
+        "spots left out (BBC-CV; Tsamardinos, Greasidou and Borboudakis 2018).",
         f"Code: img2gps {value('code/version')}, commit {value('code/commit')}; Python "
         f"{value('versions/python')}, PyTorch {value('versions/torch')}, {value('hardware/cpu')}, "
         f"{value('threads')} threads.",
@@ -236,7 +238,7 @@ def commands(study: Analysis) -> str:
     command = str(facts.get("command") or "")
     if command:
         lines += ["", "# the study; the same command again goes on where it stopped", command]
-        if study.rankings:
+        if study.rankings and study.study.enumerated:
             winner = study.rankings[0].winner
             chosen = shlex.join(f"{key}={value}" for key, value in winner.params.items())
             lines += ["", "# its winner alone", f"# {command} {chosen}"]

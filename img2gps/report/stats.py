@@ -414,7 +414,6 @@ class Detectable:
     median_m: float  # smallest difference detected with the given power, the middle pair
     low_m: float
     high_m: float
-    n_pairs: int
     se_photos_m: float  # of the middle pair: the part that more photos make smaller
     n_photos: int
 
@@ -449,7 +448,6 @@ def detectable(
         float(np.median(found)),
         min(found),
         max(found),
-        len(found),
         float(np.median(se_spots)),
         errors.shape[2],
     )
@@ -620,7 +618,9 @@ def importance(
 
     The shares of main effects, two-way interactions, higher ones (together) and seeds sum to 1
     (fixed-effects ANOVA; eta squared in Cohen 1988, ch. 8). Axes with one value explain nothing
-    and are left out. Intervals are percentiles over resampled spots.
+    and are left out, and so are the seeds where a cell has only one: then the shares are those of
+    the cells' means, and the seeds' luck is in all of them. Intervals are percentiles over
+    resampled spots.
 
     Args:
         error: metres, (c, s, p), the cells in row-major order of the axes.
@@ -640,7 +640,8 @@ def importance(
     counts = sample.draw(n, seed)
     rmse = sample.rmse(np.concatenate([np.ones((1, sample.n_spots)), counts]))
     mean = mean_over_seeds(rmse)
-    within = mean_over_seeds((rmse - mean[..., None]) ** 2).mean(axis=1)
+    seeded = bool((sample.n_seeds > 1).all())
+    within = mean_over_seeds((rmse - mean[..., None]) ** 2).mean(axis=1) * seeded
     grid = mean.reshape(-1, *shape)
     between = mean.var(axis=1)
     total = np.maximum(between + within, 1e-30)
@@ -654,7 +655,8 @@ def importance(
             parts[names] = share - sum(below, np.zeros(len(grid)))
     if len(dims) > 2:
         parts[tuple(dims)] = between - sum(parts.values(), np.zeros(len(grid)))
-    parts[()] = within
+    if seeded:
+        parts[()] = within
     effects = []
     for names, part in parts.items():
         share = np.clip(part / total, 0.0, 1.0)
@@ -689,8 +691,11 @@ def edges(params: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[
         inner = values[1] if value == values[0] else values[-2]
         # a geometric step where all is positive, as for learning rates and batch sizes
         beyond = value * value / inner if values[0] > 0 else 2 * value - inner
-        whole = all(isinstance(given_value, int) for given_value in given)
-        beyond = float(round(beyond) if whole else f"{beyond:.1g}")
+        if all(isinstance(given_value, int) for given_value in given):
+            beyond = float(round(beyond))
+        else:  # as few digits as lie beyond
+            rounded = (float(f"{beyond:.{digits}g}") for digits in range(1, 17))
+            beyond = next((r for r in rounded if not values[0] <= r <= values[-1]), beyond)
         if values[0] >= 0 and beyond <= 0:
             continue  # nothing lies below
         found.append(Edge(axis, value, beyond))

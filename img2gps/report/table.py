@@ -164,6 +164,8 @@ def latex_text(text: str) -> str:
 
 def _latex_entry(entry: Entry) -> str:
     text = latex_text(entry.text)
+    if text.startswith(("[", "*")):  # else an argument of the line break before it
+        text = "{}" + text
     text = rf"\textbf{{{text}}}" if entry.bold else text
     if entry.interval is not None:
         text += r" {{\footnotesize [{:.1f}, {:.1f}]}}".format(*entry.interval)

@@ -276,6 +276,8 @@ def importance(ranking: Ranking) -> list[Table]:
             "spots. It speaks of the values tried and of nothing between or beyond them.",
         )
     ]
+    if all(effect.axes for effect in ranking.importance):
+        legend.append((None, "A cell has one seed: the seeds' luck is in all these shares."))
     caption = "Share of the variance between runs that each hyperparameter explains"
     header = ["effect", "share", "95 % interval"]
     return [Table("importance", caption, header, rows, legend)]
@@ -440,7 +442,7 @@ def _named_line(cell: Cell, ranking: Ranking) -> list[Entry]:
         at = ranking.errors.cells.index
         error, winner = ranking.errors.error_m, at(ranking.winner.cell)
         apart = difference_interval(error[at(cell.cell)], error[winner], ranking.errors.spot)
-        text += f"; {apart.estimate:.1f} m above the lowest, paired 95 % interval {span(apart)}"
+        text += f"; {apart.estimate:+.1f} m against the winner, paired 95 % interval {span(apart)}"
     return _line(cell.name, cell.interval, text)
 
 
