@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.resources
 import importlib.util
+import math
 import os
 import re
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from img2gps.errors import BadInput
+from img2gps.paths import expanded
 
 MIN_IMAGE_SIZE = 32  # px: the stride of every backbone here
 MAX_IMAGE_SIZE = 2048  # px: a batch of 16 is then 0.8 GB before the first layer
@@ -140,7 +142,8 @@ def _check(key: str, value: object, ok: bool, remedy: str) -> None:
 
 
 def _positive(key: str, value: float | None, unit: str = "") -> None:
-    _check(key, value, value is None or value > 0, f"must be above 0{unit}; give {key}=NUMBER")
+    fit = value is None or (value > 0 and math.isfinite(value))
+    _check(key, value, fit, f"must be above 0{unit}; give {key}=NUMBER")
 
 
 def _within(key: str, value: float | None, low: float, high: float) -> None:
@@ -211,6 +214,9 @@ class ModelConfig:
         if names := MODEL_NAMES.get(self.family):
             remedy = f"no {self.family}; one of: {', '.join(names)}; others: model=timm"
             _check("model.name", self.name, self.name in names, remedy)
+            layers = re.search(r"\d+", self.name)  # so that model.name= says what model= does
+            assert layers is not None
+            self.depth = int(layers[0])
 
 
 @dataclass
@@ -381,6 +387,9 @@ def load(cfg: DictConfig) -> Config:
     for group in EXTENSIBLE_GROUPS:
         plain[group] = _set_custom_aside(group, plain.get(group) or {})
     config = from_dict(plain)
+    config.runs.root = str(expanded(config.runs.root, "runs.root"))
+    if config.runs.results:
+        config.runs.results = str(expanded(config.runs.results, "runs.results"))
     _check_runnable(config)
     return config
 
@@ -393,6 +402,8 @@ def _check_runnable(config: Config) -> None:
     for name, node in config.metrics.items():
         fit = isinstance(node, dict) and "_target_" in node
         _check(f"metrics.{name}", node, fit, f"give metrics.{name}._target_=package.function")
+        taken = f"val/{name}" in EPOCH_METRICS
+        _check("metrics", name, not taken, "a metric of that name is there; give another name")
     known = (*EPOCH_METRICS, *(f"val/{name}" for name in config.metrics))
     remedy = f"no metric of an epoch; one of: {', '.join(known)}"
     _check("monitor", config.monitor, config.monitor in known, remedy)
@@ -404,6 +415,9 @@ def _check_runnable(config: Config) -> None:
         f"lr is reached after that many epochs, and there are max_epochs={config.max_epochs}; "
         "give fewer",
     )
+    plain = not re.search(r"::|://", config.runs.root)
+    remedy = "a folder of this machine, not an address; give runs.root=FOLDER"
+    _check("runs.root", config.runs.root, plain, remedy)
     root = Path(config.runs.root).absolute()
     nearest = next(path for path in (root, *root.parents) if os.access(path, os.F_OK))
     fit = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
@@ -508,6 +522,6 @@ def register() -> None:
 def cache_folder() -> Path:
     """Where dataset caches go unless data.cache says otherwise: IMG2GPS_CACHE, or the user's."""
     if chosen := os.environ.get("IMG2GPS_CACHE"):
-        return Path(chosen).expanduser()
+        return expanded(chosen, "IMG2GPS_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "img2gps"

@@ -234,6 +234,11 @@ _DATE = re.compile(r"(\d{4})[:\-/. ](\d{1,2})[:\-/. ](\d{1,2})[T ]+(\d{1,2}):(\d
 _OFFSET = re.compile(r"[+-]\d{2}:\d{2}|Z")
 
 
+def is_plausible(moment: datetime) -> bool:
+    """Whether a photo can have been taken then: the oldest that is left is of about 1826."""
+    return 1826 <= moment.year <= 2200
+
+
 def parse_time(text: str, subsec: str = "", offset: str = "") -> str:
     """ISO 8601 from an EXIF date, fraction of a second and offset; "" where it is no date.
 
@@ -247,6 +252,8 @@ def parse_time(text: str, subsec: str = "", offset: str = "") -> str:
     try:
         moment = datetime(year, month, day, hour, minute, min(second, 59))
     except ValueError:
+        return ""
+    if not is_plausible(moment):
         return ""
     fraction = f".{(subsec + '00')[:3]}" if subsec.isdecimal() and int(subsec) else ""
     zone = offset.strip()

@@ -35,6 +35,7 @@ from img2gps.decode import DECODER_VERSION, decode
 from img2gps.errors import BadInput
 from img2gps.geo import distance_m
 from img2gps.hardware import cores
+from img2gps.paths import expanded
 from img2gps.photofile import Unusable
 from img2gps.sources import (
     CsvSource,
@@ -82,7 +83,7 @@ def ingest(
     this process may use. `verify` compares every photo of a cache that is there with its
     digest, not only some. Raises `BadInput` where no photo at all can be used.
     """
-    cache = Path(cache_dir).expanduser()
+    cache = expanded(cache_dir, "data.cache")
     threads = threads or cores()
     try:
         cache.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,6 @@ import logging
 import sys
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -19,6 +18,7 @@ from img2gps.checkpoint import CheckpointFile
 from img2gps.config import Config, Precision
 from img2gps.data import PhotoData
 from img2gps.module import GeoRegression
+from img2gps.paths import expanded
 from img2gps.recorder import Recorder
 from img2gps.runs import CHECKPOINT, CONFIG, RunFolder, write_atomic
 
@@ -53,7 +53,7 @@ def prepare(folder: RunFolder, config: Config) -> Start:
         folder.clear()
     saved = {**configuration.to_dict(config), "threads": threads, "force": False}
     if config.data.root:  # wherever a later command is called from
-        saved["data"]["root"] = str(Path(config.data.root).expanduser().absolute())
+        saved["data"]["root"] = str(expanded(config.data.root, "data.root").absolute())
     text = yaml.safe_dump(saved, sort_keys=False, allow_unicode=True)
     write_atomic(folder.path / CONFIG, lambda file: print(text, end="", file=file))
     return Start(epoch, threads)

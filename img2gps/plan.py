@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from img2gps import hardware, runs, weights
 from img2gps.config import AugmentationName, Config, DataKind, Precision, cache_folder
 from img2gps.errors import BadInput
+from img2gps.paths import expanded
 from img2gps.split import Split, SplitConfig, make_split
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def plan(config: Config, resolved: weights.ResolvedWeights | None = None) -> Run
     dataset = open_dataset(config)
     split = open_split(config, dataset)
     _check_batches(config, len(split.train))
+    _check_limits(config, split)
     if resolved is None:
         resolved = weights.resolve(config.model, config.weights, required=config.weights_required)
     precision = resolve_precision(config)
@@ -85,7 +88,7 @@ def open_dataset(config: Config) -> Dataset:
     """The dataset cache of the configured source, built if it is not there."""
     from img2gps import ingest
 
-    folder = Path(config.data.cache).expanduser() if config.data.cache else cache_folder()
+    folder = expanded(config.data.cache, "data.cache") if config.data.cache else cache_folder()
     return ingest.ingest(
         source(config),
         image_size=config.image_size,
@@ -117,7 +120,7 @@ def _root(config: Config) -> Path:
     """Where the photos are; not asked before, for a saved run predicts without them."""
     if not config.data.root:  # a published run's
         raise BadInput("data.root: has no value; give data.root=PATH")
-    path = Path(config.data.root).expanduser()
+    path = expanded(config.data.root, "data.root")
     if not path.exists():
         raise BadInput(f"data.root={config.data.root}: no such file or folder; give data.root=PATH")
     return path
@@ -141,6 +144,18 @@ def _check_batches(config: Config, n_train: int) -> None:
             f"{config.image_size} leaves batch normalisation a single value; set drop_last=true, "
             "another batch_size or a larger image_size"
         )
+
+
+def _check_limits(config: Config, split: Split) -> None:
+    """Lightning refuses a share that comes to no batch, but only once it trains."""
+    for part, size in (("train", config.batch_size), ("val", config.val_batch_size)):
+        share = getattr(config.trainer, f"limit_{part}_batches")
+        batches = math.ceil(len(getattr(split, part)) / size)
+        if isinstance(share, float) and share < 1 and int(share * batches) == 0:
+            raise BadInput(
+                f"trainer.limit_{part}_batches={share}: of {batches} batches that is none; give a "
+                "count (1 is one batch) or a larger share"
+            )
 
 
 def _identity(

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from img2gps.errors import BadInput
+from img2gps.paths import expanded
 
 CHECKPOINT = "last.ckpt"
 CONFIG = "config.yaml"
@@ -240,7 +241,7 @@ def resolve_folder(name: str, roots: Sequence[Path]) -> Path:
     Raises:
         BadInput: none, or several.
     """
-    given = Path(name).expanduser()
+    given = expanded(name, "run")
     if (given / CONFIG).is_file():
         return given
     for root in roots:  # what img2gps select has frozen

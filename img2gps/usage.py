@@ -5,6 +5,7 @@ Hydra's own help parses every file of every group anew for each of them, which t
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 
@@ -64,9 +65,11 @@ def check_order(arguments: Sequence[str]) -> None:
 
 
 def group_of(arguments: Sequence[str]) -> str | None:
-    """The first override of a group, such as `model=3`, or of nothing, `=3`."""
+    """The override that names no choice of its group, such as `model=3`, or nothing, `=3`."""
     groups = [*_groups(), "sweeps", ""]
-    return next((a for a in arguments if a.lstrip("+").partition("=")[0] in groups), None)
+    given = [a for a in arguments if a.lstrip("+").partition("=")[0] in groups]
+    named = re.compile(r"[^=]+=(?!null$)[A-Za-z_][\w,-]*")
+    return next(iter([a for a in given if not named.fullmatch(a)] or given), None)
 
 
 def _is_override(argument: str) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 
 from img2gps.config import Family, ModelConfig
 from img2gps.errors import BadInput
+from img2gps.paths import expanded
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def resolve(model: ModelConfig, requested: str, *, required: bool = False) -> Re
     if requested == "none":
         return ResolvedWeights(requested, "none")
     if requested != "imagenet":
-        path = Path(requested).expanduser()
+        path = expanded(requested, "weights")
         if not path.is_file():
             raise BadInput(f"weights={requested}: no such file; give imagenet, none or a file")
         return ResolvedWeights(requested, "file", "", _sha256(path), str(path))

@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from img2gps import config as configuration
-from img2gps import messages, metrics
+from img2gps import messages, metrics, usage
 from img2gps.config import EPOCH_METRICS, MODEL_NAMES, Config, Family, Precision, SplitKind
 from img2gps.errors import BadInput
 from img2gps.plan import plan
@@ -97,6 +97,13 @@ def test_every_shipped_choice_composes(choice: str) -> None:
         ("monitor=foo/bar", "monitor=foo/bar: no metric of an epoch; one of: train/mse, "),
         ("monitor=val/nope", "monitor=val/nope: no metric of an epoch; one of: train/mse, "),
         ("+metrics.mine=3", "metrics.mine=3: give metrics.mine._target_=package.function"),
+        (
+            "+metrics.rmse_m._target_=numpy.mean",
+            "metrics=rmse_m: a metric of that name",
+        ),
+        ("trainer.gradient_clip_val=inf", "trainer.gradient_clip_val=inf: must be above 0"),
+        ("runs.root='a::b'", "runs.root=a::b: a folder of this machine, not an address"),
+        ("runs.root='~nobody-here/x'", "runs.root=~nobody-here/x: no such user's home"),
         ("scheduler.warmup_epochs=15", "scheduler.warmup_epochs=15: lr is reached after that"),
     ],
 )
@@ -269,3 +276,19 @@ def test_own_class_in_a_group_keeps_its_arguments() -> None:
     config = compose_plain("+model._target_=torch.nn.Identity", "+model.width=3")
     assert config.model.family == "custom"
     assert config.model.custom == {"_target_": "torch.nn.Identity", "width": 3, "depth": 18}
+
+
+def test_home_stands_for_the_folder_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    chosen = compose_plain("runs.root='~/runs'", "runs.results='~/results'").runs
+    assert (chosen.root, chosen.results) == (f"{tmp_path}/runs", f"{tmp_path}/results")
+
+
+def test_a_model_by_its_name_is_the_model_of_that_choice() -> None:
+    assert compose_plain("model.name=resnet34").model == compose_plain("model=resnet34").model
+    assert compose_plain("model.name=wide_resnet50_2").model.depth == 50
+
+
+def test_the_override_that_names_no_choice_is_the_one_that_is_blamed() -> None:
+    assert usage.group_of(["model=resnet18", "data=null"]) == "data=null"
+    assert usage.group_of(["lr=3", "model=3"]) == "model=3"

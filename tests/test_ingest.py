@@ -23,6 +23,7 @@ from img2gps import ingest as ingest_module
 from img2gps.dataset import Dataset
 from img2gps.decode import decode
 from img2gps.errors import BadInput
+from img2gps.exif import parse_time
 from img2gps.ingest import (
     CsvSource,
     FolderSource,
@@ -670,3 +671,28 @@ def test_real_photos_of_the_quad_are_all_read(real_photos: Path, cache: Path) ->
     assert found.manifest["lat_deg"].between(39.9504, 39.9527).all()
     assert found.manifest["lon_deg"].between(-75.1926, -75.1901).all()
     assert found.manifest["session"].nunique() == 1
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_tables_of_spreadsheets_are_read(root: Path, cache: Path, coding: str) -> None:
+    table = "path\tlat\tlon\r\na.jpg\t10.5\t20.25\r\n"
+    mark = "" if coding == "utf-16" else "\ufeff"
+    (root / "t.csv").write_bytes((mark + table).encode(coding))
+    found = run(CsvSource(root / "t.csv"), cache)
+    assert found.manifest[["lat_deg", "lon_deg"]].to_numpy().tolist() == [[10.5, 20.25]]
+
+
+def test_a_row_whose_path_no_file_can_have_is_named(root: Path, cache: Path) -> None:
+    (root / "t.csv").write_text("path,lat,lon\na.jpg,1,2\nb\x00.jpg,1,2\n")
+    found = run(CsvSource(root / "t.csv"), cache)
+    assert found.manifest["photo"].tolist() == ["a.jpg"]
+    assert list(reasons(found).values()) == ["not a file's name"]
+
+
+def test_times_at_which_no_photo_was_taken_are_none(root: Path, cache: Path) -> None:
+    for text in ("9999-12-31T23:59:59-10:00", "0001-01-01T00:00:00+14:00"):
+        (root / "t.csv").write_text(f"path,lat,lon,time\na.jpg,1,2,{text}\n")
+        found = run(CsvSource(root / "t.csv"), cache).manifest
+        assert found["taken_at"].tolist() == ["2024-05-01T10:00:00"]  # EXIF's
+    assert parse_time("9999:12:31 23:59:59", offset="-10:00") == ""
+    assert parse_time("0001:01:01 00:00:00", offset="+14:00") == ""

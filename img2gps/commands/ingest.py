@@ -72,9 +72,10 @@ def execute(args: argparse.Namespace) -> int:
 def _source(args: argparse.Namespace) -> Source:
     """What SRC means: by its name, or by what lies there."""
     from img2gps.ingest import CsvSource, FolderSource, HuggingFaceSource, QuadSource
+    from img2gps.paths import expanded
     from img2gps.sources import photo_files
 
-    path = Path(args.source).expanduser()
+    path = expanded(args.source, "source")
     if args.source == "quad" and not path.exists():
         return QuadSource(n=args.n, seed=args.seed)
     if path.suffix.lower() in (".csv", ".tsv"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import math
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from img2gps.errors import BadInput
-from img2gps.exif import parse_time, refuse_null_island
+from img2gps.exif import is_plausible, parse_time, refuse_null_island
 from img2gps.photofile import Unusable
 
 _ALIASES = {
@@ -39,9 +40,12 @@ def bare_name(header: str) -> str:
 def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     """Rows of a CSV under our column names; raises `BadInput` for a table without `required`."""
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        content = path.read_bytes()
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}; give a CSV file") from error
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # of spreadsheets
+    coding = ("utf-16", "replace") if wide else ("utf-8-sig", "surrogateescape")
+    text = io.TextIOWrapper(io.BytesIO(content), *coding).read()
     if not text.strip():
         raise BadInput(f"{path}: empty; give a header line and one row a photo")
     header = text.partition("\n")[0]
@@ -105,6 +109,7 @@ def extras_of(row: Mapping[str, str]) -> dict[str, Any]:
 def _iso_time(text: str) -> str:
     """A time as the manifest has it: from ISO 8601 or EXIF's way to write one; else ""."""
     try:
-        return datetime.fromisoformat(text).isoformat()
+        moment = datetime.fromisoformat(text)
+        return moment.isoformat() if is_plausible(moment) else ""
     except ValueError:
         return parse_time(text)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from img2gps.errors import BadInput
+from img2gps.paths import expanded
 from img2gps.photofile import display_name
 from img2gps.sources.base import Item, Listing, Reject, file_item, key
 from img2gps.sources.overrides import OVERRIDES, apply_overrides
@@ -36,7 +37,7 @@ class FolderSource:
 
     def listing(self, cache_dir: Path, *, threads: int, progress: bool) -> Listing:
         """List the photos below the root by name."""
-        root = Path(self.root).expanduser()
+        root = expanded(self.root, "data.root")
         if not root.is_dir():
             raise _no_folder(root)
         rejects: list[Reject] = []

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from img2gps.errors import BadInput
+from img2gps.paths import expanded
 from img2gps.photofile import Unusable, read_bytes
 from img2gps.sources.base import Item, Listing, Reject, key
 from img2gps.sources.columns import COLUMN_OF, bare_name, extras_of, label_of
@@ -26,7 +27,7 @@ class HuggingFaceSource:
 
     def listing(self, cache_dir: Path, *, threads: int, progress: bool) -> Listing:
         """List the rows of one split; pictures stay encoded until they are read."""
-        root = Path(self.path).expanduser()
+        root = expanded(self.path, "data.root")
         try:
             import datasets
         except ImportError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from img2gps.errors import BadInput
+from img2gps.paths import expanded
 from img2gps.photofile import Unusable, display_name
 from img2gps.sources.base import Item, Listing, Reject, file_item, key
 from img2gps.sources.columns import extras_of, label_of, read_table
@@ -27,7 +28,7 @@ class CsvSource:
 
     def listing(self, cache_dir: Path, *, threads: int, progress: bool) -> Listing:
         """List the photos of the table's rows."""
-        table = Path(self.path).expanduser()
+        table = expanded(self.path, "data.root")
         rejects: list[Reject] = []
         items: dict[str, Item] = {}
         inside = table.parent.resolve()
@@ -45,6 +46,8 @@ class CsvSource:
                     resolved = path.resolve()
                 except (OSError, RuntimeError) as error:  # RuntimeError: link loop, before 3.13
                     raise Unusable("a link that leads nowhere", "remove the link") from error
+                except ValueError as error:  # a NUL in it
+                    raise Unusable("not a file's name", f"correct row {number}") from error
                 if not self.allow_outside and not resolved.is_relative_to(inside):
                     raise Unusable(
                         "leads out of the CSV's folder",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from img2gps import runs
+from img2gps.paths import expanded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,7 +94,7 @@ def cached_pixels(folder: Path, contents: list[str]) -> list[NDArray[np.uint8]] 
     fingerprint = (result.get("data") or {}).get("fingerprint")
     config = yaml.safe_load((folder / runs.CONFIG).read_text(encoding="utf-8")) or {}
     given = (config.get("data") or {}).get("cache")
-    root = Path(given).expanduser() if given else cache_folder()
+    root = expanded(given, "data.cache") if given else cache_folder()
     for record in sorted(root.glob(f"**/{dataset.RECORD}")):
         try:
             if dataset.read_record(record.parent)["fingerprint"] != fingerprint:

@@ -76,7 +76,9 @@ def read(folder: Path) -> Description:
     """
     try:
         config = yaml.safe_load((folder / runs.CONFIG).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        if not isinstance(config, dict):
+            raise BadInput("no keys in it")
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, BadInput) as error:
         raise BadInput(
             f"{folder}: no readable {runs.CONFIG} ({error}); name a run folder"
         ) from error
