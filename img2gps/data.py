@@ -171,8 +171,9 @@ class PhotoData(pl.LightningDataModule):
             and trainer is not None
             and trainer.training
         ):
-            step = derived_seed(self.seed, trainer.global_step)
-            images = augment(images, self.augmentation, torch.Generator().manual_seed(step))
+            batch = trainer.fit_loop.total_batch_idx + 1  # also where several make one step
+            draws = torch.Generator().manual_seed(derived_seed(self.seed, batch))
+            images = augment(images, self.augmentation, draws)
         return Batch(
             self.normalise(images),
             self.targets[rows].to(device, non_blocking=True),

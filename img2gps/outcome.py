@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -25,6 +25,7 @@ from img2gps.runs import PREDICTIONS, RESULT, SCHEMA, Diverged, Pruned, RunFolde
 from img2gps.split import leakage
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # Beside the figures of the best epoch, which never rank.
 OPTIMISTIC = {"note": "optimistic: the epoch was chosen on the validation photos themselves"}
@@ -110,7 +111,7 @@ class Record:
             self.mean_predictor_m = self.table.mean_predictor_rmse_m(rows)
         self.write("finished", "", metrics.bias_and_spread(*columns))
         if not self.planned.config.runs.keep_optimizer:
-            _drop_optimizer(self.folder.checkpoint)
+            _described("a smaller checkpoint", lambda: _drop_optimizer(self.folder.checkpoint))
 
     def write(self, state: str, reason: str, figures: dict[str, float] | None = None) -> None:
         """Write result.json, last and atomically, and say how the run ended."""
@@ -134,7 +135,9 @@ class Record:
         last = history[-1] if history else {}
         best = min(history, key=lambda row: row["val/rmse_m"]) if history else {}
         rmse = last.get("val/rmse_m")
-        skill = None if rmse is None else 1 - rmse**2 / self.mean_predictor_m**2
+        skill = None
+        if rmse is not None and self.mean_predictor_m > 0:  # 0 where all photos are of one place
+            skill = 1 - rmse**2 / self.mean_predictor_m**2
         split, dataset = planned.split, planned.dataset
         return {
             "schema": SCHEMA,
@@ -165,12 +168,14 @@ class Record:
                 "fold": config.split.fold,
                 "leakage": leakage(dataset.manifest, split),
             },
-            "baselines": self._baselines(),
+            "baselines": {"mean": {"val/rmse_m": self.mean_predictor_m}} | self._baselines(state),
             "swept": self.swept,
             "model": {
                 "name": config.model.name,
                 "parameters": model.count_parameters(self.module),
-                "flops": model.count_flops(self.module.model, config.image_size),
+                "flops": _described(
+                    "flops", lambda: model.count_flops(self.module.model, config.image_size)
+                ),
             },
             "weights": planned.weights.record(),
             "cost": {
@@ -191,10 +196,12 @@ class Record:
             "finished_at": _now(),
         }
 
-    def _baselines(self) -> dict[str, Any]:
-        if not self.planned.config.baselines:
-            return {"mean": {"val/rmse_m": self.mean_predictor_m}}
-        return baselines.baselines(self.planned.dataset, self.planned.split)
+    def _baselines(self, state: str) -> dict[str, Any]:
+        if not self.planned.config.baselines or state == "failed":
+            return {}
+        planned = self.planned
+        found = _described("baselines", lambda: baselines.baselines(planned.dataset, planned.split))
+        return found or {}
 
 
 @contextmanager
@@ -223,6 +230,15 @@ def recorded(
         raise
     finally:
         record.tracker.finish(record.result, folder.path, exit_code)
+
+
+def _described(what: str, compute: Callable[[], T]) -> T | None:
+    """What is computed, or None: a run is not lost for what only goes with its result."""
+    try:
+        return compute()
+    except Exception as error:  # of a model or file that is not ours
+        log.warning("%s cannot be had (%s: %s)", what, type(error).__name__, error)
+        return None
 
 
 def _swept(config: Config, n_train: int) -> dict[str, Any]:

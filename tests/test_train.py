@@ -18,10 +18,13 @@ import pytest
 import torch
 from sklearn.metrics.pairwise import haversine_distances
 
-from img2gps import runs, train
+from img2gps import baselines, data, model, runs, train
+from img2gps import outcome as outcome_module
 from img2gps.config import Config
+from img2gps.data import derived_seed
 from img2gps.errors import BadInput
 from img2gps.outcome import Outcome
+from img2gps.predictions import PredictionTable
 from tests.tiny import TINY, tiny_config
 
 FIGURES = ("epoch", "lr", "train/mse", "train/rmse_m", "val/mse", "val/rmse_m", "val/within_25m")
@@ -272,6 +275,41 @@ def test_hook_may_prune_a_run(workdir: Path) -> None:
     assert result(outcome.folder)["cost"]["epochs"] == 1
 
 
+def test_what_only_describes_a_run_is_no_reason_to_lose_it(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("no such thing")
+
+    monkeypatch.setattr(model, "count_flops", broken)
+    monkeypatch.setattr(baselines, "baselines", broken)
+    monkeypatch.setattr(outcome_module, "_drop_optimizer", broken)
+    monkeypatch.setattr(PredictionTable, "mean_predictor_rmse_m", lambda *_: 0.0)
+    done = train.run(tiny_config("max_epochs=1", "baselines=true"))
+    found = result(done.folder)
+    assert (found["state"], found["skill"], found["model"]["flops"]) == ("finished", None, None)
+    assert found["baselines"] == {"mean": {"val/rmse_m": 0.0}}
+    assert "baselines cannot be had (ZeroDivisionError: no such thing)" in caplog.text
+
+
+def test_every_batch_is_augmented_anew_also_where_several_make_one_step(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def augment(images: torch.Tensor, _: object, draws: torch.Generator) -> torch.Tensor:
+        seeds.append(draws.initial_seed())
+        return images
+
+    monkeypatch.setattr(data, "augment", augment)
+    words = ("augmentation=crop", "batch_size=8", "seed=3")
+    train.run(tiny_config(*words, "trainer.accumulate_grad_batches=2"))
+    assert seeds == [derived_seed(3, batch) for batch in range(10)]  # 2 epochs of 5 batches
+    one_by_one, seeds = seeds, []
+    train.run(tiny_config(*words))
+    assert seeds == one_by_one
+
+
 def test_finished_checkpoint_keeps_the_optimizer_only_when_asked(workdir: Path) -> None:
     small = train.run(tiny_config()).folder / runs.CHECKPOINT
     large = train.run(tiny_config("runs.keep_optimizer=true", "seed=5")).folder / runs.CHECKPOINT
@@ -284,6 +322,8 @@ def test_finished_checkpoint_keeps_the_optimizer_only_when_asked(workdir: Path) 
         (["split.n_val=48"], "split.n_val"),
         (["image_size=32", "batch_size=5"], "a batch of one photo"),
         (["batch_size=64", "drop_last=true"], "larger than the training part (36 photos)"),
+        (["trainer.limit_train_batches=0.001"], "limit_train_batches=0.001: of 3 batches that is"),
+        (["trainer.limit_val_batches=0.5"], "limit_val_batches=0.5: of 1 batches that is none"),
     ],
 )
 def test_impossible_run_is_refused_before_it_trains(
