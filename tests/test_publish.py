@@ -171,3 +171,41 @@ def test_command_says_how_much_was_written(
     out = capsys.readouterr().out
     assert "7 runs" in out
     assert "1 planned runs have not ended" in out
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_nothing_of_a_users_machine_is_in_a_copy(
+    made: FakeStudy, tmp_path: Path, moved: bool
+) -> None:
+    custom = {
+        "_target_": "mine.Source",
+        "table": "/home/somebody/t.csv",
+        "files": ["/home/somebody"],
+    }
+    own = {"name": "secret_garden", "kind": "custom", "custom": custom}
+    path = made.folder / "study.json"
+    command = (
+        "train --config-dir /home/somebody -m data.name=secret_garden monitor=val/median_m "
+        "'+hydra.sweeper.select.by=val/p90_m' +data.table=/home/somebody/t.csv"
+    )
+    base = {"data": own, "model": {"name": "m", "custom": {"weights": "/home/somebody/w"}}}
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"command": command, "base_config": base})
+    )
+    for folder in made.folder.glob("*/"):
+        config = yaml.safe_load((folder / "config.yaml").read_text()) | base
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        result = json.loads((folder / "result.json").read_text())
+        result["identity"] = {"model": base["model"]}
+        (folder / "result.json").write_text(json.dumps(result))
+    publish("s", tmp_path / "runs", tmp_path / "results", moved=moved)
+    texts = [p.read_text() for p in (tmp_path / "results").rglob("*") if p.is_file()]
+    assert not any("somebody" in text for text in texts)
+    assert any("secret_garden" in text for text in texts) != moved
+    study = json.loads((tmp_path / "results" / "s" / "study.json").read_text())
+    name = "photos" if moved else "secret_garden"
+    assert study["command"] == (
+        f"train --config-dir DIR -m data.name={name} monitor=val/median_m "
+        "+hydra.sweeper.select.by=val/p90_m +data.table=DIR"
+    )
+    assert study["base_config"]["data"]["custom"]["_target_"] == "mine.Source"

@@ -25,9 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Copy and say what was copied."""
+    from img2gps.errors import BadInput
     from img2gps.study.publish import publish
 
-    done = publish(args.study, args.root, args.out, moved=args.moved)
+    try:
+        done = publish(args.study, args.root, args.out, moved=args.moved)
+    except OSError as error:
+        raise BadInput(
+            f"--out {args.out}: cannot be written ({error.strerror}); name a folder that you may "
+            "write to"
+        ) from error
     left = f"; {done.left_out} planned runs have not ended" if done.left_out else ""
     print(f"{done.folder}: {done.runs} runs, {done.size_bytes / 1e6:.1f} MB{left}")
     return 0

@@ -34,5 +34,11 @@ def execute(args: argparse.Namespace) -> int:
     for note in found["notes"]:
         print(f"note: {note}")
     if args.out:
-        replay.write(args.out, found)
+        try:
+            replay.write(args.out, found)
+        except OSError as error:
+            raise BadInput(
+                f"--out {args.out}: cannot be written ({error.strerror}); name a file in a folder "
+                "that you may write to"
+            ) from error
     return 0

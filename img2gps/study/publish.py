@@ -7,6 +7,7 @@ back: everything that a report says of errors stays true.
 from __future__ import annotations
 
 import csv
+import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,9 @@ COPIED = (runs.HISTORY, *TABLES, runs.RESULT)  # result.json last: with it a run
 POSITIONS = ("", "pred_", "true_")  # what stands before lat_deg and lon_deg
 PRIVATE = ("photo", "taken_at")
 NAMELESS = "photos"
+PLACE = "DIR"
+_TAKE_A_FOLDER = ("--config-dir", "-cd", "--config-path", "-cp")
+_METRIC = re.compile(r"(train|val)/\w+")
 # What config.yaml says instead of where things lay on somebody's machine.
 _PLACELESS: dict[str, dict[str, Any]] = {
     "data": {"root": None, "cache": None},
@@ -78,11 +82,12 @@ def publish(study: str, root: Path, out: Path, *, moved: bool = False) -> Publis
             _copy_run(folder, there, origin)
         path = there.relative_to(out)
         cell |= {"path": path.as_posix(), "linked": path.parts[0] != study}
-    base = planned.get("base_config") or {}
-    if "weights" in base:
-        base["weights"] = _last_part(base["weights"])
-    words = [_without_path(word) for word in shlex.split(planned["command"])]
-    runs.write_json(target / STUDY, planned | {"engine": None, "command": shlex.join(words)})
+    planned |= {
+        "engine": None,
+        "command": _command(planned["command"], moved=moved),
+        "base_config": _anonymous(planned.get("base_config") or {}, moved=moved),
+    }
+    runs.write_json(target / STUDY, planned)
     if (root / study / WINNER).is_file():
         shutil.copyfile(root / study / WINNER, target / WINNER)
     written = [path for path in target.rglob("*") if path.is_file()]
@@ -90,15 +95,48 @@ def publish(study: str, root: Path, out: Path, *, moved: bool = False) -> Publis
     return Published(target, len(ended), len(planned["cells"]) - len(ended), size)
 
 
-def _without_path(word: str) -> str:
-    """An override of a command, without where things lie on somebody's machine.
+def _command(line: str, *, moved: bool) -> str:
+    """A command without where things lie on somebody's machine.
 
-    >>> _without_path("+data.root=/home/me/photos"), _without_path("lr=0.1")
-    ('+data.root=DIR', 'lr=0.1')
+    >>> _command("train --config-dir /home/me -m +data.root=~/photos monitor=val/mse", moved=False)
+    'train --config-dir DIR -m +data.root=DIR monitor=val/mse'
     """
-    key, sign, value = word.partition("=")
-    local = key.lstrip("+") == "data.root" or "/" in value
-    return f"{key}=DIR" if sign and local else word
+    words = shlex.split(line)
+    for i, word in enumerate(words):
+        key, sign, value = word.partition("=")
+        knob = key.lstrip("+")
+        if knob == "data.name" and moved:
+            words[i] = f"{key}={NAMELESS}"
+        elif sign and (knob == "data.root" or ("/" in value and not _METRIC.fullmatch(value))):
+            words[i] = f"{key}={PLACE}"
+        elif not sign and i and words[i - 1] in _TAKE_A_FOLDER:
+            words[i] = PLACE
+    return shlex.join(words)
+
+
+def _anonymous(config: Mapping[str, Any], *, moved: bool) -> dict[str, Any]:
+    """A configuration, or a part of one, without places and, moved, without the data's name."""
+    found: dict[str, Any] = {k: dict(v) if isinstance(v, dict) else v for k, v in config.items()}
+    for group, values in _PLACELESS.items():
+        if group in found:
+            found[group] |= {key: value for key, value in values.items() if key in found[group]}
+    for group in ("data", "model"):
+        if (found.get(group) or {}).get("custom"):
+            found[group]["custom"] = _placeless(found[group]["custom"])
+    if "weights" in found:
+        found["weights"] = _last_part(found["weights"])
+    if moved and "data" in found:
+        found["data"]["name"] = NAMELESS
+    return found
+
+
+def _placeless(value: Any) -> Any:
+    """Arguments of a user's own class, without paths."""
+    if isinstance(value, dict):
+        return {key: _placeless(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_placeless(item) for item in value]
+    return PLACE if isinstance(value, str) and "/" in value else value
 
 
 def _last_part(weights: str) -> str:
@@ -113,11 +151,7 @@ def _last_part(weights: str) -> str:
 def _copy_run(source: Path, target: Path, origin: tuple[float, float] | None) -> None:
     target.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_load((source / runs.CONFIG).read_text(encoding="utf-8"))
-    for group, values in _PLACELESS.items():
-        config[group] |= values
-    config["weights"] = _last_part(config["weights"])
-    if origin is not None:
-        config["data"]["name"] = NAMELESS
+    config = _anonymous(config, moved=origin is not None)
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     runs.write_atomic(target / runs.CONFIG, partial(_print, text=text))
     for name in COPIED:
@@ -129,6 +163,8 @@ def _copy_run(source: Path, target: Path, origin: tuple[float, float] | None) ->
         elif name == runs.RESULT:
             result = runs.read_json(source / name) or {}
             result["weights"]["requested"] = _last_part(result["weights"]["requested"])
+            if "model" in (identity := result.get("identity") or {}):
+                identity["model"] = _placeless(identity["model"])
             if origin is not None:
                 result["data"]["name"] = NAMELESS  # the folder's
             runs.write_json(target / name, result)
