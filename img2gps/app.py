@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from img2gps import config as configuration
 from img2gps import messages, usage
 from img2gps.errors import BadInput
-from img2gps.signals import Interrupted, raise_on_signals
+from img2gps.signals import Interrupted, raise_on_signals, received
 
 if TYPE_CHECKING:
     from img2gps.config import Config
@@ -52,6 +52,8 @@ def main(run: Callable[[Config], Outcome]) -> None:
         usage.check_order(sys.argv[1:])
         decorated()
     except (HydraException, OmegaConfBaseException, BadInput) as error:
+        if stop := received():  # Hydra and OmegaConf put errors of their own in its place
+            _stopped(stop)
         _exit(messages.describe(error) if not isinstance(error, BadInput) else str(error))
     except ValueError as error:
         if "can be specified" in str(error):  # of Hydra's own flags, such as -m --cfg job

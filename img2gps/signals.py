@@ -26,10 +26,15 @@ def raise_on_signals() -> None:
         signal.signal(signum, _raise)
 
 
+def received() -> Interrupted | None:
+    """The signal that has come, also where nothing let it through."""
+    return None if _received is None else Interrupted(_received)
+
+
 def check() -> None:
     """Raise again what was raised where nothing let it through, such as a callback from C."""
-    if _received is not None:
-        raise Interrupted(_received)
+    if stop := received():
+        raise stop
 
 
 def _raise(signum: int, _: FrameType | None) -> None:

@@ -7,10 +7,12 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from img2gps import cli, runs
+from img2gps.study import record
 from img2gps.study.engine import run_study
 from img2gps.study.spec import Spec
 from tests.study_helpers import QUICK, cells_of, executions, fake_spec, url_of
@@ -126,6 +128,7 @@ def test_a_record_that_cannot_be_read_does_not_hide_the_others(
         (["show", "none"], "no such study below"),
         (["retry", "none"], "no ledger at"),
         (["retry", "s", "ffffffff"], "no such run in the study"),
+        (["retry", "s", "lr=0.1,behave=well"], "is finished; only failed runs are tried again"),
     ],
 )
 def test_what_is_not_there_is_named(
@@ -150,3 +153,14 @@ def test_listing_imports_neither_torch_nor_optuna_and_is_fast(spec: Spec) -> Non
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert time.perf_counter() - before < 5  # below 1 s on an idle machine
+
+
+def test_the_best_cell_is_best_over_all_its_folds() -> None:
+    def run(lr: float, fold: int, value: float) -> dict[str, Any]:
+        return {"cell": f"lr={lr},split.fold={fold}", "state": "finished", "value": value}
+
+    made = [run(0.1, 0, 20.0), run(0.1, 1, 90.0), run(0.2, 0, 50.0), run(0.2, 1, 52.0)]
+    study = {"cells": made, "direction": "minimize"}
+    assert record.best_cell(study) == ("lr=0.2", 51.0)
+    made[3]["state"] = "queued"
+    assert record.best_cell(study) == ("lr=0.1", 55.0)

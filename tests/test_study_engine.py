@@ -225,6 +225,34 @@ def test_another_measure_of_what_is_best_is_refused(tmp_path: Path, change: dict
         run(replace(spec, **change))  # type: ignore[arg-type]
 
 
+def test_another_rule_of_selection_is_refused_once_the_study_has_begun(tmp_path: Path) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1, 0.2]})
+    run(spec)
+    with pytest.raises(BadInput, match=r"select.by=val/rmse_m \(now val/p90_m\): how the winner"):
+        run(replace(spec, select={"by": "val/p90_m", "aggregate": "mean"}))
+    run(replace(spec, select={**spec.select, "direction": "minimize"}))  # what a rule once left out
+
+
+def test_a_worker_that_died_is_replaced_while_another_is_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    pool = Pool(fake_spec(tmp_path, {"lr": [0.1]}), "unused", 3)
+
+    def start(index: int) -> None:
+        started.append(index)
+        pool._children[index] = None  # type: ignore[assignment]  # busy
+
+    monkeypatch.setattr(pool, "_start", start)
+    pool.fill(2)
+    assert started == [0, 1]
+    del pool._children[1]
+    pool.fill(1)
+    assert started == [0, 1, 1]
+    pool.fill(5)
+    assert started == [0, 1, 1, 2]
+
+
 def test_other_photos_behind_the_same_configuration_are_refused(tmp_path: Path) -> None:
     run(fake_spec(tmp_path, {"lr": [0.1]}, fixed=("data=first",)))
     with pytest.raises(BadInput, match=r"data=first \(now second\).*study=NAME"):

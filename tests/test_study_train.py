@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 
 from img2gps import cli, config, runs
+from img2gps.errors import BadInput
 from img2gps.module import GeoRegression
 from img2gps.study import record
 from img2gps.study.runner import TrainRunner
@@ -56,6 +58,35 @@ def test_a_worker_lets_go_of_each_run(workdir: Path) -> None:
     GlobalHydra.instance().clear()
     assert done.state == "finished"
     assert sum(isinstance(thing, GeoRegression) for thing in gc.get_objects()) == before
+
+
+def test_weights_that_changed_since_the_study_began_are_refused(workdir: Path) -> None:
+    conf = str(config.package_folder("conf"))
+    spec = Spec("s", "grid", Space(()), "runs", config_dir=conf, config_name="train")
+    (workdir / "w.pth").write_bytes(b"one")
+    begun = TrainRunner(spec)
+    chosen = begun.load([*TINY, "weights=w.pth"])
+    sha256 = begun._weights(chosen).sha256
+    spec = replace(spec, weights=begun.weights)
+    assert TrainRunner(spec)._weights(chosen).sha256 == sha256
+    (workdir / "w.pth").write_bytes(b"two")
+    with pytest.raises(BadInput, match=r"weights=w.pth: w.pth is not the file that study=s was"):
+        TrainRunner(spec)._weights(chosen)
+    (workdir / "w.pth").unlink()
+    with pytest.raises(BadInput, match=r"weights=w.pth: no such file"):
+        TrainRunner(spec)._weights(chosen)
+    GlobalHydra.instance().clear()
+
+
+def test_a_fallback_to_random_weights_stays_one_for_the_whole_study(workdir: Path) -> None:
+    conf = str(config.package_folder("conf"))
+    spec = Spec("s", "grid", Space(()), "runs", config_dir=conf, config_name="train")
+    chosen = TrainRunner(spec).load([*TINY, "weights=imagenet", "model=efficientnet_lite0"])
+    fallback = {"requested": "imagenet", "resolved": "random", "reason": "no network"}
+    key = "efficientnet_lite efficientnet_lite0 imagenet"
+    runner = TrainRunner(replace(spec, weights={key: fallback}))
+    assert runner._weights(chosen).resolved == "random"
+    GlobalHydra.instance().clear()
 
 
 def test_a_study_takes_a_published_run_as_done(workdir: Path) -> None:

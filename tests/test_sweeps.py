@@ -125,6 +125,18 @@ def test_what_cannot_change_a_result_is_no_knob(knob: str) -> None:
         _check_knobs(["lr", knob])
 
 
+def test_two_studies_at_a_time_are_refused() -> None:
+    with pytest.raises(BadInput, match="sweeps: one study at a time; give one name, sweeps=NAME"):
+        _check_knobs(["sweeps"])
+
+
+def test_where_a_source_of_ones_own_finds_its_photos_is_no_part_of_the_study() -> None:
+    own = "+data._target_=mine.Source"
+    here, there = (study("table1_quick", own, f"+data.table={place}") for place in ("a", "b"))
+    assert here.base == there.base
+    assert here.overrides != there.overrides
+
+
 def test_scaling_rule_follows_its_rules_and_matches_steps() -> None:
     spec = study("scaling_rule")
     by_name = spec.named_cells
@@ -170,6 +182,8 @@ def test_command_line_narrows_a_study_without_leaving_it() -> None:
     assert len(narrow.space.grid()) == 9
     assert narrow.seeds == (0,)
     assert narrow.base == full.base
+    assert study("table1", "seed=2").seeds == (2,)
+    assert full.seeds == (0, 1, 2)
 
 
 def test_workers_compose_what_the_engine_composes(tmp_path: Path) -> None:

@@ -199,8 +199,11 @@ def _run_id(entry: Any) -> str:
 def _retry(args: argparse.Namespace) -> int:
     ledger = _ledger(args)
     ledger.refresh()
-    entries = [e for e in ledger.entries() if e.state == "failed"]
-    keys = [entry.key for entry in _chosen(entries, args.run)]
+    entries = ledger.entries()
+    chosen = _chosen(entries, args.run) if args.run else entries
+    if args.run and (other := next((e for e in chosen if e.state != "failed"), None)):
+        raise BadInput(f"{other.key}: is {other.state}; only failed runs are tried again")
+    keys = [entry.key for entry in chosen if entry.state == "failed"]
     ledger.forget(keys, again=True)
     _rewrite(args, ledger)
     print(f"{args.name}: {len(keys)} failed runs are queued again")

@@ -109,6 +109,12 @@ def same_study(before: Spec, after: Spec) -> Spec:
         old, new = getattr(before, key), getattr(after, key)
         if old != new:
             raise BadInput(f"study={before.name}: begun with {key}={old} (now {new}); {remedy}")
+    kept = {key: after.select.get(key) for key in before.select}
+    if changed := differences({"select": before.select}, {"select": kept}):
+        raise BadInput(
+            f"study={before.name}: begun with {'; '.join(changed)}: how the winner is selected is "
+            f"written down before anything runs; {remedy}"
+        )
     if set(before.space.names) != set(after.space.names):
         old, new = ",".join(before.space.names), ",".join(after.space.names)
         raise BadInput(f"study={before.name}: begun varying {old}, now {new}; {remedy}")

@@ -41,13 +41,10 @@ class Pool:
         return Path(self.spec.root) / self.spec.name / f"worker-{index}.log"
 
     def fill(self, waiting: int) -> None:
-        """Start workers for what is queued, up to the pool's size."""
-        for index in range(self.size):
-            if waiting <= 0:
-                return
-            if index not in self._children:
-                self._start(index)
-            waiting -= 1
+        """Start workers for what is queued, up to the pool's size; one without work waits."""
+        free = [index for index in range(self.size) if index not in self._children]
+        for index in free[:waiting]:
+            self._start(index)
 
     def _start(self, index: int) -> None:
         command = [sys.executable, "-m", "img2gps.study.worker", self.spec.name, str(index)]

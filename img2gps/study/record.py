@@ -59,21 +59,22 @@ def counts(cells: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def cell_means(study: Mapping[str, Any]) -> dict[str, float]:
-    """Cell to its mean over seeds; only cells whose every planned seed is finished."""
+    """Cell to its mean over seeds and folds; only cells all of whose planned runs are finished."""
     values: dict[str, list[float]] = {}
     unfinished = {""}  # no cell yet
-    for cell in study["cells"]:
-        if cell["state"] == "finished" and cell["value"] is not None:
-            values.setdefault(cell["cell"], []).append(cell["value"])
+    for run in study["cells"]:
+        cell = run["cell"] and runs.without_fold(run["cell"])
+        if run["state"] == "finished" and run["value"] is not None:
+            values.setdefault(cell, []).append(run["value"])
         else:
-            unfinished.add(cell["cell"])
+            unfinished.add(cell)
     return {
         cell: sum(found) / len(found) for cell, found in values.items() if cell not in unfinished
     }
 
 
 def best_cell(study: Mapping[str, Any]) -> tuple[str, float] | None:
-    """The cell with the best mean over its seeds, and that mean."""
+    """The cell with the best mean over its seeds and folds, and that mean."""
     means = cell_means(study)
     if not means:
         return None

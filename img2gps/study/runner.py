@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2gps import runs
+from img2gps.errors import BadInput
 from img2gps.study.spec import Done, EpochHook, Planned, Spec
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class TrainRunner:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.weights: dict[str, dict[str, Any]] = dict(spec.weights)
+        self._resolved: dict[str, ResolvedWeights] = {}
         self._loaded: dict[tuple[str, ...], Config] = {}
 
     def load(self, overrides: list[str]) -> Config:
@@ -91,11 +93,22 @@ class TrainRunner:
     def _weights(self, config: Config) -> ResolvedWeights:
         from img2gps import weights
 
-        key = f"{config.model.name} {config.weights}"
-        if key not in self.weights:
-            found = weights.resolve(config.model, config.weights, required=config.weights_required)
-            self.weights[key] = asdict(found)
-        return weights.ResolvedWeights(**self.weights[key])
+        key = f"{config.model.family} {config.model.name} {config.weights}"
+        if key not in self._resolved:
+            begun = self.weights.get(key)
+            found = weights.ResolvedWeights(**begun) if begun else None
+            if found is None or found.pretrained:  # a fallback stays one for the whole study
+                required = config.weights_required or found is not None
+                now = weights.resolve(config.model, config.weights, required=required)
+                if found is not None and now.sha256 != found.sha256:
+                    raise BadInput(
+                        f"weights={config.weights}: {now.path} is not the file that study="
+                        f"{self.spec.name} was begun with; put that one back, or give study=NAME "
+                        "for a new study"
+                    )
+                found = now
+            self._resolved[key], self.weights[key] = found, asdict(found)
+        return self._resolved[key]
 
     def _path(self, folder: Path) -> str:
         return Path(os.path.relpath(folder, self.spec.root)).as_posix()

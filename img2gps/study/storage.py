@@ -159,8 +159,13 @@ def _begin_immediate(storage: RDBStorage) -> None:
 
 
 def masked(url: str) -> str:
-    """The URL without its password."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+    """The URL without its passwords.
+
+    >>> masked("postgresql://me:secret@h/db?user=me&password=secret")
+    'postgresql://me:***@h/db?user=me&password=***'
+    """
+    url = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+    return re.sub(r"([?&][^=&]*password=)[^&]*", r"\1***", url)
 
 
 def quiet() -> None:

@@ -32,8 +32,8 @@ DEFAULT_STUDY = "default"  # conf/train.yaml's: no name was given
 ORDERS = ("seed", "cost", "base")
 # What cannot change a result, so that a study goes on when it changes.
 NOT_IDENTITY = ("study", "seed", "runs", "logger", "threads", "force", "baselines", "monitor",
-                "weights_required", "data.cache", "data.root", "trainer.progress_bar",
-                "trainer.accelerator", "trainer.devices")  # fmt: skip
+                "weights_required", "data.cache", "data.root", "data.custom",
+                "trainer.progress_bar", "trainer.accelerator", "trainer.devices")  # fmt: skip
 
 
 @dataclass
@@ -107,6 +107,7 @@ class BaseSweeper(Sweeper):
         options, hydra = self.options, self.config.hydra
         _check(options)
         axes, fixed = parse_axes([*as_lines(options.params), *arguments])
+        swept = {axis.name for axis in axes}
         seeds, axes = _seeds(options.seeds, axes)
         cells, named = _named(options.cells)
         _check_knobs([axis.name for axis in axes] + [key for cell in cells for key in cell])
@@ -139,6 +140,8 @@ class BaseSweeper(Sweeper):
         base = base_config(config, varied)
         usual = _usual(_load(draft, fixed, strict=False), varied)
         name = config.study if config.study != DEFAULT_STUDY else adhoc_name(base, config)
+        if any(word.lstrip("+").startswith("seed=") for word in arguments) and "seed" not in swept:
+            seeds = (config.seed,)  # one seed out of those that the study file lists
         seeds = seeds or (config.seed,)
         return Spec(
             name=name,
@@ -200,8 +203,10 @@ def _check(options: SweeperConfig) -> None:
 
 def _check_knobs(knobs: Sequence[str]) -> None:
     """Varying what cannot change a result would give every cell a twin."""
-    idle = [name for name in NOT_IDENTITY if name not in ("data.root", "seed")]
+    idle = [name for name in NOT_IDENTITY if name not in ("data.root", "data.custom", "seed")]
     for knob in knobs:
+        if knob == "sweeps":
+            raise BadInput("sweeps: one study at a time; give one name, sweeps=NAME")
         if any(knob == name or knob.startswith(f"{name}.") for name in idle):
             raise BadInput(
                 f"{knob}: cannot change a result, so it cannot be varied; give it one value"
@@ -268,7 +273,8 @@ def _usual(cfg: DictConfig, varied: Space) -> Params:
 
 def adhoc_name(base: Mapping[str, Any], config: Config) -> str:
     """The same command means the same study, also with more values on an axis."""
-    text = json.dumps([base, config.data.root], sort_keys=True, default=str)
+    where = [config.data.root, config.data.custom] if config.data.custom else [config.data.root]
+    text = json.dumps([base, *where], sort_keys=True, default=str)
     return f"adhoc-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 

@@ -78,11 +78,15 @@ def attempt(ledger: Ledger, runner: Runner, claim: Claim, stop: Stop) -> None:
             except Locked as error:  # by a worker that was given up and is still at it
                 ledger.give_back(claim, PREEMPTED, _line(error))
                 time.sleep(POLL_S)
-            except BadInput as error:
-                ledger.give_back(claim, BAD_INPUT, _line(error))
             except Lost:
                 raise
             except Exception as error:
+                if stop.wanted:  # a signal at which Hydra or OmegaConf raised errors of their own
+                    ledger.give_back(claim, INTERRUPTED, "interrupted")
+                    raise Interrupted(stop.signum or 0) from error
+                if isinstance(error, BadInput):
+                    ledger.give_back(claim, BAD_INPUT, _line(error))
+                    return
                 traceback.print_exc()  # into the worker's log
                 ledger.give_back(claim, EXCEPTION, f"{type(error).__name__}: {_line(error)}")
             else:
