@@ -270,7 +270,7 @@ def test_tiles_hold_the_rmse_of_their_photos() -> None:
     table = photos(200)
     figure = maps.coverage(table, None)
     assert figure is not None
-    assert "the data set is not at hand" in figure.caption
+    assert "others are not at hand, or there are none" in figure.caption
     tiles = values_with(figure, "e0", "rmse_m")
     assert tiles["photos"].sum() == 200
     lat0, lon0 = geo.mean_position(table["lat_deg"], table["lon_deg"])
