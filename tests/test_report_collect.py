@@ -15,7 +15,8 @@ import pytest
 
 from img2gps import runs
 from img2gps.errors import BadInput
-from img2gps.report import collect
+from img2gps.report import collect, folders
+from img2gps.report.study import Study
 from tests.fake_study import FakeStudy, Options, make_study
 
 AXES: dict[str, list[Any]] = {"lr": [0.001, 0.003], "batch_size": [8, 16]}
@@ -27,7 +28,7 @@ def small(tmp_path: Path, **changes: Any) -> FakeStudy:
     return make_study(tmp_path / "runs", "s", Options(**{**vars(SMALL), **changes}))
 
 
-def load(made: FakeStudy) -> collect.Study:
+def load(made: FakeStudy) -> Study:
     return collect.load_study(made.folder, [made.folder.parent])
 
 
@@ -38,7 +39,7 @@ def edit_study(folder: Path, change: Any) -> None:
     path.write_text(json.dumps(facts))
 
 
-def run_folder(study: collect.Study, cell: str, seed: int) -> Path:
+def run_folder(study: Study, cell: str, seed: int) -> Path:
     rows = study.runs[(study.runs["cell"] == cell) & (study.runs["seed"] == seed)]
     return Path(rows["folder"].item())
 
@@ -353,7 +354,7 @@ def test_find_studies_lists_planned_studies_and_plain_runs(tmp_path: Path) -> No
 
 
 def test_flatten_prefers_the_swept_learning_rate_to_the_decayed_one() -> None:
-    flat = collect.flatten(
+    flat = folders.flatten(
         {"swept": {"lr": 0.1}, "metrics": {"lr": 0.001, "val/rmse_m": 3.0}, "identity": {"a": 1}}
     )
     assert flat == {"lr": 0.1, "val/rmse_m": 3.0}
@@ -361,8 +362,8 @@ def test_flatten_prefers_the_swept_learning_rate_to_the_decayed_one() -> None:
 
 def test_a_damaged_config_is_no_reason_to_fail(tmp_path: Path) -> None:
     (tmp_path / runs.CONFIG).write_text("a: [1,")
-    assert collect.read_config(tmp_path) == {}
-    assert collect.read_config(tmp_path / "nowhere") == {}
+    assert folders.read_config(tmp_path) == {}
+    assert folders.read_config(tmp_path / "nowhere") == {}
 
 
 def test_the_report_imports_neither_torch_nor_wandb_nor_optuna_nor_hydra() -> None:

@@ -13,12 +13,13 @@ from img2gps.cli import main
 from img2gps.errors import BadInput
 from img2gps.report import collect, stats
 from img2gps.report.contrast import choice, contrast
+from img2gps.report.study import Study
 from tests.fake_study import FakeStudy, Options, make_study
 
 AXES: dict[str, list[Any]] = {"model": ["resnet18", "resnet50"], "lr": [0.001, 0.003]}
 
 
-def load(made: FakeStudy) -> collect.Study:
+def load(made: FakeStudy) -> Study:
     return collect.load_study(made.folder, [made.folder.parent])
 
 

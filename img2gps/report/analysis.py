@@ -16,10 +16,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from img2gps import runs
-from img2gps.report import collect, stats
-from img2gps.report.collect import Errors, Group, Study
+from img2gps.report import stats
 from img2gps.report.published import CLOSEST_PAIR_M
 from img2gps.report.stats import Interval
+from img2gps.report.study import DONE, Errors, Group, Study
 
 Indices = NDArray[np.intp]
 
@@ -109,7 +109,7 @@ def analyse(study: Study) -> Analysis:
     rankings = [_ranking(study, group) for group in study.groups()]
     notes = list(study.notes)
     counts = study.counts()
-    if set(counts) - {collect.DONE}:
+    if set(counts) - {DONE}:
         parts = [f"{count} {state}" for state, count in counts.items()]
         notes.append(f"Of {len(study.runs)} planned runs: {', '.join(parts)}.")
     if len(rankings) > 1:
@@ -405,7 +405,7 @@ def _missing(study: Study, rankings: Sequence[Ranking]) -> list[Missing]:
     for run in study.runs.to_dict("records"):
         by_cell.setdefault(run["rank_cell"], []).append(run)
     for name, rows in by_cell.items():
-        left = [row for row in rows if row["state"] != collect.DONE]
+        left = [row for row in rows if row["state"] != DONE]
         if not left and name in ranked:
             continue
         reasons: dict[str, int] = {}

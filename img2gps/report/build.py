@@ -13,10 +13,11 @@ from img2gps.errors import BadInput
 from img2gps.report import analysis as measured
 from img2gps.report import collect, gallery, page, paper, several, tables
 from img2gps.report.analysis import Analysis, Ranking
-from img2gps.report.collect import Study
 from img2gps.report.figures import choose, errors
 from img2gps.report.figures.base import Figure, listed, metres, number, said
+from img2gps.report.folders import read_config
 from img2gps.report.page import Link, Page
+from img2gps.report.study import Study
 
 _SHOWN_SUSPECTS = 20
 
@@ -187,7 +188,7 @@ def _dataset(study: Study, ranking: Ranking | None, caches: Sequence[Path]) -> A
     if ranking is None or "data/fingerprint" not in ranking.group.runs:
         return None
     run = ranking.group.runs.iloc[0]
-    config = collect.read_config(Path(str(run["folder"])))
+    config = read_config(Path(str(run["folder"])))
     data = config.get("data")
     own = data.get("cache") if isinstance(data, dict) else None
     folders = [Path(str(own)).expanduser()] if own else []

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from img2gps import runs
-from img2gps.report import collect, stats
+from img2gps.report import stats
 from img2gps.report.analysis import span
+from img2gps.report.folders import dotted, read_config
 from img2gps.report.stats import Interval
+from img2gps.report.study import align_runs
 
 ABSENT = "(absent)"
 _RECORDED = ("data", "weights", "code", "versions", "hardware", "split")  # of result.json
@@ -70,7 +72,7 @@ class Comparison:
 def compare(a: Path, b: Path) -> Comparison:
     """Compare two run folders; runs that have not finished have keys but no photos."""
     keys = differing(described(a), described(b))
-    errors = collect.align_runs([a, b])
+    errors = align_runs([a, b])
     if errors is None or not errors.photos:
         return Comparison(a, b, keys, [], None, (np.nan, np.nan), np.nan, (0, 0))
     first, second = errors.error_m[0, 0], errors.error_m[1, 0]
@@ -94,10 +96,10 @@ def compare(a: Path, b: Path) -> Comparison:
 
 def described(folder: Path) -> dict[str, Any]:
     """What made the run: its configuration, and what result.json records beside it."""
-    found = collect.dotted(collect.read_config(folder))
+    found = dotted(read_config(folder))
     result = runs.read_json(folder / runs.RESULT) or {}
     recorded = {f"result.{key}": result.get(key) for key in _RECORDED}
-    return found | collect.dotted({k: v for k, v in recorded.items() if isinstance(v, Mapping)})
+    return found | dotted({k: v for k, v in recorded.items() if isinstance(v, Mapping)})
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, str, str]]:

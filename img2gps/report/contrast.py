@@ -17,8 +17,8 @@ import pandas as pd
 
 from img2gps.errors import BadInput
 from img2gps.report import analysis, stats
-from img2gps.report.collect import PRETRAINED, Study
 from img2gps.report.stats import Interval
+from img2gps.report.study import PRETRAINED, Study
 
 NAME = "name"
 Choice = Mapping[str, str]  # knob (or "name"): value, in which * stands for anything

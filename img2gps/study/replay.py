@@ -21,6 +21,7 @@ from img2gps import runs
 from img2gps.config import SchedulerConfig, SchedulerName
 from img2gps.errors import BadInput
 from img2gps.report import analysis, collect
+from img2gps.report.study import Study
 from img2gps.study import search
 from img2gps.study.space import Axis, Space, cell_id
 from img2gps.study.spec import Spec
@@ -114,7 +115,7 @@ def read(folder: Path, roots: Sequence[Path]) -> Grid:
     return Grid(_spec(study, monitor), curves, winner, frozenset(close | {winner}), tuple(notes))
 
 
-def _spec(study: collect.Study, monitor: str) -> Spec:
+def _spec(study: Study, monitor: str) -> Spec:
     base = study.facts.get("base_config") or {}
     epochs = int(base.get("max_epochs") or study.history["epoch"].max())
     plain = base.get("scheduler") or {}

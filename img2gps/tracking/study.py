@@ -18,6 +18,7 @@ import pandas as pd
 from img2gps import runs
 from img2gps.config import LoggerConfig
 from img2gps.report import collect, stats
+from img2gps.report.study import Study
 from img2gps.tracking import mirror, session
 
 CELL_MEAN = "cell-mean"
@@ -40,7 +41,7 @@ class Extra:
     table: pd.DataFrame | None = None
 
 
-def extras(study: collect.Study) -> Iterator[Extra]:
+def extras(study: Study) -> Iterator[Extra]:
     """The mean of every cell whose seeds are all over, and the table once all cells are."""
     over = study.runs["state"].isin(FINAL)
     for cell in study.cells:
@@ -53,14 +54,12 @@ def extras(study: collect.Study) -> Iterator[Extra]:
         yield Extra(about, f"{study.name}: Table 1", TABLE, table=table(study))
 
 
-def _about(
-    study: collect.Study, identity: dict[str, Any], figures: dict[str, Any]
-) -> mirror.Description:
+def _about(study: Study, identity: dict[str, Any], figures: dict[str, Any]) -> mirror.Description:
     identifier = runs.run_id({"study": study.name, **identity})
     return mirror.Description(identifier, study.name, {}, figures)
 
 
-def _cell_mean(study: collect.Study, cell: str, done: pd.DataFrame) -> Extra:
+def _cell_mean(study: Study, cell: str, done: pd.DataFrame) -> Extra:
     params = {axis: done[axis].iloc[0] for axis in study.axes if axis in done}
     depth = done["depth"].iloc[0] if "depth" in done else None
     figures = {**params, "depth": depth, "seeds": len(done)}
@@ -99,7 +98,7 @@ def mean_curve(history: pd.DataFrame, n_runs: int) -> list[dict[str, float]]:
     ]
 
 
-def table(study: collect.Study) -> pd.DataFrame:
+def table(study: Study) -> pd.DataFrame:
     """One row a cell: its knobs, seeds, RMSE with interval, and the mean predictor beside it.
 
     Cells that cannot be compared (other validation photos, other kind of start) differ in `group`.

@@ -126,7 +126,11 @@ def coverage(photos: pd.DataFrame, others: pd.DataFrame | None) -> Figure | None
     caption = (
         f"Tiles of {tile:g} m, in metres from the mean position. Colour: the winner's RMSE on the "
         f"validation photos there (none below {ENOUGH}); number: {what}"
-        + (" (others are not at hand, or there are none)." if others is None else " of the data set.")
+        + (
+            " (others are not at hand, or there are none)."
+            if others is None
+            else " of the data set."
+        )
     )
     seen = tiles[tiles["rmse_m"].notna()]
     if len(set(seen["photos"])) > 1:
