@@ -214,9 +214,6 @@ class ModelConfig:
         if names := MODEL_NAMES.get(self.family):
             remedy = f"no {self.family}; one of: {', '.join(names)}; others: model=timm"
             _check("model.name", self.name, self.name in names, remedy)
-            layers = re.search(r"\d+", self.name)  # so that model.name= says what model= does
-            assert layers is not None
-            self.depth = int(layers[0])
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 from img2gps import baselines, hardware, metrics, model, runs, tracking
 from img2gps import config as configuration
 from img2gps.checkpoint import save
-from img2gps.config import Config
+from img2gps.config import Config, Family, ModelConfig
 from img2gps.errors import BadInput
 from img2gps.loop import Start
 from img2gps.module import GeoRegression
@@ -23,6 +24,8 @@ from img2gps.plan import RunPlan
 from img2gps.predictions import PredictionTable
 from img2gps.runs import PREDICTIONS, RESULT, SCHEMA, Diverged, Pruned, RunFolder
 from img2gps.split import leakage
+
+ONE_PLACE_M = 1e-3  # below, all photos are of one place, and what the mean gets is rounding
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -136,7 +139,7 @@ class Record:
         best = min(history, key=lambda row: row["val/rmse_m"]) if history else {}
         rmse = last.get("val/rmse_m")
         skill = None
-        if rmse is not None and self.mean_predictor_m > 0:  # 0 where all photos are of one place
+        if rmse is not None and self.mean_predictor_m > ONE_PLACE_M:
             skill = 1 - rmse**2 / self.mean_predictor_m**2
         split, dataset = planned.split, planned.dataset
         return {
@@ -241,10 +244,16 @@ def _described(what: str, compute: Callable[[], T]) -> T | None:
         return None
 
 
+def _depth(model: ModelConfig) -> int | None:
+    """Layers as the name says them, which model.name= may have changed; else as configured."""
+    layers = re.search(r"\d+", model.name) if model.family is Family.resnet else None
+    return int(layers[0]) if layers else model.depth
+
+
 def _swept(config: Config, n_train: int) -> dict[str, Any]:
     return {
         "model": config.model.name,
-        "depth": config.model.depth,
+        "depth": _depth(config.model),
         "lr": config.lr,
         "batch_size": config.batch_size,
         "seed": config.seed,
@@ -269,7 +278,8 @@ def _told(outcome: Outcome, result: dict[str, Any]) -> Outcome:
     if outcome.state == "finished" and rmse is not None and mean is not None:
         log.info(
             "finished: validation RMSE %.2f m after the final epoch; the mean predictor gets "
-            "%.2f m (skill %.2f) -> %s", rmse, mean, skill, outcome.folder,
+            "%.2f m (skill %s) -> %s", rmse, mean,
+            "unknown" if skill is None else f"{skill:.2f}", outcome.folder,
         )  # fmt: skip
     else:
         log.info("%s: %s -> %s", outcome.state, outcome.reason, outcome.folder)

@@ -150,7 +150,8 @@ def _check_limits(config: Config, split: Split) -> None:
     """Lightning refuses a share that comes to no batch, but only once it trains."""
     for part, size in (("train", config.batch_size), ("val", config.val_batch_size)):
         share = getattr(config.trainer, f"limit_{part}_batches")
-        batches = math.ceil(len(getattr(split, part)) / size)
+        whole = part == "train" and config.drop_last
+        batches = (math.floor if whole else math.ceil)(len(getattr(split, part)) / size)
         if isinstance(share, float) and share < 1 and int(share * batches) == 0:
             raise BadInput(
                 f"trainer.limit_{part}_batches={share}: of {batches} batches that is none; give a "

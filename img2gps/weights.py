@@ -80,6 +80,21 @@ def resolve(model: ModelConfig, requested: str, *, required: bool = False) -> Re
     return ResolvedWeights(requested, "random", reason)
 
 
+def again(begun: ResolvedWeights, model: ModelConfig) -> ResolvedWeights | None:
+    """What a study was begun with, found again; None where it is gone or has become another.
+
+    A fallback to random weights stays one, whatever can be had by now.
+    """
+    if not begun.pretrained:
+        return begun
+    if begun.path and Path(begun.path).is_file():
+        return begun if _sha256(Path(begun.path)) == begun.sha256 else None
+    if begun.resolved == "file":
+        return None
+    found = resolve(model, begun.requested)  # on another machine it lies elsewhere
+    return found if found.sha256 == begun.sha256 else None
+
+
 @lru_cache(maxsize=64)  # a failed download is not tried again by every run of a process
 def _imagenet(family: Family, name: str) -> tuple[Path | None, str]:
     """The file of ImageNet weights, else None and why."""

@@ -284,11 +284,6 @@ def test_home_stands_for_the_folder_it_is(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert (chosen.root, chosen.results) == (f"{tmp_path}/runs", f"{tmp_path}/results")
 
 
-def test_a_model_by_its_name_is_the_model_of_that_choice() -> None:
-    assert compose_plain("model.name=resnet34").model == compose_plain("model=resnet34").model
-    assert compose_plain("model.name=wide_resnet50_2").model.depth == 50
-
-
 def test_the_override_that_names_no_choice_is_the_one_that_is_blamed() -> None:
     assert usage.group_of(["model=resnet18", "data=null"]) == "data=null"
     assert usage.group_of(["lr=3", "model=3"]) == "model=3"

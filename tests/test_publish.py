@@ -209,3 +209,21 @@ def test_nothing_of_a_users_machine_is_in_a_copy(
         "+hydra.sweeper.select.by=val/p90_m +data.table=DIR"
     )
     assert study["base_config"]["data"]["custom"]["_target_"] == "mine.Source"
+
+
+def test_places_that_a_study_varies_are_numbered_wherever_they_stand(tmp_path: Path) -> None:
+    places = ["/home/somebody/a", "/home/somebody/a/b"]
+    made = make_study(tmp_path / "runs", "s", Options(axes={"data.root": places, "lr": [0.1]}))
+    for folder in made.folder.glob("*/"):
+        (folder / "config.yaml").write_text(yaml.safe_dump(configuration.to_dict(tiny_config())))
+    winner = {"cell": f"data.root={places[1]},lr=0.1", "params": {"data.root": places[1]}}
+    runs.write_json(made.folder / "winner.json", winner)
+    publish("s", tmp_path / "runs", tmp_path / "results")
+    copy = tmp_path / "results" / "s"
+    for name in ("study.json", "winner.json"):
+        assert "somebody" not in (copy / name).read_text()
+    study = json.loads((copy / "study.json").read_text())
+    assert study["axes"]["data.root"] == ["DIR1", "DIR2"]
+    cells = {cell["cell"] for cell in study["cells"]}
+    assert cells == {"data.root=DIR1,lr=0.1", "data.root=DIR2,lr=0.1"}
+    assert json.loads((copy / "winner.json").read_text())["params"] == {"data.root": "DIR2"}

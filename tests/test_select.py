@@ -173,8 +173,8 @@ def of_fold(split: str, lr: float, fold: int, value: float) -> dict[str, Any]:
 
 
 def validated(root: Path, run: dict[str, Any], *photos: str) -> None:
-    rows = [{"content": photo} for photo in photos]
-    runs.write_csv(root / run["path"] / "predictions.csv", ["content"], rows)
+    rows = [{"content": photo, "lat_deg": "1", "lon_deg": "2"} for photo in photos]
+    runs.write_csv(root / run["path"] / "predictions.csv", list(rows[0]), rows)
 
 
 def test_folds_win_together_and_never_by_the_easiest(tmp_path: Path) -> None:
@@ -219,3 +219,39 @@ def test_a_look_that_could_not_be_taken_is_not_counted(tmp_path: Path) -> None:
     write(tmp_path, CELLS, n_test=30)
     assert command(tmp_path) == 2  # its run has no checkpoint
     assert winner(tmp_path)["test_looks"] == 0
+
+
+def test_the_same_photos_with_other_labels_are_other_photos(tmp_path: Path) -> None:
+    cells = [{**cell(name, 0, 50.0), "params": {"data.root": name}} for name in "ab"]
+    study = write(tmp_path, cells, seeds=[0])
+    for run, lat in zip(cells, ("1.0", "2.0"), strict=True):
+        row = {"content": "p", "lat_deg": lat, "lon_deg": "3.0"}
+        runs.write_csv(tmp_path / run["path"] / "predictions.csv", list(row), [row])
+    with pytest.raises(BadInput, match=r"validated on 2 sets of photos.* --where data\.root=a"):
+        select(study, tmp_path)
+    assert select(study, tmp_path, where={"data.root": "b"})["cell"] == "b"
+
+
+def test_values_asked_for_are_compared_as_numbers_and_missing_ones_named(tmp_path: Path) -> None:
+    cells = [{**cell("a", 0, 50.0), "params": {"lr": 0.001}}]
+    study = write(tmp_path, cells, seeds=[0])
+    assert select(study, tmp_path, where={"lr": "1e-3"})["cell"] == "a"
+    with pytest.raises(BadInput, match=r"--where lr=0\.5: no such cell in s"):
+        select(study, tmp_path, where={"lr": "0.5"})
+
+
+def test_a_winner_frozen_over_what_no_rule_allows_now_is_still_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = [of_fold("kfold", 0.1, 0, 50.0), of_fold("place_kfold", 0.1, 0, 40.0)]
+    study = write(tmp_path, cells)
+    frozen = select(study, tmp_path)
+    for run, photo in zip(cells, "ab", strict=True):
+        validated(tmp_path, run, photo)
+    runs.write_json(tmp_path / "s" / "winner.json", frozen)
+    assert command(tmp_path) == 0
+    assert "note: its rule would select none now: study=s: its cells" in capsys.readouterr().out
+    runs.write_json(tmp_path / "s" / "winner.json", {**frozen, "cell": cells[1]["cell"]})
+    write(tmp_path, cells[1:])
+    assert command(tmp_path) == 0
+    assert "has gone on" not in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import time
@@ -157,10 +158,14 @@ def test_listing_imports_neither_torch_nor_optuna_and_is_fast(spec: Spec) -> Non
 
 def test_the_best_cell_is_best_over_all_its_folds() -> None:
     def run(lr: float, fold: int, value: float) -> dict[str, Any]:
-        return {"cell": f"lr={lr},split.fold={fold}", "state": "finished", "value": value}
+        cell = f"lr={lr},split.fold={fold}"
+        return {"cell": cell, "seed": 0, "state": "finished", "value": value}
 
     made = [run(0.1, 0, 20.0), run(0.1, 1, 90.0), run(0.2, 0, 50.0), run(0.2, 1, 52.0)]
-    study = {"cells": made, "direction": "minimize"}
-    assert record.best_cell(study) == ("lr=0.2", 51.0)
+    study = {"cells": made, "direction": "minimize", "monitor": "val/rmse_m"}
+    best = record.best_cell(study)
+    assert best is not None
+    assert best[0] == "lr=0.2"
+    assert best[1] == pytest.approx(math.sqrt((50**2 + 52**2) / 2))
     made[3]["state"] = "queued"
-    assert record.best_cell(study) == ("lr=0.1", 55.0)
+    assert record.best_cell({**study, "monitor": "val/mean_m"}) == ("lr=0.1", 55.0)

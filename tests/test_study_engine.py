@@ -244,13 +244,16 @@ def test_a_worker_that_died_is_replaced_while_another_is_busy(
         pool._children[index] = None  # type: ignore[assignment]  # busy
 
     monkeypatch.setattr(pool, "_start", start)
-    pool.fill(2)
+    pool.fill(2, 0)
+    pool.fill(2, 0)  # both are on their way
     assert started == [0, 1]
     del pool._children[1]
-    pool.fill(1)
+    pool.fill(1, 1)
     assert started == [0, 1, 1]
-    pool.fill(5)
+    pool.fill(5, 2)
     assert started == [0, 1, 1, 2]
+    pool.fill(5, 3)
+    assert len(started) == 4
 
 
 def test_other_photos_behind_the_same_configuration_are_refused(tmp_path: Path) -> None:

@@ -69,11 +69,12 @@ def test_weights_that_changed_since_the_study_began_are_refused(workdir: Path) -
     sha256 = begun._weights(chosen).sha256
     spec = replace(spec, weights=begun.weights)
     assert TrainRunner(spec)._weights(chosen).sha256 == sha256
+    said = "weights=w.pth: the file is gone or is not the one that study=s was begun with"
     (workdir / "w.pth").write_bytes(b"two")
-    with pytest.raises(BadInput, match=r"weights=w.pth: w.pth is not the file that study=s was"):
+    with pytest.raises(BadInput, match=said):
         TrainRunner(spec)._weights(chosen)
     (workdir / "w.pth").unlink()
-    with pytest.raises(BadInput, match=r"weights=w.pth: no such file"):
+    with pytest.raises(BadInput, match=said):
         TrainRunner(spec)._weights(chosen)
     GlobalHydra.instance().clear()
 
@@ -83,7 +84,7 @@ def test_a_fallback_to_random_weights_stays_one_for_the_whole_study(workdir: Pat
     spec = Spec("s", "grid", Space(()), "runs", config_dir=conf, config_name="train")
     chosen = TrainRunner(spec).load([*TINY, "weights=imagenet", "model=efficientnet_lite0"])
     fallback = {"requested": "imagenet", "resolved": "random", "reason": "no network"}
-    key = "efficientnet_lite efficientnet_lite0 imagenet"
+    key = "efficientnet_lite0 imagenet"
     runner = TrainRunner(replace(spec, weights={key: fallback}))
     assert runner._weights(chosen).resolved == "random"
     GlobalHydra.instance().clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import subprocess
@@ -19,7 +20,7 @@ from img2gps import config
 from img2gps.errors import BadInput
 from img2gps.study.runner import TrainRunner
 from img2gps.study.spec import Spec
-from img2gps.study.sweeper import BaseSweeper, _check_knobs
+from img2gps.study.sweeper import BaseSweeper, _check_knobs, adhoc_name
 
 SWEEPS = config.package_folder("sweeps")
 NAMES = sorted(path.stem for path in SWEEPS.glob("*.yaml"))
@@ -135,6 +136,15 @@ def test_where_a_source_of_ones_own_finds_its_photos_is_no_part_of_the_study() -
     here, there = (study("table1_quick", own, f"+data.table={place}") for place in ("a", "b"))
     assert here.base == there.base
     assert here.overrides != there.overrides
+
+
+def test_studies_begun_before_go_on() -> None:
+    """A published record, made by another version of this code."""
+    path = Path(__file__).parents[1] / "results" / "scaling_rule" / "study.json"
+    begun = json.loads(path.read_text())["base_config"]
+    assert begun == json.loads(json.dumps(study("scaling_rule", "weights=none").base))
+    runner = TrainRunner(study("lr_decay"))
+    assert adhoc_name({"lr": 0.1}, runner.load(["weights=none"])) == "adhoc-6d77d735"
 
 
 def test_scaling_rule_follows_its_rules_and_matches_steps() -> None:

@@ -18,7 +18,9 @@ import pytest
 from img2gps import cli, runs, tracking
 from img2gps.config import LoggerKind
 from img2gps.errors import BadInput
+from img2gps.report import collect
 from img2gps.tracking import sync, uploads
+from img2gps.tracking.study import extras
 from tests import fake_study
 from tests.wandb_cases import (  # noqa: F401 - fixtures
     LOGGER,
@@ -375,6 +377,21 @@ def test_the_table_has_every_cell_with_its_interval(server: Server, tmp_path: Pa
         assert row["seeds"] == 2
         assert row["photos"] == 60
         assert row["mean_predictor/rmse_m"] == pytest.approx(96.56, abs=20)
+
+
+def test_folds_are_one_cell_in_means_and_table(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"lr": [0.001, 0.003], "split.fold": [0, 1, 2]}
+    options = fake_study.Options(axes=axes, seeds=(0,), epochs=2, split_kind="kfold")
+    made = fake_study.make_study(tmp_path, "s", options)
+    first, second, whole = extras(collect.load_study(made.folder, []))
+    assert (first.name, second.name) == (
+        "lr=0.001 (mean of 3 runs)",
+        "lr=0.003 (mean of 3 runs)",
+    )
+    assert first.about.swept["seeds"] == 1
+    assert whole.table is not None
+    assert list(whole.table["lr"]) == [0.001, 0.003]
+    assert list(whole.table["photos"]) == [180, 180]
 
 
 def test_a_study_that_ends_online_sends_its_means_and_table(

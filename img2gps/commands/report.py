@@ -61,8 +61,7 @@ def _report(studies: list[str], roots: list[Path], out: Path) -> Path:
         return build.report(studies, roots=roots, out=out, caches=[cache_folder()])
     except OSError as error:
         raise BadInput(
-            f"--out {out}: cannot be written ({error.strerror}); name a folder that you may write "
-            "to"
+            f"{error.filename or out}: {error.strerror}; give --out=FOLDER that you may write to"
         ) from error
 
 

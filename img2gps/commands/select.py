@@ -60,14 +60,26 @@ def execute(args: argparse.Namespace) -> int:
     for line in _lines(winner, frozen is not None and not args.again):
         print(line)
     if frozen is not None and not args.again:
-        where = frozen.get("where", {})
-        now = selection.select(study, args.root, before=frozen, where=where)
-        if now["cell"] != winner["cell"]:
-            print(
-                f"note: the study has gone on, and its rule would now select {now['cell']} "
-                f"({now['value']:.2f}); --again freezes that, which is a second selection"
-            )
+        _note(study, args.root, frozen)
     return 0
+
+
+def _note(study: Mapping[str, Any], root: Path, frozen: Mapping[str, Any]) -> None:
+    """Say what the rule would select by now, if that is another cell."""
+    from img2gps import runs
+    from img2gps.errors import BadInput
+    from img2gps.study import selection
+
+    try:
+        now = selection.select(study, root, before=frozen, where=frozen.get("where", {}))
+    except BadInput as error:  # such as a winner that was frozen over several splits
+        print(f"note: its rule would select none now: {error}")
+        return
+    if now["cell"] != runs.without_fold(frozen["cell"]):
+        print(
+            f"note: the study has gone on, and its rule would now select {now['cell']} "
+            f"({now['value']:.2f}); --again freezes that, which is a second selection"
+        )
 
 
 def _where(words: Sequence[str]) -> dict[str, str]:

@@ -201,8 +201,8 @@ def _retry(args: argparse.Namespace) -> int:
     ledger.refresh()
     entries = ledger.entries()
     chosen = _chosen(entries, args.run) if args.run else entries
-    if args.run and (other := next((e for e in chosen if e.state != "failed"), None)):
-        raise BadInput(f"{other.key}: is {other.state}; only failed runs are tried again")
+    if args.run and not any(entry.state == "failed" for entry in chosen):
+        raise BadInput(f"{chosen[0].key}: is {chosen[0].state}; only failed runs are tried again")
     keys = [entry.key for entry in chosen if entry.state == "failed"]
     ledger.forget(keys, again=True)
     _rewrite(args, ledger)

@@ -208,7 +208,7 @@ class Engine:
                 self.ledger.refresh()
                 if not self.ledger.busy() and not self.ledger.settle():
                     break
-                pool.fill(self.ledger.waiting())
+                pool.fill(self.ledger.waiting(), self.ledger.running())
                 self.update()
                 time.sleep(POLL_S)
         finally:

@@ -276,9 +276,9 @@ class Ledger:
     def claim(self) -> Claim | None:
         """Take the next queued run; None if there is none at the moment."""
         while True:
-            if len(self._trials) < CHEAP_TO_READ or not self._any(TrialState.WAITING):
+            if len(self._trials) < CHEAP_TO_READ or not self.waiting():
                 self.refresh()
-                if not self._any(TrialState.WAITING):
+                if not self.waiting():
                     return None  # `ask` would make up a trial of its own
             trial = self.study.ask()
             key = trial.user_attrs.get(KEY)
@@ -451,16 +451,19 @@ class Ledger:
 
     def waiting(self) -> int:
         """How many runs are queued."""
-        trials = (self._trials[number] for number in self._open)
-        return sum(t.state is TrialState.WAITING and KEY in t.user_attrs for t in trials)
+        return self._count(TrialState.WAITING)
+
+    def running(self) -> int:
+        """How many runs are under way, those of workers that are gone included."""
+        return self._count(TrialState.RUNNING)
 
     def busy(self) -> bool:
         """Whether anything is queued or running."""
-        return self._any(TrialState.WAITING) or self._any(TrialState.RUNNING)
+        return bool(self.waiting() or self.running())
 
-    def _any(self, state: TrialState) -> bool:
+    def _count(self, state: TrialState) -> int:
         trials = (self._trials[number] for number in self._open)
-        return any(t.state is state and KEY in t.user_attrs for t in trials)
+        return sum(t.state is state and KEY in t.user_attrs for t in trials)
 
     def _live(self, key: str) -> list[FrozenTrial]:
         after = self._ignored.get(key, -1)

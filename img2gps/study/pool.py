@@ -40,10 +40,14 @@ class Pool:
         """Where a worker's words go."""
         return Path(self.spec.root) / self.spec.name / f"worker-{index}.log"
 
-    def fill(self, waiting: int) -> None:
-        """Start workers for what is queued, up to the pool's size; one without work waits."""
+    def fill(self, waiting: int, running: int) -> None:
+        """Start workers for what is queued, up to the pool's size.
+
+        Those that run nothing yet, or no longer, will take what is queued first.
+        """
         free = [index for index in range(self.size) if index not in self._children]
-        for index in free[:waiting]:
+        idle = len(self._children) - running
+        for index in free[: max(0, waiting - max(0, idle))]:
             self._start(index)
 
     def _start(self, index: int) -> None:

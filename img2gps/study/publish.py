@@ -10,7 +10,7 @@ import csv
 import re
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -87,9 +87,10 @@ def publish(study: str, root: Path, out: Path, *, moved: bool = False) -> Publis
         "command": _command(planned["command"], moved=moved),
         "base_config": _anonymous(planned.get("base_config") or {}, moved=moved),
     }
-    runs.write_json(target / STUDY, planned)
-    if (root / study / WINNER).is_file():
-        shutil.copyfile(root / study / WINNER, target / WINNER)
+    hide = _hider(planned["axes"])
+    runs.write_json(target / STUDY, hide(planned))
+    if winner := runs.read_json(root / study / WINNER):
+        runs.write_json(target / WINNER, hide(winner))
     written = [path for path in target.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in written)
     return Published(target, len(ended), len(planned["cells"]) - len(ended), size)
@@ -112,6 +113,26 @@ def _command(line: str, *, moved: bool) -> str:
         elif not sign and i and words[i - 1] in _TAKE_A_FOLDER:
             words[i] = PLACE
     return shlex.join(words)
+
+
+def _hider(axes: Mapping[str, Sequence[Any]]) -> Callable[[Any], Any]:
+    """Replaces the places that a study varies, such as data.root, wherever a record has them."""
+    paths = (values for axis, values in axes.items() if axis != "model.name")
+    values = dict.fromkeys(v for of_axis in paths for v in of_axis if isinstance(v, str))
+    places = [value for value in values if "/" in value and not _METRIC.fullmatch(value)]
+    names = {place: f"{PLACE}{number}" for number, place in enumerate(places, 1)}
+    longest_first = sorted(names, key=len, reverse=True)
+
+    def hide(value: Any) -> Any:
+        if isinstance(value, str):
+            for place in longest_first:
+                value = value.replace(place, names[place])
+            return value
+        if isinstance(value, Mapping):
+            return {hide(key): hide(item) for key, item in value.items()}
+        return [hide(item) for item in value] if isinstance(value, list) else value
+
+    return hide
 
 
 def _anonymous(config: Mapping[str, Any], *, moved: bool) -> dict[str, Any]:
@@ -164,7 +185,7 @@ def _copy_run(source: Path, target: Path, origin: tuple[float, float] | None) ->
             result = runs.read_json(source / name) or {}
             result["weights"]["requested"] = _last_part(result["weights"]["requested"])
             if "model" in (identity := result.get("identity") or {}):
-                identity["model"] = _placeless(identity["model"])
+                identity["model"] |= {"custom": _placeless(identity["model"].get("custom"))}
             if origin is not None:
                 result["data"]["name"] = NAMELESS  # the folder's
             runs.write_json(target / name, result)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from img2gps import runs
@@ -60,17 +61,33 @@ def counts(cells: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 def cell_means(study: Mapping[str, Any]) -> dict[str, float]:
     """Cell to its mean over seeds and folds; only cells all of whose planned runs are finished."""
-    values: dict[str, list[float]] = {}
+    values: dict[str, dict[int, list[float]]] = {}  # by cell and seed, of each fold
     unfinished = {""}  # no cell yet
     for run in study["cells"]:
         cell = run["cell"] and runs.without_fold(run["cell"])
         if run["state"] == "finished" and run["value"] is not None:
-            values.setdefault(cell, []).append(run["value"])
+            values.setdefault(cell, {}).setdefault(run["seed"], []).append(run["value"])
         else:
             unfinished.add(cell)
+    metric = study.get("monitor", "")
     return {
-        cell: sum(found) / len(found) for cell, found in values.items() if cell not in unfinished
+        cell: fmean(pooled(metric, folds, [1.0] * len(folds)) for folds in seeds.values())
+        for cell, seeds in values.items()
+        if cell not in unfinished
     }
+
+
+def pooled(metric: str, values: Sequence[float], n_val: Sequence[float]) -> float:
+    """One figure of several folds, weighted by their photos; root mean squares by their squares.
+
+    >>> pooled("val/rmse_m", [30.0, 40.0], [1, 1]), pooled("val/mean_m", [30.0, 40.0], [1, 3])
+    (35.35533905932738, 37.5)
+    """
+    if len(values) == 1:
+        return float(values[0])
+    power = 2 if metric.endswith("rmse_m") else 1
+    total = sum(n * value**power for value, n in zip(values, n_val, strict=True))
+    return float((total / sum(n_val)) ** (1 / power))
 
 
 def best_cell(study: Mapping[str, Any]) -> tuple[str, float] | None:

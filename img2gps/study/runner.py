@@ -92,21 +92,25 @@ class TrainRunner:
 
     def _weights(self, config: Config) -> ResolvedWeights:
         from img2gps import weights
+        from img2gps.config import Family
 
-        key = f"{config.model.family} {config.model.name} {config.weights}"
+        key = f"{config.model.name} {config.weights}"
+        if config.model.family is Family.timm:  # whose resnet50 is not torchvision's
+            key = f"timm {key}"
         if key not in self._resolved:
             begun = self.weights.get(key)
-            found = weights.ResolvedWeights(**begun) if begun else None
-            if found is None or found.pretrained:  # a fallback stays one for the whole study
-                required = config.weights_required or found is not None
-                now = weights.resolve(config.model, config.weights, required=required)
-                if found is not None and now.sha256 != found.sha256:
-                    raise BadInput(
-                        f"weights={config.weights}: {now.path} is not the file that study="
-                        f"{self.spec.name} was begun with; put that one back, or give study=NAME "
-                        "for a new study"
-                    )
-                found = now
+            found: ResolvedWeights | None
+            if begun is None:
+                required = config.weights_required
+                found = weights.resolve(config.model, config.weights, required=required)
+            else:
+                found = weights.again(weights.ResolvedWeights(**begun), config.model)
+            if found is None:
+                raise BadInput(
+                    f"weights={config.weights}: the file is gone or is not the one that study="
+                    f"{self.spec.name} was begun with; put that one back, or give study=NAME for a "
+                    "new study"
+                )
             self._resolved[key], self.weights[key] = found, asdict(found)
         return self._resolved[key]
 

@@ -72,9 +72,12 @@ def select(
         raise BadInput(f"--where {min(unknown)}=...: {study['study']} does not vary it")
     cells: dict[str, list[dict[str, Any]]] = {}
     for run in study["cells"]:
-        fits = all(str(run["params"].get(knob)) == value for knob, value in where.items())
+        fits = all(_same(run["params"].get(knob), value) for knob, value in where.items())
         if run["cell"] and fits:
             cells.setdefault(runs.without_fold(run["cell"]), []).append(run)
+    if where and not cells:
+        asked = ", ".join(f"{knob}={value}" for knob, value in where.items())
+        raise BadInput(f"--where {asked}: no such cell in {study['study']}; see img2gps studies")
     complete = {
         cell: found
         for cell, found in cells.items()
@@ -107,7 +110,9 @@ def select(
         for run in found:
             folds.setdefault(run["seed"], []).append(run)
         return {
-            seed: pooled(chosen["by"], [value(run) for run in own], [weight(run) for run in own])
+            seed: record.pooled(
+                chosen["by"], [value(run) for run in own], [weight(run) for run in own]
+            )
             for seed, own in folds.items()
         }
 
@@ -145,7 +150,7 @@ def select(
         "run_id": deployed["run_id"],
         "path": deployed["path"],
         "run_value": value(deployed),
-        "mean_predictor": pooled("rmse_m", means, [weight(run) for run in of_first])
+        "mean_predictor": record.pooled("rmse_m", means, [weight(run) for run in of_first])
         if len(means) == len(of_first)
         else None,
         "candidates": len(complete),
@@ -159,24 +164,19 @@ def select(
     }
 
 
-def pooled(metric: str, values: Sequence[float], n_val: Sequence[float]) -> float:
-    """One figure of several folds, weighted by their photos; root mean squares by their squares.
-
-    >>> pooled("val/rmse_m", [30.0, 40.0], [1, 1]), pooled("val/mean_m", [30.0, 40.0], [1, 3])
-    (35.35533905932738, 37.5)
-    """
-    if len(values) == 1:
-        return float(values[0])
-    power = 2 if metric.endswith("rmse_m") else 1
-    total = sum(n * value**power for value, n in zip(values, n_val, strict=True))
-    return float((total / sum(n_val)) ** (1 / power))
+def _same(value: Any, text: str) -> bool:
+    """Whether a knob's value is what was typed."""
+    try:
+        return float(value) == float(text)
+    except (TypeError, ValueError):
+        return str(value) == text
 
 
 def _check_same_photos(
     study: str, root: str | Path, complete: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> None:
     """The lowest figure of different photos is no winner."""
-    params_of: dict[frozenset[str], list[Mapping[str, Any]]] = {}
+    params_of: dict[frozenset[tuple[str, ...]], list[Mapping[str, Any]]] = {}
     for found in complete.values():
         photos = frozenset(photo for run in found for photo in _validated(root, run))
         params_of.setdefault(photos, []).append(found[0]["params"])
@@ -191,11 +191,13 @@ def _check_same_photos(
     )
 
 
-def _validated(root: str | Path, run: Mapping[str, Any]) -> list[str]:
+def _validated(root: str | Path, run: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The photos and their labels."""
     path = record.run_folder(root, run) / runs.PREDICTIONS
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return [row["content"] for row in csv.DictReader(file)]
+            rows = csv.DictReader(file)
+            return [(row["content"], row["lat_deg"], row["lon_deg"]) for row in rows]
     except (OSError, KeyError):
         return []
 

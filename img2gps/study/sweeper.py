@@ -34,6 +34,7 @@ ORDERS = ("seed", "cost", "base")
 NOT_IDENTITY = ("study", "seed", "runs", "logger", "threads", "force", "baselines", "monitor",
                 "weights_required", "data.cache", "data.root", "data.custom",
                 "trainer.progress_bar", "trainer.accelerator", "trainer.devices")  # fmt: skip
+NULLED = ("data.custom",)  # of these, whose key stays in a study's base configuration
 
 
 @dataclass
@@ -107,8 +108,7 @@ class BaseSweeper(Sweeper):
         options, hydra = self.options, self.config.hydra
         _check(options)
         axes, fixed = parse_axes([*as_lines(options.params), *arguments])
-        swept = {axis.name for axis in axes}
-        seeds, axes = _seeds(options.seeds, axes)
+        seeds, axes = _seeds(options.seeds, axes, fixed)
         cells, named = _named(options.cells)
         _check_knobs([axis.name for axis in axes] + [key for cell in cells for key in cell])
         if options.sampler != "grid" and len(seeds) > 1:
@@ -140,8 +140,6 @@ class BaseSweeper(Sweeper):
         base = base_config(config, varied)
         usual = _usual(_load(draft, fixed, strict=False), varied)
         name = config.study if config.study != DEFAULT_STUDY else adhoc_name(base, config)
-        if any(word.lstrip("+").startswith("seed=") for word in arguments) and "seed" not in swept:
-            seeds = (config.seed,)  # one seed out of those that the study file lists
         seeds = seeds or (config.seed,)
         return Spec(
             name=name,
@@ -230,8 +228,15 @@ def _named(cells: Sequence[Mapping[str, Any]]) -> tuple[list[Params], dict[str, 
     return plain, named
 
 
-def _seeds(given: Sequence[int] | None, axes: list[Axis]) -> tuple[tuple[int, ...], list[Axis]]:
-    """Seeds repeat a cell and are no knob: `seed=0,1` means `hydra.sweeper.seeds=[0,1]`."""
+def _seeds(
+    given: Sequence[int] | None, axes: list[Axis], fixed: Sequence[str]
+) -> tuple[tuple[int, ...], list[Axis]]:
+    """Seeds repeat a cell and are no knob: `seed=0,1` means `hydra.sweeper.seeds=[0,1]`.
+
+    None are returned where the configuration's own is meant: `seed=0` takes one of a study's.
+    """
+    if any(word.lstrip("+").startswith("seed=") for word in fixed):
+        given = ()
     swept = [axis for axis in axes if axis.name == "seed"]
     if swept and not swept[0].listed:
         raise BadInput("seed: an interval of seeds has no end; list them, seed=0,1,2")
@@ -256,7 +261,10 @@ def base_config(config: Config, varied: Space) -> dict[str, Any]:
         node: Any = base
         for group in groups:
             node = node.get(group) or {}
-        node.pop(name, None)
+        if name in node and key in NULLED:
+            node[name] = None
+        else:
+            node.pop(name, None)
     return base
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 from img2gps import runs
 from img2gps.config import LoggerConfig
 from img2gps.report import collect, stats
+from img2gps.report.analysis import FOLD_AXIS
 from img2gps.report.study import Study
 from img2gps.tracking import mirror, session
 
@@ -44,8 +45,8 @@ class Extra:
 def extras(study: Study) -> Iterator[Extra]:
     """The mean of every cell whose seeds are all over, and the table once all cells are."""
     over = study.runs["state"].isin(FINAL)
-    for cell in study.cells:
-        planned = study.runs["cell"] == cell
+    for cell in dict.fromkeys(study.runs["rank_cell"]):
+        planned = study.runs["rank_cell"] == cell
         done = study.runs[planned & (study.runs["state"] == "finished")]
         if over[planned].all() and len(done):
             yield _cell_mean(study, cell, done)
@@ -60,9 +61,8 @@ def _about(study: Study, identity: dict[str, Any], figures: dict[str, Any]) -> m
 
 
 def _cell_mean(study: Study, cell: str, done: pd.DataFrame) -> Extra:
-    params = {axis: done[axis].iloc[0] for axis in study.axes if axis in done}
     depth = done["depth"].iloc[0] if "depth" in done else None
-    figures = {**params, "depth": depth, "seeds": len(done)}
+    figures = {**_knobs(study, done), "depth": depth, "seeds": done["seed"].nunique()}
     figures = {key: _plain(value) for key, value in figures.items()}
     about = _about(study, {"runs": sorted(done["run_id"])}, figures)
     history = study.history[study.history["run_id"].isin(done["run_id"])]
@@ -76,8 +76,14 @@ def _cell_mean(study: Study, cell: str, done: pd.DataFrame) -> Extra:
         f"{MEAN}/{mirror.MEAN_PREDICTOR}": mean_predictor,
         "state": "finished",
     }
-    many = f"mean of {len(done)} seeds" if len(done) > 1 else "one seed"
+    what = "runs" if FOLD_AXIS in study.axes else "seeds"
+    many = f"mean of {len(done)} {what}" if len(done) > 1 else "one seed"
     return Extra(about, f"{cell} ({many})", CELL_MEAN, rows, _sound(summary))
+
+
+def _knobs(study: Study, rows: pd.DataFrame) -> dict[str, Any]:
+    """A cell's values on the axes; its folds are one cell."""
+    return {axis: rows[axis].iloc[0] for axis in study.axes if axis in rows and axis != FOLD_AXIS}
 
 
 def mean_curve(history: pd.DataFrame, n_runs: int) -> list[dict[str, float]]:
@@ -107,12 +113,12 @@ def table(study: Study) -> pd.DataFrame:
     for group in study.groups():
         errors = study.errors(group.runs)
         for number, cell in enumerate(errors.cells):
-            own = group.runs[group.runs["cell"] == cell]
+            own = group.runs[group.runs["rank_cell"] == cell]
             interval = stats.cell_interval(errors.error_m[number], errors.spot)
             mean = float(own[mirror.MEAN_PREDICTOR].mean())
             rows.append(
                 {
-                    **{axis: own[axis].iloc[0] for axis in study.axes if axis in own},
+                    **_knobs(study, own),
                     "seeds": interval.n_seeds,
                     "val/rmse_m": interval.estimate,
                     "low_m": interval.low,
