@@ -468,7 +468,10 @@ def read(path: Path) -> Config:
         BadInput: no file, no YAML, or not a run's.
     """
     try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if "${" in text:  # it would be looked up, in the environment for instance
+            raise BadInput("a reference ${...} in it")
+        plain = yaml.safe_load(text)
         if not isinstance(plain, dict):
             raise BadInput("no keys in it" if plain is not None else "empty")
         return from_dict(plain)

@@ -30,7 +30,7 @@ def truncated_heif(data: bytes) -> bool:
                 for inner, inner_start, inner_end in _boxes(data, start + 4, end):
                     if inner == b"iloc" and _last_byte(data[inner_start:inner_end]) > len(data):
                         return True
-    except struct.error:  # a table cut in two
+    except (struct.error, IndexError):  # a table cut in two
         return True
     return False
 

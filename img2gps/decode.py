@@ -34,6 +34,7 @@ pillow_heif.register_heif_opener()
 
 _one_big_picture = threading.Lock()
 
+ON_ITS_SIDE = (5, 6, 7, 8)
 TURN = {  # EXIF orientation to what brings the picture upright (EXIF 2.32, tag 0x0112)
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -62,7 +63,7 @@ def open_image(data: bytes) -> Image.Image:
 
 
 def decode(data: bytes, size: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Upright pixels of shape (size, size, 3) and the stored (width, height) in pixels.
+    """Upright pixels of shape (size, size, 3), and width and height in pixels before, upright.
 
     Raises `Unusable` for whatever cannot be decoded completely.
     """
@@ -76,8 +77,9 @@ def decode(data: bytes, size: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
                     small = _shrink(image, size, data)
             else:
                 small = _shrink(image, size, data)
-            upright = _upright(small, _orientation(image))
-            return np.asarray(upright), (width, height)
+            orientation = _orientation(image)
+            shape = (height, width) if orientation in ON_ITS_SIDE else (width, height)
+            return np.asarray(_upright(small, orientation)), shape
         except Unusable:
             raise
         except Exception as error:  # as above: OSError, SyntaxError, struct.error, ValueError ...

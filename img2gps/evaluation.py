@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from img2gps import geo
+from img2gps import geo, plan, runs
 from img2gps.config import Config, DataKind, SplitKind
 from img2gps.dataset import Dataset
 from img2gps.errors import BadInput
@@ -83,6 +83,14 @@ def _part(config: Config, folder: Path, hidden: int) -> TestPart:
         )
     dataset = open_dataset(config)
     split = open_split(config, dataset)
+    identity = (runs.read_json(folder / runs.RESULT) or {}).get("identity") or {}
+    trained_on = {key: identity.get(key) for key in ("data", "split")}
+    now = {"data": dataset.fingerprint, "split": plan.split_identity(dataset, split)}
+    if identity and trained_on != now:
+        raise BadInput(
+            f"{folder}: its photos or their division have changed since it was trained, so that "
+            "test photos may be among those it has learned; put them back, or repeat the study"
+        )
     if not hidden:
         if len(split.test) == 0:
             raise BadInput(f"{folder}: its split has no test part; set split.n_test")

@@ -29,7 +29,7 @@ from img2gps.photofile import Unusable
 
 logging.getLogger("exifread").setLevel(logging.CRITICAL)  # it logs each odd tag of each photo
 
-READER_VERSION = "2"  # raise it when the same file gives another position than before
+READER_VERSION = "3"  # raise it when the same file gives another position than before
 
 GPS_IFD = ExifTags.IFD.GPSInfo
 _GPS = ExifTags.GPS
@@ -255,10 +255,15 @@ def parse_time(text: str, subsec: str = "", offset: str = "") -> str:
         return ""
     if not is_plausible(moment):
         return ""
-    fraction = f".{(subsec + '00')[:3]}" if subsec.isdecimal() and int(subsec) else ""
+    known = subsec.isascii() and subsec.isdecimal() and int(subsec) > 0
+    fraction = f".{(subsec + '00')[:3]}" if known else ""
     zone = offset.strip()
     zone = ("+00:00" if zone == "Z" else zone) if _OFFSET.fullmatch(zone) else ""
-    return moment.isoformat() + fraction + zone
+    try:
+        datetime.fromisoformat(found := moment.isoformat() + fraction + zone)
+    except ValueError:  # an offset of more than a day
+        return moment.isoformat() + fraction
+    return found
 
 
 def _taken_at(base: Tags, gps: Tags) -> str:

@@ -189,6 +189,8 @@ def _read(item: Item, image_size: int) -> tuple[dict[str, Any], NDArray[np.uint8
     except Exception as error:  # the last resort; whatever it is, it is listed by name
         return Reject(item.photo, f"{type(error).__name__}: {error}", "report it with this photo")
     row: dict[str, Any] = {name: getattr(found, name) for name in _FROM_EXIF}
+    if item.label is not None:
+        row |= {"gps_error_m": None, "dop": None}  # they speak of the position that was replaced
     row |= {
         "photo": item.photo,
         "lat_deg": lat,

@@ -159,6 +159,13 @@ def _check_limits(config: Config, split: Split) -> None:
             )
 
 
+def split_identity(dataset: Dataset, split: Split) -> dict[str, str]:
+    """Digests of the photos that train and that validate."""
+    content = dataset.manifest["content"].to_numpy()
+    parts = {part: [str(c) for c in content[getattr(split, part)]] for part in ("train", "val")}
+    return {part: runs.run_id({"content": rows}) for part, rows in parts.items()}
+
+
 def _identity(
     config: Config,
     dataset: Dataset,
@@ -167,8 +174,6 @@ def _identity(
     precision: Precision,
 ) -> dict[str, Any]:
     """All that can change the result, and nothing else: no path, worker, logger or thread count."""
-    content = dataset.manifest["content"].to_numpy()
-    parts = {part: [str(c) for c in content[getattr(split, part)]] for part in ("train", "val")}
     trainer = asdict(config.trainer)
     for key in ("accelerator", "devices", "progress_bar"):
         del trainer[key]
@@ -177,7 +182,7 @@ def _identity(
         augmentation = {"name": "none"}
     return {
         "data": dataset.fingerprint,
-        "split": {part: runs.run_id({"content": rows}) for part, rows in parts.items()},
+        "split": split_identity(dataset, split),
         "model": asdict(config.model),
         "weights": resolved.identity(),
         "optimizer": asdict(config.optimizer),

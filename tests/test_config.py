@@ -287,3 +287,13 @@ def test_home_stands_for_the_folder_it_is(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_the_override_that_names_no_choice_is_the_one_that_is_blamed() -> None:
     assert usage.group_of(["model=resnet18", "data=null"]) == "data=null"
     assert usage.group_of(["lr=3", "model=3"]) == "model=3"
+
+
+def test_a_saved_config_looks_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SECRET", "hunter2")
+    plain = configuration.to_dict(compose_plain("data=quad"))
+    plain["data"]["name"] = "${oc.env:MY_SECRET}"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain))
+    with pytest.raises(BadInput, match=r"a reference \$\{...\} in it") as caught:
+        configuration.read(tmp_path / "config.yaml")
+    assert "hunter2" not in str(caught.value)

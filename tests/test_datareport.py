@@ -341,3 +341,14 @@ def test_command_shows_names_that_the_terminal_lacks_with_backslashes(
 def test_command_knows_the_quad_by_its_name() -> None:
     args = cli.parser().parse_args(["ingest", "quad", "-n", "2", "--seed", "5"])
     assert command_module._source(args) == QuadSource(n=2, seed=5)
+
+
+def test_a_time_split_of_any_number_of_photos_is_possible(tmp_path: Path) -> None:
+    for i in range(43):
+        when = f"2024:05:{1 + i // 8:02} 10:{i % 8:02}:00"
+        make_photo(
+            tmp_path / f"{i}.jpg", LAT0 + i / 1e4, LON0, seed=i, taken_at=when, size=(32, 24)
+        )
+    made = ingest(FolderSource(tmp_path), image_size=32, cache_dir=tmp_path / "c", progress=False)
+    (time,) = [leak for leak in facts_module.collect(made).leaks if leak.kind == "time"]
+    assert (time.impossible, time.n_val >= 3) == ("", True)

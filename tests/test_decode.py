@@ -62,7 +62,8 @@ def test_every_orientation_comes_out_upright_in_every_format(
         tmp_path / f"a.{suffix}", 1, 1, size=(96, 64), orientation=orientation, seed=3
     )
     data = path.read_bytes()
-    found, _ = decode(data, 32)
+    found, size = decode(data, 32)
+    assert size == ((64, 96) if orientation >= 5 else (96, 64))
     assert difference(found, exact(data, 32)) < 2
     as_stored = np.asarray(picture((96, 64), 3).resize((32, 32), Image.Resampling.BILINEAR))
     turned = ImageOps.exif_transpose(with_orientation(Image.fromarray(as_stored), orientation))

@@ -17,6 +17,7 @@ from img2gps import loop, outcome, quad, runs, train
 from img2gps.errors import BadInput
 from img2gps.evaluation import evaluate_test
 from img2gps.predict import Predictor
+from tests.photos import make_photo
 from tests.tiny import TINY, config, tiny_config
 
 
@@ -51,6 +52,19 @@ def test_a_test_part_is_scored_from_any_working_directory(
     folder = own_photos("split.n_test=4").folder.resolve()
     monkeypatch.chdir("/")
     assert evaluate_test(folder)["n_test"] == 4
+
+
+def test_photos_that_came_later_do_not_become_test_photos(photos: Path) -> None:
+    folder = own_photos("split.n_test=4").folder
+    make_photo(photos / "new.jpg", 39.9530, -75.1900, seed=99)
+    with pytest.raises(BadInput, match="or their division have changed since it was trained"):
+        evaluate_test(folder)
+    (photos / "new.jpg").unlink()
+    saved = yaml.safe_load((folder / runs.CONFIG).read_text())
+    saved["split"]["n_test"] = 8
+    (folder / runs.CONFIG).write_text(yaml.safe_dump(saved))
+    with pytest.raises(BadInput, match="or their division have changed since it was trained"):
+        evaluate_test(folder)
 
 
 def test_a_source_named_in_a_saved_run_is_never_called(photos: Path, tmp_path: Path) -> None:

@@ -313,6 +313,7 @@ def test_a_name_that_two_photos_have_needs_its_path(root: Path, cache: Path) -> 
         "\ufeffFileName;Latitude;lng\na.jpg;10,5;20,25\n",
         "lon\tLAT\timage\n20.25\t10.5\ta.jpg\n",
         'id,GPS Latitude,GPS Longitude,Photo\n1,"10.5","20.25","./a.jpg"\n',
+        "name,path,lat,lon\nStatue 3,a.jpg,10.5,20.25\n",
     ],
 )
 def test_csv_headers_and_separators_are_understood(root: Path, cache: Path, table: str) -> None:
@@ -332,6 +333,31 @@ def test_csv_columns_win_over_exif(root: Path, cache: Path) -> None:
     assert list(row[["heading_deg", "gps_error_m", "taken_at", "session"]]) == [
         *(90.5, 3.5, "2020-01-01T00:00:00", "x")
     ]
+
+
+def test_what_no_photo_can_have_is_left_out_of_a_tables_columns(root: Path, cache: Path) -> None:
+    (root / "t.csv").write_text(
+        "path;lat;lon;accuracy;heading\na.jpg;1;2;-1;inf\nb.JPG;1;3;4,5;-90\n"
+    )
+    rows = run(CsvSource(root / "t.csv"), cache).manifest.set_index("photo")
+    assert rows.loc[["a.jpg"], ["gps_error_m", "heading_deg"]].isna().all(axis=None)
+    assert list(rows.loc["b.JPG", ["gps_error_m", "heading_deg"]]) == [4.5, 270.0]
+
+
+def test_a_photos_own_error_is_not_that_of_another_label(root: Path, cache: Path) -> None:
+    make_photo(root / "a.jpg", LAT, LON, gps_error_m=14.0)
+    assert run(FolderSource(root), cache).manifest["gps_error_m"].max() == 14.0
+    (root / "overrides.csv").write_text("photo,lat,lon\na.jpg,10,20\n")
+    assert run(FolderSource(root), cache).manifest["gps_error_m"].isna().all()
+    (root / "overrides.csv").write_text("photo,lat,lon,accuracy\na.jpg,10,20,0.5\n")
+    assert run(FolderSource(root), cache).manifest["gps_error_m"].max() == 0.5
+
+
+def test_a_photo_corrected_twice_is_corrected_once_and_said(root: Path, cache: Path) -> None:
+    (root / "overrides.csv").write_text("photo,lat,lon\na.jpg,10,20\na.jpg,30,40\n")
+    found = run(FolderSource(root), cache)
+    assert found.manifest.set_index("photo").loc["a.jpg", "lat_deg"] == 10
+    assert reasons(found) == {"overrides.csv, row 3": "a.jpg is in a row above"}
 
 
 @pytest.mark.parametrize(
@@ -445,12 +471,9 @@ def test_csv_without_rows_says_so(root: Path, cache: Path, text: str, message: s
 def parquet(path: Path, **columns: list[Any]) -> None:
     """A parquet file laid out as the `datasets` library writes image data sets."""
     datasets = pytest.importorskip("datasets")
-    features = datasets.Features(
-        {
-            name: datasets.Image() if name == "image" else datasets.Value("float64")
-            for name in columns
-        }
-    )
+    kinds = {"image": datasets.Image(), "session": datasets.Value("string")}
+    number = datasets.Value("float64")
+    features = datasets.Features({name: kinds.get(name, number) for name in columns})
     datasets.Dataset.from_dict(columns, features=features).to_parquet(str(path))
 
 
@@ -463,7 +486,7 @@ def test_a_hugging_face_data_set_is_read(tmp_path: Path, cache: Path, as_folder:
     found = run(HuggingFaceSource(path.parent if as_folder else path), cache)
     rows = found.manifest.set_index("photo")
     assert list(rows.loc["train/000001", ["lat_deg", "lon_deg"]]) == [2.5, 20.0]
-    assert reasons(found) == {"train/000002": "lat is 'nan'"}
+    assert reasons(found) == {"train/000002": "lat is ''"}
     expected = np.asarray(picture(seed=0).resize((16, 16), Image.Resampling.BILINEAR))
     row = found.manifest["photo"].tolist().index("train/000000")
     assert np.array_equal(found.pixels()[row], expected)
@@ -475,6 +498,50 @@ def test_a_hugging_face_row_at_null_island_is_refused(tmp_path: Path, cache: Pat
     found = run(HuggingFaceSource(tmp_path / "a.parquet"), cache)
     assert found.manifest["photo"].tolist() == ["train/000001"]
     assert reasons(found) == {"train/000000": NULL_ISLAND}
+
+
+def image_folder(root: Path, seed: int) -> Path:
+    """Pictures beside a table that names them, as Hugging Face's image folders are."""
+    (root / "set").mkdir(parents=True, exist_ok=True)
+    for i in range(3):
+        (root / "set" / f"{i}.png").write_bytes(encode(picture(seed=seed + i), "PNG"))
+    rows = "".join(f"{i}.png,{LAT + i / 1e4},{LON}\n" for i in range(3))
+    (root / "set" / "metadata.csv").write_text(f"file_name,lat,lon\n{rows}")
+    return root / "set"
+
+
+def test_other_pictures_with_the_same_names_and_labels_are_another_data_set(
+    tmp_path: Path, cache: Path
+) -> None:
+    first = run(HuggingFaceSource(image_folder(tmp_path / "a", 0)), cache)
+    second = run(HuggingFaceSource(image_folder(tmp_path / "b", 10)), cache)
+    assert (len(first), len(second)) == (3, 3)
+    assert first.fingerprint != second.fingerprint
+    (tmp_path / "a" / "set" / "0.png").write_bytes(encode(picture(seed=20), "PNG"))
+    assert run(HuggingFaceSource(tmp_path / "a" / "set"), cache).fingerprint != first.fingerprint
+
+
+def test_a_hugging_face_row_that_leads_out_of_its_folder_is_refused(
+    tmp_path: Path, cache: Path
+) -> None:
+    secret = make_photo(tmp_path / "secret.jpg", LAT, LON)
+    (tmp_path / "set").mkdir()
+    pictures = [
+        {"bytes": encode(picture(), "PNG"), "path": None},
+        {"bytes": None, "path": str(secret)},
+    ]
+    parquet(tmp_path / "set" / "train.parquet", image=pictures, lat=[LAT, LAT], lon=[LON, LON])
+    found = run(HuggingFaceSource(tmp_path / "set"), cache)
+    assert found.manifest["photo"].tolist() == ["train/000000"]
+    assert reasons(found) == {"train/000001": "leads out of the data set's folder"}
+
+
+def test_a_hugging_face_row_without_a_session_has_none(tmp_path: Path, cache: Path) -> None:
+    pictures = [{"bytes": encode(picture(seed=i), "PNG"), "path": None} for i in range(2)]
+    where = tmp_path / "a.parquet"
+    parquet(where, image=pictures, lat=[LAT, LAT], lon=[LON, LON], session=["walk", None])
+    rows = run(HuggingFaceSource(tmp_path / "a.parquet"), cache).manifest.set_index("photo")
+    assert rows["session"].to_dict() == {"train/000000": "walk", "train/000001": ""}
 
 
 def test_a_hugging_face_data_set_without_positions_says_so(tmp_path: Path, cache: Path) -> None:
@@ -696,3 +763,5 @@ def test_times_at_which_no_photo_was_taken_are_none(root: Path, cache: Path) -> 
         assert found["taken_at"].tolist() == ["2024-05-01T10:00:00"]  # EXIF's
     assert parse_time("9999:12:31 23:59:59", offset="-10:00") == ""
     assert parse_time("0001:01:01 00:00:00", offset="+14:00") == ""
+    assert parse_time("2024:05:01 10:00:00", offset="+24:00") == "2024-05-01T10:00:00"
+    assert parse_time("2024:05:01 10:00:00", "٣") == "2024-05-01T10:00:00"

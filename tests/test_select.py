@@ -255,3 +255,12 @@ def test_a_winner_frozen_over_what_no_rule_allows_now_is_still_told(
     write(tmp_path, cells[1:])
     assert command(tmp_path) == 0
     assert "has gone on" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("hidden", ["1", "-2", "7"])
+def test_hidden_photos_come_in_halves(
+    tmp_path: Path, hidden: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, CELLS)
+    assert command(tmp_path, f"--hidden={hidden}") == 2
+    assert f"--hidden {hidden}: give an even number, such as 2000" in capsys.readouterr().err

@@ -64,6 +64,9 @@ def execute(args: argparse.Namespace) -> int:
         default = Path("reports") / f"{dataset.folder.name.rpartition('-')[0]}-photos.html"
         path = default if args.report == Path() else args.report
         print(f"report: {datareport.write(dataset, path)}")
+    if others := dataset.summary["not_photos"]:
+        counted = ", ".join(f"{count} {suffix}" for suffix, count in others.items())
+        print(f"passed over by their suffix: {counted}")
     print(f"cache: {dataset.folder}")
     print(_summary(dataset))
     return 0

@@ -43,6 +43,8 @@ def execute(args: argparse.Namespace) -> int:
     from img2gps.errors import BadInput
     from img2gps.study import record, selection
 
+    if args.hidden < 0 or args.hidden % 2:
+        raise BadInput(f"--hidden {args.hidden}: give an even number, such as 2000")
     study = record.read(args.root, args.study)
     path = args.root / args.study / record.WINNER
     frozen = runs.read_json(path)

@@ -105,7 +105,8 @@ def _leak(manifest: pd.DataFrame, kind: str) -> Leak:
     if kind == "time":  # sessions are taken whole: the smallest one is the least that can validate
         photos = manifest.loc[manifest["session"] != "", "session"].value_counts()
         if len(photos) > 1:
-            wanted = max(wanted if wanted >= 1 else wanted * len(manifest), int(photos.min()))
+            share = wanted if wanted >= 1 else round(wanted * len(manifest))
+            wanted = max(share, int(photos.min()))
     try:
         made = split.make_split(manifest, SplitConfig(kind=kind, n_val=wanted))
     except BadInput as error:

@@ -123,9 +123,7 @@ def _contact_sheet(dataset: Dataset) -> Sequence[tuple[str, str]]:
     sheet = []
     for row in rows:
         photo = dataset.manifest.iloc[row]
-        turned = photo["orientation"] >= 5
-        wide, high = photo["width_px"], photo["height_px"]
-        ratio = (high / wide) if turned else (wide / high)
+        ratio = photo["width_px"] / photo["height_px"]
         width = max(1, round(_THUMBNAIL_PX * min(max(ratio, 0.25), 4.0)))
         small = Image.fromarray(np.asarray(pixels[row])).resize((width, _THUMBNAIL_PX))
         file = io.BytesIO()

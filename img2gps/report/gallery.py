@@ -107,8 +107,6 @@ def thumbnail(dataset: Dataset, row: int) -> Image.Image:
     """One photo, small, in the shape that it had before it was squashed to a square."""
     shape = dataset.manifest.iloc[row]
     wide, high = float(shape["width_px"]), float(shape["height_px"])
-    if int(shape["orientation"]) >= 5:  # the file is stored on its side
-        wide, high = high, wide
     aspect = min(max(wide / high if high else 1.0, 0.4), 2.5)
     pixels = np.ascontiguousarray(dataset.pixels()[row])
     size = (round(HEIGHT_PX * aspect), HEIGHT_PX)

@@ -28,13 +28,22 @@ _ALIASES = {
     "exclude": "exclude excluded drop",
     "reason": "reason why",
 }
-COLUMN_OF = {alias: column for column, names in _ALIASES.items() for alias in names.split()}
 _EXTRA_NUMBERS = ("altitude_m", "heading_deg", "gps_error_m")
+_NUMBERS = ("lat", "lon", *_EXTRA_NUMBERS)
 
 
-def bare_name(header: str) -> str:
-    """A header as `COLUMN_OF` knows it: letters and digits, lower case."""
-    return re.sub(r"[^a-z0-9]", "", header.lower())
+def headers(given: Sequence[str]) -> dict[str, str]:
+    """Our columns and the header that each is read from: the likeliest where several could be.
+
+    >>> headers(["Name", "Image path", "Latitude", "lng", "notes"])
+    {'photo': 'Image path', 'lat': 'Latitude', 'lon': 'lng'}
+    """
+    bare = {re.sub(r"[^a-z0-9]", "", header.lower()): header for header in reversed(given)}
+    found = {
+        column: [bare[alias] for alias in aliases.split() if alias in bare]
+        for column, aliases in _ALIASES.items()
+    }
+    return {column: names[0] for column, names in found.items() if names}
 
 
 def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
@@ -52,12 +61,8 @@ def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     delimiter = max(",;\t", key=header.count)
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-        names = {
-            raw: COLUMN_OF[bare]
-            for raw in reader.fieldnames or ()
-            if (bare := bare_name(raw)) in COLUMN_OF
-        }
-        missing = [column for column in required if column not in names.values()]
+        names = headers(reader.fieldnames or ())
+        missing = [column for column in required if column not in names]
         if missing:
             raise BadInput(
                 f"{path}: no column for {', '.join(missing)} (found: {header.strip()!r}); "
@@ -65,11 +70,9 @@ def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
             )
         rows = []
         for raw_row in reader:
-            row: dict[str, str] = {}
-            for raw, column in names.items():
-                row.setdefault(column, (raw_row[raw] or "").strip())
+            row = {column: (raw_row[raw] or "").strip() for column, raw in names.items()}
             if delimiter != ",":  # where the comma is the decimal point
-                row |= {key: row[key].replace(",", ".") for key in ("lat", "lon") if key in row}
+                row |= {key: row[key].replace(",", ".") for key in _NUMBERS if key in row}
             rows.append(row)
     except csv.Error as error:
         raise BadInput(f"{path}: {error}; give a CSV with the columns path, lat, lon") from error
@@ -100,9 +103,12 @@ def extras_of(row: Mapping[str, str]) -> dict[str, Any]:
         extras["taken_at"] = taken_at
     for key in _EXTRA_NUMBERS:
         try:
-            extras[key] = float(row.get(key, ""))
+            value = float(row.get(key, ""))
         except ValueError:
             continue
+        if not math.isfinite(value) or (key == "gps_error_m" and value <= 0):
+            continue  # such as -1, by which phones mean unknown
+        extras[key] = value % 360.0 if key == "heading_deg" else value
     return extras
 
 

@@ -49,8 +49,7 @@ class FolderSource:
             if suffix in PHOTO_SUFFIXES:
                 items.append(file_item(photo, root / relative))
             elif suffix in OTHER_PICTURES:
-                remedy = "export it as JPEG with location"
-                rejects.append(Reject(photo, f"{suffix} pictures are not read", remedy))
+                rejects.append(_unread(photo, suffix))
             elif relative != OVERRIDES:
                 others[suffix or "no suffix"] += 1
         items = apply_overrides(_unique(items), root / OVERRIDES, rejects)
@@ -65,12 +64,19 @@ class FolderSource:
 
 
 def photo_files(root: Path, rejects: list[Reject]) -> list[Path]:
-    """Photos below a folder by name, as `FolderSource` finds them; unreadable folders rejected."""
-    return [
-        root / relative
-        for relative in _walk(root, rejects)
-        if Path(relative).suffix.lower() in PHOTO_SUFFIXES
-    ]
+    """Photos below a folder by name, as `FolderSource` finds and rejects them."""
+    found = []
+    for relative in _walk(root, rejects):
+        suffix = Path(relative).suffix.lower()
+        if suffix in PHOTO_SUFFIXES:
+            found.append(root / relative)
+        elif suffix in OTHER_PICTURES:
+            rejects.append(_unread(display_name(relative), suffix))
+    return found
+
+
+def _unread(photo: str, suffix: str) -> Reject:
+    return Reject(photo, f"{suffix} pictures are not read", "export it as JPEG with location")
 
 
 def _no_folder(root: Path) -> BadInput:

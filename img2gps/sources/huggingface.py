@@ -11,7 +11,7 @@ from img2gps.errors import BadInput
 from img2gps.paths import expanded
 from img2gps.photofile import Unusable, read_bytes
 from img2gps.sources.base import Item, Listing, Reject, key
-from img2gps.sources.columns import COLUMN_OF, bare_name, extras_of, label_of
+from img2gps.sources.columns import extras_of, headers, label_of
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,7 @@ class HuggingFaceSource:
         pictures = [
             name for name, kind in frame.features.items() if isinstance(kind, datasets.Image)
         ]
-        columns = {
-            COLUMN_OF[bare]: name
-            for name in frame.column_names
-            if (bare := bare_name(name)) in COLUMN_OF and name not in pictures
-        }
+        columns = headers([name for name in frame.column_names if name not in pictures])
         if not pictures or not {"lat", "lon"} <= columns.keys():
             raise BadInput(
                 f"{root}: needs an image column and Latitude and Longitude "
@@ -64,6 +60,7 @@ class HuggingFaceSource:
         frame = frame.cast_column(pictures[0], datasets.Image(decode=False))
         table = frame.select_columns(list(columns.values())).to_pandas()
         lock = threading.Lock()  # one reader of the Arrow file at a time
+        inside = (root.resolve() if root.is_dir() else root.resolve().parent, cache_dir.resolve())
 
         def load(row: int) -> bytes:
             with lock:
@@ -71,13 +68,19 @@ class HuggingFaceSource:
             if picture and picture["bytes"]:
                 return bytes(picture["bytes"])
             if picture and picture["path"]:
-                return read_bytes(Path(picture["path"]))
+                path = (inside[0] / picture["path"]).resolve()
+                if not any(path.is_relative_to(folder) for folder in inside):
+                    raise Unusable("leads out of the data set's folder", "move the picture there")
+                return read_bytes(path)
             raise Unusable("no picture in this row", "remove the row")
 
         rejects: list[Reject] = []
         items = []
         for number, values in enumerate(table.itertuples(index=False, name=None)):
-            row = {key: str(value) for key, value in zip(columns, values, strict=True)}
+            row = {
+                key: "" if value is None or value != value else str(value)  # NaN
+                for key, value in zip(columns, values, strict=True)
+            }
             photo = f"{self.split}/{number:06d}"
             try:
                 items.append(
@@ -85,12 +88,12 @@ class HuggingFaceSource:
                 )
             except Unusable as error:
                 rejects.append(Reject(photo, error.reason, error.remedy))
-        files = sorted(root.rglob("*.parquet")) if root.is_dir() else [root]
-        stamps = [f"{f.name} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in files]
+        files = [path for path in sorted(root.rglob("*")) if path.is_file()] or [root]
+        stamps = [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
         return Listing(
             name=self.name or root.stem,
             origin=str(root),
-            key=key("huggingface " + " ".join(stamps), items, rejects),
+            key=key(f"huggingface {root.resolve()} {' '.join(stamps)}", items, rejects),
             items=lambda: items,
             rejects=rejects,
         )

@@ -31,6 +31,9 @@ def apply_overrides(items: list[Item], path: Path, rejects: list[Reject]) -> lis
             )
             continue
         item = items[matches[0]]
+        if matches[0] in changed:
+            rejects.append(Reject(where, f"{item.photo} is in a row above", "keep one of the rows"))
+            continue
         if row.get("exclude", "").lower() not in ("", "0", "no", "false"):
             why = row.get("reason", "")
             rejects.append(

@@ -164,8 +164,8 @@ def masked(url: str) -> str:
     >>> masked("postgresql://me:secret@h/db?user=me&password=secret")
     'postgresql://me:***@h/db?user=me&password=***'
     """
-    url = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
-    return re.sub(r"([?&][^=&]*password=)[^&]*", r"\1***", url)
+    url = re.sub(r"(://[^:/@]*):[^/?#]*@", r"\1:***@", url)
+    return re.sub(r"([?&][^=&]*(?:password|passwd|pwd)=)[^&]*", r"\1***", url)
 
 
 def quiet() -> None:
