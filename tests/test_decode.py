@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
 import zlib
@@ -285,3 +286,13 @@ def test_links_and_folders_and_empty_files_are_named(tmp_path: Path) -> None:
 def test_a_name_that_is_not_utf_8_is_shown_with_backslashes() -> None:
     assert display_name(os.fsdecode(b"caf\xe9/a.jpg")) == r"caf\xe9/a.jpg"
     assert display_name("café.jpg") == "café.jpg"
+
+
+def test_a_heic_whose_table_of_items_is_cut_short_is_damaged() -> None:
+    def box(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">L4s", 8 + len(content), kind) + content
+
+    for length in range(6):
+        table = box(b"iloc", bytes(length))
+        data = box(b"ftyp", b"heic\0\0\0\0") + box(b"meta", bytes(4) + table)
+        assert truncated_heif(data)
