@@ -539,4 +539,4 @@ def test_one_bad_study_does_not_keep_the_others_from_their_pages(
     with pytest.raises(SystemExit) as end:
         main(["report", "a", "--runs", str(root), "--out", str(tmp_path / "file")])
     assert end.value.code == 2
-    assert "file: cannot be written" in capsys.readouterr().err
+    assert "Not a directory; give --out=FOLDER that you may write to" in capsys.readouterr().err
