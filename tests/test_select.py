@@ -202,7 +202,7 @@ def test_cells_validated_on_different_photos_have_no_common_winner(
     for run, photos in zip(cells, ("ab", "ab", "ac", "ac"), strict=True):
         validated(tmp_path, run, *photos)
     assert command(tmp_path) == 2
-    assert "validated on 2 sets of photos" in (said := capsys.readouterr().err)
+    assert "validated in 2 ways" in (said := capsys.readouterr().err)
     assert "such as --where split=kfold" in said
     assert command(tmp_path, "--where", "split=kfold") == 0
     assert winner(tmp_path)["cell"] == "lr=0.1,split=kfold"
@@ -227,7 +227,7 @@ def test_the_same_photos_with_other_labels_are_other_photos(tmp_path: Path) -> N
     for run, lat in zip(cells, ("1.0", "2.0"), strict=True):
         row = {"content": "p", "lat_deg": lat, "lon_deg": "3.0"}
         runs.write_csv(tmp_path / run["path"] / "predictions.csv", list(row), [row])
-    with pytest.raises(BadInput, match=r"validated on 2 sets of photos.* --where data\.root=a"):
+    with pytest.raises(BadInput, match=r"validated in 2 ways.* --where data\.root=a"):
         select(study, tmp_path)
     assert select(study, tmp_path, where={"data.root": "b"})["cell"] == "b"
 
@@ -246,8 +246,10 @@ def test_a_winner_frozen_over_what_no_rule_allows_now_is_still_told(
     cells = [of_fold("kfold", 0.1, 0, 50.0), of_fold("place_kfold", 0.1, 0, 40.0)]
     study = write(tmp_path, cells)
     frozen = select(study, tmp_path)
-    for run, photo in zip(cells, "ab", strict=True):
-        validated(tmp_path, run, photo)
+    for run in cells:
+        path = tmp_path / run["path"] / "result.json"
+        kind = {"split": {"kind": run["params"]["split"]}}
+        runs.write_json(path, {**(runs.read_json(path) or {}), **kind})
     runs.write_json(tmp_path / "s" / "winner.json", frozen)
     assert command(tmp_path) == 0
     assert "note: its rule would select none now: study=s: its cells" in capsys.readouterr().out

@@ -113,11 +113,12 @@ def _lines(winner: Mapping[str, Any], was_frozen: bool) -> list[str]:
     folds = winner.get("folds", 0)
     over = f"seeds {seeds}" + (f", all {folds} folds together" if folds else "")
     one = f"the cell's first seed ({winner['seed']})" + (" and fold" if folds else "")
+    many = winner["candidates"] > 1
+    among = f"selected out of {winner['candidates']} cells, which flatters it"
     lines = [
         f"{winner['study']}: {winner['cell']}" + (" (frozen before)" if was_frozen else ""),
         f"  {monitor} {display.metres(winner['value'], monitor)}: {winner['aggregate']} over "
-        f"{over}, after the final epoch; selected out of {winner['candidates']} cells, "
-        "which flatters it",
+        f"{over}, after the final epoch; {among if many else 'the only cell that can win'}",
         f"  deployed: {winner['path']}, {one}, {display.metres(winner['run_value'], monitor)}",
     ]
     if winner["mean_predictor"] is not None and monitor == "val/rmse_m":

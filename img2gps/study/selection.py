@@ -64,7 +64,7 @@ def select(
 
     Raises:
         BadInput: no cell is complete, a rule that the study does not allow, or cells that were
-            validated on different photos (`where`, knob to value, takes some of them).
+            validated on different photos or splits (`where`, knob to value, takes some of them).
     """
     chosen = rule(study["select"], study["monitor"], study["direction"])
     where = where or {}
@@ -89,12 +89,12 @@ def select(
             f"study={study['study']}{among}: no cell has all its seeds finished; go on with: "
             f"{study['command']}"
         )
-    _check_same_photos(study["study"], root, complete)
     results = {
         run["run_id"]: runs.read_json(record.run_folder(root, run) / runs.RESULT) or {}
         for found in complete.values()
         for run in found
     }
+    _check_same_question(study["study"], root, complete, results)
 
     def value(run: Mapping[str, Any]) -> float:
         if chosen["by"] == study["monitor"]:
@@ -172,22 +172,26 @@ def _same(value: Any, text: str) -> bool:
         return str(value) == text
 
 
-def _check_same_photos(
-    study: str, root: str | Path, complete: Mapping[str, Sequence[Mapping[str, Any]]]
+def _check_same_question(
+    study: str,
+    root: str | Path,
+    complete: Mapping[str, Sequence[Mapping[str, Any]]],
+    results: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """The lowest figure of different photos is no winner."""
-    params_of: dict[frozenset[tuple[str, ...]], list[Mapping[str, Any]]] = {}
+    """The lowest figure of different photos, or of known and of new spots, is no winner."""
+    params_of: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for found in complete.values():
         photos = frozenset(photo for run in found for photo in _validated(root, run))
-        params_of.setdefault(photos, []).append(found[0]["params"])
+        kind = (results[found[0]["run_id"]].get("split") or {}).get("kind")
+        params_of.setdefault((kind, photos), []).append(found[0]["params"])
     if len(params_of) < 2:
         return
     sets = list(params_of.values())
     told = (knob for knob in sets[0][0] if knob != FOLD and _tells_apart(knob, sets))
     example = next((f"such as --where {knob}={sets[0][0][knob]}" for knob in told), "one split")
     raise BadInput(
-        f"study={study}: its cells were validated on {len(sets)} sets of photos, and the lowest "
-        f"figure of different photos is no winner; choose with --where, {example}"
+        f"study={study}: its cells were validated in {len(sets)} ways (photos, labels, split), and "
+        f"the lowest figure of different questions is no winner; choose with --where, {example}"
     )
 
 
