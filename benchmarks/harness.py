@@ -20,6 +20,7 @@ from hydra import compose, initialize_config_dir
 from img2gps import config as configuration
 from img2gps import hardware
 from img2gps.config import Config
+from img2gps.paths import package_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 WATCH_S = 0.1  # between two looks at a process
@@ -85,7 +86,7 @@ def context() -> dict[str, Any]:
 def config(*overrides: str) -> Config:
     """The configuration of these overrides, as on the command line."""
     configuration.register()
-    with initialize_config_dir(str(configuration.package_folder("conf")), version_base="1.3"):
+    with initialize_config_dir(str(package_folder("conf")), version_base="1.3"):
         return configuration.load(compose("train", overrides=list(overrides)))
 
 

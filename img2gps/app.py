@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from img2gps import config as configuration
 from img2gps import messages, usage
 from img2gps.errors import BadInput
+from img2gps.paths import package_folder
 from img2gps.signals import Interrupted, raise_on_signals, received
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def main(run: Callable[[Config], Outcome]) -> None:
         except Interrupted as error:
             _stopped(error)
 
-    folder = str(configuration.package_folder("conf"))
+    folder = str(package_folder("conf"))
     decorated = hydra.main(version_base="1.3", config_path=folder, config_name="train")(task)
     raise_on_signals()
     try:

@@ -1,4 +1,4 @@
-"""Typed schema of `conf/`, its range checks, and where its files are.
+"""Typed schema of `conf/` and its range checks.
 
 The values live in `conf/` alone; the dataclasses here say what type and range they must have.
 A group that a user extends carries `_target_` (see `docs/adopt.md`): its keys are then kept as
@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from img2gps.errors import BadInput
-from img2gps.paths import expanded
+from img2gps.paths import expanded, package_folder
 
 MIN_IMAGE_SIZE = 32  # px: the stride of every backbone here
 MAX_IMAGE_SIZE = 2048  # px: a batch of 16 is then 0.8 GB before the first layer
@@ -496,15 +496,6 @@ def _set_custom_aside(group: str, node: dict[str, Any]) -> dict[str, Any]:
     if group == "data":
         return {"name": name, "kind": "custom", "cache": kept.pop("cache", None), "custom": kept}
     return {"name": name, "family": "custom", "custom": kept}
-
-
-def package_folder(name: str) -> Path:
-    """`conf` or `sweeps`: inside the installed package, else beside it in a checkout."""
-    package = Path(str(importlib.resources.files("img2gps")))
-    for folder in (package / name, package.parent / name):
-        if folder.is_dir():
-            return folder
-    raise FileNotFoundError(f"{name}/ is neither in {package} nor beside it")
 
 
 def register() -> None:

@@ -8,7 +8,7 @@ import shlex
 
 import yaml
 
-from img2gps import config
+from img2gps.paths import package_folder
 
 _TYPES = {
     "Float": "a number",
@@ -105,15 +105,16 @@ def _unknown(key: str) -> str:
 
 def _choices_with(group: str, name: str) -> list[str]:
     """The shipped choices of a group whose files have the key."""
-    files = sorted((config.package_folder("conf") / group).glob("*.yaml"))
+    files = sorted((package_folder("conf") / group).glob("*.yaml"))
     return [path.stem for path in files if name in yaml.safe_load(path.read_text(encoding="utf-8"))]
 
 
 def _keys() -> list[str]:
-    """Every key of the schema, groups and what is in them."""
-    known = []
-    for name, entry in config.Config.__dataclass_fields__.items():
-        known.append(name)
-        if fields := getattr(getattr(config, str(entry.type), None), "__dataclass_fields__", None):
-            known += [f"{name}.{inner}" for inner in fields]
-    return known
+    """Every key of conf/: those of its root, its groups, and what is in their files."""
+    conf = package_folder("conf")
+    known = list(yaml.safe_load((conf / "train.yaml").read_text(encoding="utf-8")))
+    for path in sorted(conf.glob("*/*.yaml")):
+        group = path.parent.name
+        inner = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        known += [group, *(f"{group}.{name}" for name in inner)]
+    return [name for name in known if name.partition(".")[0] not in ("defaults", "hydra")]

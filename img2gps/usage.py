@@ -9,8 +9,8 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from img2gps.config import package_folder
 from img2gps.errors import BadInput
+from img2gps.paths import package_folder
 
 USAGE = """\
 One run: a model trained and validated on photos with positions; a study with -m.

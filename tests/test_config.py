@@ -20,10 +20,11 @@ from img2gps import config as configuration
 from img2gps import messages, metrics, usage
 from img2gps.config import EPOCH_METRICS, MODEL_NAMES, Config, Family, Precision, SplitKind
 from img2gps.errors import BadInput
+from img2gps.paths import package_folder
 from img2gps.plan import plan
 from tests.tiny import tiny_config
 
-CONF = configuration.package_folder("conf")
+CONF = package_folder("conf")
 GROUPS = ("data", "split", "model", "optimizer", "scheduler", "augmentation", "logger")
 NEEDS = {
     "data=photos": "data.root=.",

@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from img2gps import cli
 from img2gps import config as configuration
+from img2gps.paths import package_folder
 from img2gps.report.fill import BLOCK, fill
 from tests.conftest import ROOT
 
@@ -47,7 +48,7 @@ def test_training_commands_compose(page: str, command: str, tmp_path: Path) -> N
     if "data.root=photos.csv" in overrides or "data.root=FOLDER" in overrides:
         pytest.skip("names a file of the reader's")
     configuration.register()
-    folder = str(configuration.package_folder("conf"))
+    folder = str(package_folder("conf"))
     # A sweep's values "a,b" are for the sweeper; the first of them makes a single run.
     single = [o if o.startswith(("+", "hydra.")) else o.split(",")[0] for o in overrides]
     with initialize_config_dir(folder, version_base="1.3"):

@@ -11,11 +11,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from img2gps import app, datareport, usage
-from img2gps import config as configuration
 from img2gps.config import Config
 from img2gps.dataset import Dataset
 from img2gps.errors import BadInput
 from img2gps.ingest import QuadSource, ingest
+from img2gps.paths import package_folder
 
 
 def never(config: Config) -> NoReturn:
@@ -78,7 +78,7 @@ def test_suggested_quotes_make_the_path_readable(
     key, _, suggested = line.partition(" is quoted twice: ")
     assert key.startswith(f"data.root={path}: ")
     (typed,) = shlex.split(suggested)
-    folder = str(configuration.package_folder("conf"))
+    folder = str(package_folder("conf"))
     with initialize_config_dir(folder, version_base="1.3"):
         assert compose("train", overrides=["data=photos", typed]).data.root == path
 

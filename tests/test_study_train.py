@@ -17,9 +17,10 @@ import pytest
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 
-from img2gps import cli, config, runs
+from img2gps import cli, runs
 from img2gps.errors import BadInput
 from img2gps.module import GeoRegression
+from img2gps.paths import package_folder
 from img2gps.study import record
 from img2gps.study.runner import TrainRunner
 from img2gps.study.space import Space
@@ -52,7 +53,7 @@ def epochs_on_disk(root: Path) -> int:
 def test_a_worker_lets_go_of_each_run(workdir: Path) -> None:
     gc.collect()
     before = sum(isinstance(thing, GeoRegression) for thing in gc.get_objects())
-    conf = str(config.package_folder("conf"))
+    conf = str(package_folder("conf"))
     runner = TrainRunner(Spec("s", "grid", Space(()), "runs", config_dir=conf, config_name="train"))
     done = runner.run([*TINY, "study=s", "max_epochs=1", "seed=0"], lambda *_: None)
     GlobalHydra.instance().clear()
@@ -61,7 +62,7 @@ def test_a_worker_lets_go_of_each_run(workdir: Path) -> None:
 
 
 def test_weights_that_changed_since_the_study_began_are_refused(workdir: Path) -> None:
-    conf = str(config.package_folder("conf"))
+    conf = str(package_folder("conf"))
     spec = Spec("s", "grid", Space(()), "runs", config_dir=conf, config_name="train")
     (workdir / "w.pth").write_bytes(b"one")
     begun = TrainRunner(spec)
@@ -80,7 +81,7 @@ def test_weights_that_changed_since_the_study_began_are_refused(workdir: Path) -
 
 
 def test_a_fallback_to_random_weights_stays_one_for_the_whole_study(workdir: Path) -> None:
-    conf = str(config.package_folder("conf"))
+    conf = str(package_folder("conf"))
     spec = Spec("s", "grid", Space(()), "runs", config_dir=conf, config_name="train")
     chosen = TrainRunner(spec).load([*TINY, "weights=imagenet", "model=efficientnet_lite0"])
     fallback = {"requested": "imagenet", "resolved": "random", "reason": "no network"}
@@ -91,7 +92,7 @@ def test_a_fallback_to_random_weights_stays_one_for_the_whole_study(workdir: Pat
 
 
 def test_a_study_takes_a_published_run_as_done(workdir: Path) -> None:
-    conf = str(config.package_folder("conf"))
+    conf = str(package_folder("conf"))
     spec = Spec(
         "s", "grid", Space(()), "runs", "results", config_dir=conf, config_name="train",
         monitor="val/rmse_m",

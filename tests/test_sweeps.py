@@ -18,18 +18,19 @@ from hydra.core.global_hydra import GlobalHydra
 
 from img2gps import config
 from img2gps.errors import BadInput
+from img2gps.paths import package_folder
 from img2gps.study.runner import TrainRunner
 from img2gps.study.spec import Spec
 from img2gps.study.sweeper import BaseSweeper, _check_knobs, adhoc_name
 
-SWEEPS = config.package_folder("sweeps")
+SWEEPS = package_folder("sweeps")
 NAMES = sorted(path.stem for path in SWEEPS.glob("*.yaml"))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def hydra() -> Iterator[None]:
     config.register()
-    with initialize_config_dir(str(config.package_folder("conf")), version_base="1.3"):
+    with initialize_config_dir(str(package_folder("conf")), version_base="1.3"):
         yield
     GlobalHydra.instance().clear()
 
@@ -198,7 +199,7 @@ def test_command_line_narrows_a_study_without_leaving_it() -> None:
 
 def test_workers_compose_what_the_engine_composes(tmp_path: Path) -> None:
     spec = study("lr_decay")
-    assert Path(spec.config_dir) == config.package_folder("conf")
+    assert Path(spec.config_dir) == package_folder("conf")
     assert spec.config_name == "train"
     assert Spec.from_dict(spec.to_dict()) == spec
 

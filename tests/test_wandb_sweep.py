@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 from img2gps import config, dataset, runs
+from img2gps.paths import package_folder
 from img2gps.tracking import sync, uploads
 from tests.conftest import ROOT
 from tests.wandb_cases import (  # noqa: F401 - fixtures
@@ -55,7 +56,7 @@ def test_every_value_of_the_sweep_makes_a_run(sweep: dict[str, Any]) -> None:
     from hydra import compose, initialize_config_dir
 
     config.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(config.package_folder("conf"))):
+    with initialize_config_dir(version_base="1.3", config_dir=str(package_folder("conf"))):
         for key, spec in sweep["parameters"].items():
             for value in spec["values"]:
                 made = config.load(compose("train", [f"{key}={value}"]))

@@ -6,6 +6,7 @@ from hydra import compose, initialize_config_dir
 
 from img2gps import config as configuration
 from img2gps.config import Config
+from img2gps.paths import package_folder
 
 TINY = (
     "data=quad_tiny",
@@ -24,7 +25,7 @@ TINY = (
 def config(*overrides: str) -> Config:
     """The configuration of these overrides, as on the command line."""
     configuration.register()
-    folder = str(configuration.package_folder("conf"))
+    folder = str(package_folder("conf"))
     with initialize_config_dir(folder, version_base="1.3"):
         return configuration.load(compose("train", overrides=list(overrides)))
 
