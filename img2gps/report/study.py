@@ -166,16 +166,11 @@ class Study:
             sums = photos.groupby(table["run"]).agg(["sum", "size"])
             for run, total, size in sums.itertuples():
                 digests[run] = f"{int(total):016x}/{size}"
-        found = [digests.get(run, "") for run in done.index]
+        found = pd.Series([digests.get(run, "") for run in done.index], done.index, dtype=object)
         if "split/kind" in done:
-            of = done["data/fingerprint"].astype(str) + "/" + done["split/seed"].astype(str)
-            found = [
-                f"{kind} of {of}, folds {folds}" if str(kind).endswith(KFOLD) and own else own
-                for kind, own, of, folds in zip(
-                    done["split/kind"], found, of, _folds_of(done), strict=True
-                )
-            ]
-        return pd.Series(found, index=done.index, dtype=object)
+            folds = done["split/kind"].astype(str).str.endswith(KFOLD) & (found != "")
+            found.loc[folds] = np.array(_of_folds(done[folds]), dtype=object)
+        return found
 
     def groups(self) -> list[Group]:
         """Finished runs in the groups that may be ranked together, the largest first.
@@ -302,12 +297,18 @@ def align_runs(folders: Sequence[Path]) -> Errors | None:
     return align(table, rows)
 
 
-def _folds_of(rows: pd.DataFrame) -> list[str]:
-    """Of each run, the folds that its cell has finished with its seed."""
-    cell = [rows["rank_cell"], rows["seed"]]
-    return list(
-        rows["split/fold"].astype(str).groupby(cell).transform(lambda f: " ".join(sorted(f)))
-    )
+def _of_folds(rows: pd.DataFrame) -> list[str]:
+    """Of each run, the split and those of its folds that the run's cell has finished."""
+    cells = rows["split/fold"].astype(str).groupby([rows["rank_cell"], rows["seed"]])
+    columns = ("split/kind", "data/fingerprint", "split/seed")
+    return [
+        f"{kind} of {data}, seed {seed}, folds {folds}"
+        for kind, data, seed, folds in zip(
+            *(rows[column] for column in columns),
+            cells.transform(lambda own: " ".join(sorted(own))),
+            strict=True,
+        )
+    ]
 
 
 def _folds_said(rows: pd.DataFrame, folds: int) -> str:
