@@ -22,10 +22,12 @@ from img2gps.signals import Interrupted
 from img2gps.study import process, search
 from img2gps.study.display import Display, duration
 from img2gps.study.engine import run_study
-from img2gps.study.planning import differences
+from img2gps.study.ledger import Ledger
+from img2gps.study.planning import differences, plan
 from img2gps.study.pool import Pool
 from img2gps.study.space import Axis, space
 from img2gps.study.spec import Done, EpochHook, Spec
+from img2gps.study.storage import open_storage
 from tests.fake_runner import MEMORY_GROUP, FakeRunner
 from tests.study_helpers import QUICK, cells_of, executions, fake_spec, read_record, url_of
 
@@ -231,6 +233,17 @@ def test_another_rule_of_selection_is_refused_once_the_study_has_begun(tmp_path:
     with pytest.raises(BadInput, match=r"select.by=val/rmse_m \(now val/p90_m\): how the winner"):
         run(replace(spec, select={"by": "val/p90_m", "aggregate": "mean"}))
     run(replace(spec, select={**spec.select, "direction": "minimize"}))  # what a rule once left out
+
+
+def test_a_run_whose_worker_died_as_it_took_it_is_not_waited_for_in_vain(tmp_path: Path) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1]})
+    (tmp_path / spec.name).mkdir()
+    ledger = Ledger.create(open_storage(url_of(spec)), spec)
+    plan(ledger, spec)
+    ledger.study.ask()  # running, and no word of a worker
+    status, _ = run(spec, workers=1)
+    assert status == 0
+    assert [cell["state"] for cell in cells_of(spec)] == ["finished"]
 
 
 def test_a_worker_that_died_is_replaced_while_another_is_busy(

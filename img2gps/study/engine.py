@@ -208,6 +208,8 @@ class Engine:
                 self.ledger.refresh()
                 if not self.ledger.busy() and not self.ledger.settle():
                     break
+                if pool.empty:  # no worker is there to notice a run whose own died as it began
+                    self.ledger.reap()
                 pool.fill(self.ledger.waiting(), self.ledger.running())
                 self.update()
                 time.sleep(POLL_S)

@@ -40,6 +40,11 @@ class Pool:
         """Where a worker's words go."""
         return Path(self.spec.root) / self.spec.name / f"worker-{index}.log"
 
+    @property
+    def empty(self) -> bool:
+        """Whether no worker is there."""
+        return not self._children
+
     def fill(self, waiting: int, running: int) -> None:
         """Start workers for what is queued, up to the pool's size.
 
