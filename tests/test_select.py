@@ -236,6 +236,8 @@ def test_values_asked_for_are_compared_as_numbers_and_missing_ones_named(tmp_pat
     cells = [{**cell("a", 0, 50.0), "params": {"lr": 0.001}}]
     study = write(tmp_path, cells, seeds=[0])
     assert select(study, tmp_path, where={"lr": "1e-3"})["cell"] == "a"
+    cells[0]["params"]["drop_last"] = True
+    assert select(study, tmp_path, where={"drop_last": "true"})["cell"] == "a"
     with pytest.raises(BadInput, match=r"--where lr=0\.5: no such cell in s"):
         select(study, tmp_path, where={"lr": "0.5"})
 

@@ -66,14 +66,16 @@ def select(
         BadInput: no cell is complete, a rule that the study does not allow, or cells that were
             validated on different photos or splits (`where`, knob to value, takes some of them).
     """
+    from img2gps.report.contrast import fits  # here, as a study's start does not wait for it
+
     chosen = rule(study["select"], study["monitor"], study["direction"])
     where = where or {}
     if unknown := set(where) - {knob for run in study["cells"] for knob in run["params"]}:
         raise BadInput(f"--where {min(unknown)}=...: {study['study']} does not vary it")
     cells: dict[str, list[dict[str, Any]]] = {}
     for run in study["cells"]:
-        fits = all(_same(run["params"].get(knob), value) for knob, value in where.items())
-        if run["cell"] and fits:
+        asked = (fits(run["params"].get(knob), value) is not None for knob, value in where.items())
+        if run["cell"] and all(asked):
             cells.setdefault(runs.without_fold(run["cell"]), []).append(run)
     if where and not cells:
         asked = ", ".join(f"{knob}={value}" for knob, value in where.items())
@@ -162,14 +164,6 @@ def select(
         "selections": before.get("selections", 0) + 1,
         "frozen_at": record.now(),
     }
-
-
-def _same(value: Any, text: str) -> bool:
-    """Whether a knob's value is what was typed."""
-    try:
-        return float(value) == float(text)
-    except (TypeError, ValueError):
-        return str(value) == text
 
 
 def _check_same_question(
