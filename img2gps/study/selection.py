@@ -74,8 +74,8 @@ def select(
         raise BadInput(f"--where {min(unknown)}=...: {study['study']} does not vary it")
     cells: dict[str, list[dict[str, Any]]] = {}
     for run in study["cells"]:
-        asked = (fits(run["params"].get(knob), value) is not None for knob, value in where.items())
-        if run["cell"] and all(asked):
+        matches = (fits(run["params"].get(k), value) is not None for k, value in where.items())
+        if run["cell"] and all(matches):
             cells.setdefault(runs.without_fold(run["cell"]), []).append(run)
     if where and not cells:
         asked = ", ".join(f"{knob}={value}" for knob, value in where.items())
