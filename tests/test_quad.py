@@ -296,7 +296,7 @@ def test_an_interrupted_render_leaves_nothing(
 )
 def test_an_impossible_spec_names_the_remedy(change: dict[str, int | str], message: str) -> None:
     with pytest.raises(BadInput) as caught:
-        quad.QuadSpec(**change)  # type: ignore[arg-type]
+        quad.QuadSpec(**change)  # type: ignore[arg-type]  # of several types
     assert str(caught.value) == message
 
 

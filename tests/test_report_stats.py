@@ -335,7 +335,7 @@ def test_selection_correction_is_that_of_a_plain_loop() -> None:
         scores, others = [], []
         for c in range(4):
             seeds = [s for s in range(3) if not np.isnan(error[c, s, 0])]
-            seeds.sort(key=lambda s, r=r, c=c: order[r, c, s])  # type: ignore[misc]
+            seeds.sort(key=lambda s, r=r, c=c: order[r, c, s])  # type: ignore[misc]  # defaults in a lambda
             part = {3: 2, 2: 1, 1: 1}[len(seeds)]  # 63 %, at least one and not all
             others.append(seeds[part:] or seeds)
             runs = [math.sqrt(np.mean(error[c, s][inside] ** 2)) for s in seeds[:part]]

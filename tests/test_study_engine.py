@@ -224,7 +224,7 @@ def test_another_measure_of_what_is_best_is_refused(tmp_path: Path, change: dict
     run(spec)
     ((key, value),) = change.items()
     with pytest.raises(BadInput, match=rf"begun with {key}=.* \(now {value}\); give study=NAME"):
-        run(replace(spec, **change))  # type: ignore[arg-type]
+        run(replace(spec, **change))  # type: ignore[arg-type]  # of several types
 
 
 def test_another_rule_of_selection_is_refused_once_the_study_has_begun(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def study(name: str, *more: str) -> Spec:
     options = {key: value for key, value in cfg.hydra.sweeper.items() if key != "_target_"}
     options.pop("_recursive_", None)
     sweeper = BaseSweeper(**options)
-    sweeper.setup(hydra_context=None, task_function=None, config=cfg)  # type: ignore[arg-type]
+    sweeper.setup(hydra_context=None, task_function=None, config=cfg)  # type: ignore[arg-type]  # no Hydra around it
     return sweeper.spec([line for line in overrides if not line.startswith("hydra.")])
 
 
