@@ -100,6 +100,7 @@ class Record:
             mean_predictor_m=self.mean_predictor_m,
         )
         self.result: dict[str, Any] = {}
+        self.absent: dict[str, str] = {}  # what could not be computed, and why
         self.outcome: Outcome
 
     def finish(self) -> None:
@@ -114,7 +115,7 @@ class Record:
             self.mean_predictor_m = self.table.mean_predictor_rmse_m(rows)
         self.write("finished", "", metrics.bias_and_spread(*columns))
         if not self.planned.config.runs.keep_optimizer:
-            _described("a smaller checkpoint", lambda: _drop_optimizer(self.folder.checkpoint))
+            self._try("a smaller checkpoint", lambda: _drop_optimizer(self.folder.checkpoint))
 
     def write(self, state: str, reason: str, figures: dict[str, float] | None = None) -> None:
         """Write result.json, last and atomically, and say how the run ended."""
@@ -176,7 +177,7 @@ class Record:
             "model": {
                 "name": config.model.name,
                 "parameters": model.count_parameters(self.module),
-                "flops": _described(
+                "flops": self._try(
                     "flops", lambda: model.count_flops(self.module.model, config.image_size)
                 ),
             },
@@ -193,6 +194,7 @@ class Record:
             "precision": str(planned.precision),
             "threads": self.start.threads,
             "seed": config.seed,
+            "absent": self.absent,
             "identity": planned.identity,
             "started_at": self.started_at,
             "resumed_epoch": self.start.epoch,
@@ -203,8 +205,17 @@ class Record:
         if not self.planned.config.baselines or state == "failed":
             return {}
         planned = self.planned
-        found = _described("baselines", lambda: baselines.baselines(planned.dataset, planned.split))
+        found = self._try("baselines", lambda: baselines.baselines(planned.dataset, planned.split))
         return found or {}
+
+    def _try(self, what: str, compute: Callable[[], T]) -> T | None:
+        """What is computed, or None: a run is not lost for what only goes with its result."""
+        try:
+            return compute()
+        except Exception as error:  # of a model or file that is not ours
+            self.absent[what] = f"{type(error).__name__}: {error}"
+            log.warning("%s cannot be had (%s)", what, self.absent[what])
+            return None
 
 
 @contextmanager
@@ -233,15 +244,6 @@ def recorded(
         raise
     finally:
         record.tracker.finish(record.result, folder.path, exit_code)
-
-
-def _described(what: str, compute: Callable[[], T]) -> T | None:
-    """What is computed, or None: a run is not lost for what only goes with its result."""
-    try:
-        return compute()
-    except Exception as error:  # of a model or file that is not ours
-        log.warning("%s cannot be had (%s: %s)", what, type(error).__name__, error)
-        return None
 
 
 def _depth(model: ModelConfig) -> int | None:

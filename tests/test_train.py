@@ -25,6 +25,7 @@ from img2gps.data import derived_seed
 from img2gps.errors import BadInput
 from img2gps.outcome import Outcome
 from img2gps.predictions import PredictionTable
+from img2gps.report import collect
 from tests.tiny import TINY, tiny_config
 
 FIGURES = ("epoch", "lr", "train/mse", "train/rmse_m", "val/mse", "val/rmse_m", "val/within_25m")
@@ -289,7 +290,12 @@ def test_what_only_describes_a_run_is_no_reason_to_lose_it(
     found = result(done.folder)
     assert (found["state"], found["skill"], found["model"]["flops"]) == ("finished", None, None)
     assert found["baselines"] == {"mean": {"val/rmse_m": 0.0}}
-    assert "baselines cannot be had (ZeroDivisionError: no such thing)" in caplog.text
+    why = "ZeroDivisionError: no such thing"
+    assert found["absent"] == {"baselines": why, "flops": why}
+    assert f"baselines cannot be had ({why})" in caplog.text
+    assert f"a smaller checkpoint cannot be had ({why})" in caplog.text
+    (group,) = collect.load_study(done.folder.parent, []).groups()
+    assert f"1 run without baselines ({why})" in group.warnings
 
 
 def test_every_batch_is_augmented_anew_also_where_several_make_one_step(

@@ -349,6 +349,9 @@ def _mixtures(rows: pd.DataFrame) -> list[str]:
     if "weights/resolved" in rows and bool((rows["weights/resolved"] == "random").any()):
         reasons = ", ".join(dict.fromkeys(rows["weights/reason"].dropna().astype(str)))
         warnings.append(f"weights were asked for but not to be had ({reasons}): from scratch")
+    if "absent/baselines" in rows and bool((missing := rows["absent/baselines"].dropna()).size):
+        why = ", ".join(dict.fromkeys(missing.astype(str)))
+        warnings.append(f"{count_of_runs(len(missing))} without baselines ({why})")
     if "code/dirty" in rows and bool((rows["code/dirty"] == True).any()):  # noqa: E712
         count = int((rows["code/dirty"] == True).sum())  # noqa: E712
         were = "was" if count == 1 else "were"
