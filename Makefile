@@ -26,10 +26,11 @@ demo: env ## built-in quad, one training run, its report (some minutes)
 	$(BIN)/img2gps report demo
 	@echo "Open reports/demo/index.html"
 
-lint: env ## ruff and mypy
+lint: env ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 test: env lint ## linters and all tests that Python alone can run
 	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)

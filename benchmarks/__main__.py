@@ -17,7 +17,8 @@ from typing import Any
 
 from benchmarks import epoch, limit, others, precision, scale, search, startup, workers
 from benchmarks.harness import ROOT, Comparison, Row, Settings, context
-from img2gps import hardware, runs
+from img2gps.core import hardware
+from img2gps.core.files import read_json, write_atomic, write_json
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
@@ -42,7 +43,7 @@ def table(results: Path) -> str:
     """Everything that has been measured, as Markdown."""
     lines: list[str] = []
     for name, comparison in COMPARISONS.items():
-        found = runs.read_json(results / f"{name}.json")
+        found = read_json(results / f"{name}.json")
         if found is None:
             continue
         machine = found["context"]["hardware"]
@@ -71,7 +72,7 @@ def write_page(page: Path, text: str) -> None:
     old = page.read_text(encoding="utf-8")
     pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
     new = pattern.sub(lambda _: f"{BEGIN}\n\n{text}\n{END}", old)
-    runs.write_atomic(page, lambda file: print(new, end="", file=file))
+    write_atomic(page, lambda file: print(new, end="", file=file))
 
 
 def measured(names: list[str], settings: Settings) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -113,7 +114,7 @@ def main() -> int:
     ok = True
     for name, result in measured([] if args.page else names, settings):
         path = args.results / f"{name}.json"
-        runs.write_json(path, result)
+        write_json(path, result)
         print(f"\n{COMPARISONS[name].title} ({result['seconds']:.0f} s) -> {path}")
         for row in COMPARISONS[name].rows(json.loads(path.read_text(encoding="utf-8"))["measured"]):
             ok &= row.reached is not False

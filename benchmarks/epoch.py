@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks import photos
 from benchmarks.harness import Row, Settings, Watched, ratios, spread, watch
-from img2gps import hardware
+from img2gps.training import devices
 
 TITLE = "A run against the plain loop"
 EPOCHS = 3
@@ -82,7 +82,7 @@ def ours(
 
 def measure(settings: Settings) -> dict[str, Any]:
     """Large and small photos, both depths."""
-    native = hardware.native_bf16()
+    native = devices.native_bf16()
     threads = settings.threads
     if settings.quick:
         cases = [("small", photos.folder(12, (96, 72), threads), "resnet18")]

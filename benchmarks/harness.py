@@ -17,10 +17,11 @@ from typing import Any
 import psutil
 from hydra import compose, initialize_config_dir
 
-from img2gps import config as configuration
-from img2gps import hardware
-from img2gps.config import Config
-from img2gps.paths import package_folder
+from img2gps.config import schema as configuration
+from img2gps.config.schema import Config
+from img2gps.core import hardware
+from img2gps.core.paths import package_folder
+from img2gps.training import devices
 
 ROOT = Path(__file__).resolve().parent.parent
 WATCH_S = 0.1  # between two looks at a process
@@ -77,7 +78,7 @@ def context() -> dict[str, Any]:
     return {
         "at": datetime.now(UTC).isoformat(timespec="minutes"),
         "load": round(os.getloadavg()[0], 1),
-        "hardware": hardware.describe(),
+        "hardware": hardware.describe(devices.gpu_name()),
         "versions": hardware.versions(),
         "commit": hardware.code()["commit"],
     }

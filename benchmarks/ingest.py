@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
-from img2gps import exif
-from img2gps.decode import TURN, decode
-from img2gps.photofile import read_bytes
-from img2gps.sources import PHOTO_SUFFIXES
+from img2gps.photos import exif
+from img2gps.photos.decode import TURN, decode
+from img2gps.photos.photofile import read_bytes
+from img2gps.photos.sources import PHOTO_SUFFIXES
 
 Way = Callable[[Path, int], NDArray[np.uint8]]
 

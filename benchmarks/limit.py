@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.harness import Row, Settings, config, ratios, spread
-from img2gps import hardware, model, train
-from img2gps.weights import ResolvedWeights
+from img2gps import train
+from img2gps.training import devices, model
+from img2gps.training.weights import ResolvedWeights
 
 TITLE = "Training batches against a bare loop"
 BATCH = 16
@@ -126,7 +127,7 @@ def measure(settings: Settings) -> dict[str, Any]:
         sizes = {"batches": 2, "rounds": 2, "size": 32}
     else:
         sizes = {"batches": 12, "rounds": settings.rounds or 5, "size": 224}
-    cases = [case for case in CASES if case[1] == "fp32" or hardware.native_bf16()]
+    cases = [case for case in CASES if case[1] == "fp32" or devices.native_bf16()]
     torch.set_num_threads(settings.threads)
     return {
         "cases": [

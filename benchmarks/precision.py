@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import Row, Settings, config
-from img2gps import hardware, runs, train
+from img2gps import train
+from img2gps.runs.folder import PREDICTIONS
+from img2gps.training import devices
 
 TITLE = "bf16 against fp32"
 SEEDS = 5
@@ -37,7 +39,7 @@ def final(seed: int, precision: str, root: Path, settings: Settings) -> NDArray[
             "runs.results=null",
         )
     )  # fmt: skip
-    with (outcome.folder / runs.PREDICTIONS).open() as file:
+    with (outcome.folder / PREDICTIONS).open() as file:
         read = list(csv.DictReader(file))
     return np.array([[float(row["error_m"]), float(row["spot"])] for row in read]).T
 
@@ -86,7 +88,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     one, other = np.array(errors["bf16"]), np.array(errors["fp32"])
     return {
         "seeds": len(seeds),
-        "native": hardware.native_bf16("cpu"),
+        "native": devices.native_bf16("cpu"),
         "rmse_m": {
             name: np.sqrt((np.array(e) ** 2).mean(axis=1)).tolist() for name, e in errors.items()
         },

@@ -24,12 +24,14 @@ from typing import Any, TypeVar
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the maker of studies is among the tests
 
-from img2gps.report import analysis, collect, paper, tables  # noqa: E402
-from tests.fake_study import Options, make_study  # noqa: E402
+from img2gps.analysis import collect  # noqa: E402
+from img2gps.analysis import ranking as analysis  # noqa: E402
+from img2gps.report import paper, tables  # noqa: E402
+from tests.helpers.fake_study import Options, make_study  # noqa: E402
 
 T = TypeVar("T")
 SEEDS = (0, 1, 2)
-CLI = "from img2gps.cli import main; main()"
+CLI = "from img2gps.cli.main import main; main()"
 BATCH_SIZES = [4, 8, 16, 32, 64, 128]
 
 

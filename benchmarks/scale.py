@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.harness import WATCH_S, Row, Settings, watch
-from img2gps.sources import Item, Listing
+from img2gps.photos.sources import Item, Listing
 
 TITLE = "Scale"
 SIDE = 64  # px, of the cache
@@ -73,7 +73,7 @@ def _jpeg(i: int) -> bytes:
 
 def child(n: int, cache: str, threads: int) -> None:
     """Ingest `n` photos; prints processor seconds and the largest anonymous memory, as JSON."""
-    from img2gps.ingest import ingest
+    from img2gps.photos.ingest import ingest
 
     peak = [0.0]
     over = threading.Event()

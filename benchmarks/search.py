@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import ROOT, Row, Settings
-from img2gps.errors import BadInput
+from img2gps.core.errors import BadInput
 from img2gps.study import replay
 
 TITLE = "Searches, replayed on finished grids"
@@ -37,7 +37,7 @@ def recorded(times: int) -> list[dict[str, Any]]:
 
 def simulated(times: int) -> list[dict[str, Any]]:
     """Prices of a table 1 made by code."""
-    from tests.fake_study import TABLE1, Options, make_study
+    from tests.helpers.fake_study import TABLE1, Options, make_study
 
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)

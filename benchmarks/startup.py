@@ -15,7 +15,7 @@ from benchmarks.harness import ROOT, Row, Settings, watch
 TITLE = "Start-up"
 MOST_S = 1.0
 TRAIN = (sys.executable, "-m", "img2gps.train")
-CLI = (sys.executable, "-c", "from img2gps.cli import main; main()")
+CLI = (sys.executable, "-c", "from img2gps.cli.main import main; main()")
 TORCH = (sys.executable, "-c", "import torch, pytorch_lightning, torchmetrics, torchvision")
 
 

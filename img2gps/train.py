@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from img2gps.config import Config
-    from img2gps.outcome import Outcome
-    from img2gps.recorder import EpochHook
-    from img2gps.weights import ResolvedWeights
+    from img2gps.config.schema import Config
+    from img2gps.runs.outcome import Outcome
+    from img2gps.runs.recorder import EpochHook
+    from img2gps.training.weights import ResolvedWeights
 
 
 def run(
@@ -31,20 +31,24 @@ def run(
         BadInput: the configuration cannot be carried out.
     """
     # Here and not above: --help and --cfg answer without waiting for torch and Lightning.
-    from img2gps import loop, metrics, model, outcome, runs
-    from img2gps.data import PhotoData
-    from img2gps.geo import LabelScaler
-    from img2gps.module import GeoRegression
-    from img2gps.plan import plan
-    from img2gps.predictions import PredictionTable
-    from img2gps.recorder import Recorder
+    from img2gps import tracking
+    from img2gps.config.schema import to_dict
+    from img2gps.core.geo import LabelScaler
+    from img2gps.runs import outcome, resume
+    from img2gps.runs.folder import open_folder
+    from img2gps.runs.plan import plan
+    from img2gps.runs.predictions import PredictionTable
+    from img2gps.runs.recorder import Recorder
+    from img2gps.training import loop, metrics, model
+    from img2gps.training.data import PhotoData
+    from img2gps.training.module import GeoRegression
 
     planned = plan(config, weights)
     dataset, split = planned.dataset, planned.split
-    with runs.open_folder(planned.folder) as folder:
+    with open_folder(planned.folder) as folder:
         if (done := outcome.already_done(planned, folder)) is not None:
             return done
-        start = loop.prepare(folder, config)
+        start = resume.prepare(folder, config)
         loop.seed_everything(config.seed, start.threads)
         loop.warn_of_single_photo_batch(
             len(split.train), config.batch_size, drop_last=config.drop_last
@@ -78,18 +82,27 @@ def run(
             normalise=module.model.normalise,
         )
         table = PredictionTable(dataset, split)
-        with outcome.recorded(planned, folder, table, module, start) as record:
-            hooks = [hook for hook in (record.tracker.epoch, on_epoch) if hook is not None]
+        tracker = tracking.open_tracker(
+            config.logger,
+            run_id=planned.run_id,
+            study=config.study,
+            folder=folder.path,
+            config=to_dict(config),
+            swept=outcome.swept(config, len(split.train)),
+            mean_predictor_m=table.mean_predictor_rmse_m(),
+        )
+        with outcome.recorded(planned, folder, table, module, start, tracker) as record:
+            hooks = [hook for hook in (tracker.epoch, on_epoch) if hook is not None]
             recorder = Recorder(folder, table, hooks, mean_predictor_m=record.mean_predictor_m)
-            trainer = loop.trainer(config, planned.precision, folder, recorder)
-            loop.fit(trainer, module, data, folder, start)
+            trainer = loop.trainer(config, planned.precision, folder.checkpoint, recorder)
+            loop.fit(trainer, module, data, folder.checkpoint if start.epoch else None)
             record.finish()
         return record.outcome
 
 
 def main() -> None:
     """Command line: Hydra composes the configuration, `run` does the rest."""
-    from img2gps import app
+    from img2gps.config import command_line as app
 
     app.main(run)
 

@@ -9,15 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from img2gps.errors import BadInput
-from img2gps.report import analysis as measured
-from img2gps.report import collect, gallery, page, paper, several, tables
-from img2gps.report.analysis import Analysis, Ranking
+from img2gps.analysis import collect
+from img2gps.analysis import ranking as measured
+from img2gps.analysis.folders import read_config
+from img2gps.analysis.ranking import Analysis, Ranking
+from img2gps.analysis.study import Study
+from img2gps.core.errors import BadInput
+from img2gps.report import gallery, page, paper, several, tables
 from img2gps.report.figures import choose, errors
 from img2gps.report.figures.base import Figure, listed, metres, number, said
-from img2gps.report.folders import read_config
 from img2gps.report.page import Link, Page
-from img2gps.report.study import Study
 
 _SHOWN_SUSPECTS = 20
 

@@ -25,10 +25,10 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-from img2gps.errors import BadInput
+from img2gps.analysis.contrast import NAME, choice, contrast, fits
+from img2gps.analysis.ranking import Analysis, span
+from img2gps.core.errors import BadInput
 from img2gps.report import build, paper, several, tables
-from img2gps.report.analysis import Analysis, span
-from img2gps.report.contrast import NAME, choice, contrast, fits
 
 Kind = Callable[[Analysis, Sequence[str]], str]  # what a study says in answer to some words
 

@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image
 
 if TYPE_CHECKING:
-    from img2gps.dataset import Dataset
+    from img2gps.photos.dataset import Dataset
 
 N_EACH = 8
 HEIGHT_PX = 132
@@ -55,7 +55,7 @@ class Gallery:
 
 def find_dataset(fingerprint: str, image_size: int, folders: Sequence[Path]) -> Dataset | None:
     """Open the dataset cache with this fingerprint below one of the cache folders, if any."""
-    from img2gps import dataset
+    from img2gps.photos import dataset
 
     for folder in folders:
         for record in sorted(folder.glob(f"*/{dataset.RECORD}")):

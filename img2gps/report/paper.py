@@ -16,9 +16,10 @@ from typing import TextIO
 import numpy as np
 import pandas as pd
 
-from img2gps import runs
-from img2gps.report import analysis, tables
-from img2gps.report.analysis import Analysis, Ranking, spoken
+from img2gps.analysis import ranking as analysis
+from img2gps.analysis.ranking import Analysis, Ranking, spoken
+from img2gps.core.files import write_atomic
+from img2gps.report import tables
 from img2gps.report.table import Table, latex_text
 
 PREFIX = "igps"
@@ -60,7 +61,7 @@ def write(folder: Path, files: Mapping[str, str]) -> list[Path]:
     paths = []
     for name, text in files.items():
         path = folder / name
-        runs.write_atomic(path, partial(_write, text=text))
+        write_atomic(path, partial(_write, text=text))
         paths.append(path)
     return paths
 

@@ -11,9 +11,10 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from img2gps.errors import BadInput
-from img2gps.report import page, paper, stats, tables
-from img2gps.report.analysis import Analysis, Ranking, described, span
+from img2gps.analysis import stats
+from img2gps.analysis.ranking import Analysis, Ranking, described, span
+from img2gps.core.errors import BadInput
+from img2gps.report import page, paper, tables
 from img2gps.report.figures import choose, curves, studies
 from img2gps.report.figures.base import Figure, listed, metres
 from img2gps.report.page import Link, Page, Section

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from img2gps.report import analysis, published
-from img2gps.report.analysis import Analysis, Cell, Missing, Ranking, described, span, spoken
-from img2gps.report.stats import MIN_SPOTS, Interval, difference_interval
+from img2gps.analysis import published
+from img2gps.analysis import ranking as analysis
+from img2gps.analysis.ranking import Analysis, Cell, Missing, Ranking, described, span, spoken
+from img2gps.analysis.stats import MIN_SPOTS, Interval, difference_interval
 from img2gps.report.table import Entry, Mark, Table
 
 ROWS, COLUMNS = "lr", "batch_size"  # of Table 1

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from img2gps.study import record
+from img2gps.runs import study_record as record
 
 SHOWN_RUNNING = 8
 

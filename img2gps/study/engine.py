@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from img2gps import tracking
-from img2gps.errors import BadInput
-from img2gps.signals import Interrupted
-from img2gps.study import process, record, search
+from img2gps.core.errors import BadInput
+from img2gps.core.signals import Interrupted
+from img2gps.runs import study_record as record
+from img2gps.study import process, search
 from img2gps.study import worker as working
 from img2gps.study.display import Display, best_line, progress_line
 from img2gps.study.ledger import INTERRUPTED, Entry, Ledger

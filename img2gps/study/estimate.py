@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from img2gps import hardware
+from img2gps.core import hardware
 from img2gps.study.display import duration
 from img2gps.study.runner import TrainRunner
 from img2gps.study.space import Axis, Params, Space
 from img2gps.study.spec import Planned, Spec
 
 if TYPE_CHECKING:
-    from img2gps.plan import RunPlan
+    from img2gps.runs.plan import RunPlan
 
 WARM_UP_STEPS, TIMED_STEPS = 1, 3
 VALIDATION_SHARE = 1 / 3  # of a training step's time: forward only
@@ -134,7 +134,7 @@ def _planned(plan: RunPlan) -> Planned:
 
 def _mean_predictor(plans: Iterable[RunPlan]) -> list[float]:
     """RMSE of the mean predictor on each kind of validation part."""
-    from img2gps.predictions import PredictionTable
+    from img2gps.runs.predictions import PredictionTable
 
     kinds = {(id(p.dataset), str(p.config.split)): p for p in plans}
     return [PredictionTable(p.dataset, p.split).mean_predictor_rmse_m() for p in kinds.values()]
@@ -144,8 +144,8 @@ def seconds_a_photo(plan: RunPlan, threads: int) -> float:
     """Time of a training step (forward, backward, update) by the number of its photos."""
     import torch
 
-    from img2gps import model
-    from img2gps.config import Precision
+    from img2gps.config.schema import Precision
+    from img2gps.training import model
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -177,7 +177,7 @@ def seconds_a_photo(plan: RunPlan, threads: int) -> float:
 
 def _checkpoint_bytes(plan: RunPlan) -> float:
     """Weights in float32, and Adam's two moments where they are kept."""
-    from img2gps import model
+    from img2gps.training import model
 
     parameters = model.count_parameters(model.build(plan.config.model, plan.weights))
     return 4.0 * parameters * (3 if plan.config.runs.keep_optimizer else 1)

@@ -26,8 +26,8 @@ from optuna.exceptions import DuplicatedStudyError, StorageInternalError, Update
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from img2gps.errors import BadInput
-from img2gps.study import process
+from img2gps.core import process
+from img2gps.core.errors import BadInput
 from img2gps.study.space import Params, cell_id
 from img2gps.study.spec import Done, Limits, Planned, Spec
 

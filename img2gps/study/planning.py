@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from img2gps.errors import BadInput
+from img2gps.core.errors import BadInput
 from img2gps.study.ledger import Entry, Ledger, PlannedCell, key_of
 from img2gps.study.space import Params, cell_id, name_of
 from img2gps.study.spec import Runner, Spec, make_runner

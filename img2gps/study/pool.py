@@ -9,7 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from img2gps import hardware
+from img2gps.core import hardware
+from img2gps.core.process import identity
 from img2gps.study import process
 from img2gps.study import worker as working
 from img2gps.study.spec import Spec
@@ -66,7 +67,7 @@ class Pool:
                 stderr=log,
                 process_group=0,  # Ctrl-C reaches the engine, which tells the workers
             )
-        self._children[index] = child, process.identity(child.pid)
+        self._children[index] = child, identity(child.pid)
 
     def ended(self) -> list[tuple[dict[str, str | int], int, bool]]:
         """Workers that are gone: who, exit code, and whether the kernel killed for memory since."""

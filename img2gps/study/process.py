@@ -5,15 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from types import FrameType
 
-from img2gps.signals import Interrupted
+from img2gps.core.signals import Interrupted
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 MEANING = {
@@ -23,50 +21,6 @@ MEANING = {
     signal.SIGILL: "illegal instruction",
     signal.SIGABRT: "aborted by a library",
 }  # signals that the program's own fault sends; all others come from outside
-
-
-@cache
-def machine() -> str:
-    """Machine, boot and process namespace: where a process number means something."""
-    parts = [socket.gethostname()]
-    for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
-        try:
-            parts.append(str(Path(path).readlink()) if "ns" in path else Path(path).read_text())
-        except OSError:
-            continue
-    return "/".join(part.strip() for part in parts)
-
-
-def _started(pid: int) -> str:
-    """When the kernel started the process, so that a number used again is not mistaken."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    fields = stat.rpartition(")")[2].split()
-    return "" if fields[0] in "ZX" else fields[19]  # a zombie is dead
-
-
-def identity(pid: int | None = None) -> dict[str, str | int]:
-    """Name of a process that no other one ever has."""
-    pid = os.getpid() if pid is None else pid
-    return {"machine": machine(), "pid": pid, "started": _started(pid)}
-
-
-def known_dead(worker: object) -> bool:
-    """Whether a process is certainly gone; of one on another machine nothing is certain."""
-    if not isinstance(worker, dict) or worker.get("machine") != machine():
-        return False
-    pid = int(worker["pid"])
-    if Path("/proc/self/stat").exists():
-        return _started(pid) != worker.get("started")
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def die_with(parent: int) -> None:

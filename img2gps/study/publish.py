@@ -18,13 +18,23 @@ from typing import Any, TextIO
 
 import yaml
 
-from img2gps import geo, runs
-from img2gps.errors import BadInput
-from img2gps.study import record
-from img2gps.study.record import STUDY, WINNER
+from img2gps.core import geo
+from img2gps.core.errors import BadInput
+from img2gps.core.files import read_json, write_atomic, write_csv, write_json
+from img2gps.runs import study_record as record
+from img2gps.runs.folder import (
+    CONFIG,
+    HISTORY,
+    PREDICTIONS,
+    PREDICTIONS_TEST,
+    RESULT,
+    WINNER,
+    find_result,
+)
+from img2gps.runs.study_record import STUDY
 
-TABLES = (runs.PREDICTIONS, runs.PREDICTIONS_TEST)
-COPIED = (runs.HISTORY, *TABLES, runs.RESULT)  # result.json last: with it a run counts as done
+TABLES = (PREDICTIONS, PREDICTIONS_TEST)
+COPIED = (HISTORY, *TABLES, RESULT)  # result.json last: with it a run counts as done
 POSITIONS = ("", "pred_", "true_")  # what stands before lat_deg and lon_deg
 PRIVATE = ("photo", "taken_at")
 NAMELESS = "photos"
@@ -69,14 +79,14 @@ def publish(study: str, root: Path, out: Path, *, moved: bool = False) -> Publis
     ended = [
         (cell, folder)
         for cell in planned["cells"]
-        if cell["path"] and ((folder := record.run_folder(root, cell)) / runs.RESULT).is_file()
+        if cell["path"] and ((folder := record.run_folder(root, cell)) / RESULT).is_file()
     ]
     if not ended:
         raise BadInput(f"{study}: none of its runs has ended; go on with: {planned['command']}")
     origin = _middle([folder for _, folder in ended]) if moved else None
     target = out / study
     for cell, folder in ended:
-        there = None if moved else runs.find_result(cell["run_id"], [out])
+        there = None if moved else find_result(cell["run_id"], [out])
         if there is None or there.parent == target:
             there = target / cell["run_id"]
             _copy_run(folder, there, origin)
@@ -88,9 +98,9 @@ def publish(study: str, root: Path, out: Path, *, moved: bool = False) -> Publis
         "base_config": _anonymous(planned.get("base_config") or {}, moved=moved),
     }
     hide = _hider(planned["axes"])
-    runs.write_json(target / STUDY, hide(planned))
-    if winner := runs.read_json(root / study / WINNER):
-        runs.write_json(target / WINNER, hide(winner))
+    write_json(target / STUDY, hide(planned))
+    if winner := read_json(root / study / WINNER):
+        write_json(target / WINNER, hide(winner))
     written = [path for path in target.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in written)
     return Published(target, len(ended), len(planned["cells"]) - len(ended), size)
@@ -171,24 +181,24 @@ def _last_part(weights: str) -> str:
 
 def _copy_run(source: Path, target: Path, origin: tuple[float, float] | None) -> None:
     target.mkdir(parents=True, exist_ok=True)
-    config = yaml.safe_load((source / runs.CONFIG).read_text(encoding="utf-8"))
+    config = yaml.safe_load((source / CONFIG).read_text(encoding="utf-8"))
     config = _anonymous(config, moved=origin is not None)
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-    runs.write_atomic(target / runs.CONFIG, partial(_print, text=text))
+    write_atomic(target / CONFIG, partial(_print, text=text))
     for name in COPIED:
         if not (source / name).is_file():
             continue
         if origin is not None and name in TABLES:
             columns, rows = _read(source / name)
-            runs.write_csv(target / name, columns, [_moved(row, *origin) for row in rows])
-        elif name == runs.RESULT:
-            result = runs.read_json(source / name) or {}
+            write_csv(target / name, columns, [_moved(row, *origin) for row in rows])
+        elif name == RESULT:
+            result = read_json(source / name) or {}
             result["weights"]["requested"] = _last_part(result["weights"]["requested"])
             if "model" in (identity := result.get("identity") or {}):
                 identity["model"] |= {"custom": _placeless(identity["model"].get("custom"))}
             if origin is not None:
                 result["data"]["name"] = NAMELESS  # the folder's
-            runs.write_json(target / name, result)
+            write_json(target / name, result)
         else:
             shutil.copyfile(source / name, target / name)
 
@@ -204,8 +214,8 @@ def _middle(folders: Sequence[Path]) -> tuple[float, float]:
     labels = {
         row["content"]: (float(row["lat_deg"]), float(row["lon_deg"]))
         for folder in folders
-        if (folder / runs.PREDICTIONS).is_file()
-        for row in _read(folder / runs.PREDICTIONS)[1]
+        if (folder / PREDICTIONS).is_file()
+        for row in _read(folder / PREDICTIONS)[1]
     }
     if not labels:
         raise BadInput("no run has predictions, so there are no positions to move")

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import optuna
 
-from img2gps import runs
-from img2gps.config import SchedulerConfig, SchedulerName
-from img2gps.errors import BadInput
-from img2gps.report import analysis, collect
-from img2gps.report.study import Study
+from img2gps.analysis import collect
+from img2gps.analysis import ranking as analysis
+from img2gps.analysis.study import Study
+from img2gps.config.schema import SchedulerConfig, SchedulerName
+from img2gps.core.errors import BadInput
+from img2gps.core.files import write_json
 from img2gps.study import search
 from img2gps.study.space import Axis, Space, cell_id
 from img2gps.study.spec import Spec
@@ -236,4 +237,4 @@ def report(folder: Path, roots: Sequence[Path], *, times: int = TIMES) -> dict[s
 
 def write(path: Path, found: dict[str, Any]) -> None:
     """The report as JSON."""
-    runs.write_json(path, found)
+    write_json(path, found)

@@ -8,16 +8,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2gps import runs
-from img2gps.errors import BadInput
+from img2gps.core.errors import BadInput
+from img2gps.core.files import read_json
+from img2gps.runs.folder import FINAL_STATES, RESULT, find_result
 from img2gps.study.spec import Done, EpochHook, Planned, Spec
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from img2gps.config import Config
-    from img2gps.plan import RunPlan
-    from img2gps.weights import ResolvedWeights
+    from img2gps.config.schema import Config
+    from img2gps.runs.plan import RunPlan
+    from img2gps.training.weights import ResolvedWeights
 
 # Seconds of an epoch against ResNet-18's, measured on two cores in bf16. They order cells; nothing
 # else depends on them.
@@ -51,7 +52,7 @@ class TrainRunner:
 
     def _load(self, overrides: tuple[str, ...]) -> Config:
         """Composing takes longer than all the rest of planning, and seeds differ in a number."""
-        from img2gps import config
+        from img2gps.config import schema as config
 
         if overrides not in self._loaded:
             self._loaded = {overrides: config.load(self.compose(list(overrides)))}
@@ -62,7 +63,7 @@ class TrainRunner:
         from hydra import compose, initialize_config_dir
         from hydra.core.global_hydra import GlobalHydra
 
-        from img2gps import config
+        from img2gps.config import schema as config
 
         if not GlobalHydra.instance().is_initialized():
             config.register()
@@ -85,14 +86,14 @@ class TrainRunner:
 
     def plan_fully(self, overrides: list[str]) -> RunPlan:
         """The run decided: with its data set, split, weights and precision."""
-        from img2gps.plan import plan
+        from img2gps.runs.plan import plan
 
         config = self.load(overrides)
         return plan(config, self._weights(config))
 
     def _weights(self, config: Config) -> ResolvedWeights:
-        from img2gps import weights
-        from img2gps.config import Family
+        from img2gps.config.schema import Family
+        from img2gps.training import weights
 
         key = f"{config.model.name} {config.weights}"
         if config.model.family is Family.timm:  # whose resnet50 is not torchvision's
@@ -121,9 +122,9 @@ class TrainRunner:
         """The run in its own folder, in another study's, or among the published results."""
         own = Path(self.spec.root) / planned.path
         roots = [Path(root) for root in (self.spec.root, self.spec.results) if root]
-        for folder in (own, runs.find_result(planned.run_id, roots)):
-            result = folder and runs.read_json(folder / runs.RESULT)
-            if folder and result and result.get("state") in runs.FINAL_STATES:
+        for folder in (own, find_result(planned.run_id, roots)):
+            result = folder and read_json(folder / RESULT)
+            if folder and result and result.get("state") in FINAL_STATES:
                 return self._done(folder, result, skipped=True)
         return None
 
@@ -138,7 +139,7 @@ class TrainRunner:
             # Trainer, module and loaders refer to each other: without this a worker would hold the
             # tensors of its last runs until Python happens to look, gigabytes of them.
             gc.collect()
-        result = runs.read_json(outcome.folder / runs.RESULT) or {}
+        result = read_json(outcome.folder / RESULT) or {}
         return self._done(
             outcome.folder, result, skipped=outcome.skipped, resumed=outcome.resumed_epoch
         )

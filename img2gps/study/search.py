@@ -14,9 +14,9 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
-from img2gps import runs
-from img2gps.config import SchedulerConfig, SchedulerName
-from img2gps.errors import BadInput
+from img2gps.config.schema import SchedulerConfig, SchedulerName
+from img2gps.core.errors import BadInput
+from img2gps.runs.folder import Pruned
 from img2gps.study.ledger import Claim, Ledger
 from img2gps.study.process import Stop
 from img2gps.study.space import Axis, Params
@@ -156,6 +156,6 @@ def epoch_hook(
                 raise BadInput(f"monitor={monitor}: not among the metrics; one of: {known}")
             claim.trial.report(metrics[monitor], epoch)
             if pruning and epoch < last_epoch and claim.trial.should_prune():
-                raise runs.Pruned(f"by {type(ledger.study.pruner).__name__} after epoch {epoch}")
+                raise Pruned(f"by {type(ledger.study.pruner).__name__} after epoch {epoch}")
 
     return hook

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from img2gps import runs
-from img2gps.errors import BadInput
-from img2gps.study import record
+from img2gps.core.errors import BadInput
+from img2gps.core.files import read_json
+from img2gps.runs import study_record as record
+from img2gps.runs.folder import PREDICTIONS, RESULT, without_fold
 
 AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
     "mean": statistics.fmean,
@@ -66,7 +67,7 @@ def select(
         BadInput: no cell is complete, a rule that the study does not allow, or cells that were
             validated on different photos or splits (`where`, knob to value, takes some of them).
     """
-    from img2gps.report.contrast import fits  # here, as a study's start does not wait for it
+    from img2gps.analysis.contrast import fits  # here, as a study's start does not wait for it
 
     chosen = rule(study["select"], study["monitor"], study["direction"])
     where = where or {}
@@ -76,7 +77,7 @@ def select(
     for run in study["cells"]:
         matches = (fits(run["params"].get(k), value) is not None for k, value in where.items())
         if run["cell"] and all(matches):
-            cells.setdefault(runs.without_fold(run["cell"]), []).append(run)
+            cells.setdefault(without_fold(run["cell"]), []).append(run)
     if where and not cells:
         asked = ", ".join(f"{knob}={value}" for knob, value in where.items())
         raise BadInput(f"--where {asked}: no such cell in {study['study']}; see img2gps studies")
@@ -92,7 +93,7 @@ def select(
             f"{study['command']}"
         )
     results = {
-        run["run_id"]: runs.read_json(record.run_folder(root, run) / runs.RESULT) or {}
+        run["run_id"]: read_json(record.run_folder(root, run) / RESULT) or {}
         for found in complete.values()
         for run in found
     }
@@ -191,7 +192,7 @@ def _check_same_question(
 
 def _validated(root: str | Path, run: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The photos and their labels."""
-    path = record.run_folder(root, run) / runs.PREDICTIONS
+    path = record.run_folder(root, run) / PREDICTIONS
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from img2gps.errors import BadInput
+from img2gps.core.errors import BadInput
 
 Params = dict[str, Any]
 

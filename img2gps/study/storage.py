@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
-from img2gps.errors import BadInput
+from img2gps.core.errors import BadInput
 
 JOURNAL = "ledger.journal"
 SQLITE_PATIENCE_S = 60.0  # how long a writer waits for another

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
-from img2gps.errors import BadInput
-from img2gps.study import record
+from img2gps.core.errors import BadInput
+from img2gps.runs import study_record as record
 from img2gps.study.space import Axis, Params, Space, as_lines, parse_axes, space
 from img2gps.study.spec import Limits, Spec
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
 
-    from img2gps.config import Config
+    from img2gps.config.schema import Config
 
 DEFAULT_STUDY = "default"  # conf/train.yaml's: no name was given
 ORDERS = ("seed", "cost", "base")
@@ -253,7 +253,7 @@ def _load(spec: Spec, overrides: Sequence[str], *, strict: bool = True) -> Any:
 
 def base_config(config: Config, varied: Space) -> dict[str, Any]:
     """The resolved configuration without what is varied and what cannot change a result."""
-    from img2gps.config import to_dict
+    from img2gps.config.schema import to_dict
 
     base = to_dict(config)
     for key in (*NOT_IDENTITY, *varied.names):

@@ -15,12 +15,13 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from img2gps.errors import BadInput
-from img2gps.runs import Locked
-from img2gps.signals import Interrupted
+from img2gps.core.errors import BadInput
+from img2gps.core.process import identity
+from img2gps.core.signals import Interrupted
+from img2gps.runs.folder import Locked
 from img2gps.study import search
 from img2gps.study.ledger import BAD_INPUT, EXCEPTION, INTERRUPTED, PREEMPTED, Claim, Ledger, Lost
-from img2gps.study.process import Stop, die_with, identity
+from img2gps.study.process import Stop, die_with
 from img2gps.study.space import name_of
 from img2gps.study.spec import Done, Runner, Spec, make_runner
 from img2gps.study.storage import open_storage

@@ -8,19 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from img2gps.config import LoggerConfig, LoggerKind
-
-
-class Tracker(Protocol):
-    """What a run tells its mirror."""
-
-    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """An epoch's row is in history.csv."""
-
-    def finish(self, result: Mapping[str, Any], folder: Path, exit_code: int) -> None:
-        """The run is over: `result` is result.json's content, empty after an interruption."""
+from img2gps.config.schema import LoggerConfig, LoggerKind
+from img2gps.runs.tracker import Tracker
 
 
 class Nothing:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2gps.config import LoggerConfig
-from img2gps.runs import CONFIG, HISTORY, History
+from img2gps.config.schema import LoggerConfig
+from img2gps.runs.folder import CONFIG, HISTORY, History
 from img2gps.tracking import mirror, session, uploads
 
 if TYPE_CHECKING:

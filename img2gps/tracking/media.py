@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from img2gps import runs
-from img2gps.paths import expanded
+from img2gps.core.files import read_json
+from img2gps.core.paths import expanded
+from img2gps.runs.folder import CONFIG, PREDICTIONS, RESULT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +34,7 @@ def of_run(folder: Path) -> dict[str, Any]:
     import wandb
     from PIL import Image
 
-    result = runs.read_json(folder / runs.RESULT) or {}
+    result = read_json(folder / RESULT) or {}
     picture = Image.open(io.BytesIO(scatter_png(predictions, result.get("spread_ratio"))))
     return {"scatter": wandb.Image(picture), "errors": error_table(predictions, folder)}
 
@@ -41,7 +42,7 @@ def of_run(folder: Path) -> dict[str, Any]:
 def read_predictions(folder: Path) -> pd.DataFrame | None:
     """predictions.csv, worst photo first; None where there is none."""
     try:
-        table = pd.read_csv(folder / runs.PREDICTIONS, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(folder / PREDICTIONS, keep_default_na=False, na_values=[""])
     except (OSError, pd.errors.EmptyDataError):
         return None
     return table.sort_values("error_m", ascending=False, kind="stable", ignore_index=True)
@@ -87,12 +88,12 @@ def cached_pixels(folder: Path, contents: list[str]) -> list[NDArray[np.uint8]] 
     import numpy as np
     import yaml
 
-    from img2gps import dataset
-    from img2gps.config import cache_folder
+    from img2gps.config.schema import cache_folder
+    from img2gps.photos import dataset
 
-    result = runs.read_json(folder / runs.RESULT) or {}
+    result = read_json(folder / RESULT) or {}
     fingerprint = (result.get("data") or {}).get("fingerprint")
-    config = yaml.safe_load((folder / runs.CONFIG).read_text(encoding="utf-8")) or {}
+    config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")) or {}
     given = (config.get("data") or {}).get("cache")
     root = expanded(given, "data.cache") if given else cache_folder()
     for record in sorted(root.glob(f"**/{dataset.RECORD}")):

@@ -11,9 +11,10 @@ from typing import Any
 
 import yaml
 
-from img2gps import runs
-from img2gps.config import LoggerConfig, LoggerKind
-from img2gps.errors import BadInput
+from img2gps.config.schema import LoggerConfig, LoggerKind
+from img2gps.core.errors import BadInput
+from img2gps.core.files import read_json
+from img2gps.runs.folder import CONFIG, PREDICTIONS_BEST, RESULT
 
 FLAT = ("lr", "batch_size", "depth", "model", "seed", "split")  # always at the config's root
 DEFAULT_NAME = ("model", "lr", "batch_size", "seed")  # where no study says what differs
@@ -51,7 +52,7 @@ class Description:
 
     def name(self, study_folder: Path) -> str:
         """What differs between the runs of the study, such as "lr=0.001, batch_size=8, seed=0"."""
-        study = runs.read_json(study_folder / "study.json") or {}
+        study = read_json(study_folder / "study.json") or {}
         cells = [cell for cell in study.get("cells", []) if isinstance(cell, dict)]
         own = next((cell for cell in cells if cell.get("run_id") == self.run_id), None)
         if own is None:
@@ -75,14 +76,12 @@ def read(folder: Path) -> Description:
         BadInput: no readable config.yaml.
     """
     try:
-        config = yaml.safe_load((folder / runs.CONFIG).read_text(encoding="utf-8"))
+        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
         if not isinstance(config, dict):
             raise BadInput("no keys in it")
     except (OSError, UnicodeDecodeError, yaml.YAMLError, BadInput) as error:
-        raise BadInput(
-            f"{folder}: no readable {runs.CONFIG} ({error}); name a run folder"
-        ) from error
-    result = runs.read_json(folder / runs.RESULT) or {}
+        raise BadInput(f"{folder}: no readable {CONFIG} ({error}); name a run folder") from error
+    result = read_json(folder / RESULT) or {}
     study = str(result.get("study") or folder.parent.name)
     swept = result.get("swept") or _swept(config)
     return Description(str(result.get("run_id") or folder.name), study, config, dict(swept))
@@ -90,7 +89,7 @@ def read(folder: Path) -> Description:
 
 def of_study(folder: Path) -> Description | None:
     """The first run of a study that has a readable configuration: it stands for the others."""
-    for config in sorted(folder.glob(f"*/{runs.CONFIG}")):
+    for config in sorted(folder.glob(f"*/{CONFIG}")):
         try:
             return read(config.parent)
         except BadInput:
@@ -103,7 +102,7 @@ def mean_predictor_m(folder: Path, result: Mapping[str, Any]) -> float | None:
     if (known := result.get(MEAN_PREDICTOR)) is not None:
         return float(known)
     try:
-        with (folder / runs.PREDICTIONS_BEST).open(encoding="utf-8", newline="") as file:
+        with (folder / PREDICTIONS_BEST).open(encoding="utf-8", newline="") as file:
             errors = [float(row["mean_error_m"]) for row in csv.DictReader(file)]
     except (OSError, KeyError, ValueError):
         return None

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2gps.config import LoggerConfig, LoggerKind
-from img2gps.errors import BadInput
+from img2gps.config.schema import LoggerConfig, LoggerKind
+from img2gps.core.errors import BadInput
 from img2gps.tracking.mirror import JOB_TYPE, Description
 
 if TYPE_CHECKING:

@@ -15,11 +15,12 @@ from typing import Any
 
 import pandas as pd
 
-from img2gps import runs
-from img2gps.config import LoggerConfig
-from img2gps.report import collect, stats
-from img2gps.report.analysis import FOLD_AXIS
-from img2gps.report.study import Study
+from img2gps.analysis import collect, stats
+from img2gps.analysis.ranking import FOLD_AXIS
+from img2gps.analysis.study import Study
+from img2gps.config.schema import LoggerConfig
+from img2gps.core.files import read_json, write_json
+from img2gps.runs.folder import run_id
 from img2gps.tracking import mirror, session
 
 CELL_MEAN = "cell-mean"
@@ -56,7 +57,7 @@ def extras(study: Study) -> Iterator[Extra]:
 
 
 def _about(study: Study, identity: dict[str, Any], figures: dict[str, Any]) -> mirror.Description:
-    identifier = runs.run_id({"study": study.name, **identity})
+    identifier = run_id({"study": study.name, **identity})
     return mirror.Description(identifier, study.name, {}, figures)
 
 
@@ -144,7 +145,7 @@ def publish(
     """
     study = collect.load_study(folder, roots)
     target = f"{session.server()}/{logger.entity}/{logger.project}"
-    receipt = runs.read_json(folder / RECEIPT) or {}
+    receipt = read_json(folder / RECEIPT) or {}
     there = set(receipt.get(target, []))
     sent = []
     for extra in extras(study):
@@ -155,7 +156,7 @@ def publish(
             continue
         _send(extra, logger, folder)
         there.add(extra.about.run_id)
-        runs.write_json(folder / RECEIPT, {**receipt, target: sorted(there)})
+        write_json(folder / RECEIPT, {**receipt, target: sorted(there)})
     return sent
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from img2gps import runs
-from img2gps.config import LoggerConfig, LoggerKind
-from img2gps.errors import BadInput
+from img2gps.config.schema import LoggerConfig, LoggerKind
+from img2gps.core.errors import BadInput
+from img2gps.core.files import read_json
+from img2gps.runs.folder import CONFIG, HISTORY, RESULT, History, list_folders, open_folder
 from img2gps.tracking import mirror, session, study, uploads
 
 MIRRORED = (LoggerKind.wandb, LoggerKind.wandb_offline)
@@ -58,11 +59,11 @@ def sync(root: Path, name: str | None, options: Options) -> Iterator[Line]:
     Raises:
         BadInput: no such study, or no credentials.
     """
-    studies = sorted({folder.parent for folder in runs.list_folders(root)})
+    studies = sorted({folder.parent for folder in list_folders(root)})
     studies = [folder for folder in studies if name in (None, folder.name)]
     files = [file for file in _orphans(root) if name in (None, _study_of(file).name)]
     if not studies and not files:
-        there = ", ".join(sorted({folder.parent.name for folder in runs.list_folders(root)}))
+        there = ", ".join(sorted({folder.parent.name for folder in list_folders(root)}))
         wanted = f"{root / name}: no such study" if name else f"{root}: no runs"
         raise BadInput(f"{wanted}; there are: {there or 'none'}")
     if not options.dry_run:
@@ -73,7 +74,7 @@ def sync(root: Path, name: str | None, options: Options) -> Iterator[Line]:
 def _lines(root: Path, studies: list[Path], files: list[Path], options: Options) -> Iterator[Line]:
     failures = 0
     for folder in studies:
-        for run_folder in runs.list_folders(root):
+        for run_folder in list_folders(root):
             if run_folder.parent != folder:
                 continue
             if failures >= GIVE_UP_AFTER:
@@ -95,8 +96,8 @@ def _one(folder: Path, options: Options) -> Line:
         return Line(folder.parent.name, folder.name, "", "skipped", str(error))
     line = Line(folder.parent.name, folder.name, about.name(folder.parent), "skipped")
     logger = options.of(about.logger())
-    result = runs.read_json(folder / runs.RESULT) or {}
-    epochs = len(runs.History(folder / runs.HISTORY).rows())
+    result = read_json(folder / RESULT) or {}
+    epochs = len(History(folder / HISTORY).rows())
     receipt = uploads.Receipt.find(folder, logger)
     if receipt is not None and receipt.covers(result, epochs):
         return replace(line, outcome="up to date", url=receipt.url)
@@ -107,7 +108,7 @@ def _one(folder: Path, options: Options) -> Line:
     if options.dry_run:
         return replace(line, outcome="would upload", detail=f"{epochs} epochs")
     try:
-        with runs.open_folder(folder):
+        with open_folder(folder):
             return _upload(line, folder, about, logger, receipt)
     except BadInput as error:  # it is running now
         return replace(line, detail=session.short(error))
@@ -171,7 +172,7 @@ def _study(root: Path, folder: Path, options: Options) -> Iterator[Line]:
 def _orphans(root: Path) -> list[Path]:
     """Offline files whose run folder is gone."""
     found = sorted(root.glob("*/wandb/offline-run-*/run-*.wandb"))
-    return [f for f in found if not (_study_of(f) / _run_of(f) / runs.CONFIG).is_file()]
+    return [f for f in found if not (_study_of(f) / _run_of(f) / CONFIG).is_file()]
 
 
 def _file(file: Path, options: Options, *, tried: bool) -> Line:

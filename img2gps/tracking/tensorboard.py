@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2gps.errors import BadInput
+from img2gps.core.errors import BadInput
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2gps import runs
-from img2gps.config import LoggerConfig
+from img2gps.config.schema import LoggerConfig
+from img2gps.core.files import read_json, write_json
+from img2gps.runs.folder import CHECKPOINT, FINAL_STATES, HISTORY, RESULT, History
 from img2gps.tracking import media, mirror, session
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Receipt:
 
     @classmethod
     def _read(cls, folder: Path) -> list[Receipt]:
-        saved = runs.read_json(folder / RECEIPT) or {}
+        saved = read_json(folder / RECEIPT) or {}
         names = {item.name for item in fields(cls)}
         return [cls(**one) for one in saved.get("uploads", []) if one.keys() == names]
 
@@ -79,7 +80,7 @@ class Receipt:
             if (receipt.server, receipt.project, receipt.id) != (self.server, self.project, self.id)
         ]
         uploaded = [asdict(receipt) for receipt in (*others, self)]
-        runs.write_json(folder / RECEIPT, {"uploads": uploaded})
+        write_json(folder / RECEIPT, {"uploads": uploaded})
 
     def covers(self, result: Mapping[str, Any], epochs: int) -> bool:
         """Whether W&B has all that the run folder has."""
@@ -97,19 +98,19 @@ def show_end(run: wandb.Run, folder: Path, result: Mapping[str, Any], logger: Lo
     An offline file gets the summary alone: pictures would make the run wait, and the upload draws
     them from the run folder anyway.
     """
-    history = runs.History(folder / runs.HISTORY).rows()
+    history = History(folder / HISTORY).rows()
     run.summary.update(mirror.summary(result, history))
-    if run.offline or result.get("state") not in runs.FINAL_STATES:
+    if run.offline or result.get("state") not in FINAL_STATES:
         return  # a run that may go on must find the next step free
     shown = media.of_run(folder)
     if shown:
         last = max((int(row["epoch"]) for row in history), default=0)
         run.log(shown, step=last + 1)
-    if logger.checkpoint and (folder / runs.CHECKPOINT).is_file():
+    if logger.checkpoint and (folder / CHECKPOINT).is_file():
         import wandb
 
         artifact = wandb.Artifact(f"model-{result['run_id']}", type="model")
-        artifact.add_file(str(folder / runs.CHECKPOINT))
+        artifact.add_file(str(folder / CHECKPOINT))
         run.log_artifact(artifact)
 
 
@@ -121,8 +122,8 @@ def from_folder(
     Raises:
         Exception: whatever the SDK raises; nothing is spoilt then, and repeating goes on.
     """
-    result = runs.read_json(folder / runs.RESULT) or {}
-    history = runs.History(folder / runs.HISTORY).rows()
+    result = read_json(folder / RESULT) or {}
+    history = History(folder / HISTORY).rows()
     study_folder = folder.parent
     run = session.start(
         about,

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from img2gps.errors import BadInput
+from img2gps.core.errors import BadInput
 from img2gps.tracking import session
 
 if TYPE_CHECKING:

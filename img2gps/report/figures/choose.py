@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from img2gps.report import analysis as measured
-from img2gps.report import stats
-from img2gps.report.analysis import FOLD_AXIS, Analysis, Ranking
+from img2gps.analysis import ranking as measured
+from img2gps.analysis import stats
+from img2gps.analysis.ranking import FOLD_AXIS, Analysis, Ranking
+from img2gps.analysis.study import DONE, Study
 from img2gps.report.figures import curves, errors, grid, maps
 from img2gps.report.figures.base import Figure, in_order, listed, number, said
-from img2gps.report.study import DONE, Study
 
 MOST_EPOCH_FIGURES = 3
 _SHORT = {"lr": "lr", "batch_size": "batch", "split.n_train": "photos", "data.n": "photos"}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
+from img2gps.analysis.stats import Interval
 from img2gps.report.figures.base import (
     COLOURS,
     DASHES,
@@ -23,7 +24,6 @@ from img2gps.report.figures.base import (
     metres,
     scale_of,
 )
-from img2gps.report.stats import Interval
 
 NEAR_MEAN = 0.95  # of the mean predictor's RMSE: a curve above it is said to be near it
 

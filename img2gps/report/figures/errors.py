@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from img2gps.report import stats
+from img2gps.analysis import stats
 from img2gps.report.figures.base import (
     COLOURS,
     Figure,

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from img2gps import geo
+from img2gps.core import geo
 from img2gps.report.figures.base import (
     COLOURS,
     INK,

@@ -1,0 +1,1 @@
+"""What runs and studies say: reading them, statistics, ranking, contrasts. Needs no torch."""

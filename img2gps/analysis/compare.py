@@ -1,0 +1,130 @@
+"""Two runs side by side: the keys that differ, and the error photo by photo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from img2gps.analysis import stats
+from img2gps.analysis.folders import dotted, read_config
+from img2gps.analysis.ranking import span
+from img2gps.analysis.stats import Interval
+from img2gps.analysis.study import align_runs
+from img2gps.core.files import read_json
+from img2gps.runs.folder import RESULT
+
+ABSENT = "(absent)"
+_RECORDED = ("data", "weights", "code", "versions", "hardware", "split")  # of result.json
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One validation photo's error in both runs."""
+
+    photo: str
+    a_m: float
+    b_m: float
+
+    @property
+    def difference_m(self) -> float:
+        """Positive where b is worse."""
+        return self.b_m - self.a_m
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs. `difference` is RMSE(b) - RMSE(a), paired; None without common photos."""
+
+    a: Path
+    b: Path
+    keys: list[tuple[str, str, str]]  # key, value in a, value in b
+    photos: list[Photo]  # the largest difference first
+    difference: Interval | None
+    rmse_m: tuple[float, float]
+    mean_predictor_m: float
+    only: tuple[int, int]  # photos that one run alone has validated
+
+    def summary(self) -> list[str]:
+        """The comparison in a few lines."""
+        if self.difference is None:
+            return ["No validation photo in common: the errors cannot be compared."]
+        change, (a, b) = self.difference, self.rmse_m
+        worse = sum(photo.difference_m > 0 for photo in self.photos)
+        lines = [
+            f"RMSE {a:.1f} m and {b:.1f} m on {change.n_photos} common validation photos of "
+            f"{change.n_spots} spots; the mean predictor gets {self.mean_predictor_m:.1f} m.",
+            f"Difference {change.estimate:+.1f} m, paired 95 % interval {span(change)}: "
+            f"{_verdict(change)}.",
+            f"The second run is worse on {worse} photos and better or equal on "
+            f"{len(self.photos) - worse}.",
+            "One run each: the interval leaves out the luck of the seed.",
+        ]
+        if any(self.only):
+            lines.append(f"Left out: {self.only[0]} and {self.only[1]} photos that one run has.")
+        if change.n_spots < stats.MIN_SPOTS:
+            lines.append(f"Interval unreliable: fewer than {stats.MIN_SPOTS} spots.")
+        return lines
+
+
+def compare(a: Path, b: Path) -> Comparison:
+    """Compare two run folders; runs that have not finished have keys but no photos."""
+    keys = differing(described(a), described(b))
+    errors = align_runs([a, b])
+    if errors is None or not errors.photos:
+        return Comparison(a, b, keys, [], None, (np.nan, np.nan), np.nan, (0, 0))
+    first, second = errors.error_m[0, 0], errors.error_m[1, 0]
+    photos = [
+        Photo(name, float(x), float(y))
+        for name, x, y in zip(errors.photos, first, second, strict=True)
+    ]
+    photos.sort(key=lambda photo: (-abs(photo.difference_m), photo.photo))
+    rmse = stats.cell_rmse(errors.error_m)
+    return Comparison(
+        a,
+        b,
+        keys,
+        photos,
+        stats.difference_interval(second, first, errors.spot),
+        (float(rmse[0]), float(rmse[1])),
+        float(np.sqrt(np.mean(errors.mean_error_m**2))),
+        (errors.left_out[0], errors.left_out[1]),
+    )
+
+
+def described(folder: Path) -> dict[str, Any]:
+    """What made the run: its configuration, and what result.json records beside it."""
+    found = dotted(read_config(folder))
+    result = read_json(folder / RESULT) or {}
+    recorded = {f"result.{key}": result.get(key) for key in _RECORDED}
+    return found | dotted({k: v for k, v in recorded.items() if isinstance(v, Mapping)})
+
+
+def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Keys whose values differ, with both values as text, in the order of a, then of b.
+
+    >>> differing({"lr": 0.1, "seed": 0}, {"lr": 0.2, "seed": 0, "new": 1})
+    [('lr', '0.1', '0.2'), ('new', '(absent)', '1')]
+    """
+    return [
+        (key, _text(a, key), _text(b, key))
+        for key in dict.fromkeys([*a, *b])
+        if _text(a, key) != _text(b, key)
+    ]
+
+
+def _text(values: Mapping[str, Any], key: str) -> str:
+    return str(values[key]) if key in values else ABSENT
+
+
+def _verdict(change: Interval) -> str:
+    if np.isnan(change.low):
+        return "too few spots to tell" if change.n_spots < 2 else "the same for every photo"
+    if change.low > 0:
+        return "the first run is better on photos like these"
+    if change.high < 0:
+        return "the second run is better on photos like these"
+    return "not distinguishable on photos like these"

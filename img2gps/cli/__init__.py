@@ -1,0 +1,1 @@
+"""The `img2gps` command."""

@@ -1,0 +1,85 @@
+"""`img2gps diff`: what two runs differ in, and what it did to each photo."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "the keys in which two runs differ, and their errors photo by photo"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("a", metavar="RUN", help="run folder or (start of a) run id")
+    parser.add_argument("b", metavar="RUN", help="the run to compare with")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        action="append",
+        help="where runs are looked for; may be repeated (default: runs, results)",
+    )
+    parser.add_argument(
+        "--photos", type=int, default=20, metavar="N", help="photos to list, 0 for all (default 20)"
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write every photo to FILE")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Print the comparison."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from img2gps.analysis import compare
+    from img2gps.core.errors import BadInput
+    from img2gps.core.files import write_csv
+    from img2gps.runs.folder import resolve_folder
+
+    if args.photos < 0:
+        raise BadInput(f"--photos {args.photos}: give 0 for all, or how many to list")
+    roots = args.root or [Path("runs"), Path("results")]
+    first, second = (resolve_folder(name, roots) for name in (args.a, args.b))
+    found = compare.compare(first, second)
+    console = Console(highlight=False)
+
+    keys = Table("key", first.name, second.name, box=None, pad_edge=False)
+    for key, a, b in found.keys:
+        keys.add_row(Text(key), Text(a), Text(b))
+    console.print(keys if found.keys else "The runs differ in no key.")
+    console.print()
+    for line in found.summary():
+        console.print(Text(line))
+    if not found.photos:
+        return 0
+    shown = found.photos[: args.photos or None]
+    photos = Table("photo", f"{first.name} (m)", f"{second.name} (m)", "difference (m)")
+    photos.box, photos.pad_edge = None, False
+    for column in photos.columns[1:]:
+        column.justify = "right"
+    for photo in shown:
+        figures = f"{photo.a_m:.1f}", f"{photo.b_m:.1f}", f"{photo.difference_m:+.1f}"
+        photos.add_row(Text(photo.photo), *figures)
+    console.print()
+    console.print(photos)
+    if len(shown) < len(found.photos):
+        left = len(found.photos) - len(shown)
+        console.print(f"{left} more photos, which differ less (--photos 0 lists all)")
+    if args.csv:
+        rows = [
+            {
+                "photo": photo.photo,
+                "a_m": photo.a_m,
+                "b_m": photo.b_m,
+                "difference_m": photo.difference_m,
+            }
+            for photo in found.photos
+        ]
+        try:
+            write_csv(args.csv, list(rows[0]), rows)
+        except OSError as error:
+            raise BadInput(
+                f"--csv {args.csv}: cannot be written ({error.strerror}); name a file in a folder "
+                "that you may write to"
+            ) from error
+        console.print(Text(f"written: {args.csv}"))
+    return 0

@@ -1,0 +1,116 @@
+"""`img2gps ingest`: read photos into the cache that runs use, and say what is in them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from img2gps.photos.dataset import Dataset
+    from img2gps.photos.ingest import Source
+
+HELP = "read photos into the cache that runs use, and say what is in them"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument(
+        "source",
+        metavar="SRC",
+        help="folder of photos, CSV (path, lat, lon), parquet file, or quad for the built-in one",
+    )
+    parser.add_argument("--image-size", type=int, default=224, metavar="PX", help="default: 224")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="default: IMG2GPS_CACHE")
+    parser.add_argument("--threads", type=int, help="default: the cores this process may use")
+    parser.add_argument("--split", default="train", help="of a Hugging Face data set")
+    parser.add_argument("-n", type=int, default=741, help="photos of the quad (default: 741)")
+    parser.add_argument("--seed", type=int, default=0, help="of the quad (default: 0)")
+    parser.add_argument(
+        "--allow-outside", action="store_true", help="a CSV's paths may leave its folder"
+    )
+    parser.add_argument(
+        "--report",
+        nargs="?",
+        type=Path,
+        const=Path(),
+        metavar="FILE",
+        help="write a page about the photos (default: reports/NAME-photos.html)",
+    )
+    parser.add_argument("--verify", action="store_true", help="check the cache bit by bit")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Ingest, print what is in the set and where, write the report where asked for."""
+    from img2gps.config.schema import MAX_IMAGE_SIZE, cache_folder
+    from img2gps.core.errors import BadInput
+    from img2gps.photos.ingest import ingest
+
+    if not 1 <= args.image_size <= MAX_IMAGE_SIZE:
+        raise BadInput(f"--image-size {args.image_size}: must be 1 to {MAX_IMAGE_SIZE} pixels")
+    if args.threads is not None and args.threads < 1:
+        raise BadInput(f"--threads {args.threads}: must be 1 or more")
+    dataset = ingest(
+        _source(args),
+        image_size=args.image_size,
+        cache_dir=args.cache or cache_folder(),
+        threads=args.threads,
+        verify=args.verify,
+    )
+    _print_rejects(dataset)
+    if args.report is not None:
+        from img2gps.report import photo_page as datareport
+
+        default = Path("reports") / f"{dataset.folder.name.rpartition('-')[0]}-photos.html"
+        path = default if args.report == Path() else args.report
+        print(f"report: {datareport.write(dataset, path)}")
+    if others := dataset.summary["not_photos"]:
+        counted = ", ".join(f"{count} {suffix}" for suffix, count in others.items())
+        print(f"passed over by their suffix: {counted}")
+    print(f"cache: {dataset.folder}")
+    print(_summary(dataset))
+    return 0
+
+
+def _source(args: argparse.Namespace) -> Source:
+    """What SRC means: by its name, or by what lies there."""
+    from img2gps.core.paths import expanded
+    from img2gps.photos.ingest import CsvSource, FolderSource, HuggingFaceSource, QuadSource
+    from img2gps.photos.sources import photo_files
+
+    path = expanded(args.source, "source")
+    if args.source == "quad" and not path.exists():
+        return QuadSource(n=args.n, seed=args.seed)
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return CsvSource(path, allow_outside=args.allow_outside)
+    tables = path.suffix.lower() == ".parquet" or any(path.glob("**/*.parquet"))
+    if tables and not photo_files(path, []):
+        return HuggingFaceSource(path, split=args.split)
+    return FolderSource(path)
+
+
+def _print_rejects(dataset: Dataset) -> None:
+    """Each photo that was left out, by reason."""
+    for reason, group in dataset.rejects.groupby("reason"):
+        print(f"left out, {reason}:")
+        for file in group["file"]:
+            print(f"  {file}")
+        if remedy := group["remedy"].iloc[0]:
+            print(f"  -> {remedy}")
+
+
+def _summary(dataset: Dataset) -> str:
+    """One line: how many photos, of what, and what was left out."""
+    from img2gps.core import geo
+
+    labels = dataset.manifest[["lat_deg", "lon_deg"]].to_numpy()
+    mean = geo.mean_position(labels[:, 0], labels[:, 1])
+    rmse = geo.rmse_m(labels[:, 0], labels[:, 1], mean[0], mean[1])
+    kind = "synthetic photos" if dataset.synthetic else "photos"
+    twins = len(dataset.summary["duplicates"])
+    return (
+        f"{dataset.name}: {len(dataset)} {kind} ready, {len(dataset.rejects)} left out, "
+        f"{twins} {'group' if twins == 1 else 'groups'} of duplicates, "
+        f"{len(dataset.summary['far_m'])} far from the others; "
+        f"mean predictor {rmse:.1f} m; fingerprint {dataset.fingerprint}"
+    )

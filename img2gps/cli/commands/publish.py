@@ -1,0 +1,40 @@
+"""`img2gps publish STUDY`: a copy of a study's figures, without weights, to be committed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "copy a study's record and its runs, without weights, to where it can be committed"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`publish STUDY [--out results] [--moved]`."""
+    parser.add_argument("study", help="name of a study below the runs root")
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="default: runs")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results"),
+        help="default: results, where resuming and reports also look",
+    )  # fmt: skip
+    parser.add_argument(
+        "--moved",
+        action="store_true",
+        help="move all positions to 0 N, 0 E and leave out the photos' names and times",
+    )
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Copy and say what was copied."""
+    from img2gps.core.errors import BadInput
+    from img2gps.study.publish import publish
+
+    try:
+        done = publish(args.study, args.root, args.out, moved=args.moved)
+    except OSError as error:
+        raise BadInput(
+            f"{error.filename or args.out}: {error.strerror}; give the study's whole folder, and "
+            "--out=FOLDER that you may write to"
+        ) from error
+    left = f"; {done.left_out} planned runs have not ended" if done.left_out else ""
+    print(f"{done.folder}: {done.runs} runs, {done.size_bytes / 1e6:.1f} MB{left}")
+    return 0

@@ -1,0 +1,44 @@
+"""`img2gps replay STUDY`: what a search would have cost instead of a finished grid."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "replay searches on a finished grid's curves: epochs until they find its winner"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`replay STUDY [--times N] [--out FILE]`."""
+    parser.add_argument("study", help="name of a finished grid below the runs root")
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="default: runs")
+    parser.add_argument("--times", type=int, default=200, help="replays a search (default 200)")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Print the prices as a table."""
+    from img2gps.core.errors import BadInput
+    from img2gps.study import replay
+
+    if args.times < 1:
+        raise BadInput(f"--times={args.times}: give 1 or more")
+    roots = [args.root, Path("results")]
+    found = replay.report(args.root / args.study, roots, times=args.times)
+    for line in replay.table([replay.Price(**price) for price in found["prices"]]):
+        print(line)
+    print(
+        f"{found['cells']} cells; not to be told from the winner ({found['winner']}): "
+        f"{len(found['best_set']) - 1}"
+    )
+    for note in found["notes"]:
+        print(f"note: {note}")
+    if args.out:
+        try:
+            replay.write(args.out, found)
+        except OSError as error:
+            raise BadInput(
+                f"--out {args.out}: cannot be written ({error.strerror}); name a file in a folder "
+                "that you may write to"
+            ) from error
+    return 0

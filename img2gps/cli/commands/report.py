@@ -1,0 +1,83 @@
+"""`img2gps report`: tables and pictures of studies as one page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "tables and pictures of one study, or of several compared, as one page"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument(
+        "studies",
+        nargs="*",
+        metavar="STUDY",
+        help="study below --runs, several to compare them (default: a page for each there is)",
+    )
+    parser.add_argument("--runs", default="runs", help="where run folders are (default: runs)")
+    parser.add_argument("--out", default="reports", help="where reports go (default: reports)")
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    parser.add_argument(
+        "--fill",
+        type=Path,
+        metavar="FILE.md",
+        help="instead: fill the marked blocks of this document; docs/sweeps.md says how",
+    )
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Write the reports that can be written, print where they are, then what could not be."""
+    from img2gps.core.errors import BadInput
+    from img2gps.report import build
+
+    roots = [Path(args.runs), Path("results")]
+    if args.fill:
+        return _fill(args.fill, roots)
+    given = [name for names in args.studies for name in names.split(",") if name]
+    pages, refused = [], []
+    for studies in [given] if given else [[name] for name in build.names(roots)]:
+        try:
+            pages.append(_report(studies, roots, Path(args.out)))
+            print(pages[-1])
+        except BadInput as error:
+            refused.append(str(error))
+    if args.open and pages:
+        import webbrowser
+
+        webbrowser.open(pages[-1].resolve().as_uri())
+    if refused:
+        raise BadInput("\n".join(refused))
+    return 0
+
+
+def _report(studies: list[str], roots: list[Path], out: Path) -> Path:
+    from img2gps.config.schema import cache_folder
+    from img2gps.core.errors import BadInput
+    from img2gps.report import build
+
+    try:
+        return build.report(studies, roots=roots, out=out, caches=[cache_folder()])
+    except OSError as error:
+        raise BadInput(
+            f"{error.filename or out}: {error.strerror}; give --out=FOLDER that you may write to"
+        ) from error
+
+
+def _fill(path: Path, roots: list[Path]) -> int:
+    """Replace the document, if any of its figures has changed."""
+    from img2gps.core.errors import BadInput
+    from img2gps.core.files import write_atomic
+    from img2gps.report.fill import fill
+
+    try:
+        old = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise BadInput(f"--fill {path}: {why}; name a Markdown file in UTF-8") from error
+    new = fill(old, roots)
+    if new != old:
+        write_atomic(path, lambda file: print(new, end="", file=file))
+    print(f"{path}: {'filled anew' if new != old else 'up to date'}")
+    return 0

@@ -1,0 +1,54 @@
+"""The `img2gps` command: finds the subcommands, which are the modules of `img2gps.cli.commands`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import logging
+import pkgutil
+import sys
+from collections.abc import Sequence
+
+from img2gps import __version__
+from img2gps.cli import commands
+from img2gps.core.errors import BadInput
+from img2gps.core.signals import Interrupted, raise_on_signals
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one subcommand and exit with its status (2 for bad input, in one line)."""
+    raise_on_signals()
+    for stream in (sys.stdout, sys.stderr):  # a name that a terminal cannot show ends nothing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        args = parser().parse_args(argv)
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        status: int = args.execute(args)
+    except BadInput as error:
+        print(f"img2gps: error: {error}", file=sys.stderr)  # noqa: T201
+        status = 2
+    except Interrupted as error:
+        status = error.status
+    except BrokenPipeError:  # the reader of a pipe, such as head, has had enough
+        sys.stderr.close()
+        status = 0
+    sys.exit(status)
+
+
+def parser() -> argparse.ArgumentParser:
+    """All subcommands; training has a command line of its own, Hydra's."""
+    top = argparse.ArgumentParser(
+        prog="img2gps",
+        description="Photos to coordinates: runs, studies, reports.",
+        epilog="Training: python -m img2gps.train model=resnet18 lr=0.001 (and --help)",
+    )
+    top.add_argument("--version", action="version", version=f"img2gps {__version__}")
+    subparsers = top.add_subparsers(metavar="COMMAND", required=True)
+    for found in pkgutil.iter_modules(commands.__path__):
+        module = importlib.import_module(f"{commands.__name__}.{found.name}")
+        command = subparsers.add_parser(found.name, help=module.HELP, description=module.HELP)
+        module.add_arguments(command)
+        command.set_defaults(execute=module.execute)
+    return top

@@ -1,0 +1,81 @@
+"""What `python -m img2gps.train --help` says, read from the configuration files themselves.
+
+Hydra's own help parses every file of every group anew for each of them, which takes seconds.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+
+from img2gps.core.errors import BadInput
+from img2gps.core.paths import package_folder
+
+USAGE = """\
+One run: a model trained and validated on photos with positions; a study with -m.
+
+  python -m img2gps.train model=resnet18 lr=0.001
+  python -m img2gps.train data=photos data.root=DIR
+  python -m img2gps.train -m model=resnet18,resnet50 lr=0.001,0.003 batch_size=8,16
+  python -m img2gps.train -m sweeps=table1
+
+--cfg job shows the whole configuration that a command line comes to; --hydra-help has the rest.
+Options come first. A value with special characters is quoted twice: 'data.root="/x/Münster (2)"'.
+
+Groups, GROUP=CHOICE; what is in one: --cfg job --package GROUP
+{groups}
+
+Knobs, KEY=VALUE, with their defaults
+{knobs}
+"""
+
+
+def text() -> str:
+    """Examples, groups with their choices, and the root knobs with their comments."""
+    conf = package_folder("conf")
+    choices = {
+        group: sorted(path.stem for path in (conf / group).glob("*.yaml")) for group in _groups()
+    }
+    choices["sweeps"] = sorted(path.stem for path in package_folder("sweeps").glob("*.yaml"))
+    groups = "\n".join(f"  {name} = {' | '.join(found)}" for name, found in choices.items())
+    blocks = (conf / "train.yaml").read_text(encoding="utf-8").split("\n\n")
+    wanted = [block for block in blocks if not block.startswith(("#", "defaults:", "hydra:"))]
+    knobs = "\n".join(f"  {line}".rstrip() for line in "\n\n".join(wanted).splitlines())
+    return USAGE.format(groups=groups, knobs=knobs)
+
+
+def check_order(arguments: Sequence[str]) -> None:
+    """Refuse an option between overrides, after which argparse knows no argument any more.
+
+    Raises:
+        BadInput: with the same command line in its right order.
+    """
+    given = [i for i, argument in enumerate(arguments) if _is_override(argument)]
+    options = [i for i, argument in enumerate(arguments) if argument.startswith("-")]
+    between = [i for i in options if given and given[0] < i < given[-1]]
+    if not between:
+        return
+    first = next(i for i in given if i > between[0])  # what follows the option may be its value
+    moved = [*arguments[between[0] : first], *arguments[: between[0]], *arguments[first:]]
+    raise BadInput(
+        f"{arguments[between[0]]}: comes before all KEY=VALUE; write "
+        f"python -m img2gps.train {shlex.join(moved)}"
+    )
+
+
+def group_of(arguments: Sequence[str]) -> str | None:
+    """The override that names no choice of its group, such as `model=3`, or nothing, `=3`."""
+    groups = [*_groups(), "sweeps", ""]
+    given = [a for a in arguments if a.lstrip("+").partition("=")[0] in groups]
+    named = re.compile(r"[^=]+=(?!null$)[A-Za-z_][\w,-]*")
+    return next(iter([a for a in given if not named.fullmatch(a)] or given), None)
+
+
+def _is_override(argument: str) -> bool:
+    return argument.startswith("~") or (not argument.startswith("-") and "=" in argument)
+
+
+def _groups() -> list[str]:
+    conf = package_folder("conf")
+    return sorted(path.name for path in conf.iterdir() if path.is_dir() and path.name != "hydra")

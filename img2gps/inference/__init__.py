@@ -1,0 +1,1 @@
+"""What a finished run answers: predictions, and scores on other photos."""

@@ -1,0 +1,26 @@
+"""Where photos come from: a folder, a CSV, a Hugging Face data set, the built-in quad.
+
+A source lists its photos cheaply; nothing is decoded here. What cannot be used is listed as a
+reject with its reason; only a source that cannot be read at all raises `BadInput`.
+"""
+
+from __future__ import annotations
+
+from img2gps.photos.sources.base import Item, Listing, Reject, Source
+from img2gps.photos.sources.folder import PHOTO_SUFFIXES, FolderSource, photo_files
+from img2gps.photos.sources.huggingface import HuggingFaceSource
+from img2gps.photos.sources.quad import QuadSource
+from img2gps.photos.sources.table import CsvSource
+
+__all__ = [
+    "PHOTO_SUFFIXES",
+    "CsvSource",
+    "FolderSource",
+    "HuggingFaceSource",
+    "Item",
+    "Listing",
+    "QuadSource",
+    "Reject",
+    "Source",
+    "photo_files",
+]

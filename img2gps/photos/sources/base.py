@@ -1,0 +1,76 @@
+"""What every source gives: a listing of photos to read, with a key that changes when they do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from img2gps.photos.photofile import read_bytes
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A photo that is left out: its name, why, and what to do."""
+
+    file: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """One photo to read."""
+
+    photo: str  # its name in the manifest
+    stamp: str  # changes when the content may have changed
+    load: Callable[[], bytes]  # may raise Unusable
+    label: tuple[float, float] | None = None  # latitude, longitude; wins over EXIF
+    columns: Mapping[str, Any] = field(default_factory=dict)  # further manifest columns; win too
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source offers, with a key that changes when the photos do."""
+
+    name: str
+    origin: str  # for messages: the folder or file
+    key: str
+    items: Callable[[], Sequence[Item]]
+    rejects: Sequence[Reject] = ()
+    not_photos: Mapping[str, int] = field(default_factory=dict)  # suffix to count
+    synthetic: bool = False
+    version: str = ""  # of generated data: part of the fingerprint
+
+
+class Source(Protocol):
+    """Anything that lists photos."""
+
+    def listing(self, cache_dir: Path, *, threads: int, progress: bool) -> Listing:
+        """List the photos; `cache_dir` is where generated or unpacked ones may be put."""
+        ...
+
+
+def file_item(photo: str, path: Path) -> Item:
+    """A photo that is a file: read when asked for, known to have changed by its size and time."""
+    try:
+        status = path.stat()
+        stamp = f"{status.st_size} {status.st_mtime_ns}"
+    except OSError as error:
+        stamp = f"{error.errno}"
+    return Item(photo, stamp, partial(read_bytes, path))
+
+
+def key(kind: str, items: Sequence[Item], rejects: Sequence[Reject]) -> str:
+    """Digest of all that listing saw: names, sizes, times, labels, rejects."""
+    digest = hashlib.sha256(kind.encode())
+    for item in items:
+        row = [item.photo, item.stamp, item.label, dict(item.columns)]
+        digest.update(json.dumps(row, default=str).encode())
+    for reject in rejects:
+        digest.update(json.dumps([reject.file, reject.reason]).encode())
+    return digest.hexdigest()

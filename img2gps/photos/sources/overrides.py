@@ -1,0 +1,53 @@
+"""`overrides.csv` beside the photos: positions corrected, photos excluded, by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from img2gps.photos.photofile import Unusable
+from img2gps.photos.sources.base import Item, Reject
+from img2gps.photos.sources.columns import extras_of, label_of, read_table
+
+OVERRIDES = "overrides.csv"
+
+
+def apply_overrides(items: list[Item], path: Path, rejects: list[Reject]) -> list[Item]:
+    """Correct or exclude photos as `overrides.csv` says; it names them by path or file name."""
+    if not path.is_file():
+        return items
+    by_name: dict[str, list[int]] = {}
+    for position, item in enumerate(items):
+        for name in {item.photo, item.photo.rpartition("/")[2]}:
+            by_name.setdefault(name, []).append(position)
+    changed: dict[int, Item | None] = {}
+    for number, row in enumerate(read_table(path, ["photo"]), start=2):
+        where = f"{OVERRIDES}, row {number}"
+        matches = by_name.get(row["photo"], [])
+        if len(matches) != 1:
+            count = "no photo" if not matches else f"{len(matches)} photos"
+            rejects.append(
+                Reject(where, f"{count} called {row['photo']!r}", "give the path inside the folder")
+            )
+            continue
+        item = items[matches[0]]
+        if matches[0] in changed:
+            rejects.append(Reject(where, f"{item.photo} is in a row above", "keep one of the rows"))
+            continue
+        if row.get("exclude", "").lower() not in ("", "0", "no", "false"):
+            why = row.get("reason", "")
+            rejects.append(
+                Reject(item.photo, f"excluded by {OVERRIDES}" + (f": {why}" if why else ""), "")
+            )
+            changed[matches[0]] = None
+            continue
+        try:
+            label = label_of(row)
+        except Unusable as error:
+            rejects.append(Reject(where, error.reason, error.remedy))
+            continue
+        changed[matches[0]] = replace(
+            item, label=label, columns={**item.columns, **extras_of(row), "note": f"by {OVERRIDES}"}
+        )
+    merged = (changed.get(position, item) for position, item in enumerate(items))
+    return [item for item in merged if item is not None]

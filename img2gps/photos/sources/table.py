@@ -1,0 +1,70 @@
+"""A CSV of photos with their positions."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from img2gps.core.errors import BadInput
+from img2gps.core.paths import expanded
+from img2gps.photos.photofile import Unusable, display_name
+from img2gps.photos.sources.base import Item, Listing, Reject, file_item, key
+from img2gps.photos.sources.columns import extras_of, label_of, read_table
+from img2gps.photos.sources.overrides import OVERRIDES, apply_overrides
+
+
+@dataclass(frozen=True)
+class CsvSource:
+    """A table of photos: path (relative to the CSV), latitude, longitude.
+
+    Other headers are understood (Latitude, lng, image_path, ...). A path may not lead out of
+    the CSV's folder unless `allow_outside`.
+    """
+
+    path: Path | str
+    allow_outside: bool = False
+    name: str | None = None
+
+    def listing(self, cache_dir: Path, *, threads: int, progress: bool) -> Listing:
+        """List the photos of the table's rows."""
+        table = expanded(self.path, "data.root")
+        rejects: list[Reject] = []
+        items: dict[str, Item] = {}
+        inside = table.parent.resolve()
+        rows = read_table(table, ["photo", "lat", "lon"])
+        if not rows:
+            raise BadInput(f"{table}: no rows below its header; add one a photo (path, lat, lon)")
+        for number, row in enumerate(rows, start=2):
+            given = row["photo"].replace("\\", "/")
+            path = table.parent / given
+            photo = display_name(os.path.normpath(given)) if given else f"row {number}"
+            try:
+                if not given:
+                    raise Unusable("no path", f"complete row {number}")
+                try:
+                    resolved = path.resolve()
+                except (OSError, RuntimeError) as error:  # RuntimeError: link loop, before 3.13
+                    raise Unusable("a link that leads nowhere", "remove the link") from error
+                except ValueError as error:  # a NUL in it
+                    raise Unusable("not a file's name", f"correct row {number}") from error
+                if not self.allow_outside and not resolved.is_relative_to(inside):
+                    raise Unusable(
+                        "leads out of the CSV's folder",
+                        "move it there or set data.allow_outside=true",
+                    )
+                if photo in items:
+                    raise Unusable(f"listed again in row {number}", "keep one of the rows")
+                items[photo] = replace(
+                    file_item(photo, path), label=label_of(row), columns=extras_of(row)
+                )
+            except Unusable as error:
+                rejects.append(Reject(photo, error.reason, error.remedy))
+        listed = apply_overrides(list(items.values()), table.parent / OVERRIDES, rejects)
+        return Listing(
+            name=self.name or table.stem,
+            origin=str(table),
+            key=key("csv", listed, rejects),
+            items=lambda: listed,
+            rejects=rejects,
+        )

@@ -1,0 +1,163 @@
+"""What the dataset report says, as plain values and tables; no pictures here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from img2gps.core import geo
+from img2gps.core.errors import BadInput
+from img2gps.photos import split
+from img2gps.photos.dataset import Dataset
+from img2gps.photos.split import SplitConfig
+
+# As many validation photos as the study, or a fifth of a set that is too small for that.
+STUDY_N_VAL, SMALL_SET, SMALL_SHARE = 60, 300, 0.2
+KINDS = ("random", "place", "time")
+SECTORS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")
+
+
+@dataclass(frozen=True)
+class Leak:
+    """One way to divide the photos, or the reason why it is impossible here."""
+
+    kind: str
+    impossible: str = ""
+    n_train: int = 0
+    n_val: int = 0
+    n_left_out: int = 0
+    nearest_m: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # a photo each
+    nearest_median_m: float = 0.0
+    within_5m: float = 0.0
+    within_10m: float = 0.0
+    known_spots: float = 0.0
+    mean_rmse_m: float = 0.0  # always answering the mean training position
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """Photos with the same pixels, and how far apart their labels are."""
+
+    photos: Sequence[str]
+    apart_m: float
+
+
+@dataclass(frozen=True)
+class RejectGroup:
+    """Photos left out for one reason."""
+
+    reason: str
+    remedy: str
+    files: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that the page shows beside pictures."""
+
+    n: int
+    spots: NDArray[np.int64]  # per manifest row
+    spot_radius_m: float
+    far: NDArray[np.bool_]  # per manifest row
+    extent_m: tuple[float, float]  # east, north; without far outliers
+    mean_rmse_m: float
+    sessions: pd.DataFrame  # session, photos, minutes
+    leaks: Sequence[Leak]
+    duplicates: Sequence[Duplicate]
+    same_label: int  # photos with exactly the position of another one, but other pixels
+    rejects: Sequence[RejectGroup]
+
+
+def collect(dataset: Dataset) -> Facts:
+    """Compute everything from the manifest and the rejects."""
+    manifest = dataset.manifest
+    lat, lon = manifest["lat_deg"].to_numpy(), manifest["lon_deg"].to_numpy()
+    far = manifest["photo"].isin(list(dataset.summary["far_m"])).to_numpy()
+    near = ~far if not far.all() else np.ones(len(lat), dtype=bool)
+    lat0, lon0 = geo.mean_position(lat[near], lon[near])
+    east, north = geo.to_east_north_m(lat[near], lon[near], lat0, lon0)
+    all_lat0, all_lon0 = geo.mean_position(lat, lon)
+    return Facts(
+        n=len(manifest),
+        spots=split.spots(lat, lon, manifest["gps_error_m"]),
+        spot_radius_m=split.spot_radius_m(manifest["gps_error_m"]),
+        far=far,
+        extent_m=(float(np.ptp(east)), float(np.ptp(north))),
+        mean_rmse_m=geo.rmse_m(lat, lon, np.array(all_lat0), np.array(all_lon0)),
+        sessions=_sessions(manifest),
+        leaks=[_leak(manifest, kind) for kind in KINDS],
+        duplicates=_duplicates(manifest),
+        same_label=_same_label(manifest),
+        rejects=_rejects(dataset.rejects),
+    )
+
+
+def n_val(n: int) -> float:
+    """Validation photos of the splits in the report: a number, or a share below 1."""
+    return STUDY_N_VAL if n >= SMALL_SET else SMALL_SHARE
+
+
+def _leak(manifest: pd.DataFrame, kind: str) -> Leak:
+    wanted = n_val(len(manifest))
+    if kind == "time":  # sessions are taken whole: the smallest one is the least that can validate
+        photos = manifest.loc[manifest["session"] != "", "session"].value_counts()
+        if len(photos) > 1:
+            share = wanted if wanted >= 1 else round(wanted * len(manifest))
+            wanted = max(share, int(photos.min()))
+    try:
+        made = split.make_split(manifest, SplitConfig(kind=kind, n_val=wanted))
+    except BadInput as error:
+        return Leak(kind, impossible=str(error))
+    figures = split.leakage(manifest, made)
+    lat, lon = manifest["lat_deg"].to_numpy(), manifest["lon_deg"].to_numpy()
+    mean_lat, mean_lon = geo.mean_position(lat[made.train], lon[made.train])
+    return Leak(
+        kind,
+        n_train=len(made.train),
+        n_val=len(made.val),
+        n_left_out=len(made.left_out),
+        nearest_m=split.nearest_train_m(manifest, made),
+        nearest_median_m=figures["nearest_train_median_m"],
+        within_5m=figures["within_5m"],
+        within_10m=figures["within_10m"],
+        known_spots=figures["known_spots"],
+        mean_rmse_m=geo.rmse_m(
+            lat[made.val], lon[made.val], np.array(mean_lat), np.array(mean_lon)
+        ),
+    )
+
+
+def _sessions(manifest: pd.DataFrame) -> pd.DataFrame:
+    known = manifest[manifest["session"] != ""]
+    taken = pd.to_datetime(known["taken_at"].str[:19], errors="coerce")
+    grouped = taken.groupby(known["session"])
+    minutes = (grouped.max() - grouped.min()).dt.total_seconds() / 60
+    table = pd.DataFrame({"photos": known.groupby("session").size(), "minutes": minutes})
+    return table.reset_index()
+
+
+def _duplicates(manifest: pd.DataFrame) -> list[Duplicate]:
+    found = []
+    for _, group in manifest[manifest.duplicated("content", keep=False)].groupby("content"):
+        lat, lon = group["lat_deg"].to_numpy(), group["lon_deg"].to_numpy()
+        apart = geo.distance_m(lat[:, None], lon[:, None], lat[None], lon[None]).max()
+        found.append(Duplicate(group["photo"].tolist(), float(apart)))
+    return sorted(found, key=lambda duplicate: -duplicate.apart_m)
+
+
+def _same_label(manifest: pd.DataFrame) -> int:
+    """How many photos share their exact position with a photo of other pixels."""
+    pictures = manifest.drop_duplicates("content")
+    return int(pictures.duplicated(["lat_deg", "lon_deg"], keep=False).sum())
+
+
+def _rejects(rejects: pd.DataFrame) -> list[RejectGroup]:
+    groups = [
+        RejectGroup(str(reason), str(group["remedy"].iloc[0]), group["file"].tolist())
+        for reason, group in rejects.groupby("reason")
+    ]
+    return sorted(groups, key=lambda group: -len(group.files))

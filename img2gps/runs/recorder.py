@@ -1,0 +1,97 @@
+"""Lightning callback that puts each epoch on disk, and ends a run that has diverged."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from numpy.typing import NDArray
+
+from img2gps.core import signals
+from img2gps.runs.folder import PREDICTIONS_BEST, Diverged, RunFolder
+from img2gps.runs.predictions import PredictionTable
+from img2gps.training.module import GeoRegression
+
+log = logging.getLogger(__name__)
+
+EpochHook = Callable[[int, Mapping[str, float]], None]
+
+
+class Recorder(pl.Callback):
+    """Writes history.csv and predictions_best.csv, then calls the hooks with the epoch's row.
+
+    It runs before the checkpoint is saved: a kill between the two leaves a row newer than the
+    checkpoint, which resuming cuts.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        table: PredictionTable,
+        hooks: Sequence[EpochHook],
+        *,
+        mean_predictor_m: float,
+    ) -> None:
+        self.folder = folder
+        self.table = table
+        self.hooks = hooks
+        self.mean_predictor_m = mean_predictor_m
+        self.best_m = min((row["val/rmse_m"] for row in folder.history.rows()), default=math.inf)
+        self._epoch_began = self._train_seconds = 0.0
+        self._lr = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        """Note the time and the learning rate of this epoch."""
+        self._epoch_began = time.perf_counter()
+        self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, _: pl.LightningModule, outputs: Any, *__: Any
+    ) -> None:
+        """End the run on a loss that is not finite (on CUDA at the epoch's end, not to wait)."""
+        signals.check()
+        if outputs["loss"].device.type == "cpu":
+            self._end_if_diverged(trainer, float(outputs["loss"]))
+
+    def on_validation_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        """The epoch's training batches are over."""
+        self._train_seconds = time.perf_counter() - self._epoch_began
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Put the epoch on disk."""
+        assert isinstance(module, GeoRegression)
+        epoch = trainer.current_epoch + 1
+        row = {"epoch": epoch, "lr": self._lr, **module.epoch_metrics}
+        row["train_seconds"] = self._train_seconds
+        row["seconds"] = time.perf_counter() - self._epoch_began
+        for key in ("train/mse", "val/mse"):
+            self._end_if_diverged(trainer, row[key])
+        self.folder.history.append(row)
+        if row["val/rmse_m"] < self.best_m:
+            self.best_m = row["val/rmse_m"]
+            self.table.write(self.folder.path / PREDICTIONS_BEST, *final_predictions(module))
+        if not trainer.progress_bar_callback:
+            log.info(
+                "epoch %d/%d  lr %.3g  train/mse %.4f  val/rmse_m %.2f  (mean predictor %.2f)",
+                epoch, trainer.max_epochs, self._lr, row["train/mse"], row["val/rmse_m"],
+                self.mean_predictor_m,
+            )  # fmt: skip
+        for hook in self.hooks:
+            hook(epoch, row)
+
+    def _end_if_diverged(self, trainer: pl.Trainer, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise Diverged(f"loss became {loss} in epoch {trainer.current_epoch + 1}; lower lr")
+
+
+def final_predictions(
+    module: GeoRegression,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Rows, predicted latitude and longitude of the last validation."""
+    rows, _, predicted = module.position_errors("val").arrays()
+    return rows, predicted[:, 0], predicted[:, 1]

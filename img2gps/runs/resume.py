@@ -1,0 +1,70 @@
+"""Where a run begins: at the first epoch, or after the one that its checkpoint holds."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+import yaml
+
+from img2gps.config import schema as configuration
+from img2gps.config.schema import Config
+from img2gps.core import hardware
+from img2gps.core.files import write_atomic
+from img2gps.core.paths import expanded
+from img2gps.runs.folder import CONFIG, RunFolder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins: after which epoch (0 = at the beginning), with how many threads."""
+
+    epoch: int
+    threads: int
+
+
+def prepare(folder: RunFolder, config: Config) -> Start:
+    """Read how far the run is, cut what is newer than its checkpoint, write config.yaml.
+
+    A run that goes on keeps its thread count: 1 and 2 threads differ in the last bits.
+    """
+    threads = config.threads or hardware.cores()
+    epoch = 0 if config.force else checkpoint_epoch(folder)
+    if epoch:
+        folder.history.cut_after(epoch)
+        before = _threads_before(folder)
+        if before is not None and before != threads:
+            log.info("going on with %d threads, as the run began (not %d)", before, threads)
+            threads = before
+        log.info("going on after epoch %d of %d in %s", epoch, config.max_epochs, folder.path)
+    else:
+        folder.clear()
+    saved = {**configuration.to_dict(config), "threads": threads, "force": False}
+    if config.data.root:  # wherever a later command is called from
+        saved["data"]["root"] = str(expanded(config.data.root, "data.root").absolute())
+    text = yaml.safe_dump(saved, sort_keys=False, allow_unicode=True)
+    write_atomic(folder.path / CONFIG, lambda file: print(text, end="", file=file))
+    return Start(epoch, threads)
+
+
+def checkpoint_epoch(folder: RunFolder) -> int:
+    """Epochs that the folder's checkpoint holds; 0 without a usable one."""
+    if not folder.checkpoint.is_file():
+        return 0
+    try:
+        checkpoint = torch.load(folder.checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        return int(checkpoint["epoch"]) + 1 if checkpoint["optimizer_states"] else 0
+    except Exception as error:  # a damaged file fails in many ways
+        log.warning("%s is damaged (%s): starting anew", folder.checkpoint, type(error).__name__)
+        return 0
+
+
+def _threads_before(folder: RunFolder) -> int | None:
+    try:
+        saved = yaml.safe_load((folder.path / CONFIG).read_text(encoding="utf-8"))
+        return int(saved["threads"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return None

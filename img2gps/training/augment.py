@@ -1,0 +1,83 @@
+"""Training pictures, varied: whole batches of float pixels in [0, 255], each picture by itself.
+
+No horizontal flip: a mirrored place is another place. No hue: slow, and of no use here.
+Every draw comes from the generator given, so a resumed run sees the same pictures.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from img2gps.config.schema import AugmentationConfig, AugmentationName
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+GREY = 127.5
+
+
+def augment(images: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
+    """Pictures (n, 3, h, w) in [0, 255] to pictures of the same shape and range."""
+    match config.name:
+        case AugmentationName.none:
+            return images
+        case AugmentationName.colour:
+            return colour(images, config.strength, generator)
+        case AugmentationName.crop:
+            return crop(images, config.min_area, generator)
+        case AugmentationName.erase:
+            return erase(images, config.probability, config.max_area, generator)
+        case AugmentationName.grayscale:
+            return grayscale(images, config.probability, generator)
+
+
+def _uniform(images: Tensor, low: float, high: float, generator: Generator) -> Tensor:
+    """One number a picture, shape (n, 1, 1, 1)."""
+    drawn = torch.rand(len(images), generator=generator) * (high - low) + low
+    return drawn.view(-1, 1, 1, 1).to(images.device)
+
+
+def _luma(images: Tensor) -> Tensor:
+    weights = torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)
+    return (images * weights).sum(dim=1, keepdim=True)
+
+
+def colour(images: Tensor, strength: float, generator: Generator) -> Tensor:
+    """Brightness, contrast and saturation, each x (1 +- strength)."""
+    low, high = 1 - strength, 1 + strength
+    images = (images * _uniform(images, low, high, generator)).clamp_(0, 255)
+    mean = _luma(images).mean(dim=(2, 3), keepdim=True)
+    images = mean.lerp(images, _uniform(images, low, high, generator)).clamp_(0, 255)
+    return _luma(images).lerp(images, _uniform(images, low, high, generator)).clamp_(0, 255)
+
+
+def crop(images: Tensor, min_area: float, generator: Generator) -> Tensor:
+    """A part of each picture, of area between min_area and 1, bilinearly scaled up again."""
+    side = _uniform(images, min_area, 1.0, generator).sqrt().flatten()
+    shift_x = _uniform(images, -1.0, 1.0, generator).flatten() * (1 - side)
+    shift_y = _uniform(images, -1.0, 1.0, generator).flatten() * (1 - side)
+    zero = torch.zeros_like(side)
+    rows = [torch.stack([side, zero, shift_x], 1), torch.stack([zero, side, shift_y], 1)]
+    grid = functional.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def erase(images: Tensor, probability: float, max_area: float, generator: Generator) -> Tensor:
+    """A grey rectangle of up to max_area of the picture, in `probability` of them."""
+    _, _, height, width = images.shape
+    hit = _uniform(images, 0.0, 1.0, generator) < probability
+    area = _uniform(images, 0.02, max(max_area, 0.02), generator)
+    aspect = torch.exp(_uniform(images, -1.0, 1.0, generator))
+    half_h = ((area * aspect).sqrt() / 2).clamp(max=0.5)
+    half_w = ((area / aspect).sqrt() / 2).clamp(max=0.5)
+    y = torch.linspace(0, 1, height, device=images.device).view(1, 1, -1, 1)
+    x = torch.linspace(0, 1, width, device=images.device).view(1, 1, 1, -1)
+    inside_y = (y - _uniform(images, 0.0, 1.0, generator)).abs() <= half_h
+    inside_x = (x - _uniform(images, 0.0, 1.0, generator)).abs() <= half_w
+    return torch.where(hit & inside_y & inside_x, GREY, images)
+
+
+def grayscale(images: Tensor, probability: float, generator: Generator) -> Tensor:
+    """Some pictures without their colour."""
+    hit = _uniform(images, 0.0, 1.0, generator) < probability
+    return torch.where(hit, _luma(images), images)

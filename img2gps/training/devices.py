@@ -1,0 +1,21 @@
+"""What torch can compute on here, and which arithmetic is native to it."""
+
+from __future__ import annotations
+
+import torch
+
+from img2gps.core import hardware
+
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})  # Linux names of native bf16 arithmetic
+
+
+def native_bf16(accelerator: str = "auto") -> bool:
+    """Whether bf16 is computed natively: a CUDA device of capability 8, or AVX-512 bf16 / AMX."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.cuda.get_device_capability()[0] >= 8
+    return bool(BF16_FLAGS & hardware.cpu_flags())
+
+
+def gpu_name() -> str:
+    """Return the name of the CUDA device; "" where there is none."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""

@@ -1,0 +1,106 @@
+"""Lightning's Trainer as every run uses it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
+
+from img2gps.config.schema import Config, Precision
+from img2gps.core import hardware, signals
+from img2gps.training.checkpoint import CheckpointFile
+from img2gps.training.data import PhotoData
+from img2gps.training.module import GeoRegression
+
+log = logging.getLogger(__name__)
+
+LIGHTNING_PRECISION = {Precision.fp32: "32-true", Precision.bf16: "bf16-mixed"}
+
+
+def seed_everything(seed: int, threads: int) -> None:
+    """Same seed and threads, same numbers."""
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    pl.seed_everything(seed, workers=True, verbose=False)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+
+
+def trainer(
+    config: Config, precision: Precision, checkpoint: Path, recorder: pl.Callback
+) -> pl.Trainer:
+    """Return a Trainer that logs through `recorder` and saves `checkpoint` after every epoch."""
+    _quiet()
+    callbacks = [recorder]
+    shown = config.trainer.progress_bar and sys.stderr.isatty()
+    if shown:
+        callbacks.append(TQDMProgressBar(leave=False))
+    # At the end of the training epoch, not of validation: only so is a resumed run identical.
+    saving = ModelCheckpoint(
+        checkpoint.parent,
+        filename=checkpoint.stem,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    return pl.Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=config.trainer.devices,
+        precision=LIGHTNING_PRECISION[precision],  # type: ignore[arg-type]  # typed as literals
+        max_epochs=config.max_epochs,
+        limit_train_batches=config.trainer.limit_train_batches,
+        limit_val_batches=config.trainer.limit_val_batches,
+        gradient_clip_val=config.trainer.gradient_clip_val,
+        accumulate_grad_batches=config.trainer.accumulate_grad_batches,
+        callbacks=[*callbacks, saving],
+        plugins=[CheckpointFile()],
+        logger=False,
+        enable_progress_bar=shown,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=checkpoint.parent,
+        use_distributed_sampler=False,
+    )
+
+
+def warn_of_single_photo_batch(n_train: int, batch_size: int, *, drop_last: bool) -> None:
+    """The study's 681 photos in batches of 8 end every epoch on a batch of one photo."""
+    if n_train % batch_size == 1 and batch_size > 1 and not drop_last:
+        log.warning(
+            "%d training photos in batches of %d: every epoch ends on a batch of one photo, a "
+            "noisy step; drop_last=true leaves it out", n_train, batch_size,
+        )  # fmt: skip
+
+
+def fit(
+    trainer: pl.Trainer, module: GeoRegression, data: PhotoData, resume: Path | None = None
+) -> None:
+    """Train to the end, from the checkpoint `resume` if given.
+
+    Afterwards the module holds the final epoch's predictions.
+    """
+    hardware.keep_freed_memory()
+    module.model.to(memory_format=torch.channels_last)
+    try:
+        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    except SystemExit:  # Lightning's own answer to a SIGTERM, which would end in status 0
+        signals.check()
+        raise
+    if not module.epoch_metrics:  # all epochs were in the checkpoint already
+        trainer.validate(module, datamodule=data, verbose=False)
+
+
+def _quiet() -> None:
+    """Silence what Lightning says about choices that were made on purpose."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(f"{name}.utilities.rank_zero").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*exists and is not empty.*",
+        ".*The number of training batches.*",
+        ".*`isinstance.treespec.*",
+    ):
+        warnings.filterwarnings("ignore", message)

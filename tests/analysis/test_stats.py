@@ -1,0 +1,473 @@
+"""Statistics against independent computation and against simulation with known truth."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats as scipy_stats
+
+from img2gps.analysis import stats
+from tests.helpers.fake_study import Noise, draw_errors, draw_photos
+
+Floats = NDArray[np.float64]
+NOISE = Noise()
+
+
+def simulated(
+    seed: int, rmse: list[float], seeds: int = 3, n: int = 60, spots: int = 45, noise: Noise = NOISE
+) -> tuple[Floats, NDArray[np.int64], Floats]:
+    """Errors (c, s, p), spots and the mean predictor's errors of one imagined validation set."""
+    rng = np.random.default_rng(seed)
+    photos = draw_photos(rng, n, spots)
+    offsets = draw_errors(rng, photos, rmse, seeds, noise)
+    error = np.hypot(offsets[..., 0], offsets[..., 1])
+    return error, photos.spot, np.hypot(photos.east, photos.north)
+
+
+def test_the_rmse_of_a_cell_is_the_mean_over_its_seeds_and_missing_seeds_do_not_count() -> None:
+    error = np.array([[[3.0, 4.0], [6.0, 8.0]], [[1.0, 7.0], [np.nan, np.nan]]])
+    expected = [(math.sqrt(12.5) + math.sqrt(50)) / 2, 5.0]
+    assert stats.cell_rmse(error) == pytest.approx(expected)
+
+
+def test_standard_error_of_one_seed_is_the_cluster_robust_one_computed_by_hand() -> None:
+    error, spot, _ = simulated(0, [70.0], seeds=1)
+    square, n = error[0, 0] ** 2, error.shape[2]
+    groups = np.unique(spot)
+    total = 0.0
+    for group in groups:
+        total += float(np.sum(square[spot == group] - square.mean())) ** 2
+    variance_of_mse = len(groups) / (len(groups) - 1) * total / n**2
+    expected = math.sqrt(variance_of_mse) / (2 * math.sqrt(square.mean()))  # delta method
+    found = stats.cell_interval(error[0], spot)
+    assert found.se_photos == pytest.approx(expected)
+    assert found.estimate == pytest.approx(math.sqrt(square.mean()))
+    assert math.isnan(found.se_seeds)
+
+
+def test_standard_error_of_the_seeds_is_their_variance_less_the_photos_share() -> None:
+    error, spot, _ = simulated(1, [70.0], seeds=4, noise=Noise(cell_seed=0.1))
+    runs, n = error[0], error.shape[2]
+    rmse = np.sqrt((runs**2).mean(axis=1))
+    groups = np.unique(spot)
+    interaction = 0.0
+    linear = (runs**2 - (rmse**2)[:, None]) / (2 * rmse[:, None])
+    rest = linear - linear.mean(axis=0)
+    for seed, group in itertools.product(range(4), groups):
+        interaction += (rest[seed, spot == group].sum() / n) ** 2
+    interaction *= len(groups) / (len(groups) - 1) / (4 * 3)
+    expected = np.var(rmse, ddof=1) / 4 - interaction
+    assert expected > 0
+    assert stats.cell_interval(runs, spot).se_seeds ** 2 == pytest.approx(expected)
+
+
+def test_interval_of_many_normal_errors_is_that_of_the_chi_square_distribution() -> None:
+    n, sigma = 4000, 12.0
+    error = np.abs(np.random.default_rng(3).normal(0, sigma, n))
+    found = stats.cell_interval(error[None], np.arange(n))
+    sum_of_squares = float(np.sum(error**2))
+    low, high = (math.sqrt(sum_of_squares / scipy_stats.chi2.ppf(q, n)) for q in (0.975, 0.025))
+    assert found.low == pytest.approx(low, abs=0.06)
+    assert found.high == pytest.approx(high, abs=0.06)
+
+
+def test_interval_of_independent_photos_agrees_with_scipys_bca_bootstrap() -> None:
+    error = np.random.default_rng(4).gamma(2.0, 20.0, 500)
+    expected = scipy_stats.bootstrap(
+        (error,),
+        lambda x, axis: np.sqrt(np.mean(x**2, axis=axis)),
+        n_resamples=4000,
+        vectorized=True,
+        random_state=np.random.default_rng(0),
+    ).confidence_interval
+    found = stats.cell_interval(error[None], np.arange(len(error)))
+    width = expected.high - expected.low
+    assert found.low == pytest.approx(expected.low, abs=0.08 * width)
+    assert found.high == pytest.approx(expected.high, abs=0.08 * width)
+
+
+def test_paired_interval_agrees_with_scipys_paired_bootstrap() -> None:
+    rng = np.random.default_rng(5)
+    a = rng.gamma(2.0, 20.0, 500)
+    b = np.abs(a + rng.normal(3.0, 10.0, 500))
+
+    def difference(x: Any, y: Any, axis: int) -> Any:
+        return np.sqrt(np.mean(x**2, axis=axis)) - np.sqrt(np.mean(y**2, axis=axis))
+
+    expected = scipy_stats.bootstrap(
+        (a, b),
+        difference,
+        paired=True,
+        vectorized=True,
+        n_resamples=4000,
+        random_state=np.random.default_rng(0),
+    ).confidence_interval
+    found = stats.difference_interval(a, b, np.arange(500))
+    width = expected.high - expected.low
+    assert found.low == pytest.approx(expected.low, abs=0.08 * width)
+    assert found.high == pytest.approx(expected.high, abs=0.08 * width)
+
+
+def test_pairing_makes_a_difference_narrower_than_two_separate_intervals() -> None:
+    error, spot, _ = simulated(6, [70.0, 76.0])
+    pair = stats.difference_interval(error[0], error[1], spot)
+    apart = [stats.cell_interval(cell, spot) for cell in error]
+    unpaired = math.hypot(*(interval.se_photos for interval in apart))
+    assert pair.se_photos < 0.7 * unpaired
+    assert pair.estimate == pytest.approx(apart[0].estimate - apart[1].estimate)
+
+
+def test_photos_of_one_spot_count_as_one() -> None:
+    error, spot, _ = simulated(7, [70.0], n=60, spots=60)
+    once = stats.cell_interval(error[0], spot)
+    tenfold = stats.cell_interval(np.tile(error[0], 10), np.tile(spot, 10))
+    assert tenfold.low == pytest.approx(once.low)
+    assert tenfold.high == pytest.approx(once.high)
+    assert tenfold.n_photos == 10 * once.n_photos
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.01, 100.0), st.randoms(use_true_random=False))
+def test_intervals_scale_with_the_unit_and_ignore_the_order_of_photos_and_seeds(
+    seed: int, factor: float, shuffler: Any
+) -> None:
+    error, spot, _ = simulated(seed, [70.0], n=40, spots=30)
+    photos, seeds = list(range(40)), list(range(3))
+    shuffler.shuffle(photos)
+    shuffler.shuffle(seeds)
+    plain = stats.cell_interval(error[0], spot)
+    changed = stats.cell_interval(factor * error[0][seeds][:, photos], spot[photos])
+    for name in ("estimate", "low", "high", "se_photos", "se_seeds"):
+        assert getattr(changed, name) == pytest.approx(factor * getattr(plain, name), rel=1e-6)
+
+
+def test_one_seed_and_few_spots_are_said() -> None:
+    error, spot, _ = simulated(8, [70.0], seeds=1, n=40, spots=20)
+    assert stats.cell_interval(error[0], spot).notes == [
+        "one seed: the interval does not include the seed's luck",
+        "interval unreliable: 20 spots, fewer than 30",
+    ]
+    error, spot, _ = simulated(8, [70.0], seeds=2)
+    assert stats.cell_interval(error[0], spot).notes == []
+
+
+def test_few_spots_take_students_t_on_the_log_scale() -> None:
+    error, spot, _ = simulated(19, [70.0], seeds=1, n=20, spots=12)
+    found = stats.cell_interval(error[0], spot)
+    half = scipy_stats.t.ppf(0.975, 11) * found.se_photos / found.estimate
+    assert found.low == pytest.approx(found.estimate * math.exp(-half))
+    assert found.high == pytest.approx(found.estimate * math.exp(half))
+
+
+def test_a_single_spot_has_no_interval_rather_than_a_false_one() -> None:
+    found = stats.cell_interval(np.array([[1.0, 2.0, 3.0]]), [4, 4, 4])
+    assert found.estimate == pytest.approx(math.sqrt(14 / 3))
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
+def coverage(runs: int, seeds: int, *, pair: bool) -> float:
+    """Share of simulated validation sets whose interval holds the truth."""
+    held = 0
+    for i in range(runs):
+        error, spot, _ = simulated(100_000 + i, [70.0, 76.0], seeds)
+        if pair:
+            found = stats.difference_interval(error[0], error[1], spot, seed=i)
+            held += found.low <= -6.0 <= found.high
+        else:
+            found = stats.cell_interval(error[0], spot, seed=i)
+            held += found.low <= 70.0 <= found.high
+    return held / runs
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_intervals_hold_the_truth_about_as_often_as_they_say(pair: bool) -> None:
+    assert coverage(150, 3, pair=pair) > 0.89  # 0.94 less 2.5 standard errors of 150 simulations
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "pair"), [(3, False), (3, True), (1, False)])
+def test_intervals_hold_the_truth_as_often_as_the_docstring_says(seeds: int, pair: bool) -> None:
+    expected = 0.92 if seeds == 1 else 0.94
+    assert coverage(400, seeds, pair=pair) == pytest.approx(expected, abs=0.03)
+
+
+def test_the_confidence_set_is_that_of_a_plain_loop_over_eliminations() -> None:
+    error, spot, _ = simulated(9, [60.0, 66.0, 70.0, 80.0, 90.0, 91.0])
+    drawn = stats.resample(error, spot, n=400)
+    alive = list(range(6))
+    while len(alive) > 1:
+        null, largest = np.zeros(400), -np.inf
+        for i, j in itertools.permutations(alive, 2):
+            difference = drawn.deviation[:, i] - drawn.deviation[:, j]
+            se = difference.std(ddof=1)
+            null = np.maximum(null, difference / se)
+            t = (drawn.estimate[i] - drawn.estimate[j]) / se
+            if t > largest:
+                largest, worst = t, i
+        if largest <= np.quantile(null, 0.95):
+            break
+        alive.remove(worst)
+    assert list(np.flatnonzero(stats.confidence_set(drawn))) == alive
+    assert 1 < len(alive) < 6
+
+
+def test_one_good_cell_among_many_equally_bad_stands_alone() -> None:
+    error, spot, _ = simulated(18, [40.0] + [88.0] * 16)
+    assert list(np.flatnonzero(stats.confidence_set(stats.resample(error, spot)))) == [0]
+
+
+def test_equal_cells_stay_together_and_a_far_better_one_stands_alone() -> None:
+    error, spot, _ = simulated(10, [70.0])
+    same = stats.resample(np.repeat(error, 4, axis=0), spot)
+    assert stats.confidence_set(same).all()
+    better = np.concatenate([error * 0.5, error, error * 1.01])
+    assert list(stats.confidence_set(stats.resample(better, spot))) == [True, False, False]
+
+
+def test_the_set_keeps_the_best_cell_and_marks_seldom_a_useless_one() -> None:
+    """Nine equal cells, none better than the mean predictor: the hardest case."""
+    kept, false_marks, runs = 0, 0, 60
+    for i in range(runs):
+        error, spot, mean = simulated(200_000 + i, [88.6] * 9)
+        kept += bool(stats.confidence_set(stats.resample(error, spot, n=300, seed=i)).all())
+        marks = stats.beats_mean_predictor(error, spot, mean, n=300, seed=i)
+        false_marks += bool(marks.any())
+    assert kept / runs > 0.88
+    assert false_marks / runs < 0.18
+
+
+def test_cells_far_below_the_mean_predictor_are_shown_to_beat_it() -> None:
+    error, spot, mean = simulated(11, [35.0, 88.6, 30.0])
+    assert list(stats.beats_mean_predictor(error, spot, mean)) == [True, False, True]
+    none = np.broadcast_to(mean, (2, 3, len(mean)))
+    assert not stats.beats_mean_predictor(none, spot, mean).any()
+
+
+def test_smallest_detectable_difference_is_students_t_times_the_paired_standard_error() -> None:
+    error, spot, _ = simulated(12, [70.0, 80.0], seeds=1, n=60, spots=60)
+    found = stats.detectable(error, spot)
+    assert found is not None
+    rmse = stats.cell_rmse(error)
+    linear = error[0, 0] ** 2 / (2 * rmse[0]) - error[1, 0] ** 2 / (2 * rmse[1])
+    se = linear.std(ddof=1) / math.sqrt(60)
+    factor = scipy_stats.t.ppf(0.975, 59) + scipy_stats.t.ppf(0.8, 59)
+    assert found.median_m == pytest.approx(factor * se)
+    assert (found.low_m, found.high_m) == (found.median_m, found.median_m)
+    assert stats.detectable(error[:1], spot) is None
+
+
+def test_cells_that_went_astray_do_not_set_the_detectable_difference() -> None:
+    error, spot, _ = simulated(20, [70.0, 72.0, 74.0])
+    astray = np.concatenate([error, error[:2] * np.linspace(1, 40, 60)])
+    found, plain = stats.detectable(astray, spot), stats.detectable(error, spot)
+    assert found is not None
+    assert plain is not None
+    assert found.high_m < 2 * plain.high_m
+
+
+@pytest.mark.slow
+def test_a_difference_called_detectable_is_detected_with_about_the_power_promised() -> None:
+    def difference(sets: int, of: float) -> tuple[float, float]:
+        """The middle detectable difference, and how often this one is detected."""
+        smallest, seen = [], 0
+        for i in range(sets):
+            error, spot, _ = simulated(300_000 + i, [60.0, 60.0 + of])
+            found = stats.detectable(error, spot)
+            assert found is not None
+            smallest.append(found.median_m)
+            seen += stats.difference_interval(error[0], error[1], spot, seed=i).high < 0
+        return float(np.median(smallest)), seen / sets
+
+    smallest, _ = difference(60, 9.0)
+    _, power = difference(250, smallest)
+    assert power == pytest.approx(0.8, abs=0.1)
+
+
+@given(st.floats(0.5, 20.0), st.floats(0.5, 10.0), st.integers(30, 500))
+def test_photos_needed_give_the_power_asked_for_and_one_fewer_does_not(
+    difference: float, se: float, n: int
+) -> None:
+    needed = stats.photos_needed(difference, se, n)
+
+    def power(photos: int) -> float:
+        shrunk = se * math.sqrt(n / photos)
+        return float(scipy_stats.norm.cdf(difference / shrunk - scipy_stats.norm.ppf(0.975)))
+
+    assert power(needed) >= 0.8 - 1e-9
+    assert needed == 1 or power(needed - 1) < 0.8
+
+
+def test_telling_the_published_pair_takes_thousands_of_photos_and_60_tell_about_ten_metres() -> (
+    None
+):
+    found = [
+        stats.detectable(*simulated(400_000 + i, [68.78, 70.12, 79.89])[:2]) for i in range(20)
+    ]
+    typical = float(np.median([d.median_m for d in found if d]))
+    se = float(np.median([d.se_photos_m for d in found if d]))
+    assert 6.0 < typical < 14.0
+    assert 1000 < stats.photos_needed(1.34, se, 60) < 9999
+
+
+def test_selection_correction_is_that_of_a_plain_loop() -> None:
+    error, spot, _ = simulated(14, [70.0, 71.0, 72.0, 90.0], seeds=3, n=40, spots=25)
+    error[1, 2] = np.nan  # a seed that failed
+    error[2, :2] = np.nan  # a cell with one seed, which has to do both
+    n, seed = 200, 3
+    found = stats.selection_corrected(error, spot, n=n, seed=seed)
+    rng = np.random.default_rng(seed)
+    order = np.random.default_rng([seed, 1]).random((n, 4, 3))
+    labels = np.unique(spot)
+    squares, wins = [], np.zeros(4)
+    for r, counts in enumerate(rng.multinomial(len(labels), [1 / len(labels)] * len(labels), n)):
+        inside = np.concatenate(
+            [np.tile(np.flatnonzero(spot == g), k) for g, k in zip(labels, counts, strict=True)]
+        )
+        outside = np.flatnonzero(np.isin(spot, labels[counts == 0]))
+        scores, others = [], []
+        for c in range(4):
+            seeds = [s for s in range(3) if not np.isnan(error[c, s, 0])]
+            seeds.sort(key=lambda s, r=r, c=c: order[r, c, s])  # type: ignore[misc]  # defaults in a lambda
+            part = {3: 2, 2: 1, 1: 1}[len(seeds)]  # 63 %, at least one and not all
+            others.append(seeds[part:] or seeds)
+            runs = [math.sqrt(np.mean(error[c, s][inside] ** 2)) for s in seeds[:part]]
+            scores.append(np.mean(runs))
+        winner = int(np.argmin(scores))
+        wins[winner] += 1
+        squares.append(np.mean([np.mean(error[winner, s][outside] ** 2) for s in others[winner]]))
+    assert found.corrected == pytest.approx(math.sqrt(np.mean(squares)))
+    assert found.wins == pytest.approx(wins / n)
+    assert found.winner == int(stats.cell_rmse(error).argmin())
+    assert found.apparent == pytest.approx(stats.cell_rmse(error).min())
+
+
+def test_correction_takes_back_most_of_the_optimism_of_choosing_among_equal_cells() -> None:
+    """Also where much of it is the luck of the seeds."""
+    apparent, corrected = [], []
+    for i in range(80):
+        error, spot, _ = simulated(500_000 + i, [70.0] * 9, noise=Noise(cell_seed=0.08))
+        found = stats.selection_corrected(error, spot, n=300, seed=i)
+        apparent.append(found.apparent - 70.0)
+        corrected.append(found.corrected - 70.0)
+    assert np.mean(apparent) < -4.0
+    assert abs(np.mean(corrected)) < 1.5
+
+
+def test_a_cell_alone_always_wins_and_a_single_spot_cannot_be_corrected() -> None:
+    error, spot, _ = simulated(15, [70.0])
+    alone = stats.selection_corrected(error, spot)
+    assert alone.wins == pytest.approx([1.0])
+    assert abs(alone.optimism) < 2.0
+    one_spot = stats.selection_corrected(error, np.zeros_like(spot))
+    assert one_spot.interval is None
+    assert math.isnan(one_spot.corrected)
+
+
+def test_fold_means_have_the_nadeau_bengio_variance() -> None:
+    values = [62.0, 70.0, 66.0, 74.0, 68.0]
+    found = stats.fold_mean(values, n_train=80, n_val=20)
+    # mean 68, variance 20; (1/5 + 20/80) x 20 = 9; t(0.975, 4) = 2.776445
+    assert found.estimate == pytest.approx(68.0)
+    assert found.se == pytest.approx(3.0)
+    assert found.low == pytest.approx(68.0 - 3 * 2.776445, abs=1e-5)
+    assert found.high == pytest.approx(68.0 + 3 * 2.776445, abs=1e-5)
+    assert math.isnan(stats.fold_mean([68.0], 80, 20).se)
+
+
+def sums_of_squares(y: Floats, shape: tuple[int, ...]) -> dict[tuple[int, ...], float]:
+    """Sequential sums of squares of a full factorial by least squares on dummy variables."""
+    levels = np.indices(shape).reshape(len(shape), -1)
+    levels = np.repeat(levels, y.shape[1], axis=1)
+    flat = y.ravel()
+    design = np.ones((len(flat), 1))
+    residual = float(np.sum((flat - flat.mean()) ** 2))
+    found = {}
+    for size in range(1, len(shape) + 1):
+        for names in itertools.combinations(range(len(shape)), size):
+            codes = np.ravel_multi_index(
+                tuple(levels[i] for i in names), tuple(shape[i] for i in names)
+            )
+            design = np.column_stack([design, np.eye(codes.max() + 1)[codes]])
+            fit = design @ np.linalg.lstsq(design, flat, rcond=None)[0]
+            now = float(np.sum((flat - fit) ** 2))
+            found[names] = residual - now
+            residual = now
+    found[()] = residual
+    return found
+
+
+def test_importance_is_the_analysis_of_variance_by_least_squares() -> None:
+    shape = (2, 3, 2)
+    rng = np.random.default_rng(16)
+    error = rng.gamma(2.0, 20.0, (12, 3, 40)) * rng.uniform(0.7, 1.3, (12, 1, 1))
+    effects = stats.importance(error, np.arange(40) // 2, {"a": 2, "b": 3, "c": 2})
+    expected = sums_of_squares(np.sqrt((error**2).mean(axis=2)), shape)
+    total = sum(expected.values())
+    index = {"a": 0, "b": 1, "c": 2}
+    assert sum(effect.share for effect in effects) == pytest.approx(1.0)
+    for effect in effects:
+        key = tuple(index[axis] for axis in effect.axes)
+        assert effect.share == pytest.approx(expected[key] / total, abs=1e-9)
+        assert 0 <= effect.low <= effect.high <= 1
+
+
+def test_importance_gives_seeds_no_share_where_a_cell_has_one() -> None:
+    error = np.random.default_rng(3).gamma(2.0, 20.0, (4, 2, 40))
+    error[0, 1] = np.nan
+    effects = stats.importance(error, np.arange(40), {"a": 2, "b": 2})
+    assert [effect.axes for effect in effects] == [("a",), ("b",), ("a", "b")]
+    assert sum(effect.share for effect in effects) == pytest.approx(1.0)
+
+
+def test_importance_refuses_what_is_no_full_grid() -> None:
+    error = np.ones((5, 1, 10))
+    with pytest.raises(ValueError, match="every cell of a full grid"):
+        stats.importance(error, np.arange(10), {"a": 2, "b": 3})
+    error = np.full((6, 1, 10), np.nan)
+    with pytest.raises(ValueError, match="every cell of a full grid"):
+        stats.importance(error, np.arange(10), {"a": 2, "b": 3})
+
+
+def test_winner_on_the_edge_names_the_next_value() -> None:
+    axes: dict[str, list[Any]] = {
+        "lr": [0.001, 0.003, 0.005],
+        "batch_size": [8, 16, 32],
+        "model": ["a", "b"],
+        "n": [5],
+    }
+    low = stats.edges({"lr": 0.001, "batch_size": 16, "model": "a", "n": 5}, axes)
+    assert [(edge.axis, edge.suggestion) for edge in low] == [("lr", 0.0003)]
+    high = stats.edges({"lr": 0.003, "batch_size": 32, "model": "a", "n": 5}, axes)
+    assert [(edge.axis, edge.suggestion) for edge in high] == [("batch_size", 64.0)]
+    inside = stats.edges({"lr": 0.003, "batch_size": 16, "model": "b", "n": 5}, axes)
+    assert inside == []
+    assert stats.edges({"decay": 0}, {"decay": [0, 0.1, 0.2]}) == []  # nothing lies below
+    assert stats.edges({"k": 1}, {"k": [1, 4]}) == []
+
+
+def test_the_same_input_gives_the_same_numbers() -> None:
+    error, spot, mean = simulated(17, [70.0, 72.0, 90.0])
+    assert stats.cell_interval(error[0], spot) == stats.cell_interval(error[0], spot)
+    first, second = (stats.resample(error, spot) for _ in range(2))
+    assert np.array_equal(first.deviation, second.deviation)
+    a, b = (stats.selection_corrected(error, spot) for _ in range(2))
+    assert (a.corrected, a.interval) == (b.corrected, b.interval)
+    once, again = (stats.beats_mean_predictor(error, spot, mean) for _ in range(2))
+    assert np.array_equal(once, again)
+
+
+def test_the_next_value_beyond_an_edge_is_never_rounded_back_inside() -> None:
+    (low,) = stats.edges({"lr": 0.0011}, {"lr": [0.0011, 0.0012]})
+    assert low.suggestion == pytest.approx(0.0011**2 / 0.0012, rel=0.1)
+    assert low.suggestion < 0.0011
+    (high,) = stats.edges({"lr": 1.2}, {"lr": [1.0, 1.2]})
+    assert high.suggestion == pytest.approx(1.44, rel=0.1)
+    assert high.suggestion > 1.2

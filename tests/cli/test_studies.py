@@ -1,0 +1,172 @@
+"""`img2gps studies`: fast, and true to what study.json and the ledger say."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from img2gps.cli import main as cli
+from img2gps.core.files import read_json, write_json
+from img2gps.runs import study_record as record
+from img2gps.study.engine import run_study
+from img2gps.study.spec import Spec
+from tests.helpers.studies import QUICK, cells_of, executions, fake_spec, url_of
+
+
+def studies(root: Path, *words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["studies", "--root", str(root), *words])
+    assert isinstance(end.value.code, int)
+    return end.value.code
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Spec:
+    limits = replace(QUICK, max_failures=1)
+    made = fake_spec(
+        tmp_path, {"lr": [0.1], "behave": ["well", "raise_once"]}, limits=limits,
+        command="python -m img2gps.train -m sweeps=s", question="Which?",
+    )  # fmt: skip
+    run_study(made, url_of(made), workers=0)
+    return made
+
+
+def test_list_names_each_study_with_its_best_cell(
+    spec: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert studies(Path(spec.root)) == 0
+    line = next(x for x in capsys.readouterr().out.splitlines() if "grid" in x)
+    for part in (" s ", "2 of 2", "lr=0.1,behave=well", "10.00 m"):
+        assert part in line
+
+
+def test_show_names_every_run_and_why_it_failed(
+    spec: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert studies(Path("elsewhere"), "show", "s", "--root", spec.root) == 1
+    out = capsys.readouterr().out
+    for part in ("Which?", "ValueError: a hiccup", "failed", "the mean predictor gets 89.00 m"):
+        assert part in out
+    for cell in cells_of(spec):
+        assert cell["run_id"] in out
+
+
+def test_a_queued_run_names_the_command_that_goes_on(
+    spec: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    studies(Path(spec.root), "retry", "s")
+    assert {cell["state"] for cell in cells_of(spec)} == {"finished", "queued"}
+    capsys.readouterr()
+    assert studies(Path(spec.root), "show", "s") == 0
+    assert "no one is at work on it; go on with: python -m img2gps.train" in capsys.readouterr().out
+    assert studies(Path(spec.root), "show", "s", "--watch") == 0  # ends: no one is at work
+
+
+def test_retry_gives_failed_runs_a_new_chance(spec: Spec) -> None:
+    failed = next(cell for cell in cells_of(spec) if cell["state"] == "failed")
+    assert studies(Path(spec.root), "retry", "s", failed["run_id"][:5]) == 0
+    assert run_study(spec, url_of(spec), workers=0) == 0
+    assert {cell["state"] for cell in cells_of(spec)} == {"finished"}
+    assert len(executions(spec)) == 2
+
+
+def test_forgotten_runs_leave_the_study_and_their_folders_stay(spec: Spec) -> None:
+    cell = next(cell for cell in cells_of(spec) if cell["state"] == "finished")
+    assert studies(Path(spec.root), "forget", "s", cell["cell"]) == 0
+    assert cell["run_id"] not in [c["run_id"] for c in cells_of(spec)]
+    assert read_json(Path(spec.root, cell["path"], "result.json"))
+    run_study(spec, url_of(spec), workers=0)  # planned anew, found finished, not run again
+    assert cell["run_id"] in [c["run_id"] for c in cells_of(spec)]
+    assert executions(spec).count(cell["run_id"]) == 1
+
+
+def test_forgetting_a_study_keeps_its_runs(
+    spec: Spec, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert studies(Path(spec.root), "forget", "s") == 2  # not confirmed
+    assert "--yes" in capsys.readouterr().err
+    assert studies(Path(spec.root), "forget", "s", "--yes") == 0
+    left = {path.name for path in Path(spec.root, "s").iterdir() if path.is_file()}
+    assert left == set()
+    capsys.readouterr()
+    studies(Path(spec.root))
+    assert "no studies" in capsys.readouterr().out
+    run_study(spec, url_of(spec), workers=0)
+    assert len(set(executions(spec))) == len(executions(spec))
+
+
+def test_forgetting_a_study_does_not_forget_looks_at_the_test_part(spec: Spec) -> None:
+    winner = Path(spec.root) / "s" / "winner.json"
+    write_json(winner, {"test_looks": 2})
+    assert studies(Path(spec.root), "forget", "s", "--yes") == 0
+    assert read_json(winner) == {"test_looks": 2}
+
+
+def test_a_record_that_cannot_be_read_does_not_hide_the_others(
+    spec: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Path(spec.root) / "broken" / "study.json"
+    broken.parent.mkdir()
+    broken.write_text("{")
+    capsys.readouterr()
+    assert studies(Path(spec.root)) == 0
+    out = capsys.readouterr().out
+    assert "study.json cannot be read" in out
+    assert "lr=0.1,behave=well" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["show", "none"], "no such study below"),
+        (["retry", "none"], "no ledger at"),
+        (["retry", "s", "ffffffff"], "no such run in the study"),
+        (["retry", "s", "lr=0.1,behave=well"], "is finished; only failed runs are tried again"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    spec: Spec, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert studies(Path(spec.root), *words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+
+
+def test_listing_imports_neither_torch_nor_optuna_and_is_fast(spec: Spec) -> None:
+    code = (
+        "import sys; from img2gps import cli\n"
+        "try: cli.main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'optuna', 'pandas', 'hydra') if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, "studies", "--root", spec.root]
+    before = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert time.perf_counter() - before < 5  # below 1 s on an idle machine
+
+
+def test_the_best_cell_is_best_over_all_its_folds() -> None:
+    def run(lr: float, fold: int, value: float) -> dict[str, Any]:
+        cell = f"lr={lr},split.fold={fold}"
+        return {"cell": cell, "seed": 0, "state": "finished", "value": value}
+
+    made = [run(0.1, 0, 20.0), run(0.1, 1, 90.0), run(0.2, 0, 50.0), run(0.2, 1, 52.0)]
+    study = {"cells": made, "direction": "minimize", "monitor": "val/rmse_m"}
+    best = record.best_cell(study)
+    assert best is not None
+    assert best[0] == "lr=0.2"
+    assert best[1] == pytest.approx(math.sqrt((50**2 + 52**2) / 2))
+    made[3]["state"] = "queued"
+    assert record.best_cell({**study, "monitor": "val/mean_m"}) == ("lr=0.1", 55.0)

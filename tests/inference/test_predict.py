@@ -1,0 +1,212 @@
+"""Photos to coordinates by a finished run, bad files named and the rest answered."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from img2gps import train
+from img2gps.core.errors import BadInput
+from img2gps.inference.evaluate import evaluate_test
+from img2gps.inference.predict import Predictor
+from img2gps.photos import quad
+from img2gps.runs.folder import CHECKPOINT, CONFIG, PREDICTIONS, PREDICTIONS_TEST, RESULT
+from img2gps.runs.outcome import Outcome
+from tests.helpers.tiny import tiny_config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Outcome:
+    """A finished tiny run with a test part, and its working directory as the current one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMG2GPS_CACHE", str(shared_cache))
+        patch.chdir(tmp_path_factory.mktemp("predict"))
+        outcome = train.run(tiny_config("split.n_val=10", "split.n_test=8"))
+        return Outcome(**{**vars(outcome), "folder": outcome.folder.resolve()})
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that the tiny run was trained and validated on."""
+    folder = tmp_path_factory.mktemp("photos") / "quad"
+    quad.render(quad.QuadSpec(n=48, width=96, height=72), folder, threads=1, progress=False)
+    return folder
+
+
+def predict(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        "-c",
+        "from img2gps.cli.main import main; main()",
+        "predict",
+        *arguments,
+    ]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+
+
+def test_answers_are_those_of_the_run_itself(finished: Outcome, photos: Path) -> None:
+    expected = rows(finished.folder / PREDICTIONS)
+    answers = Predictor.load(finished.folder).photos(photos / row["photo"] for row in expected)
+    for row, answer in zip(expected, answers, strict=True):
+        assert answer.lat_deg == float(row["pred_lat_deg"])
+        assert answer.lon_deg == float(row["pred_lon_deg"])
+
+
+def test_bad_file_is_named_and_the_rest_answered(
+    finished: Outcome, photos: Path, tmp_path: Path
+) -> None:
+    good = sorted(photos.glob("*.jpg"))[0]
+    bad = tmp_path / "notes.jpg"
+    bad.write_text("not a picture")
+    done = predict(
+        str(good), str(bad), str(tmp_path / "gone.jpg"), "--run", str(finished.folder), "--json"
+    )
+    answers = json.loads(done.stdout)
+    assert done.returncode == 2
+    assert [a["error"] is None for a in answers] == [True, False, False]
+    assert 39.9 < answers[0]["lat_deg"] < 40
+    assert -75.3 < answers[0]["lon_deg"] < -75.1
+    assert "notes.jpg: not a picture that can be read" in done.stderr
+    assert "gone.jpg: cannot be opened" in done.stderr
+
+
+def test_table_has_one_line_a_photo(finished: Outcome, photos: Path) -> None:
+    three = [str(path) for path in sorted(photos.glob("*.jpg"))[:3]]
+    done = predict(*three, "--run", str(finished.folder))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["photo", "lat_deg", "lon_deg"]
+    assert len(lines) == 4
+
+
+def test_folder_gives_its_photos_and_passes_over_other_files(
+    finished: Outcome, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "below").mkdir()
+    shutil.copy(photos / "IMG_00001.jpg", tmp_path / "b.JPG")
+    shutil.copy(photos / "IMG_00002.jpg", tmp_path / "below" / "a.jpg")
+    for name in ("notes.txt", ".DS_Store", "._b.JPG", "below/track.gpx"):
+        (tmp_path / name).write_text("no photo")
+    done = predict(str(tmp_path), "--run", str(finished.folder), "--json")
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert [a["photo"] for a in answers] == [f"{tmp_path}/b.JPG", f"{tmp_path}/below/a.jpg"]
+    (tmp_path / "c.DNG").write_text("a camera's own format")
+    some = predict(str(tmp_path), "--run", str(finished.folder), "--json")
+    assert (some.returncode, json.loads(some.stdout)) == (2, answers)
+    assert "c.DNG: .dng pictures are not read; export it as JPEG" in some.stderr
+    named = predict(str(tmp_path / "notes.txt"), "--run", str(finished.folder))
+    assert named.returncode == 2
+    assert "notes.txt: not a picture that can be read" in named.stderr
+
+
+def test_folder_without_photos_is_bad_input(finished: Outcome, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no photo")
+    done = predict(str(tmp_path), "--run", str(finished.folder))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"img2gps: error: {tmp_path}: no photos in it; give photos or a folder of JPEG, HEIC, "
+        "AVIF, PNG, TIFF or WebP photos\n"
+    )
+
+
+def test_folder_that_cannot_be_read_whole_is_named(
+    finished: Outcome, photos: Path, tmp_path: Path
+) -> None:
+    shutil.copy(photos / "IMG_00001.jpg", tmp_path / "a.jpg")
+    (tmp_path / "back").symlink_to(tmp_path)
+    done = predict(str(tmp_path), "--run", str(finished.folder), "--json")
+    assert done.returncode == 2
+    assert [a["error"] for a in json.loads(done.stdout)] == [None]
+    assert f"img2gps: {tmp_path}/back: link to a folder already read; remove the" in done.stderr
+
+
+def test_run_on_the_built_in_quad_is_said_to_be_synthetic(
+    finished: Outcome, photos: Path, tmp_path: Path
+) -> None:
+    photo = str(photos / "IMG_00001.jpg")
+    hint = "trained on the built-in quad, which is synthetic: "
+    done = predict(photo, "--run", str(finished.folder), "--json")
+    assert [a["synthetic"] for a in json.loads(done.stdout)] == [True]
+    assert [line for line in done.stderr.splitlines() if hint in line] == [
+        f"img2gps: {hint}its answers mean nothing for photos of a real place"
+    ]
+    real = tmp_path / "real"
+    shutil.copytree(finished.folder, real)
+    result = json.loads((real / RESULT).read_text())
+    result["data"]["synthetic"] = False
+    (real / RESULT).write_text(json.dumps(result))
+    done = predict(photo, "--run", str(real), "--json")
+    assert [a["synthetic"] for a in json.loads(done.stdout)] == [False]
+    assert "synthetic" not in done.stderr
+
+
+def test_name_that_the_terminal_lacks_is_shown_with_backslashes(
+    finished: Outcome, photos: Path, tmp_path: Path
+) -> None:
+    photo, gone = tmp_path / "Münster.jpg", tmp_path / "Übersee.jpg"
+    shutil.copy(photos / "IMG_00001.jpg", photo)
+    done = predict(str(photo), str(gone), "--run", str(finished.folder), PYTHONIOENCODING="ascii")
+    assert done.returncode == 2
+    assert r"M\xfcnster.jpg  " in done.stdout
+    assert r"\xdcbersee.jpg: cannot be opened" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_test_part_is_scored_on_photos_that_training_never_saw(
+    finished: Outcome, shared_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(shared_cache))
+    figures = evaluate_test(finished.folder)
+    scored = rows(finished.folder / PREDICTIONS_TEST)
+    errors = [float(row["error_m"]) for row in scored]
+    assert figures["n_test"] == len(scored) > 0
+    assert figures["test/rmse_m"] == pytest.approx(
+        (sum(e * e for e in errors) / len(errors)) ** 0.5
+    )
+    seen = {row["photo"] for row in rows(finished.folder / PREDICTIONS)}
+    assert not seen & {row["photo"] for row in scored}
+
+
+def test_hidden_photos_of_the_quad_are_made_and_scored_against_the_truth(
+    finished: Outcome, shared_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(shared_cache))
+    figures = evaluate_test(finished.folder, hidden=12)
+    scored = rows(finished.folder / PREDICTIONS_TEST)
+    assert sorted({row["photo"].split("/")[0] for row in scored}) == ["test_known", "test_new"]
+    assert figures["n_test"] == len(scored) == 12
+    assert figures["test/rmse_m"] == pytest.approx(figures["truth/rmse_m"], rel=0.2)
+    assert figures["test/rmse_m"] != figures["truth/rmse_m"]
+
+
+def test_unfinished_or_foreign_run_is_refused(finished: Outcome, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    (folder / CONFIG).write_bytes((finished.folder / CONFIG).read_bytes())
+    with pytest.raises(BadInput, match="the run is not finished"):
+        Predictor.load(folder)
+    (folder / RESULT).write_bytes((finished.folder / RESULT).read_bytes())
+    with pytest.raises(BadInput, match=r"has no last\.ckpt"):
+        Predictor.load(folder)
+    (folder / CHECKPOINT).write_bytes(b"\x80\x04cos\nsystem\n")
+    with pytest.raises(BadInput, match="not a checkpoint of this run"):
+        Predictor.load(folder)
+
+
+def test_unknown_run_is_one_line_and_status_2() -> None:
+    done = predict("photo.jpg", "--run", "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.startswith("img2gps: error: nowhere: no such run below runs, results")

@@ -1,0 +1,103 @@
+"""Documents whose figures are those of the run folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from img2gps.cli.main import main
+from img2gps.core.errors import BadInput
+from img2gps.report import build, paper, several
+from img2gps.report.fill import fill
+from tests.helpers.fake_study import Options, make_study
+
+AXES: dict[str, list[Any]] = {"model": ["resnet18"], "lr": [0.001, 0.003], "batch_size": [8, 16]}
+TEXT = """# A paper
+
+<!-- img2gps: s answer -->
+stale words
+<!-- /img2gps -->
+
+The winner gets <!-- img2gps: s number WinnerRmse -->0<!-- /img2gps --> m.
+
+<!-- img2gps: s table table1_resnet18 -->
+<!-- /img2gps -->
+
+Against 0.003:
+<!-- img2gps: s contrast lr=0.001 vs lr=0.003 where batch_size=8 --><!-- /img2gps -->;
+itself <!-- img2gps: s versus s --><!-- /img2gps -->;
+alone <!-- img2gps: s cell lr=0.001 batch_size=8 --><!-- /img2gps -->.
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    make_study(tmp_path, "s", Options(axes=AXES, n_val=20, n_spots=20))
+    return tmp_path
+
+
+def test_every_kind_of_block_is_filled_and_filling_again_changes_nothing(root: Path) -> None:
+    filled = fill(TEXT, [root])
+    study = build.load("s", [root])
+    assert f"-->{several.difference(study, study)}<!--" in filled
+    number = paper.numbers(study)["WinnerRmse"]
+    assert f"gets <!-- img2gps: s number WinnerRmse -->{number}<!-- /img2gps --> m." in filled
+    assert " ".join(build.answer(study)) in filled
+    assert "| 0.001 |" in filled
+    assert "95 % interval" in filled.partition("Against 0.003")[2]
+    assert "mean predictor" in filled.partition("alone")[2]
+    assert "stale words" not in filled
+    assert filled.startswith("# A paper\n")
+    assert fill(filled, [root]) == filled
+
+
+@pytest.mark.parametrize(
+    ("block", "reason"),
+    [
+        ("s guess x", "one of answer, table, number"),
+        ("s table nonsense", "no table nonsense; there are summary"),
+        ("s number Nonsense", "no number Nonsense"),
+        ("s cell lr=0.001", "2 cells fit lr=0.001"),
+        ("nowhere answer", "study 'nowhere': not below"),
+        ("s", "cannot be filled"),
+    ],
+)
+def test_a_block_that_cannot_be_filled_is_named(root: Path, block: str, reason: str) -> None:
+    with pytest.raises(BadInput, match=reason):
+        fill(f"<!-- img2gps: {block} --><!-- /img2gps -->", [root])
+
+
+def test_a_block_without_an_end_is_named_and_takes_nothing_with_it(root: Path) -> None:
+    open_block = "<!-- img2gps: s number Runs -->12\n\nA paragraph of my own.\n\n"
+    with pytest.raises(BadInput, match=r"s number Runs -->12: this block has no end; close it"):
+        fill(open_block + TEXT, [root])
+    with pytest.raises(BadInput, match="this block has no end"):
+        fill(TEXT + open_block, [root])
+
+
+def test_command_replaces_the_document_and_says_when_nothing_changed(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = root / "page.md"
+    page.write_text(TEXT)
+    for said in ("filled anew", "up to date"):
+        with pytest.raises(SystemExit) as end:
+            main(["report", "--runs", str(root), "--fill", str(page)])
+        assert end.value.code == 0
+        assert capsys.readouterr().out == f"{page}: {said}\n"
+
+
+def test_a_document_that_is_not_there_is_bad_input(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["report", "--fill", str(root / "none.md")])
+    assert end.value.code == 2
+    assert "none.md: No such file" in capsys.readouterr().err
+    (root / "latin.md").write_bytes("é".encode("latin-1"))
+    with pytest.raises(SystemExit) as end:
+        main(["report", "--fill", str(root / "latin.md")])
+    assert end.value.code == 2
+    assert "latin.md: not UTF-8; name a Markdown file in UTF-8" in capsys.readouterr().err

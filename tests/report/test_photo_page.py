@@ -1,0 +1,356 @@
+"""The dataset report: figures against numbers worked out here, the page against hostile names."""
+
+from __future__ import annotations
+
+import base64
+import html.parser
+import io
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from img2gps.cli import main as cli
+from img2gps.cli.commands import ingest as command_module
+from img2gps.core import geo
+from img2gps.photos.dataset import Dataset
+from img2gps.photos.ingest import FolderSource, HuggingFaceSource, QuadSource, ingest
+from img2gps.report import photo_page as datareport
+from img2gps.report.photo_page import facts as facts_module
+from img2gps.report.photo_page.figures import all_figures, gps_errors, headings, hours, positions
+from img2gps.report.photo_page.page import render
+from tests.helpers.photos import make_photo
+
+LAT0, LON0 = 39.9515, -75.1914
+HOSTILE = "<img src=x onerror=alert(1)>&'\".jpg"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty photos on a grid of 100 m by 90 m, two sessions, two copies, one far, four rejects."""
+    folder = tmp_path_factory.mktemp("site")
+    for i in range(40):
+        lat, lon = geo.from_east_north_m(100 / 7 * (i % 8), 90 / 4 * (i // 8), LAT0, LON0)
+        make_photo(
+            folder / f"{i:02}.jpg",
+            float(lat),
+            float(lon),
+            seed=i,
+            heading_deg=90.0 if i < 30 else None,
+            gps_error_m=4.0 + i % 3 if i < 21 else None,
+            taken_at=f"2024:05:{1 + i // 20:02} 1{i // 20}:{i % 20:02}:00",
+            orientation=6 if i % 2 else 1,
+        )
+    make_photo(folder / "far.jpg", LAT0 + 1, LON0, seed=100)
+    shutil.copy(folder / "00.jpg", folder / "copy.jpg")
+    shutil.copy(folder / "01.jpg", folder / HOSTILE)
+    make_photo(folder / "same place.jpg", LAT0, LON0, seed=101)
+    make_photo(folder / "no gps.jpg", None, None)
+    make_photo(folder / "WhatsApp Image <b>.jpg", None, None)
+    for name in ("text.jpg", "more text.jpg"):
+        (folder / name).write_text("no photo")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    cache = tmp_path_factory.mktemp("cache")
+    return ingest(FolderSource(root), image_size=16, cache_dir=cache, progress=False)
+
+
+class Elements(html.parser.HTMLParser):
+    """All elements with their attributes, and the text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_facts_are_those_of_the_photos(dataset: Dataset) -> None:
+    facts = facts_module.collect(dataset)
+    assert facts.n == 44
+    assert facts.extent_m == pytest.approx((100, 90), abs=0.1)
+    lat, lon = dataset.manifest["lat_deg"].to_numpy(), dataset.manifest["lon_deg"].to_numpy()
+    by_hand = np.sqrt(np.mean(geo.distance_m(lat, lon, lat.mean(), lon.mean()) ** 2))
+    assert facts.mean_rmse_m == pytest.approx(by_hand, rel=1e-9)
+    assert facts.sessions["photos"].tolist() == [22, 20]
+    assert facts.sessions["minutes"].tolist() == [19, 19]
+    assert int(facts.far.sum()) == 1
+    assert {tuple(sorted(d.photos)) for d in facts.duplicates} == {
+        ("00.jpg", "copy.jpg"),
+        ("01.jpg", HOSTILE),
+    }
+    assert facts.same_label == 2  # "same place.jpg" and 00.jpg
+    assert {group.reason: len(group.files) for group in facts.rejects} == {
+        "not a picture that can be read": 2,
+        "no GPS: location was off, or removed on export": 1,
+        "no GPS: sent through WhatsApp, which removes it": 1,
+    }
+
+
+def test_leakage_of_each_split_is_measured_or_its_impossibility_said(dataset: Dataset) -> None:
+    leaks = {leak.kind: leak for leak in facts_module.collect(dataset).leaks}
+    assert set(leaks) == {"random", "place", "time"}
+    for leak in leaks.values():
+        assert not leak.impossible
+        assert leak.within_10m == pytest.approx(np.mean(leak.nearest_m <= 10))
+        assert leak.nearest_median_m == pytest.approx(np.median(leak.nearest_m))
+    assert leaks["place"].known_spots == 0
+    one_session = dataset.manifest.assign(session="a")
+    impossible = facts_module._leak(one_session, "time")
+    assert "only one session" in impossible.impossible
+
+
+def test_small_sets_validate_on_a_fifth_and_others_like_the_study() -> None:
+    assert facts_module.n_val(81) == 0.2
+    assert facts_module.n_val(741) == 60
+
+
+def test_figures_state_their_finding(dataset: Dataset) -> None:
+    facts = facts_module.collect(dataset)
+    manifest = dataset.manifest
+    assert positions(manifest, facts).title == "43 photos on 100 m by 90 m of ground"
+    assert "Not drawn: 1 far" in positions(manifest, facts).caption
+    looks, clock, error = headings(manifest), hours(manifest), gps_errors(manifest, facts)
+    assert looks is not None
+    assert looks.title == "100% of the photos look E, 0% N"
+    assert "32 of 44" in looks.caption
+    assert clock is not None
+    assert clock.title == ("Taken between 10 and 12 o'clock on 2 days, 2024-05-01 to 2024-05-02")
+    assert error is not None
+    known = manifest["gps_error_m"].dropna()
+    assert len(known) == 23
+    assert error.title.startswith(f"Half of the labels are {np.median(known):.1f}\u00a0m or more")
+
+
+def test_what_photos_do_not_say_is_not_drawn(dataset: Dataset) -> None:
+    bare = dataset.manifest.assign(heading_deg=np.nan, gps_error_m=np.nan, taken_at="", session="")
+    facts = facts_module.collect(dataset)
+    assert {figure.name for figure in all_figures(bare, facts)} == {"map", "spots", "leakage"}
+
+
+def test_map_points_where_the_lens_looked(dataset: Dataset) -> None:
+    facts = facts_module.collect(dataset)
+    spec = positions(dataset.manifest, facts).spec
+    (rows,) = spec["datasets"].values()
+    east = [row for row in rows if row["heading_deg"] == 90]
+    assert len(east) == 32
+    for row in east:
+        assert row["to_north"] == pytest.approx(row["north"])
+        assert row["to_east"] > row["east"] + 1
+
+
+def test_page_holds_everything_and_asks_for_nothing(dataset: Dataset, tmp_path: Path) -> None:
+    path = datareport.write(dataset, tmp_path / "a" / "page.html")
+    page = Elements(path.read_text(encoding="utf-8"))
+    for tag, attributes in page.found:
+        for name in ("src", "href"):
+            value = attributes.get(name) or ""
+            assert not value or value.startswith(("data:", "#")), (tag, value)
+        assert not [name for name in attributes if name.startswith("on")], tag
+    policy = next(a["content"] for t, a in page.found if t == "meta" and "http-equiv" in a)
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    assert [a["id"] for t, a in page.found if t == "figure"] == [
+        f"figure-{name}" for name in ("map", "spots", "headings", "hours", "gps_errors", "leakage")
+    ]
+    assert sum(t == "svg" for t, _ in page.found) >= 6
+    assert list(tmp_path.rglob("*.tmp")) == []
+
+
+def test_shared_positions_of_real_phones_are_counted(real_photos: Path, tmp_path: Path) -> None:
+    quad = ingest(
+        FolderSource(real_photos / "penn-quad"), image_size=16, cache_dir=tmp_path, progress=False
+    )
+    assert facts_module.collect(quad).same_label == 11  # counted by the set's own README
+
+
+@pytest.mark.browser
+def test_figures_become_interactive_in_a_browser(dataset: Dataset, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium; `make servers` installs it")
+    before, end, after = render(dataset).rpartition("</body>")
+    click = "<script>for (const b of document.querySelectorAll('button')) b.click()</script>"
+    (tmp_path / "page.html").write_text(before + click + end + after, encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
+    shown = subprocess.run(
+        [
+            chromium,
+            *flags,
+            f"--user-data-dir={tmp_path}",
+            "--dump-dom",
+            str(tmp_path / "page.html"),
+        ],
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
+        timeout=120,
+    ).stdout
+    drawn = [a for _, a in Elements(shown).found if "vega-embed" in (a.get("class") or "")]
+    assert len(drawn) == 6
+
+
+def test_hostile_names_stay_text(dataset: Dataset) -> None:
+    source = render(dataset)
+    page = Elements(source)
+    assert HOSTILE in page.text
+    assert "WhatsApp Image <b>.jpg" in page.text
+    assert ("b", {}) not in page.found
+    assert not [a for t, a in page.found if t == "img" and a.get("src") == "x"]
+    assert "<img src=x" not in source
+
+
+def test_photos_are_shown_upright_in_their_own_proportions(dataset: Dataset) -> None:
+    page = Elements(render(dataset))
+    sizes = set()
+    for tag, attributes in page.found:
+        if tag == "img":
+            data = (attributes["src"] or "").partition(",")[2]
+            sizes.add(Image.open(io.BytesIO(base64.b64decode(data))).size)
+    assert sizes == {(149, 112), (84, 112)}  # of 64 x 48, stored upright and on its side
+
+
+def test_synthetic_photos_are_said_to_be_synthetic(dataset: Dataset) -> None:
+    assert "Synthetic photos" in render(replace(dataset, synthetic=True))
+    assert "Synthetic photos" not in render(dataset)
+
+
+def test_one_photo_makes_a_page(tmp_path: Path) -> None:
+    make_photo(tmp_path / "a.jpg", LAT0, LON0)
+    single = ingest(
+        FolderSource(tmp_path), image_size=16, cache_dir=tmp_path / "cache", progress=False
+    )
+    page = Elements(render(single))
+    assert "1 photo of 1 spot can be used" in page.text
+
+
+# --- the command ----------------------------------------------------------------------------
+
+
+def command(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["ingest", *arguments])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_command_names_every_reject_and_ends_in_a_summary(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache, page = tmp_path / "cache", tmp_path / "page.html"
+    status = command(
+        *(str(root), "--image-size", "16", "--cache", str(cache), "--report", str(page), "--verify")
+    )
+    out = capsys.readouterr().out
+    assert status == 0
+    assert page.is_file()
+    for name in ("no gps.jpg", "WhatsApp Image <b>.jpg", "text.jpg", "more text.jpg"):
+        assert f"  {name}\n" in out
+    last = out.splitlines()[-1]
+    assert ": 44 photos ready, 4 left out, 2 groups of duplicates, 1 far from the others;" in last
+
+
+def test_command_without_a_usable_photo_ends_with_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_photo(tmp_path / "a.jpg", None, None)
+    assert command(str(tmp_path), "--cache", str(tmp_path / "cache")) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("img2gps: error: ")
+    assert "none of 1 photo can be used" in error
+    assert "turn location on" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone"], "no such folder"),
+        (["gone.csv"], "give a CSV file"),
+        ([".", "--image-size", "0"], "--image-size 0: must be 1 to 2048 pixels"),
+        ([".", "--image-size", "10000000"], "--image-size 10000000: must be 1 to 2048 pixels"),
+    ],
+)
+def test_command_refuses_impossible_input_in_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(*arguments, "--cache", str(tmp_path)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_command_reads_a_csv(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = root.parent / "labels.csv"
+    table.write_text(f"path,lat,lon\n{root.name}/00.jpg,1,2\n")
+    cache = ["--image-size", "16", "--cache", str(tmp_path)]
+    assert command(str(table), *cache) == 0
+    assert "labels: 1 photos ready" in capsys.readouterr().out
+
+
+def test_command_reads_the_photos_of_a_folder_that_also_holds_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "site"
+    (folder / "below").mkdir(parents=True)
+    make_photo(folder / "below" / "a.JPG", LAT0, LON0)
+    (folder / "tracks.parquet").write_bytes(b"PAR1")
+    assert command(str(folder), "--image-size", "16", "--cache", str(tmp_path / "cache")) == 0
+    assert "site: 1 photos ready, 0 left out," in capsys.readouterr().out
+
+
+def test_command_takes_a_folder_of_tables_alone_for_a_hugging_face_data_set(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.parquet").touch()
+    (tmp_path / "README.md").touch()
+    args = cli.parser().parse_args(["ingest", str(tmp_path)])
+    assert command_module._source(args) == HuggingFaceSource(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_command_shows_names_that_the_terminal_lacks_with_backslashes(
+    tmp_path: Path, encoding: str
+) -> None:
+    folder = tmp_path / "Münster 写真"
+    folder.mkdir()
+    make_photo(folder / "a.jpg", 39.95, -75.19)
+    make_photo(folder / "Straße.jpg", None, None)
+    done = subprocess.run(
+        [sys.executable, "-m", "img2gps", "ingest", str(folder), "--image-size", "16"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "IMG2GPS_CACHE": str(folder / "cache")},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Straße.jpg".encode(encoding, "backslashreplace") in done.stdout
+    assert "Münster 写真".encode(encoding, "backslashreplace") in done.stdout
+    assert b"Traceback" not in done.stderr
+
+
+def test_command_knows_the_quad_by_its_name() -> None:
+    args = cli.parser().parse_args(["ingest", "quad", "-n", "2", "--seed", "5"])
+    assert command_module._source(args) == QuadSource(n=2, seed=5)
+
+
+def test_a_time_split_of_any_number_of_photos_is_possible(tmp_path: Path) -> None:
+    for i in range(43):
+        when = f"2024:05:{1 + i // 8:02} 10:{i % 8:02}:00"
+        make_photo(
+            tmp_path / f"{i}.jpg", LAT0 + i / 1e4, LON0, seed=i, taken_at=when, size=(32, 24)
+        )
+    made = ingest(FolderSource(tmp_path), image_size=32, cache_dir=tmp_path / "c", progress=False)
+    (time,) = [leak for leak in facts_module.collect(made).leaks if leak.kind == "time"]
+    assert (time.impossible, time.n_val >= 3) == ("", True)

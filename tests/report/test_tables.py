@@ -1,0 +1,580 @@
+"""Tables and the paper pack: every number with its interval, mark, reason and source."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import re
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from img2gps.analysis import collect, published, stats
+from img2gps.analysis import ranking as analysis
+from img2gps.analysis.ranking import Analysis
+from img2gps.report import paper, tables
+from img2gps.report.table import Entry, Table
+from tests.helpers.fake_study import Options, make_study
+
+WINNER = "model=resnet18,lr=0.001,batch_size=16"
+LOST = "model=resnet18,lr=0.005,batch_size=8"
+
+
+def effect(params: Mapping[str, Any]) -> float:
+    """A winner that any 60 photos tell from the rest, and two models."""
+    best = params.get("lr") == 0.001 and params.get("batch_size") == 16
+    return 40.0 if best and params.get("model") != "resnet50" else 88.0
+
+
+def analysed(root: Path, name: str = "table1", **options: Any) -> Analysis:
+    given: dict[str, Any] = {"epochs": 2, "effect": effect, **options}
+    made = make_study(root, name, Options(**given))
+    return analysis.analyse(collect.load_study(made.folder, [root]))
+
+
+@pytest.fixture(scope="module")
+def table1(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    states = {(LOST, seed): ("failed", "RuntimeError: 50% of <memory> & more") for seed in range(3)}
+    states[("model=resnet50,lr=0.005,batch_size=32", 1)] = ("diverged", "the loss is NaN")
+    return analysed(tmp_path_factory.mktemp("runs"), states=states, n_test=80)
+
+
+def named(found: list[Table], key: str) -> Table:
+    return next(table for table in found if table.key == key)
+
+
+def fields(table: Table) -> dict[tuple[str, str], Entry]:
+    """Entries by row head and column."""
+    return {
+        (row[0].text, column): entry
+        for row in table.rows
+        for column, entry in zip(table.header, row, strict=True)
+    }
+
+
+def legend(table: Table) -> str:
+    return "\n".join(f"{mark.text if mark else ''} {text}" for mark, text in table.legend)
+
+
+def test_table_1_has_the_published_layout_one_table_a_model(table1: Analysis) -> None:
+    found = tables.study_tables(table1)
+    assert [table.key for table in found] == [
+        "summary",
+        "table1_resnet18",
+        "table1_resnet50",
+        "best_epoch_resnet18",
+        "best_epoch_resnet50",
+        "cells",
+        "missing",
+    ]
+    grid = named(found, "table1_resnet18")
+    assert grid.header[:4] == ["lr", "batch 8", "batch 16", "batch 32"]
+    assert [row[0].text for row in grid.rows] == ["0.001", "0.003", "0.005", "mean predictor"]
+    assert named(found, "table1_resnet50").header == grid.header[:4]
+
+
+def test_figures_of_table_1_are_the_means_of_the_runs_final_rmse(table1: Analysis) -> None:
+    done = table1.study.finished
+    expected = done.groupby(["model", "lr", "batch_size"], as_index=False)["val/rmse_m"].mean()
+    assert len(expected) == 17
+    for model, lr, batch, value in expected.itertuples(index=False):
+        grid = fields(named(tables.study_tables(table1), f"table1_{model}"))
+        entry = grid[(str(lr), f"batch {batch}")]
+        assert entry.number == pytest.approx(value, abs=1e-6)
+        assert entry.text == f"{value:.1f}"
+        assert entry.interval is not None
+        assert entry.interval[0] < value < entry.interval[1]
+
+
+def test_only_the_winner_is_bold_and_its_edge_is_marked(table1: Analysis) -> None:
+    found = tables.study_tables(table1)
+    for key in ("table1_resnet18", "table1_resnet50", "cells"):
+        bold = [entry for row in named(found, key).rows for entry in row if entry.bold]
+        assert len(bold) == (0 if key == "table1_resnet50" else 1)
+    winner = fields(named(found, "table1_resnet18"))[("0.001", "batch 16")]
+    assert winner.bold
+    assert tables.EDGE in winner.marks
+    below = legend(named(found, "table1_resnet18"))
+    assert "‡ winner on the grid's edge; lr 0.001 is the end of its axis: extend to 0.0003" in below
+    assert "The lowest cell is elsewhere: model resnet18" in legend(named(found, "table1_resnet50"))
+
+
+def test_marks_say_what_the_joint_tests_found_and_are_explained(table1: Analysis) -> None:
+    (ranking,) = table1.rankings
+    by_cell = {cell.cell: cell for cell in ranking.cells}
+    assert by_cell[WINNER].beats_mean is True
+    assert sum(cell.in_best_set is True for cell in ranking.cells) == 1
+    grid = named(tables.study_tables(table1), "table1_resnet18")
+    useless = fields(grid)[("0.003", "batch 8")]
+    assert tables.MEAN in useless.marks
+    assert tables.SAME not in useless.marks
+    assert f"† {tables.MEAN.meaning}" in legend(grid)
+    few = fields(named(tables.study_tables(table1), "table1_resnet50"))[("0.005", "batch 32")]
+    assert tables.FEWER in few.marks
+
+
+def test_cells_close_to_the_winner_carry_the_mark_of_the_confidence_set(tmp_path: Path) -> None:
+    study = analysed(tmp_path, effect=lambda p: 60.0 if p["lr"] == 0.001 else 88.0)
+    same = {cell.cell for cell in study.rankings[0].cells if cell.in_best_set}
+    errors = study.rankings[0].errors
+    drawn = stats.resample(errors.error_m, errors.spot)
+    expected = {
+        cell for cell, kept in zip(errors.cells, stats.confidence_set(drawn), strict=True) if kept
+    }
+    assert same == expected
+    assert len(same) > 1
+    grid = named(tables.study_tables(study), "table1_resnet18")
+    assert f"* {tables.SAME.meaning}" in legend(grid)
+
+
+def test_a_missing_cell_is_a_dash_with_the_reason_below(table1: Analysis) -> None:
+    for key in ("table1_resnet18", "best_epoch_resnet18"):
+        grid = named(tables.study_tables(table1), key)
+        entry = fields(grid)[("0.005", "batch 8")]
+        assert entry.text == "-"
+        assert "a 3 failed: RuntimeError: 50% of <memory> & more" in legend(grid)
+    gone = named(tables.study_tables(table1), "missing")
+    assert [[entry.text for entry in row] for row in gone.rows] == [
+        [
+            "model resnet18, lr 0.005, batch size 8",
+            "-",
+            "3 failed: RuntimeError: 50% of <memory> & more",
+        ],
+        ["model resnet50, lr 0.005, batch size 32", "yes", "1 diverged: the loss is NaN"],
+    ]
+
+
+def test_published_figures_stand_beside_ours_as_from_other_photos(table1: Analysis) -> None:
+    grid = named(tables.study_tables(table1), "table1_resnet18")
+    found = fields(grid)
+    assert found[("0.001", "published, batch 16")].text == "68.78"
+    assert found[("0.005", "published, batch 8")].text == "-"
+    assert found[("mean predictor", "published, batch 8")].text == "89.0"
+    assert "other photos" in legend(grid)
+    assert len(published.GRID_M) == 8
+
+
+def test_the_mean_predictor_is_in_every_table_of_figures(table1: Analysis) -> None:
+    (ranking,) = table1.rankings
+    first = table1.study.predictions.query("cell == @WINNER and seed == 0")
+    expected = float(np.sqrt(np.mean(first["mean_error_m"] ** 2)))
+    assert ranking.mean_predictor.estimate == pytest.approx(expected)
+    for table in tables.study_tables(table1):
+        if table.key == "missing":
+            continue
+        row = next(row for row in table.rows if row[0].text == "mean predictor")
+        assert f"{expected:.1f}" in [entry.text for entry in row]
+
+
+def test_the_best_epoch_table_is_called_optimistic_and_is_never_higher(table1: Analysis) -> None:
+    found = tables.study_tables(table1)
+    final, best = (fields(named(found, f"{k}_resnet18")) for k in ("table1", "best_epoch"))
+    assert named(found, "best_epoch_resnet18").caption.startswith("Optimistic")
+    for key, entry in best.items():
+        if entry.number is not None:
+            assert entry.number <= (final[key].number or 0) + 1e-6  # m; files round
+
+
+def test_published_runs_have_their_best_epochs_too_but_for_folds(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"lr": [0.001, 0.003], "batch_size": [8, 16]}
+    found = {}
+    for name, more in (("grid", {}), ("folds", {"split.fold": [0, 1]})):
+        study = make_study(tmp_path, name, Options(axes={**axes, **more}, epochs=4))
+        for file in study.folder.rglob("predictions_best.csv"):  # not published
+            file.unlink()
+        found[name] = analysis.analyse(collect.load_study(study.folder, [tmp_path]))
+    keys = {name: {table.key for table in tables.study_tables(a)} for name, a in found.items()}
+    assert "best_epoch" in keys["grid"]
+    assert "best_epoch" not in keys["folds"]
+    study_json = json.loads((tmp_path / "grid" / "study.json").read_text())
+    for cell in found["grid"].rankings[0].cells:
+        paths = [tmp_path / run["path"] for run in study_json["cells"] if run["cell"] == cell.cell]
+        curves = [pd.read_csv(path / "history.csv")["val/rmse_m"] for path in paths]
+        assert cell.best_rmse_m == pytest.approx(np.mean([curve.min() for curve in curves]))
+
+
+def test_summary_sets_the_corrected_and_the_test_figure_beside_the_lowest(
+    table1: Analysis,
+) -> None:
+    (ranking,) = table1.rankings
+    summary = named(tables.study_tables(table1), "summary")
+    found = {row[0].text: row[1] for row in summary.rows}
+    assert found["lowest validation RMSE"].number == ranking.winner.interval.estimate
+    assert found["corrected for the selection"].number == ranking.corrected.corrected
+    run = table1.study.finished.query("cell == @WINNER and seed == 0")["folder"].item()
+    test = pd.read_csv(Path(run) / "predictions_test.csv")
+    expected = float(np.sqrt(np.mean(test["error_m"] ** 2)))
+    assert found["test part"].number == pytest.approx(expected, abs=1e-6)
+    assert ranking.truth is not None
+    assert found["truth, test photos"].number == ranking.truth.test_m
+    assert "Only the corrected and the test figure" in legend(summary)
+    assert {"known spots", "new spots", "nearest neighbours", "ridge regression"} <= set(found)
+
+
+def test_truth_is_the_error_against_positions_without_noise(table1: Analysis) -> None:
+    from img2gps.core.geo import distance_m
+
+    rows = table1.study.predictions.query("cell == @WINNER")
+    error = distance_m(
+        rows["true_lat_deg"], rows["true_lon_deg"], rows["pred_lat_deg"], rows["pred_lon_deg"]
+    )
+    by_seed = pd.Series(error**2).groupby(rows["seed"].to_numpy()).mean()
+    truth = table1.rankings[0].truth
+    assert truth is not None
+    assert truth.validation_m == pytest.approx(float(np.sqrt(by_seed).mean()))
+
+
+def test_synthetic_photos_are_named_above_every_table_and_real_ones_are_not(
+    table1: Analysis, tmp_path: Path
+) -> None:
+    assert all(table.banner == tables.SYNTHETIC for table in tables.study_tables(table1))
+    real = analysed(tmp_path, synthetic=False, seeds=(0, 1))
+    assert all(table.banner == "" for table in tables.study_tables(real))
+    assert real.rankings[0].truth is None
+
+
+def test_a_cell_with_one_lucky_seed_cannot_win(tmp_path: Path) -> None:
+    states = {(WINNER, 1): ("failed", "disk full"), (WINNER, 2): ("queued", "")}
+    study = analysed(tmp_path, states=states)
+    (ranking,) = study.rankings
+    lowest = min(ranking.cells, key=lambda cell: cell.interval.estimate)
+    assert lowest.cell == WINNER
+    assert ranking.winner.cell != WINNER
+    assert (lowest.win_share, lowest.in_best_set, ranking.candidates) == (0.0, None, 17)
+    note = "1 cell has not all seeds finished: shown, but not among those that can win."
+    assert note in ranking.notes
+    grid = named(tables.study_tables(study), "table1_resnet18")
+    assert fields(grid)[("0.001", "batch 16")].marks == (tables.FEWER,)
+    assert note in legend(grid)
+
+
+def test_a_study_half_way_has_a_provisional_winner(tmp_path: Path) -> None:
+    axes = {"lr": [0.001, 0.003], "batch_size": [16]}
+    states = {(f"lr={lr},batch_size=16", 1): ("running", "") for lr in (0.001, 0.003)}
+    study = analysed(tmp_path, axes=axes, seeds=(0, 1), states=states)
+    (ranking,) = study.rankings
+    assert ranking.winner.params["lr"] == 0.001
+    assert ranking.notes[0].startswith("Provisional: no cell has all its seeds finished")
+
+
+def test_one_seed_gives_no_mark_and_says_so(tmp_path: Path) -> None:
+    study = analysed(tmp_path, seeds=(0,))
+    (ranking,) = study.rankings
+    assert {(cell.in_best_set, cell.beats_mean) for cell in ranking.cells} == {(None, None)}
+    grid = named(tables.study_tables(study), "table1_resnet18")
+    assert "The cells have one seed" in legend(grid)
+    assert "one seed [95 % interval over spots; 60 photos" in legend(grid)
+    used = {mark for row in grid.rows for entry in row for mark in entry.marks}
+    assert used == {tables.EDGE}
+    assert "differences cannot be told from the seed's luck" in analysis.answer(ranking)[1]
+
+
+def test_few_spots_are_called_unreliable(tmp_path: Path) -> None:
+    study = analysed(tmp_path, n_val=20, n_spots=12)
+    grid = named(tables.study_tables(study), "table1_resnet18")
+    assert "Intervals are unreliable: 12 validation spots, fewer than 30." in legend(grid)
+
+
+def test_pretrained_and_from_scratch_are_two_labelled_rankings(tmp_path: Path) -> None:
+    study = analysed(tmp_path, weights=lambda p: "imagenet" if p["model"] == "resnet18" else "none")
+    assert [ranking.group.pretrained for ranking in study.rankings] == [False, True] or [
+        ranking.group.pretrained for ranking in study.rankings
+    ] == [True, False]
+    found = tables.study_tables(study)
+    grids = [table for table in found if "table1" in table.key]
+    assert {re.search(r"\[(pretrained|from scratch)", t.caption)[1] for t in grids} == {  # type: ignore[index]  # None fails the test
+        "pretrained",
+        "from scratch",
+    }
+    assert len({table.key for table in found}) == len(found)
+    assert any("not comparable" in note for note in study.notes)
+
+
+def test_mixed_code_versions_are_said_below_the_table(tmp_path: Path) -> None:
+    study = analysed(tmp_path, commit=lambda p: f"c{p['batch_size']}")
+    grid = named(tables.study_tables(study), "table1_resnet18")
+    assert "different code commits in one ranking: c8 (18 runs), c16 (18 runs)" in legend(grid)
+
+
+def test_a_searched_study_limits_its_correction_to_the_cells_tried(tmp_path: Path) -> None:
+    study = analysed(tmp_path, kind="tpe")
+    (ranking,) = study.rankings
+    assert any("searched by tpe" in note for note in ranking.notes)
+    assert ranking.importance == []
+    assert "not a grid (tpe)" in ranking.no_importance
+
+
+def test_importance_is_given_on_a_full_grid_only(table1: Analysis, tmp_path: Path) -> None:
+    assert "1 of 18 cells of the full grid" in table1.rankings[0].no_importance
+    study = analysed(tmp_path, seeds=(0, 1))
+    table = named(tables.study_tables(study), "importance")
+    shares = [row[1].number or 0.0 for row in table.rows]
+    assert sum(shares) == pytest.approx(1.0)
+    assert [row[0].text for row in table.rows][:3] == ["model", "lr", "batch size"]
+    assert table.rows[-1][0].text == "seeds"
+
+
+def test_axes_other_than_the_published_ones_get_the_general_table(tmp_path: Path) -> None:
+    axes = {"scheduler": ["none", "cosine"], "optimizer.weight_decay": [0.0, 0.01]}
+    study = analysed(
+        tmp_path, axes=axes, effect=lambda p: 50.0 if p["scheduler"] == "none" else 80.0
+    )
+    found = tables.study_tables(study)
+    assert [table.key for table in found] == ["summary", "cells", "importance"]
+    cells = named(found, "cells")
+    assert cells.header[:3] == ["scheduler", "optimizer weight decay", "RMSE (m)"]
+    figures = [row[2].number or 0.0 for row in cells.rows[:-1]]
+    assert figures == sorted(figures)
+
+
+def test_a_named_cell_is_compared_with_the_winner(tmp_path: Path) -> None:
+    made = make_study(tmp_path, "s", Options(epochs=2, effect=effect))
+    path = made.folder / "study.json"
+    facts = json.loads(path.read_text())
+    for cell in facts["cells"]:
+        if cell["cell"] == "model=resnet18,lr=0.001,batch_size=32":
+            cell["name"] = "baseline"
+    path.write_text(json.dumps(facts))
+    study = analysis.analyse(collect.load_study(made.folder, []))
+    row = next(r for r in tables.summary(study.rankings[0]).rows if r[0].text == "baseline")
+    assert re.search(r"\+\d+\.\d m against the winner, paired 95 % interval", row[2].text)
+
+
+def test_folds_get_the_nadeau_bengio_mean(tmp_path: Path) -> None:
+    axes = {"lr": [0.001, 0.003], "split.fold": [0, 1, 2]}
+    study = analysed(
+        tmp_path,
+        axes=axes,
+        split_kind="kfold",
+        n_val=30,
+        n_spots=20,
+        effect=lambda p: 50.0 if p["lr"] == 0.001 else 88.0,
+    )
+    (ranking,) = study.rankings
+    done = study.study.finished.query("lr == 0.001")
+    by_fold = done.groupby("split.fold")["val/rmse_m"].mean()
+    expected = stats.fold_mean(by_fold, 681, 30)
+    assert ranking.folds == expected
+    found = {row[0].text: row[1] for row in tables.summary(ranking).rows}
+    assert found["mean of 3 folds"].number == pytest.approx(float(by_fold.mean()))
+
+
+def test_another_frozen_winner_or_rule_is_said(tmp_path: Path) -> None:
+    made = make_study(tmp_path, "s", Options(epochs=2, effect=effect))
+    (made.folder / "winner.json").write_text(json.dumps({"cell": "model=resnet50,lr=0.001"}))
+    path = made.folder / "study.json"
+    facts = json.loads(path.read_text())
+    facts["select"] = {"by": "val/median_m", "aggregate": "mean"}
+    path.write_text(json.dumps(facts))
+    notes = analysis.analyse(collect.load_study(made.folder, [])).notes
+    assert notes == [
+        "The study selects by the mean of val/median_m; this report ranks by the mean of "
+        "val/rmse_m.",
+        f"img2gps select has frozen model=resnet50,lr=0.001; the lowest RMSE here is that of "
+        f"{WINNER}.",
+    ]
+
+
+def test_later_looks_at_the_test_part_are_counted(tmp_path: Path) -> None:
+    made = make_study(tmp_path, "s", Options(epochs=2, effect=effect, n_test=40))
+    for looks, said in ((1, False), (3, True)):
+        frozen = {"cell": WINNER, "test_looks": looks}
+        (made.folder / "winner.json").write_text(json.dumps(frozen))
+        study = analysis.analyse(collect.load_study(made.folder, []))
+        note = "The test part has been looked at 3 times: it is untouched no more."
+        assert (note in study.rankings[0].notes) is said
+        assert study.notes == []
+
+
+def test_a_study_without_any_finished_run_has_its_missing_cells(tmp_path: Path) -> None:
+    axes = {"lr": [0.001], "batch_size": [8]}
+    states = {("lr=0.001,batch_size=8", 0): ("queued", "")}
+    study = analysed(tmp_path, axes=axes, seeds=(0,), states=states)
+    assert [table.key for table in tables.study_tables(study)] == ["missing"]
+    assert study.notes == ["Of 1 planned runs: 1 queued."]
+    assert tables.comparison([study]).rows[0][1].text == "nothing finished"
+    files = paper.pack(study)
+    assert files["methods.txt"] == "No run has finished.\n"
+    assert r"\newcommand{\igpsRunsQueued}{1}" in files["numbers.tex"]
+
+
+def test_the_answer_is_three_sentences_with_winner_certainty_and_mean_predictor(
+    table1: Analysis,
+) -> None:
+    (ranking,) = table1.rankings
+    first, second, third = analysis.answer(ranking)
+    assert first.startswith("Lowest validation RMSE: model resnet18, lr 0.001, batch size 16, ")
+    assert f"expect {ranking.corrected.corrected:.1f} m" in first
+    assert "all other cells are distinguishable from it" in second
+    assert "16 of 17 cells are not shown to do better" in third
+    assert f"{ranking.mean_predictor.estimate:.1f} m" in third
+
+
+HOSTILE = Table(
+    "x_y",
+    "<script>alert(1)</script> & 5 % of _a_|b",
+    ["<b>", "a|b", "c"],
+    [[Entry("<img src=x>"), Entry("1_0 %", bold=True, number=10.0), Entry("50$ #1 {x} ~^ \\")]],
+    [(tables.SAME, "<i> & more"), (None, "plain *text*")],
+    banner="<u>",
+)
+
+
+class Texts(HTMLParser):
+    """Tag names and texts of a piece of HTML."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_html_is_balanced_and_holds_the_users_text_as_text() -> None:
+    page = Texts(HOSTILE.html())
+    assert page.open == []
+    assert not {"script", "img", "b", "i", "u"} & set(page.tags)
+    assert "<img src=x>" in page.texts
+    assert "<script>alert(1)</script> & 5 % of _a_|b" in page.texts
+
+
+def test_markdown_keeps_its_columns_and_escapes_markup() -> None:
+    lines = [line for line in HOSTILE.markdown().splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {4}
+    assert r"**1\_0 %**" in lines[2]
+    assert r"\<img src=x\>" in lines[2]
+
+
+def latex_is_sound(text: str) -> None:
+    """Braces balance, rows have as many fields as columns, no bare special character."""
+    bare = re.sub(r"\\[{}&%$#_]", "", text)
+    assert bare.count("{") == bare.count("}")
+    columns = re.search(r"\\begin\{tabular\}\{([lr]+)\}", text)
+    assert columns is not None
+    body = text.split(r"\midrule")[1].split(r"\bottomrule")[0]
+    for row in filter(None, (line.strip() for line in body.splitlines())):
+        assert row.endswith(r"\\")
+        assert len(re.findall(r"(?<!\\)&", row)) == len(columns[1]) - 1
+    assert not re.search(r"(?<!\\)[%#]", text)
+    assert not re.search("[†‡§±\N{MULTIPLICATION SIGN}]", text)
+
+
+def test_latex_is_sound_for_hostile_text_and_for_a_real_study(table1: Analysis) -> None:
+    latex_is_sound(HOSTILE.latex())
+    assert r"50\$ \#1 \{x\} \textasciitilde{}\textasciicircum{} \textbackslash{}" in HOSTILE.latex()
+    for table in tables.study_tables(table1):
+        latex_is_sound(table.latex())
+        assert r"\toprule" in table.latex()
+
+
+def test_csv_holds_the_numbers_in_full(table1: Analysis) -> None:
+    grid = named(tables.study_tables(table1), "table1_resnet18")
+    rows = list(csv.reader(io.StringIO(grid.csv())))
+    assert rows[0] == grid.header
+    assert float(rows[1][2]) == table1.rankings[0].winner.interval.estimate
+    assert rows[3][1] == "-"
+    assert rows[1][5] == "68.78"
+
+
+def test_every_format_shows_every_figure_and_the_legend(table1: Analysis) -> None:
+    for table in tables.study_tables(table1):
+        for source in (table.markdown(), table.latex(), html.unescape(table.html())):
+            for row in table.rows:
+                for entry in row:
+                    if entry.number is not None:
+                        assert entry.text.replace("%", "") in source.replace("\\", "")
+        assert len(table.legend) == table.html().count("<li>")
+
+
+def test_the_pack_holds_every_table_and_a_command_for_every_number(table1: Analysis) -> None:
+    files = paper.pack(table1)
+    for table in tables.study_tables(table1):
+        for suffix in ("md", "tex", "csv", "html"):
+            assert files[f"tables/{table.key}.{suffix}"]
+        assert rf"\input{{tables/{table.key}.tex}}" in files["paper.tex"]
+    found = re.findall(r"\\newcommand\{\\([^}]*)\}\{([^}]*)\}", files["numbers.tex"])
+    names = dict(found)
+    assert len(names) == len(found) == files["numbers.tex"].count("\n")
+    assert all(re.fullmatch("[A-Za-z]+", name) for name in names)
+    (ranking,) = table1.rankings
+    assert names["igpsWinnerRmse"] == f"{ranking.winner.interval.estimate:.1f}"
+    assert names["igpsCorrectedRmse"] == f"{ranking.corrected.corrected:.1f}"
+    assert names["igpsMeanPredictorRmse"] == f"{ranking.mean_predictor.estimate:.1f}"
+    assert names["igpsRuns"] == "54"
+    assert names["igpsRunsFailed"] == "3"
+    cell = "igpsCellModelResnetFiveZeroLrZeroPointZeroZeroThreeBatchSizeThreeTwoRmse"
+    expected = table1.study.finished.query("cell == 'model=resnet50,lr=0.003,batch_size=32'")
+    assert names[cell] == f"{expected['val/rmse_m'].mean():.1f}"
+
+
+def test_the_pack_tells_methods_and_exact_commands(table1: Analysis) -> None:
+    files = paper.pack(table1)
+    text = files["methods.txt"]
+    for part in (
+        "681 training, 60 validation",
+        "started from ImageNet weights",
+        "for 2 epochs",
+        "54 runs (50 finished, 1 diverged, 3 failed)",
+        "Tsamardinos",
+        "commit 0123abc",
+    ):
+        assert part in text
+    script = files["commands.sh"]
+    assert "\npython -m img2gps.train -m sweeps=table1\n" in script
+    assert "sweeps=table1 model=resnet18 lr=0.001 batch_size=16" in script
+    assert "img2gps report table1" in script
+
+
+def test_cells_csv_is_a_tidy_table_of_the_ranking(table1: Analysis) -> None:
+    found = pd.read_csv(io.StringIO(paper.pack(table1)["cells.csv"]))
+    (ranking,) = table1.rankings
+    assert list(found["cell"]) == [cell.cell for cell in ranking.cells]
+    assert found["rmse_m"].to_numpy() == pytest.approx(
+        [cell.interval.estimate for cell in ranking.cells]
+    )
+    assert {"low_m", "high_m", "in_best_set", "beats_mean", "win_share"} <= set(found)
+
+
+def test_writing_puts_every_file_where_it_belongs(tmp_path: Path) -> None:
+    written = paper.write(tmp_path / "out", {"a.txt": "ä\n", "tables/b.csv": "1,2\n"})
+    assert [path.relative_to(tmp_path / "out").as_posix() for path in written] == [
+        "a.txt",
+        "tables/b.csv",
+    ]
+    assert (tmp_path / "out" / "a.txt").read_text(encoding="utf-8") == "ä\n"
+
+
+def test_comparison_has_one_row_a_ranking_with_its_own_mean_predictor(
+    table1: Analysis, tmp_path: Path
+) -> None:
+    other = analysed(tmp_path, "places", split_kind="place", seeds=(0, 1))
+    table = tables.comparison([table1, other])
+    assert [row[0].text for row in table.rows] == ["table1", "places"]
+    assert "place split" in table.rows[1][1].text
+    assert table.rows[0][4].number == table1.rankings[0].corrected.corrected
+    assert table.rows[1][5].number == other.rankings[0].mean_predictor.estimate
+
+
+def test_names_of_commands_never_collide(tmp_path: Path) -> None:
+    study = analysed(tmp_path, axes={"tag": ["a-b", "a_b", "a b"]}, seeds=(0, 1))
+    names = re.findall(r"\\newcommand\{\\([^}]*)\}", paper.pack(study)["numbers.tex"])
+    assert len(names) == len(set(names))
+    assert len([name for name in names if name.startswith("igpsCellTagAB")]) == 3 * 4

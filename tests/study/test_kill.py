@@ -1,0 +1,166 @@
+"""Killed at any moment, a study loses nothing, repeats nothing and leaves no process behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from img2gps.study.spec import Limits, Spec
+from tests.helpers import postgres
+from tests.helpers.studies import cells_of, executions, fake_spec, read_record, url_of
+
+ROOT = Path(__file__).resolve().parents[2]
+# Runs a study given as JSON; what `-m` does after Hydra has composed.
+ENGINE = """
+import json, sys
+from img2gps.errors import BadInput
+from img2gps.signals import Interrupted
+from img2gps.study.engine import run_study
+from img2gps.study.spec import Spec
+spec, url, workers = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+try:
+    sys.exit(run_study(Spec.from_dict(spec), url, workers=workers))
+except Interrupted as error:
+    print(error)
+    sys.exit(error.status)
+"""
+
+
+def start(spec: Spec, url: str, workers: int) -> subprocess.Popen[str]:
+    import json
+
+    command = [sys.executable, "-c", ENGINE, json.dumps(spec.to_dict()), url, str(workers)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def workers_of(spec: Spec) -> list[psutil.Process]:
+    """Every worker process of this study anywhere on the machine, whoever its parent is now."""
+    found = []
+    for child in psutil.process_iter(["cmdline", "environ"]):
+        command, environment = child.info["cmdline"] or [], child.info["environ"] or {}
+        ours = environment.get("IMG2GPS_TEST_STUDY") == spec.root
+        if ours and "img2gps.study.worker" in command:
+            found.append(child)
+    return found
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
+    monkeypatch.setenv("IMG2GPS_TEST_STUDY", str(tmp_path))  # inherited by every process
+    axes: dict[str, list[Any]] = {"lr": [0.1, 0.2, 0.3, 0.4], "batch_size": [8, 16, 32]}
+    limits = Limits(max_preemptions=50, heartbeat_s=0.3, grace_s=2.0)
+    return fake_spec(tmp_path, axes, seeds=(0, 1), fixed=("pause=0.1",), limits=limits)
+
+
+@pytest.fixture(params=["journal", "sqlite", pytest.param("postgresql", marks=pytest.mark.server)])
+def url(request: pytest.FixtureRequest, spec: Spec) -> Iterator[str]:
+    match request.param:
+        case "journal":
+            yield url_of(spec)
+        case "sqlite":
+            yield f"sqlite:///{spec.root}/ledger.sqlite"
+        case _:
+            if postgres.binaries() is None:
+                pytest.skip("no PostgreSQL here: apt-get install postgresql")
+            with postgres.server() as address:
+                yield address
+
+
+def gone(spec: Spec) -> bool:
+    """Whether no worker is left, after the moment that the kernel needs."""
+    end = time.monotonic() + 5
+    while workers_of(spec):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.slow
+def test_24_cells_survive_random_kills(spec: Spec, url: str) -> None:
+    draw = random.Random(3)
+    for round_ in range(2):
+        engine = start(spec, url, workers=3)
+        end = time.monotonic() + 5
+        while time.monotonic() < end and engine.poll() is None:
+            time.sleep(draw.uniform(0.1, 0.6))
+            if victims := workers_of(spec):
+                victim = draw.choice(victims)
+                if psutil.pid_exists(victim.pid):
+                    os.kill(victim.pid, signal.SIGKILL)
+        if round_ < 1:
+            engine.kill()  # the engine itself: its workers must go with it
+        else:
+            engine.terminate()
+        engine.communicate(timeout=40)
+        assert gone(spec)
+
+    engine = start(spec, url, workers=3)
+    output, _ = engine.communicate(timeout=120)
+
+    assert engine.returncode == 0, output
+    cells = cells_of(spec)
+    assert Counter(cell["state"] for cell in cells) == {"finished": 24}
+    assert len({cell["run_id"] for cell in cells}) == 24
+    assert Counter(executions(spec)) == {cell["run_id"]: 1 for cell in cells}
+    for cell in cells:  # every epoch of every run once: each went on where it stood
+        progress = Path(spec.root, cell["path"], "progress.txt").read_text().split()
+        assert progress == ["1", "2", "3"]
+    assert gone(spec)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_interruption_is_prompt_resumable_and_quiet(spec: Spec, signum: int) -> None:
+    engine = start(spec, url_of(spec), workers=2)
+    wait_for(lambda: len(executions(spec)) >= 2)
+
+    before = time.monotonic()
+    engine.send_signal(signum)
+    output, _ = engine.communicate(timeout=30)
+
+    assert time.monotonic() - before < 8
+    assert engine.returncode == 128 + signum
+    assert "Traceback" not in output
+    assert "the same command goes on" in output
+    assert gone(spec)
+    record = read_record(spec)
+    assert {cell["state"] for cell in record["cells"]} == {"finished", "queued"}
+    worker_logs = [path.read_text() for path in Path(spec.root, "s").glob("worker-*.log")]
+    assert not any("Traceback" in text for text in worker_logs)
+    n = len(executions(spec))
+
+    engine = start(spec, url_of(spec), workers=2)
+    output, _ = engine.communicate(timeout=60)
+    assert engine.returncode == 0
+    assert sorted(executions(spec)) == sorted(c["run_id"] for c in cells_of(spec))
+    assert f"{n} skipped as done before" in output
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail("it never happened")
+        time.sleep(0.05)
+
+
+def test_two_engines_share_a_study(spec: Spec) -> None:
+    engines = [start(spec, url_of(spec), workers=1) for _ in range(2)]
+    outputs = [engine.communicate(timeout=60)[0] for engine in engines]
+
+    assert [engine.returncode for engine in engines] == [0, 0], outputs
+    assert Counter(executions(spec)) == {cell["run_id"]: 1 for cell in cells_of(spec)}

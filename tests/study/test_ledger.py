@@ -1,0 +1,335 @@
+"""The ledger: each run claimed once and told once, whoever dies in between."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from img2gps.core.errors import BadInput
+from img2gps.core.process import identity, known_dead
+from img2gps.study import process, storage
+from img2gps.study.ledger import EXCEPTION, PREEMPTED, Claim, Ledger, Lost, PlannedCell, key_of
+from img2gps.study.spec import Done, Limits, Planned, Spec
+from tests.helpers.studies import fake_spec
+
+
+@pytest.fixture(params=["journal", "sqlite"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "journal":
+        return str(tmp_path / "s" / "ledger.journal")
+    return f"sqlite:///{tmp_path}/ledger.sqlite"
+
+
+def ledger_of(url: str, spec: Spec, n: int = 1) -> Ledger:
+    made = Ledger.create(storage.open_storage(url), spec)
+    made.save(spec)
+    made.plan(cell(i) for i in range(n))
+    return made
+
+
+def another(url: str, pid: int | None = None, machine: str | None = None) -> Ledger:
+    """The same ledger as another process, alive or not, sees it."""
+    made = Ledger(storage.open_storage(url), "s")
+    who = identity(pid)
+    made.identity = {**who, "started": f"{who['started']}-{id(made)}"}
+    if machine:
+        made.identity["machine"] = machine
+    return made
+
+
+def cell(i: int) -> PlannedCell:
+    params = {"lr": i / 10, "model": "resnet18"}
+    return PlannedCell(key_of(params, 0), params, 0, planned=Planned(f"id{i}", f"s/id{i}"))
+
+
+def done(claim: Claim, state: str = "finished", value: float | None = 60.0) -> Done:
+    assert claim.planned is not None
+    return Done(claim.planned.run_id, claim.planned.path, state, "", value, 3, 1.0)
+
+
+def claimed(ledger: Ledger) -> Claim:
+    claim = ledger.claim()
+    assert claim is not None
+    return claim
+
+
+def states(ledger: Ledger) -> dict[str, int]:
+    ledger.refresh()
+    return dict(Counter(entry.state for entry in ledger.entries()))
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Spec:
+    return fake_spec(tmp_path, {"lr": [0.1]}, limits=Limits(2, 3, 0.1, 0.3))
+
+
+def test_four_threads_claim_each_run_once(url: str, spec: Spec) -> None:
+    ledger_of(url, spec, 12)
+    taken: list[str] = []
+
+    def work() -> None:
+        mine = Ledger(storage.open_storage(url), "s")
+        while (claim := mine.claim()) is not None:
+            taken.append(claim.key)
+            mine.finish(claim, done(claim))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == sorted(cell(i).key for i in range(12))
+    assert states(Ledger(storage.open_storage(url), "s")) == {"finished": 12}
+
+
+def test_planning_twice_adds_only_what_is_new(url: str, spec: Spec) -> None:
+    ledger = ledger_of(url, spec, 3)
+    claim = claimed(ledger)
+    ledger.finish(claim, done(claim))
+    new = another(url).plan(cell(i) for i in range(5))
+    assert [c.key for c in new] == [cell(3).key, cell(4).key]
+    assert states(ledger) == {"finished": 1, "queued": 4}
+
+
+def test_text_axes_may_grow_and_numbers_are_optunas_parameters(url: str, spec: Spec) -> None:
+    ledger = ledger_of(url, spec, 1)
+    for name in ("resnet34", "vit"):
+        params = {"lr": 0.1, "model": name, "drop_last": True}
+        ledger.plan([PlannedCell(key_of(params, 0), params, 0)])
+        claim = claimed(ledger)
+        ledger.finish(claim, Done("x", "s/x", "finished", value=1.0))
+    found = optuna.load_study(study_name="s", storage=ledger._storage).trials[-1]
+    assert found.params == {"lr": 0.1}
+
+
+def test_a_dead_workers_run_is_taken_back_and_its_own_word_no_longer_counts(
+    url: str, spec: Spec
+) -> None:
+    ledger = ledger_of(url, spec)
+    dead = another(url)  # a process that never had this start time
+    claim = claimed(dead)
+    assert ledger.reap() == [cell(0).key]
+    assert states(ledger) == {"queued": 1}
+    with pytest.raises(Lost):
+        dead.check(claim)
+    with pytest.raises(Lost):
+        dead.beat(claim.trial._trial_id)
+    with pytest.raises(Lost):
+        dead.finish(claim, done(claim))
+    mine = claimed(ledger)
+    assert mine.key == claim.key
+    ledger.finish(mine, done(mine))
+    ledger.refresh()
+    entry = ledger.entry(mine.key)
+    assert (entry.state, entry.attempts) == ("finished", 2)
+
+
+def test_a_silent_worker_elsewhere_is_given_up_by_ones_own_clock(
+    url: str, spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = ledger_of(url, spec)
+    remote = another(url, machine="elsewhere")
+    claim = claimed(remote)
+    now = [1000.0]
+    monkeypatch.setattr("img2gps.study.ledger.time.monotonic", lambda: now[0])
+    assert ledger.reap() == []
+    now[0] += 0.25
+    remote.beat(claim.trial._trial_id)  # its clock may say what it likes
+    assert ledger.reap() == []
+    now[0] += 0.25
+    assert ledger.reap() == []
+    now[0] += 0.31
+    assert ledger.reap() == [claim.key]
+    assert "nothing heard" in ledger._trials[0].user_attrs["lost"]["reason"]
+
+
+def test_a_worker_whose_engine_lives_is_left_to_the_engine(url: str, spec: Spec) -> None:
+    ledger = ledger_of(url, spec)
+    dead = another(url)
+    dead.engine = identity()
+    claim = claimed(dead)
+    assert another(url).reap() == []
+    taken = ledger.reap(dead.identity, EXCEPTION, "worker process died of SIGSEGV")
+    assert taken == [claim.key]
+
+
+def test_exceptions_and_preemptions_are_counted_apart(url: str, spec: Spec) -> None:
+    ledger = ledger_of(url, spec)
+    for kind in (PREEMPTED, EXCEPTION, PREEMPTED, "interrupted", "interrupted"):
+        ledger.give_back(claimed(ledger), kind, "why")
+        assert states(ledger) == {"queued": 1}
+    ledger.give_back(claimed(ledger), EXCEPTION, "ValueError: no")
+    assert states(ledger) == {"failed": 1}
+    entry = ledger.entry(cell(0).key)
+    assert (entry.reason, entry.attempts) == ("ValueError: no", 6)
+    assert ledger.claim() is None
+
+
+def test_a_run_enqueued_twice_is_run_once(url: str, spec: Spec) -> None:
+    ledger = ledger_of(url, spec, 2)
+    ledger._again(cell(0).key)  # as if two processes had both taken it back
+    keys = []
+    while (claim := ledger.claim()) is not None:
+        keys.append(claim.key)
+        ledger.finish(claim, done(claim))
+    assert keys == [cell(0).key, cell(1).key]
+    assert states(ledger) == {"finished": 2}
+    assert ledger.entry(cell(0).key).attempts == 1
+
+
+NAMES = st.sampled_from(["claim", "finish", "raise", "die", "reap", "again"])
+ACTIONS = st.lists(st.tuples(NAMES, st.integers(0, 2)), min_size=12, max_size=30)
+
+
+@settings(max_examples=30, deadline=None)
+@given(ACTIONS)
+def test_whoever_dies_when_each_run_is_finished_exactly_once(
+    actions: list[tuple[str, int]],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        url = str(Path(folder) / "ledger.journal")
+        many = Limits(max_failures=100, max_preemptions=100)
+        ledger_of(url, fake_spec(Path(folder), {"lr": [0.1]}, limits=many), 3)
+        workers = [another(url, machine=f"m{i}") for i in range(3)]
+        held: list[Claim | None] = [None, None, None]
+        dead: list[dict[str, Any]] = []
+        finished: list[str] = []
+
+        def finish(i: int) -> None:
+            claim, held[i] = held[i], None
+            try:
+                if claim is not None:
+                    workers[i].finish(claim, done(claim))
+                    finished.append(claim.key)
+            except Lost:
+                pass
+
+        for action, i in actions:
+            match action:
+                case "claim" if held[i] is None:
+                    held[i] = workers[i].claim()
+                case "finish":
+                    finish(i)
+                case "raise" if (claim := held[i]) is not None:
+                    held[i] = None
+                    with contextlib.suppress(Lost):
+                        workers[i].give_back(claim, EXCEPTION, "ValueError")
+                case "die":
+                    dead.append(workers[i].identity)
+                    workers[i], held[i] = another(url, machine=f"m{i}-{len(dead)}"), None
+                case "reap":
+                    for who in dead:
+                        workers[i].reap(who, PREEMPTED, "killed")
+                case "again":  # a second, needless, enqueuing, as two reapers at once may do
+                    workers[i].refresh()
+                    workers[i]._again(cell(i).key)
+        for i in range(3):
+            finish(i)
+        last = workers[0]
+        for who in dead:
+            last.reap(who, PREEMPTED, "killed")
+        last.settle()
+        while (claim := last.claim()) is not None:
+            held[0] = claim
+            finish(0)
+        assert sorted(finished) == sorted(cell(i).key for i in range(3))
+        assert states(last) == {"finished": 3}
+        assert not last.busy()
+
+
+def test_a_trial_that_its_reaper_did_not_enqueue_again_is_not_lost(url: str, spec: Spec) -> None:
+    ledger = ledger_of(url, spec)
+    claim = claimed(ledger)
+    ledger._note(claim.trial._trial_id, "lost", {"kind": PREEMPTED, "reason": "killed"})
+    ledger._tell(claim.trial._trial_id, optuna.trial.TrialState.FAIL)  # ... and then it died
+    assert ledger.settle() == 1
+    assert states(ledger) == {"queued": 1}
+
+
+def test_diverged_runs_are_not_tried_again_until_forgotten(url: str, spec: Spec) -> None:
+    ledger = ledger_of(url, spec)
+    claim = claimed(ledger)
+    ledger.finish(claim, done(claim, "diverged", None))
+    assert ledger.settle() == 0
+    assert states(ledger) == {"diverged": 1}
+    ledger.forget([claim.key], again=True)
+    assert states(ledger) == {"queued": 1}
+    assert ledger.entry(claim.key).attempts == 0
+    ledger.forget([claim.key], again=False)
+    assert states(ledger) == {}
+    assert [c.key for c in ledger.plan([cell(0)])] == [claim.key]
+
+
+def test_a_journal_survives_a_line_cut_short(tmp_path: Path, spec: Spec) -> None:
+    url = str(tmp_path / "s" / "ledger.journal")
+    ledger_of(url, spec, 2)
+    with Path(url).open("ab") as file:  # as a writer killed half-way leaves it
+        file.write(b'{"op_code":6,"worker_id":"x","trial_')
+    ledger = Ledger(storage.open_storage(url), "s")
+    claim = claimed(ledger)
+    ledger.finish(claim, done(claim))
+    assert states(Ledger(storage.open_storage(url), "s")) == {"finished": 1, "queued": 1}
+    for line in Path(url).read_text().splitlines():
+        json.loads(line)
+
+
+def test_a_damaged_journal_is_named_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.journal"
+    path.write_bytes(b"\x80 no journal\n")
+    with pytest.raises(
+        BadInput, match=r"ledger.journal: the ledger is damaged .*; put back a copy"
+    ):
+        storage.open_storage(str(path))
+
+
+def test_the_journals_lock_dies_with_its_holder(tmp_path: Path, spec: Spec) -> None:
+    url = str(tmp_path / "s" / "ledger.journal")
+    ledger = ledger_of(url, spec, 1)
+    holder = (
+        "import sys, os; from img2gps.study.storage import _KernelLock;"
+        "_KernelLock(sys.argv[1] + '.lock').acquire(); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", holder, url], check=False)
+    assert ledger.claim() is not None  # at once, not after Optuna's 30 s
+
+
+def test_a_database_that_is_not_there_is_named_without_its_password() -> None:
+    with pytest.raises(BadInput) as error:
+        storage.open_storage("postgresql://me:secret@127.0.0.1:1/none")
+    assert "secret" not in str(error.value)
+    assert "hydra.sweeper.storage=postgresql" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "memory", "kind", "reason"),
+    [
+        (1, False, "exception", "worker process ended with exit status 1"),
+        (-11, False, "exception", "worker process died of SIGSEGV (segmentation fault)"),
+        (-6, False, "exception", "worker process died of SIGABRT (aborted by a library)"),
+        (-9, False, "preempted", "worker process was killed by SIGKILL"),
+        (-9, True, "preempted", "worker process was killed by SIGKILL (out of memory)"),
+        (-15, False, "preempted", "worker process was killed by SIGTERM"),
+    ],
+)
+def test_how_a_worker_died_is_said_by_name(code: int, memory: bool, kind: str, reason: str) -> None:
+    assert process.how_it_died(code, memory_killed=memory) == (kind, reason)
+
+
+def test_a_process_number_used_again_is_not_the_same_process() -> None:
+    me: dict[str, Any] = identity()
+    assert not known_dead(me)
+    assert known_dead({**me, "started": "1"})
+    assert not known_dead({**me, "started": "1", "machine": "elsewhere"})
+    assert not known_dead(None)

@@ -1,0 +1,231 @@
+"""Studies small enough to be committed: the same report, and the same runs found done."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from img2gps.cli.main import main
+from img2gps.config import schema as configuration
+from img2gps.config.schema import DataConfig, DataKind
+from img2gps.core import geo
+from img2gps.core.errors import BadInput
+from img2gps.core.files import write_json
+from img2gps.report import build, paper
+from img2gps.runs.folder import find_result
+from img2gps.study.publish import publish
+from tests.helpers.fake_study import FakeStudy, Options, make_study
+from tests.helpers.tiny import tiny_config
+
+WEIGHTS = {"weights": "/home/somebody/own.pth"}
+AXES: dict[str, list[Any]] = {"lr": [0.001, 0.003], "batch_size": [8, 16]}
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> FakeStudy:
+    study = make_study(
+        tmp_path / "runs", "s",
+        Options(axes=AXES, seeds=(0, 1), states={("lr=0.003,batch_size=16", 1): ("queued", "")}),
+    )  # fmt: skip
+    for folder in study.folder.glob("*/"):
+        (folder / "last.ckpt").write_bytes(b"0" * 1000)
+        config = configuration.to_dict(
+            replace(
+                tiny_config(f"runs.root={tmp_path}/somebody"),
+                data=DataConfig(DataKind.photos, "photos", "/home/somebody/photos"),
+                weights="/home/somebody/own.pth",
+            )
+        )
+        result = json.loads((folder / "result.json").read_text())
+        result["weights"]["requested"] = config["weights"]
+        write_json(folder / "result.json", result)
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return study
+
+
+def predictions(folder: Path) -> list[dict[str, str]]:
+    found = []
+    for path in sorted(folder.glob("*/predictions.csv")):
+        with path.open() as file:
+            found += list(csv.DictReader(file))
+    return found
+
+
+def test_the_copy_gives_the_same_numbers_without_weights(made: FakeStudy, tmp_path: Path) -> None:
+    done = publish("s", tmp_path / "runs", tmp_path / "results")
+    assert (done.runs, done.left_out) == (7, 1)
+    copy = tmp_path / "results" / "s"
+    assert not list(copy.rglob("*.ckpt"))
+    assert done.size_bytes == sum(p.stat().st_size for p in copy.rglob("*") if p.is_file())
+    own, others = (
+        paper.numbers(build.load("s", [tmp_path / name])) for name in ("runs", "results")
+    )
+    assert own == others
+    best_epoch = [name for name in own if name.endswith("BestEpochRmse")]
+    assert len(best_epoch) == len(AXES["lr"]) * len(AXES["batch_size"])
+
+
+def test_the_copy_counts_as_done_and_says_nothing_of_where_photos_lie(
+    made: FakeStudy, tmp_path: Path
+) -> None:
+    path = made.folder / "study.json"
+    command = "python -m img2gps.train -m data=photos 'data.root=/home/me/my photos' lr=0.1"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"command": command, "base_config": WEIGHTS})
+    )
+    publish("s", tmp_path / "runs", tmp_path / "results")
+    for folder in made.folder.glob("*/"):
+        found = find_result(folder.name, [tmp_path / "results"])
+        assert found is not None
+        config = configuration.read(found / "config.yaml")
+        assert (config.data.kind, config.data.root, config.data.cache) == ("photos", None, None)
+        assert config.weights == "own.pth"
+        for name in ("config.yaml", "result.json"):
+            assert "somebody" not in (found / name).read_text()
+    study = json.loads((tmp_path / "results" / "s" / "study.json").read_text())
+    assert study["base_config"] == {"weights": "own.pth"}
+    assert study["command"] == "python -m img2gps.train -m data=photos data.root=DIR lr=0.1"
+
+
+@pytest.mark.parametrize("published_before", [True, False])
+def test_runs_of_other_studies_are_linked_or_come_along(
+    made: FakeStudy, tmp_path: Path, published_before: bool
+) -> None:
+    record = json.loads((made.folder / "study.json").read_text())
+    other = tmp_path / "runs" / "t"
+    other.mkdir()
+    for cell in record["cells"]:
+        cell["linked"] = bool(cell["path"])
+    (other / "study.json").write_text(json.dumps(record | {"study": "t"}))
+    if published_before:
+        publish("s", tmp_path / "runs", tmp_path / "results")
+    assert publish("t", tmp_path / "runs", tmp_path / "results").runs == 7
+    cells = json.loads((tmp_path / "results" / "t" / "study.json").read_text())["cells"]
+    where = "s" if published_before else "t"
+    for cell in (cell for cell in cells if cell["state"] == "finished"):
+        assert (cell["path"], cell["linked"]) == (f"{where}/{cell['run_id']}", published_before)
+        assert (tmp_path / "results" / cell["path"] / "result.json").is_file()
+    copied = len(list((tmp_path / "results" / "t").glob("*/result.json")))
+    assert copied == (0 if published_before else 7)
+    study = build.load("t", [tmp_path / "results"]).study
+    assert study.counts() == {"finished": 7, "queued": 1}
+
+
+def test_moved_positions_keep_their_errors_and_hide_the_place(
+    made: FakeStudy, tmp_path: Path
+) -> None:
+    publish("s", tmp_path / "runs", tmp_path / "results", moved=True)
+    before, after = (predictions(tmp_path / name / "s") for name in ("runs", "results"))
+    assert len(before) == len(after) == 7 * 60
+    for old, new in zip(before, after, strict=True):
+        assert abs(float(new["lat_deg"])) < 0.01
+        assert abs(float(new["lon_deg"])) < 0.01
+        assert new["photo"] == new["content"][:12]
+        assert new["taken_at"] == ""
+        assert (new["error_m"], new["spot"]) == (old["error_m"], old["spot"])
+        error = geo.distance_m(
+            *(float(new[k]) for k in ("lat_deg", "lon_deg", "pred_lat_deg", "pred_lon_deg"))
+        )
+        assert float(error) == pytest.approx(float(old["error_m"]), rel=1e-3)
+    assert np.mean([float(row["lat_deg"]) for row in after]) == pytest.approx(0, abs=1e-9)
+    own, others = (
+        paper.numbers(build.load("s", [tmp_path / name])) for name in ("runs", "results")
+    )
+    for name in ("WinnerRmse", "CorrectedRmse", "MeanPredictorHigh"):
+        assert own[name] == others[name]
+
+
+def test_a_study_is_never_copied_onto_itself(made: FakeStudy, tmp_path: Path) -> None:
+    before = (made.folder / "study.json").read_bytes()
+    with pytest.raises(BadInput, match="is where the study lies; give another folder"):
+        publish("s", tmp_path / "runs", tmp_path / "runs")
+    assert (made.folder / "study.json").read_bytes() == before
+
+
+def test_publishing_again_is_the_same(made: FakeStudy, tmp_path: Path) -> None:
+    for _ in range(2):
+        publish("s", tmp_path / "runs", tmp_path / "results")
+    assert len(list((tmp_path / "results" / "s").glob("*/result.json"))) == 7
+
+
+def test_nothing_to_publish_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="nowhere: no such study below"):
+        publish("nowhere", tmp_path, tmp_path / "results")
+    states = {("lr=0.001", 0): ("queued", "")}
+    make_study(tmp_path, "s", Options(axes={"lr": [0.001]}, seeds=(0,), states=states))
+    with pytest.raises(BadInput, match="none of its runs has ended; go on with: python -m"):
+        publish("s", tmp_path, tmp_path / "results")
+
+
+def test_command_says_how_much_was_written(
+    made: FakeStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["publish", "s", "--root", str(tmp_path / "runs"), "--out", str(tmp_path / "results")])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert "7 runs" in out
+    assert "1 planned runs have not ended" in out
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_nothing_of_a_users_machine_is_in_a_copy(
+    made: FakeStudy, tmp_path: Path, moved: bool
+) -> None:
+    custom = {
+        "_target_": "mine.Source",
+        "table": "/home/somebody/t.csv",
+        "files": ["/home/somebody"],
+    }
+    own = {"name": "secret_garden", "kind": "custom", "custom": custom}
+    path = made.folder / "study.json"
+    command = (
+        "train --config-dir /home/somebody -m data.name=secret_garden monitor=val/median_m "
+        "'+hydra.sweeper.select.by=val/p90_m' +data.table=/home/somebody/t.csv"
+    )
+    base = {"data": own, "model": {"name": "m", "custom": {"weights": "/home/somebody/w"}}}
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"command": command, "base_config": base})
+    )
+    for folder in made.folder.glob("*/"):
+        config = yaml.safe_load((folder / "config.yaml").read_text()) | base
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        result = json.loads((folder / "result.json").read_text())
+        result["identity"] = {"model": base["model"]}
+        (folder / "result.json").write_text(json.dumps(result))
+    publish("s", tmp_path / "runs", tmp_path / "results", moved=moved)
+    texts = [p.read_text() for p in (tmp_path / "results").rglob("*") if p.is_file()]
+    assert not any("somebody" in text for text in texts)
+    assert any("secret_garden" in text for text in texts) != moved
+    study = json.loads((tmp_path / "results" / "s" / "study.json").read_text())
+    name = "photos" if moved else "secret_garden"
+    assert study["command"] == (
+        f"train --config-dir DIR -m data.name={name} monitor=val/median_m "
+        "+hydra.sweeper.select.by=val/p90_m +data.table=DIR"
+    )
+    assert study["base_config"]["data"]["custom"]["_target_"] == "mine.Source"
+
+
+def test_places_that_a_study_varies_are_numbered_wherever_they_stand(tmp_path: Path) -> None:
+    places = ["/home/somebody/a", "/home/somebody/a/b"]
+    made = make_study(tmp_path / "runs", "s", Options(axes={"data.root": places, "lr": [0.1]}))
+    for folder in made.folder.glob("*/"):
+        (folder / "config.yaml").write_text(yaml.safe_dump(configuration.to_dict(tiny_config())))
+    winner = {"cell": f"data.root={places[1]},lr=0.1", "params": {"data.root": places[1]}}
+    write_json(made.folder / "winner.json", winner)
+    publish("s", tmp_path / "runs", tmp_path / "results")
+    copy = tmp_path / "results" / "s"
+    for name in ("study.json", "winner.json"):
+        assert "somebody" not in (copy / name).read_text()
+    study = json.loads((copy / "study.json").read_text())
+    assert study["axes"]["data.root"] == ["DIR1", "DIR2"]
+    cells = {cell["cell"] for cell in study["cells"]}
+    assert cells == {"data.root=DIR1,lr=0.1", "data.root=DIR2,lr=0.1"}
+    assert json.loads((copy / "winner.json").read_text())["params"] == {"data.root": "DIR2"}

@@ -1,0 +1,221 @@
+"""Every study in sweeps/ composes, asks a question, and plans runs that a configuration allows."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from img2gps.config import schema as config
+from img2gps.core.errors import BadInput
+from img2gps.core.paths import package_folder
+from img2gps.study.runner import TrainRunner
+from img2gps.study.spec import Spec
+from img2gps.study.sweeper import BaseSweeper, _check_knobs, adhoc_name
+
+SWEEPS = package_folder("sweeps")
+NAMES = sorted(path.stem for path in SWEEPS.glob("*.yaml"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra() -> Iterator[None]:
+    config.register()
+    with initialize_config_dir(str(package_folder("conf")), version_base="1.3"):
+        yield
+    GlobalHydra.instance().clear()
+
+
+def study(name: str, *more: str) -> Spec:
+    """What `-m sweeps=NAME` plans."""
+    overrides = [f"sweeps={name}", *more]
+    cfg = compose("train", overrides, return_hydra_config=True)
+    cfg.hydra.job.config_name = "train"
+    options = {key: value for key, value in cfg.hydra.sweeper.items() if key != "_target_"}
+    options.pop("_recursive_", None)
+    sweeper = BaseSweeper(**options)
+    sweeper.setup(hydra_context=None, task_function=None, config=cfg)  # type: ignore[arg-type]  # no Hydra around it
+    return sweeper.spec([line for line in overrides if not line.startswith("hydra.")])
+
+
+def test_the_studies_of_the_plan_are_there() -> None:
+    wanted = {
+        "table1", "table1_quick", "lr_edge", "lr_decay", "scaling_rule", "last_batch",
+        "depth_vs_data", "splits", "augmentation", "tpe_hyperband",
+    }  # fmt: skip
+    assert wanted <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_file_opens_with_its_question(name: str) -> None:
+    text = (SWEEPS / f"{name}.yaml").read_text()
+    first = text.splitlines()[0]
+    question = yaml.safe_load(text)["hydra"]["sweeper"]["question"]
+    assert first.startswith("# ")
+    assert first.endswith("?")
+    assert question.endswith("?")
+    assert question.rstrip("?").split(",")[0] in first
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_cell_is_a_valid_configuration(name: str) -> None:
+    spec = study(name)
+    assert spec.name == name
+    assert spec.question
+    runner = TrainRunner(spec)
+    seen: dict[str, set[Any]] = {knob: set() for knob in spec.space.names}
+    for params in spec.space.corners() if spec.searched else spec.space.grid():
+        new = [knob for knob, value in params.items() if value not in seen[knob]]
+        if not new:
+            continue  # each value once: composing every cell would take minutes
+        for knob in new:
+            seen[knob].add(params[knob])
+        loaded = runner.load([*spec.overrides, *spec.space.overrides(params)])
+        assert loaded.study == name
+        plain = config.to_dict(loaded)
+        for knob, value in params.items():
+            node: Any = plain
+            for part in knob.split("."):
+                node = node[part]
+            if isinstance(node, dict):
+                node = node.get("name") or node.get("kind")
+            assert node == value, knob
+
+
+def test_table1_is_the_published_grid_with_three_seeds() -> None:
+    spec = study("table1")
+    cells = spec.space.grid()
+    assert len(cells) == 18
+    assert {tuple(cell.values()) for cell in cells} == {
+        (model, lr, batch)
+        for model in ("resnet18", "resnet50")
+        for lr in (0.001, 0.003, 0.005)
+        for batch in (8, 16, 32)
+    }
+    assert spec.seeds == (0, 1, 2)
+    assert spec.named_cells == {"baseline": {"lr": 0.001, "batch_size": 32}}
+    assert spec.base["max_epochs"] == 15
+    assert (spec.pruner, spec.first_rung) == ("none", 6)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("hydra.sweeper.seeds=[0,1]", "a trial of a search is one run with one seed"),
+        ("hydra.sweeper.first_rung=-3", "first_rung=-3: give 1 or more epochs"),
+        ("monitor=val/within_25m", "more is better; give hydra.sweeper.direction=maximize"),
+        ("+hydra.sweeper.select.aggregate=best", "select.aggregate=best: give one of"),
+    ],
+)
+def test_what_a_search_cannot_do_is_said_before_anything_runs(more: str, said: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(said)):
+        study("tpe_hyperband", more)
+
+
+@pytest.mark.parametrize("knob", ["threads", "logger", "logger.project", "runs.root", "study"])
+def test_what_cannot_change_a_result_is_no_knob(knob: str) -> None:
+    with pytest.raises(BadInput, match=f"{knob}: cannot change a result"):
+        _check_knobs(["lr", knob])
+
+
+def test_two_studies_at_a_time_are_refused() -> None:
+    with pytest.raises(BadInput, match="sweeps: one study at a time; give one name, sweeps=NAME"):
+        _check_knobs(["sweeps"])
+
+
+def test_where_a_source_of_ones_own_finds_its_photos_is_no_part_of_the_study() -> None:
+    own = "+data._target_=mine.Source"
+    here, there = (study("table1_quick", own, f"+data.table={place}") for place in ("a", "b"))
+    assert here.base == there.base
+    assert here.overrides != there.overrides
+
+
+def test_studies_begun_before_go_on() -> None:
+    """A published record, made by another version of this code."""
+    path = Path(__file__).parents[2] / "results" / "scaling_rule" / "study.json"
+    begun = json.loads(path.read_text())["base_config"]
+    assert begun == json.loads(json.dumps(study("scaling_rule", "weights=none").base))
+    runner = TrainRunner(study("lr_decay"))
+    assert adhoc_name({"lr": 0.1}, runner.load(["weights=none"])) == "adhoc-6d77d735"
+
+
+def test_scaling_rule_follows_its_rules_and_matches_steps() -> None:
+    spec = study("scaling_rule")
+    by_name = spec.named_cells
+    for name, cell in by_name.items():
+        k = cell["batch_size"] / 32
+        factor = {"reference": 1.0, "lr fixed": 1.0, "lr x k": k, "lr x sqrt(k)": math.sqrt(k)}
+        assert cell["lr"] == pytest.approx(0.001 * factor[name.split(",")[0]], rel=1e-3)
+        steps = math.ceil(681 / cell["batch_size"]) * cell["max_epochs"]
+        if name.endswith("equal steps"):
+            assert steps == pytest.approx(528, rel=0.03)
+            assert cell["scheduler.step_size"] == pytest.approx(cell["max_epochs"] / 3, abs=0.5)
+        else:
+            assert (cell["max_epochs"], cell["scheduler.step_size"]) == (15, 5)
+    assert len(by_name) == 26
+    assert {cell["optimizer"] for cell in spec.space.grid()} == {"sgd", "adam"}
+
+
+def test_smaller_training_parts_get_as_many_steps_as_the_study() -> None:
+    for name, cell in study("depth_vs_data").named_cells.items():
+        photos = cell["split.n_train"]
+        assert name == f"{photos} photos"
+        if photos <= 681:
+            assert photos * cell["max_epochs"] == pytest.approx(681 * 15, rel=0.01)
+
+
+def test_search_space_holds_table1s_cells_and_weight_decay_only_for_adamw() -> None:
+    spec = study("tpe_hyperband")
+    axes = {axis.name: axis for axis in spec.space.axes}
+    assert {"resnet18", "resnet50"} <= set(axes["model"].values)
+    assert axes["lr"].log
+    assert axes["lr"].interval == (0.0001, 0.01)
+    assert {8, 16, 32} <= set(axes["batch_size"].values)
+    decay = "optimizer.weight_decay"
+    assert spec.space.active(decay, {"optimizer": "adamw"})
+    assert not spec.space.active(decay, {"optimizer": "adam"})
+    assert spec.kind == "tpe"
+    assert spec.first_rung == 6  # after the scheduler's first drop, at 5
+
+
+def test_command_line_narrows_a_study_without_leaving_it() -> None:
+    narrow, full = study("table1", "model=resnet18", "hydra.sweeper.seeds=[0]"), study("table1")
+    assert narrow.name == "table1"
+    assert len(narrow.space.grid()) == 9
+    assert narrow.seeds == (0,)
+    assert narrow.base == full.base
+    assert study("table1", "seed=2").seeds == (2,)
+    assert full.seeds == (0, 1, 2)
+
+
+def test_workers_compose_what_the_engine_composes(tmp_path: Path) -> None:
+    spec = study("lr_decay")
+    assert Path(spec.config_dir) == package_folder("conf")
+    assert spec.config_name == "train"
+    assert Spec.from_dict(spec.to_dict()) == spec
+
+
+def test_a_password_stays_out_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "hydra.sweeper.storage=postgresql://me:secret@db/x"
+    monkeypatch.setattr(sys, "argv", ["train", "-m", url, "lr=0.1,0.2"])
+    spec = study("table1")
+    assert "secret" not in str(spec.to_dict())
+    assert "postgresql://me:***@db/x" in spec.command
+
+
+def test_hydra_finds_the_sweeper_without_loading_optuna_or_torch() -> None:
+    code = (
+        "import sys, hydra_plugins.img2gps_sweeper\n"
+        "print([m for m in ('optuna', 'torch', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,164 @@
+"""Backbones, their weights and what is said when those cannot be had."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from img2gps.config.schema import Family, ModelConfig
+from img2gps.core.errors import BadInput
+from img2gps.training import model, weights
+
+RESNET18 = ModelConfig("resnet18", Family.resnet, 18)
+LITE0 = ModelConfig("efficientnet_lite0", Family.efficientnet_lite, 0)
+SCRATCH = weights.ResolvedWeights("none", "none")
+
+
+@pytest.fixture
+def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty torch cache and no way to download."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    weights._imagenet.cache_clear()
+    return tmp_path
+
+
+def test_two_outputs_whatever_the_batch() -> None:
+    net = model.build(RESNET18, SCRATCH).eval()
+    assert net(torch.zeros(3, 3, 64, 64)).shape == (3, 2)
+
+
+def test_parameter_count_is_torchvisions_less_the_classifier() -> None:
+    # torchvision documents 11,689,512 for ResNet-18, of which 513,000 are the classifier's.
+    count = model.count_parameters(model.build(RESNET18, SCRATCH))
+    assert count == 11_689_512 - 513_000 + 2 * 512 + 2
+
+
+def test_flops_are_torchvisions_figure() -> None:
+    # torchvision documents 1.814 GFLOPS for ResNet-18, counting a multiply-add as one.
+    flops = model.count_flops(model.build(RESNET18, SCRATCH), 224)
+    assert flops / 2 == pytest.approx(1.814e9, rel=0.005)
+
+
+def test_head_stays_float32_where_the_backbone_runs_in_bf16() -> None:
+    net = model.build(RESNET18, SCRATCH).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert net(torch.rand(2, 3, 64, 64)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("lite", "millions"), [(0, 4.7), (1, 5.4), (2, 6.1)])
+def test_imagenet_weights_come_out_of_the_package_index(lite: int, millions: float) -> None:
+    config = ModelConfig(f"efficientnet_lite{lite}", Family.efficientnet_lite, lite)
+    found = weights.resolve(config, "imagenet", required=True)
+    assert found.resolved == "imagenet"
+    assert len(found.sha256) == 64
+    net = model.build(config, found)
+    classifier = 1280 * 1000 + 1000
+    assert model.count_parameters(net.backbone) + classifier == pytest.approx(
+        millions * 1e6, rel=0.02
+    )
+    assert found.path is not None
+    saved = torch.load(found.path, weights_only=True)
+    first, last = next(iter(saved.values())), list(saved.values())[-3]
+    loaded = list(net.backbone.state_dict().values())
+    assert torch.equal(loaded[0], first)
+    assert torch.equal(loaded[-1], last)  # before the classifier's weight and bias
+
+
+def test_weights_that_cannot_be_had_are_said_loudly_and_recorded(
+    no_weights: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = weights.resolve(RESNET18, "imagenet")
+    assert found.resolved == "random"
+    assert "no network" in found.reason
+    assert "FROM SCRATCH" in caplog.text
+    assert not found.pretrained
+
+
+def test_required_weights_that_cannot_be_had_are_an_error(no_weights: Path) -> None:
+    with pytest.raises(BadInput, match=r"weights=imagenet: no ImageNet weights for resnet18"):
+        weights.resolve(RESNET18, "imagenet", required=True)
+
+
+def test_cached_imagenet_weights_are_used_and_hashed(no_weights: Path) -> None:
+    import torchvision
+
+    path = no_weights / "checkpoints" / "resnet18-f37072fd.pth"
+    path.parent.mkdir()
+    state = torchvision.models.resnet18(weights=None).state_dict()
+    torch.save(state, path)
+    found = weights.resolve(RESNET18, "imagenet")
+    assert (found.resolved, found.path) == ("imagenet", str(path))
+    assert torch.equal(
+        model.build(RESNET18, found).backbone.state_dict()["conv1.weight"], state["conv1.weight"]
+    )
+
+
+def test_fallback_never_shares_an_identity_with_the_real_weights() -> None:
+    real = weights.ResolvedWeights("imagenet", "imagenet", sha256="ab")
+    fallback = weights.ResolvedWeights("imagenet", "random", "no network")
+    assert real.identity() != fallback.identity()
+    assert fallback.identity() == SCRATCH.identity()  # the same training
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.pth"
+    torch.save({"layer.weight": torch.zeros(2)}, path)
+    found = weights.resolve(RESNET18, str(path))
+    with pytest.raises(BadInput, match=r"belongs to another architecture \(120 tensors missing"):
+        model.build(RESNET18, found)
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (exec, ("raise SystemError('unpickled')",))
+
+
+def test_pickled_code_in_a_weights_file_is_never_run(tmp_path: Path) -> None:
+    path = tmp_path / "evil.pth"
+    path.write_bytes(pickle.dumps({"conv1.weight": _Evil()}))
+    with pytest.raises(BadInput, match="not a plain state dict"):
+        model.build(RESNET18, weights.resolve(RESNET18, str(path)))
+
+
+def test_missing_weights_file_is_named() -> None:
+    with pytest.raises(BadInput, match=r"weights=nowhere.pth: no such file"):
+        weights.resolve(RESNET18, "nowhere.pth")
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(BadInput, match=r"model.name=resnet19: no resnet; one of: resnet18"):
+        model.build(ModelConfig("resnet19", Family.resnet, 19), SCRATCH)
+    with pytest.raises(BadInput, match=r"model.name=nonsense: no model of timm"):
+        model.build(ModelConfig("nonsense", Family.timm), SCRATCH)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "lcnet_050", "resnet10t"])
+def test_any_timm_model_gives_two_outputs(name: str) -> None:
+    config = ModelConfig(name, Family.timm)
+    made = model.build(config, SCRATCH).eval()
+    assert made(torch.zeros(1, 3, 64, 64)).shape == (1, 2)
+    model.check_image_size(config, 64)
+
+
+def test_a_size_that_a_transformer_cannot_take_is_refused() -> None:
+    config = ModelConfig("vit_tiny_patch16_224", Family.timm)
+    model.check_image_size(config, 224)
+    with pytest.raises(BadInput, match="takes pictures of 224 pixels only; give image_size=224"):
+        model.check_image_size(config, 112)
+
+
+def test_a_cache_that_cannot_be_written_is_no_weights(
+    no_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "/proc/nowhere")
+    found = weights.resolve(ModelConfig("resnet34", Family.resnet), "imagenet")
+    assert found.resolved == "random"
+    assert "cannot be downloaded" in found.reason
