@@ -1,0 +1,386 @@
+"""The records that runs and studies leave, as typed objects: result.json and study.json.
+
+This module alone reads and writes these two files. Everything else takes the objects. Files of
+older versions are read too: what they do not say has its default here. docs/design.md shows
+both formats.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from img2gps.core import process
+from img2gps.core.errors import BadInput
+from img2gps.core.files import read_json, write_json
+from img2gps.core.nested import flat
+
+RESULT = "result.json"
+STUDY = "study.json"
+SCHEMA = 1
+MEAN_PREDICTOR = "mean_predictor/rmse_m"  # its key in result.json
+PRETRAINED = ("imagenet", "file")  # weights as resolved; all others are from scratch
+_AT_THE_ROOT = ("metrics", "swept")  # their keys stand in a flat row without a prefix
+_NOT_IN_ROWS = ("identity",)  # repeats the configuration
+
+
+class RunState(StrEnum):
+    """Where a run stands. A run ends in one of the last five states."""
+
+    queued = "queued"
+    running = "running"
+    finished = "finished"
+    pruned = "pruned"
+    diverged = "diverged"
+    failed = "failed"
+    missing = "missing"  # study.json says that it ended, but its result is gone
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more happens to the run by itself."""
+        return self not in (RunState.queued, RunState.running)
+
+    @property
+    def went_wrong(self) -> bool:
+        """Whether the run ended without a figure and through no decision of a pruner."""
+        return self in (RunState.failed, RunState.diverged)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run is never repeated unless the user forces it."""
+        return self in (RunState.finished, RunState.diverged)
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The data set of a run; counts are photos."""
+
+    name: str = ""
+    fingerprint: str = ""
+    synthetic: bool = False
+    n: int = 0
+    n_train: int = 0
+    n_val: int = 0
+    n_test: int = 0
+    n_left_out: int = 0
+    image_size: int = 0  # px
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """The split of a run, and how near training photos come to validation photos."""
+
+    kind: str = ""
+    seed: int = 0
+    fold: int = 0
+    leakage: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WeightsFacts:
+    """The weights that a run started from; `resolved` is what it really got."""
+
+    requested: str = ""
+    resolved: str = ""  # imagenet, file, random (a fallback) or none
+    reason: str = ""
+    sha256: str = ""
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the run did not start from scratch."""
+        return self.resolved in PRETRAINED
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run cost."""
+
+    epochs: int = 0
+    seconds: float = 0.0
+    train_seconds: float = 0.0
+    peak_memory_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended: the content of result.json.
+
+    Attributes:
+        metrics: every column of history.csv after the final epoch.
+        best: the same after the epoch with the lowest `val/rmse_m`, with `epoch` and a note.
+        mean_predictor_rmse_m: RMSE of always answering the mean training coordinate.
+        skill: 1 - MSE / MSE of the mean predictor.
+        baselines: by name, figures on the validation photos of answers that need no training.
+        absent: what could not be computed (baselines, flops), and why.
+        swept: the knobs that people vary, flat.
+        identity: all that the run id is a hash of.
+        extra: keys that this version does not know, kept as they are.
+    """
+
+    run_id: str
+    study: str
+    state: RunState
+    reason: str = ""
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    best: dict[str, Any] = field(default_factory=dict)
+    mean_predictor_rmse_m: float | None = None
+    skill: float | None = None
+    bias_east_m: float | None = None
+    bias_north_m: float | None = None
+    spread_ratio: float | None = None
+    converged_epoch: int | None = None
+    data: DataFacts = DataFacts()
+    split: SplitFacts = SplitFacts()
+    baselines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    swept: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    weights: WeightsFacts = WeightsFacts()
+    cost: Cost = Cost()
+    code: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    hardware: dict[str, Any] = field(default_factory=dict)
+    precision: str = ""
+    threads: int | None = None
+    seed: int = 0
+    absent: dict[str, str] = field(default_factory=dict)
+    identity: dict[str, Any] = field(default_factory=dict)
+    started_at: str = ""
+    resumed_epoch: int = 0
+    finished_at: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read what result.json holds.
+
+        Raises:
+            ValueError: a state that there is not.
+        """
+        known = {_key(item.name): item.name for item in fields(cls) if item.name != "extra"}
+        given = {known[key]: value for key, value in plain.items() if key in known}
+        given = {key: value for key, value in given.items() if value is not None}
+        given["state"] = RunState(given.get("state", RunState.failed))
+        for key, kind in _FACTS.items():
+            given[key] = kind(**_known(kind, given.get(key) or {}))
+        extra = {key: value for key, value in plain.items() if key not in (*known, "schema")}
+        return cls(**{"run_id": "", "study": "", **given, "extra": extra})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what result.json holds; the inverse of `from_dict`."""
+        found: dict[str, Any] = {"schema": SCHEMA}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name != "extra":
+                found[_key(item.name)] = _plain(value) if item.name in _FACTS else value
+        return {**found, "state": str(self.state), **self.extra}
+
+    def row(self) -> dict[str, Any]:
+        """Return the result as one flat row: keys joined by "/", metrics and swept knobs first.
+
+        >>> RunResult("a1", "s", RunState.finished, metrics={"val/rmse_m": 60.0}).row()["val/rmse_m"]
+        60.0
+        """
+        plain = self.to_dict()
+        nested = {k: v for k, v in plain.items() if k not in (*_AT_THE_ROOT, *_NOT_IN_ROWS)}
+        # The swept knobs come last, because a metric called lr is the decayed rate.
+        return {**self.metrics, **flat(nested, "/"), **self.swept}
+
+
+_FACTS: dict[str, type[DataFacts | SplitFacts | WeightsFacts | Cost]] = {
+    "data": DataFacts,
+    "split": SplitFacts,
+    "weights": WeightsFacts,
+    "cost": Cost,
+}
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """One planned run of a study: a cell with a seed. study.json lists them as `cells`.
+
+    Attributes:
+        cell: the cell as a line of overrides, such as `model=resnet18,lr=0.001`.
+        name: the study's own name for the cell, or "".
+        params: the cell's knobs and values; a knob that does not exist for the cell is not there.
+        path: the run folder, relative to the runs root.
+        value: the monitored metric after the final epoch.
+        mean_predictor: RMSE of the mean predictor on the same photos, in metres.
+        linked: whether the run lies in another study's folder.
+    """
+
+    cell: str
+    seed: int
+    name: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    run_id: str = ""
+    path: str = ""
+    state: RunState = RunState.queued
+    reason: str = ""
+    value: float | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+    mean_predictor: float | None = None
+    attempts: int = 0
+    linked: bool = False
+
+    def folder(self, root: str | Path) -> Path:
+        """Return the run's folder below a runs root; a linked run's lies in another study's."""
+        return Path(os.path.normpath(Path(root) / self.path))
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """How a study stands: the content of study.json.
+
+    Attributes:
+        kind: `grid`, or the name of the sampler that searches.
+        axes: knob to its values in order; of an interval its two ends.
+        intervals: of a searched study, knob to `low`, `high` and `log`.
+        base_config: the resolved configuration without what is varied.
+        select: the rule by which the winner is chosen.
+        engine: the process at work on the study; None when none is.
+        runs: every planned run, in the study's order.
+        extra: keys that this version does not know, kept as they are.
+    """
+
+    study: str
+    question: str = ""
+    kind: str = "grid"
+    monitor: str = "val/rmse_m"
+    direction: str = "minimize"
+    axes: dict[str, list[Any]] = field(default_factory=dict)
+    intervals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=list)
+    pruner: str = "none"
+    base_config: dict[str, Any] = field(default_factory=dict)
+    select: dict[str, Any] = field(default_factory=dict)
+    named_cells: dict[str, dict[str, Any]] = field(default_factory=dict)
+    command: str = ""
+    created_at: str = ""
+    updated_at: str = ""
+    engine: dict[str, Any] | None = None
+    runs: list[StudyRun] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read what study.json holds.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is not a study's record.
+        """
+        known = {item.name for item in fields(cls)} - {"runs", "extra"}
+        given = {key: value for key, value in plain.items() if key in known and value is not None}
+        given["runs"] = [_study_run(entry) for entry in plain["cells"]]
+        extra = {k: v for k, v in plain.items() if k not in (*known, "cells", "schema")}
+        return cls(**given, extra=extra)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what study.json holds; the inverse of `from_dict`."""
+        found = {item.name: getattr(self, item.name) for item in fields(self)}
+        cells, extra = [_plain(run) for run in found.pop("runs")], found.pop("extra")
+        return {"schema": SCHEMA, **found, "cells": cells, **extra}
+
+    def counts(self) -> dict[RunState, int]:
+        """Return the number of runs in each state, every state in a fixed order."""
+        return count_states(run.state for run in self.runs)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether an engine is at work on the study, as far as this machine can tell."""
+        return bool(self.engine) and not process.known_dead(self.engine)
+
+    @property
+    def searched(self) -> bool:
+        """Whether a sampler chose the cells."""
+        return self.kind != "grid"
+
+
+def count_states(states: Iterable[RunState]) -> dict[RunState, int]:
+    """Count states; every state has an entry, in a fixed order."""
+    found = Counter(states)
+    return {state: found[state] for state in RunState}
+
+
+def read_result(folder: Path) -> RunResult | None:
+    """Read a run folder's result.json; None where there is no readable one."""
+    plain = read_json(folder / RESULT)
+    try:
+        return None if plain is None else RunResult.from_dict(plain)
+    except (TypeError, ValueError):
+        return None
+
+
+def write_result(folder: Path, result: RunResult) -> None:
+    """Write a run folder's result.json, whole or not at all."""
+    write_json(folder / RESULT, result.to_dict())
+
+
+def read_study(root: str | Path, name: str) -> StudyRecord:
+    """Read the record of a study below a runs root.
+
+    Raises:
+        BadInput: there is no such study, or its record cannot be read.
+    """
+    path = Path(root) / name / STUDY
+    if not path.exists():
+        known = ", ".join(study_names(root)) or "none"
+        raise BadInput(
+            f"{name}: no such study below {root}; studies there: {known} (see img2gps studies)"
+        )
+    return read_study_file(path)
+
+
+def read_study_file(path: Path) -> StudyRecord:
+    """Read a study.json.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    plain = read_json(path)
+    try:
+        if plain is not None:
+            return StudyRecord.from_dict(plain)
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise BadInput(f"{path}: not a readable study.json; run the study again, which rewrites it")
+
+
+def write_study(root: str | Path, study: StudyRecord) -> None:
+    """Replace a study's record in one step."""
+    write_json(Path(root) / study.study / STUDY, study.to_dict())
+
+
+def study_names(root: str | Path) -> list[str]:
+    """Return the names of all studies below a runs root, sorted."""
+    return sorted(path.parent.name for path in Path(root).glob(f"*/{STUDY}"))
+
+
+def now() -> str:
+    """Return the present moment, ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _key(name: str) -> str:
+    return MEAN_PREDICTOR if name == "mean_predictor_rmse_m" else name
+
+
+def _known(kind: type, plain: Mapping[str, Any]) -> dict[str, Any]:
+    names = {item.name for item in fields(kind)}
+    return {k: v for k, v in dict(plain).items() if k in names and v is not None}
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    values = {item.name: getattr(record, item.name) for item in fields(record)}
+    return {k: str(v) if isinstance(v, RunState) else v for k, v in values.items()}
+
+
+def _study_run(plain: Mapping[str, Any]) -> StudyRun:
+    given = _known(StudyRun, plain)
+    return StudyRun(**{**given, "state": RunState(given.get("state", RunState.queued))})
