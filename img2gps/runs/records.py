@@ -183,8 +183,8 @@ class RunResult:
     def row(self) -> dict[str, Any]:
         """Return the result as one flat row: keys joined by "/", metrics and swept knobs first.
 
-        >>> RunResult("a1", "s", RunState.finished, metrics={"val/rmse_m": 60.0}).row()["val/rmse_m"]
-        60.0
+        >>> RunResult("a1", "s", RunState.finished, cost=Cost(epochs=15)).row()["cost/epochs"]
+        15
         """
         plain = self.to_dict()
         nested = {k: v for k, v in plain.items() if k not in (*_AT_THE_ROOT, *_NOT_IN_ROWS)}
