@@ -145,8 +145,8 @@ def test_what_is_not_there_is_named(
 
 def test_listing_imports_neither_torch_nor_optuna_and_is_fast(spec: Spec) -> None:
     code = (
-        "import sys; from img2gps import cli\n"
-        "try: cli.main(sys.argv[1:])\n"
+        "import sys; from img2gps.cli.main import main\n"
+        "try: main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         "print([m for m in ('torch', 'optuna', 'pandas', 'hydra') if m in sys.modules])"
     )

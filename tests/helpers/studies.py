@@ -10,7 +10,7 @@ from img2gps.study.space import Axis, Space
 from img2gps.study.spec import Limits, Spec
 from img2gps.study.storage import default_url
 
-FAKE = "tests.fake_runner:FakeRunner"
+FAKE = "tests.helpers.fake_runner:FakeRunner"
 QUICK = Limits(heartbeat_s=0.3, grace_s=2.0)
 
 

@@ -64,7 +64,7 @@ def test_same_spec_gives_same_bytes_whatever_the_threads(tiny: Path, tmp_path: P
 
 def test_same_bytes_in_another_process_without_torch(tiny: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from img2gps import quad;"
+        "import sys; from pathlib import Path; from img2gps.photos import quad;"
         "quad.render(quad.QuadSpec(n=3, width=96, height=72), Path(sys.argv[1]), progress=False);"
         "assert not {'torch', 'pandas', 'scipy'} & set(sys.modules)"
     )

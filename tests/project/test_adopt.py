@@ -19,7 +19,7 @@ from tests.helpers.tiny import TINY
 CODE = '''
 import numpy as np
 from torch import nn
-from img2gps.ingest import FolderSource
+from img2gps.photos.ingest import FolderSource
 
 class TinyNet(nn.Module):
     """Pictures (n, 3, h, w) to two outputs."""

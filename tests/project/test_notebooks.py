@@ -77,7 +77,7 @@ def test_your_photos_shows_rejects_the_ground_and_what_a_split_gives_away(
     monkeypatch.setenv("IMG2GPS_CACHE", str(shared_cache))
     shown = run(
         "1_your_photos.ipynb",
-        "from img2gps import ingest\n"
+        "from img2gps.photos import ingest\n"
         "SOURCE = ingest.QuadSource(n=48, width=96, height=72)\n"
         "IMAGE_SIZE = 64\n",
         tmp_path,

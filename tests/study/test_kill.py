@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # Runs a study given as JSON; what `-m` does after Hydra has composed.
 ENGINE = """
 import json, sys
-from img2gps.errors import BadInput
-from img2gps.signals import Interrupted
+from img2gps.core.errors import BadInput
+from img2gps.core.signals import Interrupted
 from img2gps.study.engine import run_study
 from img2gps.study.spec import Spec
 spec, url, workers = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])

@@ -177,12 +177,13 @@ def test_the_configuration_is_the_one_in_the_folder(server: Server, tmp_path: Pa
 KILLED = """
 import sys, time
 from pathlib import Path
-from img2gps import runs
-from tests.wandb_cases import *
+from img2gps.core.files import read_json
+from img2gps.runs.folder import History
+from tests.helpers.wandb_cases import *
 from img2gps.tracking import mirror
 folder = Path(sys.argv[1])
 result, history = folder / "result.json", folder / "history.csv"
-run = Run(folder, mirror.read(folder), runs.read_json(result), runs.History(history).rows())
+run = Run(folder, mirror.read(folder), read_json(result), History(history).rows())
 tracker = run.open()
 for epoch in 1, 2, 3:
     run.play(tracker, epoch, epoch)
@@ -302,7 +303,7 @@ import sys
 from pathlib import Path
 import pandas  # a run has it anyway
 from img2gps import tracking
-from img2gps.config import LoggerConfig, LoggerKind
+from img2gps.config.schema import LoggerConfig, LoggerKind
 folder = Path(sys.argv[1])
 tracker = tracking.open_tracker(LoggerConfig(LoggerKind(sys.argv[2])), run_id="0123456789",
     study="s", folder=folder, config={}, swept={})
