@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from img2gps.config.schema import cache_folder
+from img2gps.core.paths import cache_folder
 from img2gps.photos.quad import QUAD_VERSION, photos
 
 LARGE = (4032, 3024)  # 12 megapixels

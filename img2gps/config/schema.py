@@ -508,11 +508,3 @@ def register() -> None:
         store.store(
             name=path.stem, node=node, group="sweeps", package="_global_", provider=path.name
         )
-
-
-def cache_folder() -> Path:
-    """Where dataset caches go unless data.cache says otherwise: IMG2GPS_CACHE, or the user's."""
-    if chosen := os.environ.get("IMG2GPS_CACHE"):
-        return expanded(chosen, "IMG2GPS_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "img2gps"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
 from pathlib import Path
 
 from img2gps.core.errors import BadInput
@@ -27,3 +28,14 @@ def package_folder(name: str) -> Path:
         if folder.is_dir():
             return folder
     raise FileNotFoundError(f"{name}/ is neither in {package} nor beside it")
+
+
+def cache_folder() -> Path:
+    """Return where data sets are cached unless data.cache says otherwise.
+
+    That is IMG2GPS_CACHE, or `img2gps` in the user's cache folder.
+    """
+    if chosen := os.environ.get("IMG2GPS_CACHE"):
+        return expanded(chosen, "IMG2GPS_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "img2gps"

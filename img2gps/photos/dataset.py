@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,19 @@ def open_dataset(folder: Path) -> Dataset:
     rows = np.unique(np.linspace(0, n - 1, _SPOT_CHECKS).astype(int)) if untouched else range(n)
     _check_rows(dataset, (int(row) for row in rows))
     return dataset
+
+
+def find_dataset(fingerprint: str, image_size: int, folders: Sequence[Path]) -> Dataset | None:
+    """Open the data set with this fingerprint below one of the cache folders, if there is one."""
+    for folder in folders:
+        for path in sorted(folder.glob(f"*/{RECORD}")):
+            try:
+                record = read_record(path.parent)
+                if (record["fingerprint"], record["image_size"]) == (fingerprint, image_size):
+                    return open_dataset(path.parent)
+            except (DamagedCache, KeyError):
+                continue
+    return None
 
 
 def _check_rows(dataset: Dataset, rows: range | Iterator[int]) -> None:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from img2gps.analysis import collect
 from img2gps.analysis import ranking as measured
-from img2gps.analysis.folders import read_config
 from img2gps.analysis.ranking import Analysis, Ranking
 from img2gps.analysis.study import Study
 from img2gps.core.errors import BadInput
+from img2gps.photos.dataset import Dataset
 from img2gps.report import gallery, page, paper, several, tables
 from img2gps.report.figures import choose, errors
 from img2gps.report.figures.base import Figure, listed, metres, number, said
 from img2gps.report.page import Link, Page
+from img2gps.runs.cached import dataset_of
 
 _SHOWN_SUSPECTS = 20
 
@@ -67,29 +67,26 @@ def figures(analysis: Analysis) -> dict[str, Figure]:
     return {figure.name: figure for figure in choose.of_study(choose.scene(analysis, ranking))}
 
 
-def report(
-    studies: Sequence[str], *, roots: Sequence[Path], out: Path, caches: Sequence[Path] = ()
-) -> Path:
+def report(studies: Sequence[str], *, roots: Sequence[Path], out: Path) -> Path:
     """Write the report of one study, or of several and their comparison; returns the page.
 
     Args:
         studies: their names below the roots.
         roots: where run folders are, the first being where new ones go.
         out: `out/<study>/index.html` is written, for several studies `out/<a>+<b>/index.html`.
-        caches: folders with dataset caches, for thumbnails and the positions of training photos.
 
     Raises:
         BadInput: a study that is not there or damaged.
     """
     analyses = [load(name, roots) for name in dict.fromkeys(studies)]
-    pages = [_study(found, out / found.study.name, caches) for found in analyses]
+    pages = [_study(found, out / found.study.name) for found in analyses]
     if len(pages) == 1:
         return pages[0]
     folder = out / "+".join(found.study.name for found in analyses)
     return write(several.page_of(analyses, folder), folder)
 
 
-def _study(analysis: Analysis, folder: Path, caches: Sequence[Path]) -> Path:
+def _study(analysis: Analysis, folder: Path) -> Path:
     """Write one study's report into `folder`."""
     study = analysis.study
     ranking = analysis.rankings[0] if analysis.rankings else None
@@ -108,7 +105,7 @@ def _study(analysis: Analysis, folder: Path, caches: Sequence[Path]) -> Path:
         files=[Link(name, name) for name in pack if "/" not in name],
     )
     shown.sections = _sections(analysis)
-    dataset = _dataset(study, ranking, caches)
+    dataset = _dataset(ranking)
     others = None if dataset is None else _others(study, dataset.manifest)
     if ranking is not None and ranking.group.folds > 1:
         others = None  # each fold trains on what the other folds are validated on
@@ -184,18 +181,12 @@ def notes(analysis: Analysis) -> list[str]:
     return list(dict.fromkeys(note[:1].upper() + note[1:] for note in found))
 
 
-def _dataset(study: Study, ranking: Ranking | None, caches: Sequence[Path]) -> Any:
-    """The dataset cache of the ranked runs, if it is on this machine."""
-    if ranking is None or "data/fingerprint" not in ranking.group.runs:
+def _dataset(ranking: Ranking | None) -> Dataset | None:
+    """Open the data set of the ranked runs, if its cache is on this machine."""
+    if ranking is None:
         return None
-    run = ranking.group.runs.iloc[0]
-    config = read_config(Path(str(run["folder"])))
-    data = config.get("data")
-    own = data.get("cache") if isinstance(data, dict) else None
-    folders = [Path(str(own)).expanduser()] if own else []
-    return gallery.find_dataset(
-        str(run["data/fingerprint"]), int(run["data/image_size"]), [*folders, *caches]
-    )
+    folders = ranking.group.runs["folder"]
+    return dataset_of(Path(str(folders.iloc[0])))
 
 
 def _others(study: Study, manifest: pd.DataFrame) -> pd.DataFrame:
@@ -205,7 +196,7 @@ def _others(study: Study, manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def _photo_by_photo(
-    shown: Page, scene: choose.Scene, ranking: Ranking, dataset: Any, folder: Path
+    shown: Page, scene: choose.Scene, ranking: Ranking, dataset: Dataset | None, folder: Path
 ) -> None:
     """Gallery and suspects, and the file of all suspects."""
     photos = errors.of_photos(choose.winners_predictions(scene))

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-if TYPE_CHECKING:
-    from img2gps.photos.dataset import Dataset
+from img2gps.photos.dataset import Dataset
+from img2gps.photos.thumbnails import by_content, data_uri
 
 N_EACH = 8
-HEIGHT_PX = 132
 WORST_TENTH = 0.9  # a photo is wrong in a cell if its error is beyond this quantile
 MIN_CELLS = 3  # with fewer cells, "wrong in most" says no more than "wrong"
 _COMPASS = (
@@ -53,21 +46,6 @@ class Gallery:
     missing: str
 
 
-def find_dataset(fingerprint: str, image_size: int, folders: Sequence[Path]) -> Dataset | None:
-    """Open the dataset cache with this fingerprint below one of the cache folders, if any."""
-    from img2gps.photos import dataset
-
-    for folder in folders:
-        for record in sorted(folder.glob(f"*/{dataset.RECORD}")):
-            try:
-                found = dataset.read_record(record.parent)
-                if (found["fingerprint"], found["image_size"]) == (fingerprint, image_size):
-                    return dataset.open_dataset(record.parent)
-            except (dataset.DamagedCache, KeyError):
-                continue
-    return None
-
-
 def gallery(photos: pd.DataFrame, dataset: Dataset | None, n: int = N_EACH) -> Gallery:
     """Choose the n best and n worst photos; with few photos none is shown twice.
 
@@ -75,64 +53,35 @@ def gallery(photos: pd.DataFrame, dataset: Dataset | None, n: int = N_EACH) -> G
     """
     ranked = photos.sort_values(["error_m", "photo"])
     n = min(n, len(ranked) // 2)
-    rows = {} if dataset is None else {c: i for i, c in enumerate(dataset.manifest["content"])}
-    best = [_photo(row, dataset, rows) for _, row in ranked.head(n).iterrows()]
-    worst = [_photo(row, dataset, rows) for _, row in ranked.tail(n)[::-1].iterrows()]
+    best, worst = ranked.head(n), ranked.tail(n)[::-1]
+    shown = pd.concat([best, worst])["content"].astype(str)
+    pictures = {} if dataset is None else by_content(dataset, shown)
+    uris = {content: data_uri(picture) for content, picture in pictures.items()}
     missing = ""
     if dataset is None:
         missing = (
             "The dataset cache of these runs is not on this machine, so there are no pictures."
         )
-    elif not any(photo.thumbnail for photo in best + worst):
+    elif not uris:
         missing = "The dataset cache does not hold these photos, so there are no pictures."
-    return Gallery(best, worst, missing)
+    return Gallery(_photos(best, uris), _photos(worst, uris), missing)
 
 
-def _photo(row: pd.Series, dataset: Dataset | None, rows: dict[str, int]) -> Photo:
+def _photos(rows: pd.DataFrame, uris: dict[str, str]) -> list[Photo]:
+    return [_photo(row, uris.get(str(row["content"]), "")) for _, row in rows.iterrows()]
+
+
+def _photo(row: pd.Series, uri: str) -> Photo:
     bearing = np.degrees(np.arctan2(row["east_m"], row["north_m"]))
     nearest = float(row["nearest_train_m"])
-    index = rows.get(str(row["content"]))
-    picture = "" if dataset is None or index is None else data_uri(thumbnail(dataset, index))
     return Photo(
         name=str(row["photo"]),
         error_m=float(row["error_m"]),
         towards=_COMPASS[int((bearing + 22.5) % 360 // 45)],
         mean_error_m=float(row["mean_error_m"]),
         nearest_train_m=None if np.isnan(nearest) else nearest,
-        thumbnail=picture,
+        thumbnail=uri,
     )
-
-
-def thumbnail(dataset: Dataset, row: int) -> Image.Image:
-    """One photo, small, in the shape that it had before it was squashed to a square."""
-    shape = dataset.manifest.iloc[row]
-    wide, high = float(shape["width_px"]), float(shape["height_px"])
-    aspect = min(max(wide / high if high else 1.0, 0.4), 2.5)
-    pixels = np.ascontiguousarray(dataset.pixels()[row])
-    size = (round(HEIGHT_PX * aspect), HEIGHT_PX)
-    return Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
-
-
-def contact_sheet(dataset: Dataset, n: int = 12, across: int = 4) -> Image.Image:
-    """Some photos from all over the data set on one picture."""
-    rows = np.unique(np.linspace(0, len(dataset) - 1, n).astype(int))
-    pictures = [thumbnail(dataset, int(row)) for row in rows]
-    wide, gap = max(picture.width for picture in pictures), 6
-    sheet = Image.new(
-        "RGB",
-        (across * (wide + gap), -(-len(pictures) // across) * (HEIGHT_PX + gap)),
-        "white",
-    )
-    for i, picture in enumerate(pictures):
-        sheet.paste(picture, (i % across * (wide + gap), i // across * (HEIGHT_PX + gap)))
-    return sheet
-
-
-def data_uri(image: Image.Image) -> str:
-    """JPEG that stands in the page itself."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=72, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 SUSPECT_COLUMNS = (

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2gps.config.schema import AugmentationName, Config, DataKind, Precision, cache_folder
+from img2gps.config.schema import AugmentationName, Config, DataKind, Precision
 from img2gps.core.errors import BadInput
-from img2gps.core.paths import expanded
+from img2gps.core.paths import cache_folder, expanded
 from img2gps.photos.split import Split, SplitConfig, make_split
 from img2gps.runs.folder import run_id
 from img2gps.training import weights

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from img2gps.core.files import read_json
-from img2gps.core.paths import expanded
-from img2gps.runs.folder import CONFIG, PREDICTIONS, RESULT
+from img2gps.photos.thumbnails import by_content
+from img2gps.runs.cached import dataset_of
+from img2gps.runs.folder import PREDICTIONS, RESULT
 
 if TYPE_CHECKING:
-    import numpy as np
     import wandb
-    from numpy.typing import NDArray
 
 COLUMNS = (
     *("photo", "lat_deg", "lon_deg", "pred_lat_deg", "pred_lon_deg", "error_m", "east_m"),
     *("north_m", "mean_error_m", "spot", "known_spot", "nearest_train_m"),
 )
-THUMBNAIL = 96  # px
+THUMBNAIL_PX = 96
 
 
 def of_run(folder: Path) -> dict[str, Any]:
@@ -66,45 +65,13 @@ def error_table(predictions: pd.DataFrame, folder: Path) -> wandb.Table:
     """One row a photo, with its thumbnail where the dataset cache has the pixels."""
     import wandb
 
-    pixels = cached_pixels(folder, predictions["content"].astype(str).tolist())
+    contents = predictions["content"].astype(str)
+    dataset = dataset_of(folder)
+    pictures = {} if dataset is None else by_content(dataset, contents, THUMBNAIL_PX)
     columns = [column for column in COLUMNS if column in predictions]
     table = wandb.Table(columns=["thumbnail", *columns])
-    for index, values in enumerate(predictions[columns].astype(object).to_numpy()):
-        picture = None if pixels is None else wandb.Image(_thumbnail(pixels[index]))
+    rows = predictions[columns].astype(object).to_numpy()
+    for content, values in zip(contents, rows, strict=True):
+        picture = wandb.Image(pictures[content]) if content in pictures else None
         table.add_data(picture, *(None if pd.isna(value) else value for value in values))
     return table
-
-
-def _thumbnail(pixels: NDArray[np.uint8]) -> Any:
-    from PIL import Image
-
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    return picture
-
-
-def cached_pixels(folder: Path, contents: list[str]) -> list[NDArray[np.uint8]] | None:
-    """Pixels of photos by their content, out of the run's dataset cache; None if it is gone."""
-    import numpy as np
-    import yaml
-
-    from img2gps.config.schema import cache_folder
-    from img2gps.photos import dataset
-
-    result = read_json(folder / RESULT) or {}
-    fingerprint = (result.get("data") or {}).get("fingerprint")
-    config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")) or {}
-    given = (config.get("data") or {}).get("cache")
-    root = expanded(given, "data.cache") if given else cache_folder()
-    for record in sorted(root.glob(f"**/{dataset.RECORD}")):
-        try:
-            if dataset.read_record(record.parent)["fingerprint"] != fingerprint:
-                continue
-            cache = dataset.open_dataset(record.parent)
-        except (dataset.DamagedCache, KeyError):
-            continue
-        rows = {content: row for row, content in enumerate(cache.manifest["content"])}
-        if all(content in rows for content in contents):
-            pixels = cache.pixels()
-            return [np.asarray(pixels[rows[content]]) for content in contents]
-    return None

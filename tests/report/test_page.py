@@ -17,7 +17,7 @@ from PIL import Image
 
 from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
-from img2gps.photos import ingest
+from img2gps.photos import ingest, thumbnails
 from img2gps.photos.dataset import Dataset
 from img2gps.report import build, gallery, page
 from img2gps.report.figures import choose
@@ -76,8 +76,8 @@ def rename_photos(study: Path, names: list[str]) -> None:
             writer.writerows(rows)
 
 
-def report(root: Path, *names: str, caches: tuple[Path, ...] = ()) -> tuple[Path, str]:
-    path = build.report(names, roots=[root], out=root.parent / "reports", caches=caches)
+def report(root: Path, *names: str) -> tuple[Path, str]:
+    path = build.report(names, roots=[root], out=root.parent / "reports")
     return path, path.read_text(encoding="utf-8")
 
 
@@ -396,7 +396,7 @@ def test_gallery_shows_best_and_worst_with_the_pixels_of_the_cache(dataset: Data
     data = base64.b64decode(first.thumbnail.removeprefix("data:image/jpeg;base64,"))
     row = dataset.manifest.iloc[0]
     with Image.open(io.BytesIO(data)) as image:
-        assert image.height == gallery.HEIGHT_PX
+        assert image.height == thumbnails.HEIGHT_PX
         assert image.width / image.height == pytest.approx(
             row["width_px"] / row["height_px"], rel=0.03
         )
@@ -409,15 +409,6 @@ def test_gallery_without_the_cache_says_so(dataset: Dataset) -> None:
     assert "not on this machine" in found.missing
     assert len(found.best) == len(found.worst) == 3  # none is shown twice
     assert not any(photo.thumbnail for photo in found.best + found.worst)
-
-
-def test_the_cache_is_found_by_its_fingerprint(dataset: Dataset, tmp_path: Path) -> None:
-    folders = [tmp_path, dataset.folder.parent]
-    found = gallery.find_dataset(dataset.fingerprint, dataset.image_size, folders)
-    assert found is not None
-    assert found.folder == dataset.folder
-    assert gallery.find_dataset("0" * 16, dataset.image_size, folders) is None
-    assert gallery.find_dataset(dataset.fingerprint, 64, folders) is None
 
 
 def predictions(n_cells: int, n: int = 40, rmse: float = 20.0) -> pd.DataFrame:

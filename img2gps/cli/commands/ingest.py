@@ -42,8 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Ingest, print what is in the set and where, write the report where asked for."""
-    from img2gps.config.schema import MAX_IMAGE_SIZE, cache_folder
+    from img2gps.config.schema import MAX_IMAGE_SIZE
     from img2gps.core.errors import BadInput
+    from img2gps.core.paths import cache_folder
     from img2gps.photos.ingest import ingest
 
     if not 1 <= args.image_size <= MAX_IMAGE_SIZE:

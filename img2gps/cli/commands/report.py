@@ -53,12 +53,11 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _report(studies: list[str], roots: list[Path], out: Path) -> Path:
-    from img2gps.config.schema import cache_folder
     from img2gps.core.errors import BadInput
     from img2gps.report import build
 
     try:
-        return build.report(studies, roots=roots, out=out, caches=[cache_folder()])
+        return build.report(studies, roots=roots, out=out)
     except OSError as error:
         raise BadInput(
             f"{error.filename or out}: {error.strerror}; give --out=FOLDER that you may write to"

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 import numpy as np
 from markupsafe import Markup
-from PIL import Image
 
 from img2gps import __version__
 from img2gps.core.errors import BadInput
 from img2gps.core.files import write_atomic
 from img2gps.photos.dataset import Dataset
+from img2gps.photos.thumbnails import data_uri, sample, thumbnail
 from img2gps.report.figures.base import Figure, draw, inline, metres
 from img2gps.report.page import interactive
 from img2gps.report.photo_page import facts as facts_module
@@ -116,18 +113,12 @@ def _answer(dataset: Dataset, facts: Facts) -> list[str]:
     return said
 
 
-def _contact_sheet(dataset: Dataset) -> Sequence[tuple[str, str]]:
-    """Names and pictures of some photos as the model sees them, but in their own proportions."""
-    rows = np.unique(np.linspace(0, len(dataset) - 1, _SHEET).astype(int))
-    pixels = dataset.pixels()
-    sheet = []
-    for row in rows:
-        photo = dataset.manifest.iloc[row]
-        ratio = photo["width_px"] / photo["height_px"]
-        width = max(1, round(_THUMBNAIL_PX * min(max(ratio, 0.25), 4.0)))
-        small = Image.fromarray(np.asarray(pixels[row])).resize((width, _THUMBNAIL_PX))
-        file = io.BytesIO()
-        small.save(file, "JPEG", quality=80)
-        data = base64.b64encode(file.getvalue()).decode()
-        sheet.append((str(photo["photo"]), f"data:image/jpeg;base64,{data}"))
-    return sheet
+def _contact_sheet(dataset: Dataset) -> list[tuple[str, str]]:
+    """Return names and pictures of some photos from all over the data set."""
+    return [
+        (
+            str(dataset.manifest["photo"].iloc[row]),
+            data_uri(thumbnail(dataset, row, _THUMBNAIL_PX)),
+        )
+        for row in sample(dataset, _SHEET)
+    ]
