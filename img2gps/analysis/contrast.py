@@ -6,8 +6,7 @@ side is paired with the cell of the other side that agrees with it in everything
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -17,12 +16,10 @@ import pandas as pd
 
 from img2gps.analysis import ranking as analysis
 from img2gps.analysis import stats
+from img2gps.analysis.choices import NAME, Choice, as_text, fits, plain
 from img2gps.analysis.stats import Interval
 from img2gps.analysis.study import PRETRAINED, Study
 from img2gps.core.errors import BadInput
-
-NAME = "name"
-Choice = Mapping[str, str]  # knob (or "name"): value, in which * stands for anything
 
 
 @dataclass(frozen=True)
@@ -60,21 +57,6 @@ class Contrast:
         return "higher" if self.interval.low > 0 else "not distinguishable"
 
 
-def choice(words: Sequence[str]) -> Choice:
-    """`["lr=0.001", "batch_size=8"]` as a choice.
-
-    Raises:
-        BadInput: a word without an equals sign.
-    """
-    found = {}
-    for word in words:
-        knob, sign, value = word.partition("=")
-        if not sign or not knob:
-            raise BadInput(f"{word}: give KNOB=VALUE, such as lr=0.001")
-        found[knob] = value
-    return found
-
-
 def contrast(study: Study, this: Choice, that: Choice, where: Choice | None = None) -> Contrast:
     """Compare two choices over all pairs of cells that were validated on the same photos.
 
@@ -109,8 +91,8 @@ def contrast(study: Study, this: Choice, that: Choice, where: Choice | None = No
         )
     if not found_pairs:
         raise BadInput(
-            f"{study.name}: no finished cells with {_text(this)} and with {_text(that)} that agree "
-            "in all else and were validated on the same photos"
+            f"{study.name}: no finished cells with {as_text(this)} and with {as_text(that)} that "
+            "agree in all else and were validated on the same photos"
         )
     ((rows, pairs),) = found_pairs
     used = rows[rows["rank_cell"].isin({cell for pair in pairs for cell in pair})]
@@ -156,41 +138,11 @@ def _side(rows: pd.DataFrame, choice: Choice, rest: Sequence[str]) -> dict[Any, 
         cell = found.setdefault(key, row["rank_cell"])
         if cell != row["rank_cell"]:
             raise BadInput(
-                f"{_text(choice)}: fits {cell} and {row['rank_cell']}, which the other side cannot "
-                "be paired with one by one; give each side the same knobs, or the rest with where, "
-                "such as --where batch_size=16"
+                f"{as_text(choice)}: fits {cell} and {row['rank_cell']}, which the other side "
+                "cannot be paired with one by one; give each side the same knobs, or the rest with "
+                "where, such as --where batch_size=16"
             )
     return found
-
-
-def fits(value: Any, pattern: str) -> tuple[str, ...] | None:
-    """What each * of a pattern stands for in a value; None where it does not fit.
-
-    >>> fits(1e-05, "0.00001"), fits(True, "true"), fits("lr x k, batch 8", "lr x k, *")
-    ((), (), ('batch 8',))
-    """
-    if "*" not in pattern:
-        try:
-            same = float(pattern) == float(plain(value))
-        except ValueError:
-            same = pattern == plain(value)
-        return () if same else None
-    wanted = "(.*)".join(re.escape(part) for part in pattern.split("*"))
-    match = re.fullmatch(wanted, plain(value))
-    return match.groups() if match else None
-
-
-def plain(value: Any) -> str:
-    """A value as one would type it.
-
-    >>> plain(0.001), plain(8.0), plain(False), plain(float("nan"))
-    ('0.001', '8', 'false', '')
-    """
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return ""
-    if isinstance(value, bool | np.bool_):
-        return str(bool(value)).lower()
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _notes(used: pd.DataFrame, found: Interval) -> list[str]:
@@ -199,7 +151,3 @@ def _notes(used: pd.DataFrame, found: Interval) -> list[str]:
     if pretrained.any() and not pretrained.all():
         notes.append("pretrained runs are compared with runs from scratch")
     return notes
-
-
-def _text(choice: Choice) -> str:
-    return " and ".join(f"{knob}={value}" for knob, value in choice.items())

@@ -19,6 +19,7 @@ from img2gps.analysis import stats
 from img2gps.analysis.published import CLOSEST_PAIR_M
 from img2gps.analysis.stats import Interval
 from img2gps.analysis.study import DONE, Errors, Group, Study
+from img2gps.analysis.winner import Rule
 from img2gps.core.files import read_json
 from img2gps.runs.folder import WINNER
 
@@ -180,12 +181,13 @@ def _ranking(study: Study, group: Group) -> Ranking:
                 float(best_rmse.get(name, np.nan)),
             )
         )
-    winner = cells[corrected.winner]
+    winner = _winner([cells[i] for i in candidates])
     found = stats.detectable(errors.error_m[candidates], errors.spot)
     published = CLOSEST_PAIR_M[1] - CLOSEST_PAIR_M[0]
     importance, why_not = _importance(study, errors, cells)
     test, test_truth = _test(study, winner)
-    own = errors.error_m[corrected.winner]
+    lowest = errors.cells.index(winner.cell)
+    own = errors.error_m[lowest]
     return Ranking(
         group,
         errors,
@@ -205,7 +207,7 @@ def _ranking(study: Study, group: Group) -> Ranking:
         _some(own, errors, errors.known_spot == 1),
         _some(own, errors, errors.known_spot == 0),
         test,
-        _truth(errors, corrected.winner, test_truth),
+        _truth(errors, lowest, test_truth),
         _folds(group, winner),
         [
             *group.warnings,
@@ -250,6 +252,11 @@ def _corrected(errors: Errors, candidates: Indices, n: int) -> stats.Corrected:
     wins = np.zeros(len(errors.cells))
     wins[candidates] = found.wins
     return replace(found, winner=int(candidates[found.winner]), wins=wins)
+
+
+def _winner(candidates: Sequence[Cell]) -> Cell:
+    by_name = {cell.cell: cell for cell in candidates}
+    return by_name[Rule().best({name: cell.run_rmse_m for name, cell in by_name.items()})]
 
 
 def _marks(

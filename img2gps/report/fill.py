@@ -25,7 +25,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-from img2gps.analysis.contrast import NAME, choice, contrast, fits
+from img2gps.analysis.choices import NAME, fits, read_choice
+from img2gps.analysis.contrast import contrast
 from img2gps.analysis.ranking import Analysis, span
 from img2gps.core.errors import BadInput
 from img2gps.report import build, paper, several, tables
@@ -96,7 +97,7 @@ def _number(study: Analysis, words: Sequence[str]) -> str:
 
 
 def _cell(study: Analysis, words: Sequence[str]) -> str:
-    wanted = choice(words)
+    wanted = read_choice(words)
     fitting = [
         (ranking, cell)
         for ranking in study.rankings
@@ -121,7 +122,7 @@ def _contrast(study: Analysis, words: Sequence[str]) -> str:
             parts.append([])
         else:
             parts[-1].append(word)
-    this, that, where = (*map(choice, parts), {})[:3]
+    this, that, where = (*map(read_choice, parts), {})[:3]
     found = contrast(study.study, this, that, where)
     return "; ".join([found.difference.removesuffix(")"), *found.notes]) + ")"
 

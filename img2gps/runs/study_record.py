@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from img2gps.core import process
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_json
-from img2gps.runs.folder import without_fold
 
 STUDY = "study.json"
 SCHEMA = 1
@@ -57,46 +55,6 @@ def counts(cells: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Runs by state, every state in a fixed order."""
     found = Counter(cell["state"] for cell in cells)
     return {state: found[state] for state in STATES}
-
-
-def cell_means(study: Mapping[str, Any]) -> dict[str, float]:
-    """Cell to its mean over seeds and folds; only cells all of whose planned runs are finished."""
-    values: dict[str, dict[int, list[float]]] = {}  # by cell and seed, of each fold
-    unfinished = {""}  # no cell yet
-    for run in study["cells"]:
-        cell = run["cell"] and without_fold(run["cell"])
-        if run["state"] == "finished" and run["value"] is not None:
-            values.setdefault(cell, {}).setdefault(run["seed"], []).append(run["value"])
-        else:
-            unfinished.add(cell)
-    metric = study.get("monitor", "")
-    return {
-        cell: fmean(pooled(metric, folds, [1.0] * len(folds)) for folds in seeds.values())
-        for cell, seeds in values.items()
-        if cell not in unfinished
-    }
-
-
-def pooled(metric: str, values: Sequence[float], n_val: Sequence[float]) -> float:
-    """One figure of several folds, weighted by their photos; root mean squares by their squares.
-
-    >>> pooled("val/rmse_m", [30.0, 40.0], [1, 1]), pooled("val/mean_m", [30.0, 40.0], [1, 3])
-    (35.35533905932738, 37.5)
-    """
-    if len(values) == 1:
-        return float(values[0])
-    power = 2 if metric.endswith("rmse_m") else 1
-    total = sum(n * value**power for value, n in zip(values, n_val, strict=True))
-    return float((total / sum(n_val)) ** (1 / power))
-
-
-def best_cell(study: Mapping[str, Any]) -> tuple[str, float] | None:
-    """The cell with the best mean over its seeds and folds, and that mean."""
-    means = cell_means(study)
-    if not means:
-        return None
-    best = (min if study["direction"] == "minimize" else max)(means, key=lambda cell: means[cell])
-    return best, means[best]
 
 
 def running(study: Mapping[str, Any]) -> bool:

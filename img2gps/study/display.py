@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from img2gps.analysis.winner import best_cell
 from img2gps.runs import study_record as record
+from img2gps.runs.records import StudyRecord
 
 SHOWN_RUNNING = 8
 
@@ -50,10 +52,10 @@ def best_line(study: Mapping[str, Any]) -> str:
         low, high = min(means), max(means)
         figure = metres(low) if high - low < 0.005 else f"{low:.2f} to {high:.2f} m"
         beside = f" (the mean predictor gets {figure})"
-    best = record.best_cell(study)
+    best = best_cell(StudyRecord.from_dict(study))
     if best is None:
         return f"none finished with all its seeds yet{beside}"
-    return f"{best[0]}: {monitor} {metres(best[1], monitor)}{beside}"
+    return f"{best.cell}: {monitor} {metres(best.value, monitor)}{beside}"
 
 
 def progress_line(study: Mapping[str, Any]) -> str:

@@ -20,9 +20,11 @@ import optuna
 from img2gps.analysis import collect
 from img2gps.analysis import ranking as analysis
 from img2gps.analysis.study import Study
+from img2gps.analysis.winner import best_cell
 from img2gps.config.schema import SchedulerConfig, SchedulerName
 from img2gps.core.errors import BadInput
 from img2gps.core.files import write_json
+from img2gps.runs.records import STUDY, read_study_file
 from img2gps.study import search
 from img2gps.study.space import Axis, Space, cell_id
 from img2gps.study.spec import Spec
@@ -110,10 +112,17 @@ def read(folder: Path, roots: Sequence[Path]) -> Grid:
         own = study.history[study.history["run"] == run].sort_values("epoch")
         curves.setdefault(str(row["cell"]), []).append(own[monitor].astype(float).tolist())
     cells = {cell.cell: cell for cell in rankings[0].cells}
-    winner = rankings[0].winner.cell
+    winner = _winner(folder)
     close = {name for name, cell in cells.items() if cell.in_best_set}
     notes = [] if close else ["one seed a cell: only the winner itself counts as found"]
     return Grid(_spec(study, monitor), curves, winner, frozenset(close | {winner}), tuple(notes))
+
+
+def _winner(folder: Path) -> str:
+    best = best_cell(read_study_file(folder / STUDY))
+    if best is None:
+        raise BadInput(f"{folder}: no cell has all its seeds finished; finish the study first")
+    return best.cell
 
 
 def _spec(study: Study, monitor: str) -> Spec:

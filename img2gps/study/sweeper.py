@@ -101,7 +101,7 @@ class BaseSweeper(Sweeper):
 
     def spec(self, arguments: Sequence[str]) -> Spec:
         """The study in plain values."""
-        from img2gps.study import selection
+        from img2gps.analysis.winner import HIGHER_IS_BETTER, read_rule
         from img2gps.study.search import first_rung
         from img2gps.study.storage import masked
 
@@ -133,7 +133,7 @@ class BaseSweeper(Sweeper):
             raise BadInput(
                 "force=true: a study never repeats a finished run; repeat single runs, without -m"
             )
-        if selection.HIGHER_IS_BETTER.fullmatch(config.monitor) and options.direction == "minimize":
+        if HIGHER_IS_BETTER.fullmatch(config.monitor) and options.direction == "minimize":
             raise BadInput(
                 f"monitor={config.monitor}: more is better; give hydra.sweeper.direction=maximize"
             )
@@ -159,7 +159,7 @@ class BaseSweeper(Sweeper):
             overrides=(*fixed, f"study={name}"),
             base=base,
             usual=usual,
-            select=selection.rule(options.select, config.monitor, options.direction),
+            select=vars(read_rule(options.select, config.monitor, options.direction)),
             named_cells={**named, **options.named_cells},
             order=tuple(options.order),
             limits=Limits(

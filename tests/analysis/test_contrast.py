@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from img2gps.analysis import collect, stats
-from img2gps.analysis.contrast import choice, contrast
+from img2gps.analysis.choices import read_choice
+from img2gps.analysis.contrast import contrast
 from img2gps.analysis.study import Study
 from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
@@ -124,7 +125,7 @@ def test_a_knob_that_is_not_varied_is_named_with_those_that_are(tmp_path: Path) 
     with pytest.raises(BadInput, match="depth: not varied by s; one of model, lr, name"):
         contrast(load(made), {"depth": "18"}, {"depth": "50"})
     with pytest.raises(BadInput, match="lr: give KNOB=VALUE"):
-        choice(["lr"])
+        read_choice(["lr"])
 
 
 def test_command_prints_difference_and_verdict(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from img2gps.analysis.winner import read_rule
 from img2gps.cli import main as cli
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_csv, write_json
 from img2gps.inference import evaluate as evaluation
-from img2gps.study.selection import rule, select
+from img2gps.runs.records import StudyRecord
+from img2gps.runs.winner import Winner, write_winner
+from img2gps.study import selection
 
 
 def cell(name: str, seed: int, value: float | None, state: str = "finished") -> dict[str, Any]:
@@ -51,6 +55,10 @@ def write(
     return study
 
 
+def select(study: dict[str, Any], root: Path, where: dict[str, str] | None = None) -> Winner:
+    return selection.select(StudyRecord.from_dict(study), root, where=where)
+
+
 def command(root: Path, *words: str) -> int:
     with pytest.raises(SystemExit) as end:
         cli.main(["select", "s", "--root", str(root), *words])
@@ -80,11 +88,11 @@ def test_the_studys_own_rule_decides(tmp_path: Path) -> None:
     study = write(
         tmp_path, [*CELLS[:3], cell("b", 0, 61.0), cell("b", 1, 99.0), cell("b", 2, 60.0)]
     )
-    assert select(study, tmp_path)["cell"] == "a"
-    assert select({**study, "select": by_median}, tmp_path)["cell"] == "b"
-    assert select({**study, "direction": "maximize"}, tmp_path)["cell"] == "b"
+    assert select(study, tmp_path).cell == "a"
+    assert select({**study, "select": by_median}, tmp_path).cell == "b"
+    assert select({**study, "direction": "maximize"}, tmp_path).cell == "b"
     other = {"by": "val/median_m", "aggregate": "mean"}  # here 100 - val/rmse_m
-    assert select({**study, "select": other}, tmp_path)["cell"] == "b"
+    assert select({**study, "select": other}, tmp_path).cell == "b"
     with pytest.raises(BadInput, match=r"select.by=val/x: not among the metrics; one of: val/med"):
         select({**study, "select": {"by": "val/x"}}, tmp_path)
     with pytest.raises(BadInput, match=r"select.aggregate=min: give one of mean, median"):
@@ -99,9 +107,9 @@ def test_more_photos_within_reach_are_better_whatever_the_study_minimises(tmp_pa
         assert result is not None
         within = 1 - (run["value"] or 0) / 100
         write_json(path, {**result, "metrics": {"val/within_25m": within}})
-    assert select(study, tmp_path)["cell"] == "a"
+    assert select(study, tmp_path).cell == "a"
     study["select"]["direction"] = "minimize"
-    assert select(study, tmp_path)["cell"] == "b"
+    assert select(study, tmp_path).cell == "b"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +122,7 @@ def test_more_photos_within_reach_are_better_whatever_the_study_minimises(tmp_pa
 )
 def test_a_rule_that_cannot_be_followed_is_refused(given: dict[str, str], said: str) -> None:
     with pytest.raises(BadInput, match=said):
-        rule(given, "val/rmse_m", "minimize")
+        read_rule(given, "val/rmse_m", "minimize")
 
 
 def test_a_study_without_a_complete_cell_has_no_winner(
@@ -163,7 +171,7 @@ def test_the_test_part_is_looked_at_once_and_later_looks_are_counted(
     capsys.readouterr()
     command(tmp_path, "--look")
     assert (len(looked), winner(tmp_path)["test_looks"]) == (2, 2)
-    assert "has been looked at 2 times" in capsys.readouterr().out
+    assert "has been used 2 times" in capsys.readouterr().out
     command(tmp_path, "--again")
     assert winner(tmp_path)["test_looks"] >= 2  # selecting anew does not reset the count
 
@@ -186,11 +194,11 @@ def test_folds_win_together_and_never_by_the_easiest(tmp_path: Path) -> None:
     ]  # fmt: skip
     study = write(tmp_path, cells)
     found = select(study, tmp_path)
-    assert (found["cell"], found["folds"], found["candidates"]) == ("lr=0.2,split=kfold", 2, 2)
-    assert found["value"] == pytest.approx(((50.0**2 + 60.0**2) / 2) ** 0.5)
-    assert found["path"].endswith("split.fold=00")  # the first fold, the first seed
+    assert (found.cell, found.folds, found.candidates) == ("lr=0.2,split=kfold", 2, 2)
+    assert found.value == pytest.approx(((50.0**2 + 60.0**2) / 2) ** 0.5)
+    assert found.path.endswith("split.fold=00")  # the first fold, the first seed
     cells[3]["state"] = "failed"
-    assert select(write(tmp_path, cells), tmp_path)["cell"] == "lr=0.1,split=kfold"
+    assert select(write(tmp_path, cells), tmp_path).cell == "lr=0.1,split=kfold"
 
 
 def test_cells_validated_on_different_photos_have_no_common_winner(
@@ -231,15 +239,15 @@ def test_the_same_photos_with_other_labels_are_other_photos(tmp_path: Path) -> N
         write_csv(tmp_path / run["path"] / "predictions.csv", list(row), [row])
     with pytest.raises(BadInput, match=r"validated in 2 ways.* --where data\.root=a"):
         select(study, tmp_path)
-    assert select(study, tmp_path, where={"data.root": "b"})["cell"] == "b"
+    assert select(study, tmp_path, where={"data.root": "b"}).cell == "b"
 
 
 def test_values_asked_for_are_compared_as_numbers_and_missing_ones_named(tmp_path: Path) -> None:
     cells = [{**cell("a", 0, 50.0), "params": {"lr": 0.001}}]
     study = write(tmp_path, cells, seeds=[0])
-    assert select(study, tmp_path, where={"lr": "1e-3"})["cell"] == "a"
+    assert select(study, tmp_path, where={"lr": "1e-3"}).cell == "a"
     cells[0]["params"]["drop_last"] = True
-    assert select(study, tmp_path, where={"drop_last": "true"})["cell"] == "a"
+    assert select(study, tmp_path, where={"drop_last": "true"}).cell == "a"
     with pytest.raises(BadInput, match=r"--where lr=0\.5: no such cell in s"):
         select(study, tmp_path, where={"lr": "0.5"})
 
@@ -254,10 +262,12 @@ def test_a_winner_frozen_over_what_no_rule_allows_now_is_still_told(
         path = tmp_path / run["path"] / "result.json"
         kind = {"split": {"kind": run["params"]["split"]}}
         write_json(path, {**(read_json(path) or {}), **kind})
-    write_json(tmp_path / "s" / "winner.json", frozen)
+    write_winner(tmp_path / "s", frozen)
     assert command(tmp_path) == 0
-    assert "note: its rule would select none now: study=s: its cells" in capsys.readouterr().out
-    write_json(tmp_path / "s" / "winner.json", {**frozen, "cell": cells[1]["cell"]})
+    assert (
+        "note: the rule would select no winner now: study=s: its cells" in capsys.readouterr().out
+    )
+    write_winner(tmp_path / "s", replace(frozen, cell=cells[1]["cell"]))
     write(tmp_path, cells[1:])
     assert command(tmp_path) == 0
     assert "has gone on" not in capsys.readouterr().out

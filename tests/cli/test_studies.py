@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from img2gps.cli import main as cli
 from img2gps.core.files import read_json, write_json
-from img2gps.runs import study_record as record
 from img2gps.study.engine import run_study
 from img2gps.study.spec import Spec
 from tests.helpers.studies import QUICK, cells_of, executions, fake_spec, url_of
@@ -155,18 +152,3 @@ def test_listing_imports_neither_torch_nor_optuna_and_is_fast(spec: Spec) -> Non
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert time.perf_counter() - before < 5  # below 1 s on an idle machine
-
-
-def test_the_best_cell_is_best_over_all_its_folds() -> None:
-    def run(lr: float, fold: int, value: float) -> dict[str, Any]:
-        cell = f"lr={lr},split.fold={fold}"
-        return {"cell": cell, "seed": 0, "state": "finished", "value": value}
-
-    made = [run(0.1, 0, 20.0), run(0.1, 1, 90.0), run(0.2, 0, 50.0), run(0.2, 1, 52.0)]
-    study = {"cells": made, "direction": "minimize", "monitor": "val/rmse_m"}
-    best = record.best_cell(study)
-    assert best is not None
-    assert best[0] == "lr=0.2"
-    assert best[1] == pytest.approx(math.sqrt((50**2 + 52**2) / 2))
-    made[3]["state"] = "queued"
-    assert record.best_cell({**study, "monitor": "val/mean_m"}) == ("lr=0.1", 55.0)

@@ -17,11 +17,13 @@ import pytest
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 
+from img2gps.analysis.winner import best_cell
 from img2gps.cli import main as cli
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json
 from img2gps.core.paths import package_folder
 from img2gps.runs import study_record as record
+from img2gps.runs.records import StudyRecord
 from img2gps.study.runner import TrainRunner
 from img2gps.study.space import Space
 from img2gps.study.spec import Spec
@@ -151,16 +153,16 @@ def test_a_grid_killed_half_way_goes_on_and_counts_what_it_skips(workdir: Path) 
             cell["params"]["lr"], cell["params"]["batch_size"],
         )  # fmt: skip
         assert saved["threads"] == 1  # TINY's own; the share of the cores otherwise
-    best = record.best_cell(study)
+    best = best_cell(StudyRecord.from_dict(study))
     assert best is not None
-    assert f"best: {best[0]}: val/rmse_m {best[1]:.2f} m (the mean predictor gets" in output
+    assert f"best: {best.cell}: val/rmse_m {best.value:.2f} m (the mean predictor gets" in output
 
     with pytest.raises(SystemExit) as ended_with:
         cli.main(["select", "quick"])
     assert ended_with.value.code == 0
     winner = read_json(workdir / "runs/quick/winner.json")
     assert winner is not None
-    assert (winner["cell"], winner["value"]) == best
+    assert (winner["cell"], winner["value"]) == (best.cell, best.value)
 
 
 OWN_STUDY = """

@@ -30,11 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Print the difference with its interval."""
     from img2gps.analysis import collect
-    from img2gps.analysis.contrast import choice, contrast
+    from img2gps.analysis.choices import read_choice
+    from img2gps.analysis.contrast import contrast
     from img2gps.report import build
 
     roots = [args.root, Path("results")]
-    this, that, where = map(choice, (args.this, args.that, args.where))
+    this, that, where = map(read_choice, (args.this, args.that, args.where))
     study = collect.load_study(build.find(args.study, roots), roots)
     found = contrast(study, this, that, where)
     print(f"{' '.join(args.this)}: {found.this_m:.1f} m; {' '.join(args.that)}: "

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+from img2gps.core.errors import BadInput
+from img2gps.runs.folder import WINNER, without_fold
+from img2gps.runs.records import StudyRecord, read_study
+from img2gps.runs.winner import Winner, read_winner, write_winner
 
 HELP = "freeze a study's winner by its rule; evaluate it on the test part once"
 
@@ -38,110 +42,87 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Write winner.json (or read it, if it is there) and say what it holds."""
-    from img2gps.core.errors import BadInput
-    from img2gps.core.files import read_json, write_json
-    from img2gps.runs import study_record as record
-    from img2gps.runs.folder import WINNER
-    from img2gps.study import selection
+    """Freeze the winner unless that was done before, and print it."""
+    from img2gps.analysis.choices import read_choice
+    from img2gps.study.selection import select
 
     if args.hidden < 0 or args.hidden % 2:
         raise BadInput(f"--hidden {args.hidden}: give an even number, such as 2000")
-    study = record.read(args.root, args.study)
-    path = args.root / args.study / WINNER
-    frozen = read_json(path)
-    winner = frozen
-    if winner is None or args.again:
-        winner = selection.select(study, args.root, before=frozen, where=_where(args.where))
-        write_json(path, winner)
-    elif args.where and _where(args.where) != winner.get("where", {}):
+    study, where = read_study(args.root, args.study), dict(read_choice(args.where))
+    folder = args.root / args.study
+    before = read_winner(folder)
+    frozen = None if args.again else before
+    if frozen is not None and where and where != frozen.where:
         raise BadInput(
-            f"--where: {path} holds the winner that was frozen before; --again selects anew, which "
-            "is counted"
+            f"--where: {folder / WINNER} holds the winner that was frozen before; --again selects "
+            "anew, which is counted"
         )
-    if args.hidden or (winner["n_test"] and (not winner["test_looks"] or args.look)):
-        winner = _look(args.root, winner, path, args.hidden)
-    for line in _lines(winner, frozen is not None and not args.again):
+    winner = frozen or select(study, args.root, before=before, where=where)
+    if frozen is None:
+        write_winner(folder, winner)
+    if args.hidden or (winner.n_test and (not winner.test_looks or args.look)):
+        winner = _look(args.root, winner, folder, args.hidden)
+    for line in [*_lines(winner, frozen is not None), *_notes(study, args.root, frozen)]:
         print(line)
-    if frozen is not None and not args.again:
-        _note(study, args.root, frozen)
     return 0
 
 
-def _note(study: Mapping[str, Any], root: Path, frozen: Mapping[str, Any]) -> None:
-    """Say what the rule would select by now, if that is another cell."""
-    from img2gps.core.errors import BadInput
-    from img2gps.runs.folder import without_fold
-    from img2gps.study import selection
+def _look(root: Path, winner: Winner, study: Path, hidden: int) -> Winner:
+    """Score the winner on the test part. An interrupted look counts, too."""
+    from img2gps.inference.evaluate import evaluate_test
 
-    try:
-        now = selection.select(study, root, before=frozen, where=frozen.get("where", {}))
-    except BadInput as error:  # such as a winner that was frozen over several splits
-        print(f"note: its rule would select none now: {error}")
-        return
-    if now["cell"] != without_fold(frozen["cell"]):
-        print(
-            f"note: the study has gone on, and its rule would now select {now['cell']} "
-            f"({now['value']:.2f}); --again freezes that, which is a second selection"
-        )
-
-
-def _where(words: Sequence[str]) -> dict[str, str]:
-    from img2gps.analysis.contrast import choice
-
-    return dict(choice(words))
-
-
-def _look(root: Path, winner: dict[str, Any], path: Path, hidden: int) -> dict[str, Any]:
-    """Count the look before the first photo, so that an interrupted one counts too."""
-    from img2gps.core.files import write_json
-    from img2gps.inference import evaluate as evaluation
-    from img2gps.runs import study_record as record
-
-    looked = {**winner, "test_looks": winner["test_looks"] + 1}
-    figures = evaluation.evaluate_test(
-        record.run_folder(root, winner), hidden, lambda: write_json(path, looked)
-    )
-    looked |= {"test": figures, "n_test": figures["n_test"]}
-    write_json(path, looked)
+    looked = replace(winner, test_looks=winner.test_looks + 1)
+    figures = evaluate_test(root / winner.path, hidden, lambda: write_winner(study, looked))
+    looked = replace(looked, test=figures, n_test=figures["n_test"])
+    write_winner(study, looked)
     return looked
 
 
-def _lines(winner: Mapping[str, Any], was_frozen: bool) -> list[str]:
-    """What the winner is, how it was selected, and what it may not be taken for."""
+def _notes(study: StudyRecord, root: Path, frozen: Winner | None) -> list[str]:
+    """Return what the rule would select now, where that is not the frozen winner."""
+    from img2gps.study.selection import select
+
+    if frozen is None:
+        return []
+    try:
+        now = select(study, root, before=frozen, where=frozen.where)
+    except BadInput as error:  # such as a winner that was frozen over several splits
+        return [f"note: the rule would select no winner now: {error}"]
+    if now.cell == without_fold(frozen.cell):
+        return []
+    return [
+        f"note: the study has gone on, and its rule would now select {now.cell} "
+        f"({now.value:.2f}); --again freezes that cell, which is a second selection"
+    ]
+
+
+def _lines(winner: Winner, was_frozen: bool) -> list[str]:
+    """Describe the winner, how it was selected, and what its figure is not."""
     from img2gps.study import display
 
-    monitor = winner["by"]
-    seeds = ", ".join(str(seed) for seed in winner["seeds"])
-    folds = winner.get("folds", 0)
-    over = f"seeds {seeds}" + (f", all {folds} folds together" if folds else "")
-    one = f"the cell's first seed ({winner['seed']})" + (" and fold" if folds else "")
-    many = winner["candidates"] > 1
-    among = f"selected out of {winner['candidates']} cells, which flatters it"
+    seeds = ", ".join(str(seed) for seed in winner.seeds)
+    over = f"seeds {seeds}" + (f", all {winner.folds} folds together" if winner.folds else "")
+    one = f"the cell's first seed ({winner.seed})" + (" and fold" if winner.folds else "")
+    among = f"selected out of {winner.candidates} cells, which flatters it"
     lines = [
-        f"{winner['study']}: {winner['cell']}" + (" (frozen before)" if was_frozen else ""),
-        f"  {monitor} {display.metres(winner['value'], monitor)}: {winner['aggregate']} over "
-        f"{over}, after the final epoch; {among if many else 'the only cell that can win'}",
-        f"  deployed: {winner['path']}, {one}, {display.metres(winner['run_value'], monitor)}",
+        f"{winner.study}: {winner.cell}" + (" (frozen before)" if was_frozen else ""),
+        f"  {winner.by} {display.metres(winner.value, winner.by)}: {winner.aggregate} over {over}, "
+        f"after the final epoch; {among if winner.candidates > 1 else 'the only complete cell'}",
+        f"  deployed: {winner.path}, {one}, {display.metres(winner.run_value, winner.by)}",
     ]
-    if winner["mean_predictor"] is not None and monitor == "val/rmse_m":
-        lines.append(f"  the mean predictor gets {display.metres(winner['mean_predictor'])}")
-    if len(winner["weights"]) > 1:
+    if winner.mean_predictor is not None and winner.by == "val/rmse_m":
+        lines.append(f"  the mean predictor gets {display.metres(winner.mean_predictor)}")
+    if len(winner.weights) > 1:
+        lines.append(f"  cells that start from {' and from '.join(winner.weights)} were compared")
+    if winner.left_out:
+        lines.append(f"  {winner.left_out} cells lack a finished seed and did not take part")
+    if winner.test:
+        floats = {key: value for key, value in winner.test.items() if isinstance(value, float)}
+        figures = ", ".join(f"{key} {value:.2f}" for key, value in floats.items())
+        lines.append(f"  test part ({winner.n_test} photos): {figures}")
+    if winner.test_looks > 1:
         lines.append(
-            f"  cells that start from {' and from '.join(winner['weights'])} were compared"
-        )
-    if winner["left_out"]:
-        lines.append(f"  {winner['left_out']} cells lack a finished seed and did not take part")
-    if winner["test"]:
-        figures = ", ".join(
-            f"{key} {value:.2f}"
-            for key, value in winner["test"].items()
-            if isinstance(value, float)
-        )
-        lines.append(f"  test part ({winner['n_test']} photos): {figures}")
-    if winner["test_looks"] > 1:
-        lines.append(
-            f"  the test part has been looked at {winner['test_looks']} times: its figures are "
-            "optimistic by now"
+            f"  the test part has been used {winner.test_looks} times, so it is no longer a clean "
+            "test set and its figures are optimistic"
         )
     return lines

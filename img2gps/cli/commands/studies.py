@@ -58,7 +58,9 @@ def _list(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from img2gps.analysis.winner import best_cell
     from img2gps.runs import study_record as record
+    from img2gps.runs.records import StudyRecord
     from img2gps.study import display
 
     names = record.names(args.root)
@@ -75,15 +77,15 @@ def _list(args: argparse.Namespace) -> int:
         found = record.counts(study["cells"])
         done = len(study["cells"]) - found["running"] - found["queued"]
         running = str(found["running"]) if record.running(study) else "-"
-        best = record.best_cell(study)
+        best = best_cell(StudyRecord.from_dict(study))
         table.add_row(
             name,
             study["kind"],
             f"{done} of {len(study['cells'])}",
             running,
             str(found["failed"] + found["diverged"]),
-            best[0] if best else "-",
-            display.metres(best[1] if best else None, study["monitor"]),
+            best.cell if best else "-",
+            display.metres(best.value if best else None, study["monitor"]),
             study["updated_at"],
         )
     _console(Console).print(table)

@@ -1,0 +1,85 @@
+"""winner.json: the cell that `img2gps select` has frozen, and how often it was tested.
+
+This module alone reads and writes the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from img2gps.core.files import read_json, write_json
+from img2gps.runs.folder import WINNER
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A frozen winner.
+
+    Attributes:
+        cell: the cell without its fold.
+        where: the values that limited the selection to some cells of the study.
+        by: the metric that decided.
+        value: the metric, aggregated over the seeds.
+        values: the metric for each of `seeds`; the folds of a seed are pooled.
+        folds: how many folds the cell has; 0 without a k-fold split.
+        seed: the first seed of the study, whose run is deployed.
+        run_id, path, run_value: the deployed run, its folder below the runs root, its own figure.
+        mean_predictor: RMSE of the mean predictor on the same photos, in metres.
+        candidates: cells that took part.
+        left_out: cells that lacked a finished run.
+        weights: the kinds of weights that the candidates started from.
+        test: figures on the test part; None as long as nobody has looked.
+        test_looks: how often the test part was used, with any winner.
+        selections: how often a winner was selected.
+    """
+
+    study: str = ""
+    cell: str = ""
+    name: str = ""
+    where: dict[str, str] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    by: str = "val/rmse_m"
+    aggregate: str = "mean"
+    value: float = 0.0
+    values: list[float] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    folds: int = 0
+    seed: int = 0
+    run_id: str = ""
+    path: str = ""
+    run_value: float = 0.0
+    mean_predictor: float | None = None
+    candidates: int = 0
+    left_out: int = 0
+    weights: list[str] = field(default_factory=list)
+    n_test: int = 0
+    test: dict[str, Any] | None = None
+    test_looks: int = 0
+    selections: int = 0
+    frozen_at: str = ""
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read what winner.json holds; what an older file does not say has its default."""
+        known = {item.name for item in fields(cls)}
+        return cls(**{k: v for k, v in plain.items() if k in known and v is not None})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what winner.json holds."""
+        return {"schema": SCHEMA, **vars(self)}
+
+
+def read_winner(study: Path) -> Winner | None:
+    """Read the frozen winner from a study's folder; None where there is none."""
+    plain = read_json(study / WINNER)
+    return None if plain is None else Winner.from_dict(plain)
+
+
+def write_winner(study: Path, winner: Winner) -> None:
+    """Freeze a winner in a study's folder."""
+    write_json(study / WINNER, winner.to_dict())
