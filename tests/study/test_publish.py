@@ -20,6 +20,7 @@ from img2gps.core.errors import BadInput
 from img2gps.core.files import write_json
 from img2gps.report import build, paper
 from img2gps.runs.folder import find_result
+from img2gps.runs.records import read_result, read_study, write_result, write_study
 from img2gps.study.publish import publish
 from tests.helpers.fake_study import FakeStudy, Options, make_study
 from tests.helpers.tiny import tiny_config
@@ -176,7 +177,7 @@ def test_command_says_how_much_was_written(
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_nothing_of_a_users_machine_is_in_a_copy(
+def test_no_path_of_the_users_machine_is_in_a_copy(
     made: FakeStudy, tmp_path: Path, moved: bool
 ) -> None:
     custom = {
@@ -185,32 +186,108 @@ def test_nothing_of_a_users_machine_is_in_a_copy(
         "files": ["/home/somebody"],
     }
     own = {"name": "secret_garden", "kind": "custom", "custom": custom}
-    path = made.folder / "study.json"
+    metrics = {"mine": {"_target_": "mine.Metric", "table": "somebody/t.csv"}}
     command = (
-        "train --config-dir /home/somebody -m data.name=secret_garden monitor=val/median_m "
+        "/home/somebody/bin/python -m img2gps.train --config-dir /home/somebody -m "
+        "data.name=secret_garden monitor=val/median_m "
         "'+hydra.sweeper.select.by=val/p90_m' +data.table=/home/somebody/t.csv"
     )
-    base = {"data": own, "model": {"name": "m", "custom": {"weights": "/home/somebody/w"}}}
-    path.write_text(
-        json.dumps(json.loads(path.read_text()) | {"command": command, "base_config": base})
-    )
+    base = {
+        "data": own,
+        "model": {"name": "m", "custom": {"weights": "/home/somebody/w"}},
+        "metrics": metrics,
+        "logger": {"tags": ["see /home/somebody/notes"]},
+    }
+    study = replace(read_study(tmp_path / "runs", "s"), command=command, base_config=base)
+    write_study(tmp_path / "runs", study)
     for folder in made.folder.glob("*/"):
         config = yaml.safe_load((folder / "config.yaml").read_text()) | base
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        result = json.loads((folder / "result.json").read_text())
-        result["identity"] = {"model": base["model"]}
-        (folder / "result.json").write_text(json.dumps(result))
+        result = read_result(folder)
+        assert result is not None
+        identity = {"model": base["model"], "metrics": metrics}
+        write_result(folder, replace(result, identity=identity))
     publish("s", tmp_path / "runs", tmp_path / "results", moved=moved)
     texts = [p.read_text() for p in (tmp_path / "results").rglob("*") if p.is_file()]
     assert not any("somebody" in text for text in texts)
     assert any("secret_garden" in text for text in texts) != moved
-    study = json.loads((tmp_path / "results" / "s" / "study.json").read_text())
+    copy = read_study(tmp_path / "results", "s")
     name = "photos" if moved else "secret_garden"
-    assert study["command"] == (
-        f"train --config-dir DIR -m data.name={name} monitor=val/median_m "
+    assert copy.command == (
+        f"DIR -m img2gps.train --config-dir DIR -m data.name={name} monitor=val/median_m "
         "+hydra.sweeper.select.by=val/p90_m +data.table=DIR"
     )
-    assert study["base_config"]["data"]["custom"]["_target_"] == "mine.Source"
+    assert copy.base_config["data"]["custom"]["_target_"] == "mine.Source"
+    assert copy.base_config["logger"] == {"tags": ["see DIR"]}
+
+
+FAILED = {
+    "FileNotFoundError: [Errno 2] No such file: '/home/somebody/my garden/IMG_7.jpg'": (
+        "FileNotFoundError: [Errno 2] No such file: 'DIR'",
+        "FileNotFoundError: the message is withheld",
+    ),
+    "data.root=/home/some body/garden: no such file or folder; give data.root=PATH": (
+        "data.root=DIR: no such file or folder; give data.root=PATH",
+        "the message is withheld",
+    ),
+    "see somebody/runs/worker-0.log": ("see DIR", "the message is withheld"),
+}
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("reason", FAILED)
+def test_messages_of_errors_are_published_without_paths(
+    tmp_path: Path, reason: str, moved: bool
+) -> None:
+    states = {("lr=0.1", 1): ("failed", reason)}
+    make_study(tmp_path / "runs", "s", Options(axes={"lr": [0.1]}, states=states))
+    data = {"root": "/home/some body/garden", "cache": None}
+    study = replace(read_study(tmp_path / "runs", "s"), base_config={"data": data})
+    write_study(tmp_path / "runs", study)
+    weights = "own.pth is not cached: cannot be written below /home/somebody/.cache"
+    for run in study.runs:
+        folder = run.folder(tmp_path / "runs")
+        result = read_result(folder)
+        assert result is not None
+        why = replace(result.weights, reason=weights)
+        absent = {"baselines": reason, "flops": ""}
+        write_result(folder, replace(result, weights=why, absent=absent))
+    publish("s", tmp_path / "runs", tmp_path / "results", moved=moved)
+    expected = FAILED[reason][moved]
+    copy = read_study(tmp_path / "results", "s")
+    assert [run.reason for run in copy.runs] == ["", expected, ""]
+    for run in copy.runs:
+        result = read_result(run.folder(tmp_path / "results"))
+        assert result is not None
+        assert result.reason == run.reason
+        assert result.absent == {"baselines": expected, "flops": ""}
+        assert result.weights.reason == "own.pth is not cached: cannot be written below DIR"
+
+
+@pytest.mark.parametrize("state", ["pruned", "diverged"])
+def test_reasons_that_no_error_gave_are_kept(tmp_path: Path, state: str) -> None:
+    states = {("lr=0.1", 1): (state, "in epoch 3: too far from the best")}
+    make_study(tmp_path / "runs", "s", Options(axes={"lr": [0.1]}, states=states))
+    publish("s", tmp_path / "runs", tmp_path / "results", moved=True)
+    copy = read_study(tmp_path / "results", "s")
+    assert [run.reason for run in copy.runs] == ["", "in epoch 3: too far from the best", ""]
+
+
+def test_folders_that_a_study_varies_are_numbered_also_without_a_slash(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"data.root": ["garden", "park"], "scheduler": ["step"]}
+    make_study(tmp_path / "runs", "garden", Options(axes=axes, seeds=(0,)))
+    study = read_study(tmp_path / "runs", "garden")
+    write_study(tmp_path / "runs", replace(study, question="Does the garden need a park?"))
+    publish("garden", tmp_path / "runs", tmp_path / "results")
+    copy = read_study(tmp_path / "results", "garden")
+    assert copy.axes == {"data.root": ["DIR1", "DIR2"], "scheduler": ["step"]}
+    assert [run.cell for run in copy.runs] == [
+        "data.root=DIR1,scheduler=step",
+        "data.root=DIR2,scheduler=step",
+    ]
+    assert [run.params["data.root"] for run in copy.runs] == ["DIR1", "DIR2"]
+    assert copy.question == "Does the garden need a park?"
+    assert all(run.path.startswith("garden/") for run in copy.runs)
 
 
 def test_places_that_a_study_varies_are_numbered_wherever_they_stand(tmp_path: Path) -> None:
