@@ -92,7 +92,10 @@ class Hider:
 
     def config(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return a configuration, or a part of one, without paths."""
-        found = {key: dict(v) if isinstance(v, Mapping) else v for key, v in config.items()}
+        found: dict[str, Any] = {
+            key: dict(value) if isinstance(value, Mapping) else value
+            for key, value in config.items()
+        }
         for group, values in _PLACELESS.items():
             if group in found:
                 found[group] |= {key: v for key, v in values.items() if key in found[group]}
