@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks import epoch, limit, others, precision, scale, search, startup, workers
 from benchmarks.harness import ROOT, Comparison, Row, Settings, context
 from img2gps.core import hardware
-from img2gps.core.files import read_json, write_atomic, write_json
+from img2gps.core.files import read_json, write_json, write_text_atomic
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
@@ -72,7 +72,7 @@ def write_page(page: Path, text: str) -> None:
     old = page.read_text(encoding="utf-8")
     pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
     new = pattern.sub(lambda _: f"{BEGIN}\n\n{text}\n{END}", old)
-    write_atomic(page, lambda file: print(new, end="", file=file))
+    write_text_atomic(page, new)
 
 
 def measured(names: list[str], settings: Settings) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 from hydra import compose, initialize_config_dir
 
-from img2gps.config import schema as configuration
+from img2gps.config.compose import load_config, register_sweeps
 from img2gps.config.schema import Config
 from img2gps.core import hardware
 from img2gps.core.paths import package_folder
@@ -86,9 +86,9 @@ def context() -> dict[str, Any]:
 
 def config(*overrides: str) -> Config:
     """The configuration of these overrides, as on the command line."""
-    configuration.register()
+    register_sweeps()
     with initialize_config_dir(str(package_folder("conf")), version_base="1.3"):
-        return configuration.load(compose("train", overrides=list(overrides)))
+        return load_config(compose("train", overrides=list(overrides)))
 
 
 @dataclass(frozen=True)

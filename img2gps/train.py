@@ -32,7 +32,7 @@ def run(
     """
     # Here and not above: --help and --cfg answer without waiting for torch and Lightning.
     from img2gps import tracking
-    from img2gps.config.schema import to_dict
+    from img2gps.config.compose import config_to_dict
     from img2gps.core.geo import LabelScaler
     from img2gps.runs import outcome, resume
     from img2gps.runs.folder import open_folder
@@ -87,7 +87,7 @@ def run(
             run_id=planned.run_id,
             study=config.study,
             folder=folder.path,
-            config=to_dict(config),
+            config=config_to_dict(config),
             swept=outcome.swept(config, len(split.train)),
             mean_predictor_m=table.mean_predictor_rmse_m(),
         )

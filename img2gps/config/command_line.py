@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from img2gps.config import messages, usage
-from img2gps.config import schema as configuration
+from img2gps.config.compose import load_config, register_sweeps
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import package_folder
 from img2gps.core.signals import Interrupted, raise_on_signals, received
@@ -47,7 +47,7 @@ def main(run: Callable[[Config], Ended]) -> None:
         return
     # Without it Hydra prints its own lines and exits with 1 before an error reaches us.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    configuration.register()
+    register_sweeps()
 
     def task(cfg: DictConfig) -> float | None:
         try:
@@ -83,7 +83,7 @@ def _task(run: Callable[[Config], Ended], cfg: DictConfig) -> float | None:
     single = HydraConfig.get().mode is RunMode.RUN
     if single and HydraConfig.get().runtime.choices.get("sweeps"):
         raise BadInput("sweeps=...: names a study of many runs; add -m")
-    outcome = run(configuration.load(cfg))
+    outcome = run(load_config(cfg))
     if outcome.state not in ("finished", "pruned"):
         sys.exit(1)
     return outcome.value

@@ -1,32 +1,23 @@
-"""Typed schema of `conf/` and its range checks.
+"""The typed schema of `conf/`, with a range check for every knob.
 
-The values live in `conf/` alone; the dataclasses here say what type and range they must have.
-A group that a user extends carries `_target_` (see `docs/adopt.md`): its keys are then kept as
-they stand in `custom` and nothing else of the group is checked.
+The values live in `conf/` alone. The dataclasses here say which type and range each value must
+have, and look at nothing outside the configuration. A group that users extend with a class of
+their own (`data` or `model` with `_target_`, see `docs/adopt.md`) keeps its keys unchecked in
+`custom`.
 """
 
 from __future__ import annotations
 
-import importlib.resources
-import importlib.util
 import math
-import os
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from img2gps.core.errors import BadInput
-from img2gps.core.paths import expanded, package_folder
 
-MIN_IMAGE_SIZE = 32  # px: the stride of every backbone here
-MAX_IMAGE_SIZE = 2048  # px: a batch of 16 is then 0.8 GB before the first layer
-EXTENSIBLE_GROUPS = ("data", "model")
+MIN_IMAGE_SIZE = 32  # px; the stride of every backbone here
+MAX_IMAGE_SIZE = 2048  # px; a batch of 16 then takes 0.8 GB before the first layer
 EPOCH_METRICS = (
     "train/mse",
     "train/rmse_m",
@@ -39,11 +30,11 @@ EPOCH_METRICS = (
     "val/within_10m",
     "val/within_25m",
     "val/within_50m",
-)  # what an epoch of every run has; a user's own metrics come on top as val/NAME
+)  # of every epoch of every run; a user's own metrics come on top as val/NAME
 
 
 class DataKind(StrEnum):
-    """Where photos come from."""
+    """Sources of photos."""
 
     quad = "quad"
     photos = "photos"
@@ -53,7 +44,7 @@ class DataKind(StrEnum):
 
 
 class SplitKind(StrEnum):
-    """How photos are divided."""
+    """Ways to divide photos into parts."""
 
     random = "random"
     place = "place"
@@ -63,7 +54,7 @@ class SplitKind(StrEnum):
 
 
 class Family(StrEnum):
-    """Who builds the backbone."""
+    """Libraries and classes that build the backbone."""
 
     resnet = "resnet"
     efficientnet_lite = "efficientnet_lite"
@@ -78,7 +69,7 @@ MODEL_NAMES = {
         *("wide_resnet50_2", "wide_resnet101_2"),
     ),
     Family.efficientnet_lite: tuple(f"efficientnet_lite{size}" for size in range(5)),
-}  # of torchvision and timm; what else timm has is known to timm alone
+}  # in torchvision and timm; only timm knows the names of family timm
 
 
 class OptimizerName(StrEnum):
@@ -90,7 +81,7 @@ class OptimizerName(StrEnum):
 
 
 class SchedulerName(StrEnum):
-    """Learning-rate schedules, stepped once an epoch."""
+    """Learning-rate schedules, which step once an epoch."""
 
     step = "step"
     cosine = "cosine"
@@ -98,7 +89,7 @@ class SchedulerName(StrEnum):
 
 
 class AugmentationName(StrEnum):
-    """What happens to training pictures."""
+    """Random changes to training photos."""
 
     none = "none"
     colour = "colour"
@@ -108,7 +99,7 @@ class AugmentationName(StrEnum):
 
 
 class Precision(StrEnum):
-    """Arithmetic of the backbone; head, loss and metrics are always float32 or better."""
+    """Arithmetic of the backbone. Head, loss and metrics always use float32 or better."""
 
     auto = "auto"
     fp32 = "fp32"
@@ -116,7 +107,7 @@ class Precision(StrEnum):
 
 
 class Accelerator(StrEnum):
-    """What Lightning computes on; `auto` is the best that is there."""
+    """Devices that Lightning computes on; `auto` takes the best one available."""
 
     auto = "auto"
     cpu = "cpu"
@@ -127,7 +118,7 @@ class Accelerator(StrEnum):
 
 
 class LoggerKind(StrEnum):
-    """Where curves are mirrored; history.csv is always written."""
+    """Services that mirror a run. history.csv is written in any case."""
 
     wandb = "wandb"
     wandb_offline = "wandb_offline"
@@ -152,7 +143,7 @@ def _within(key: str, value: float | None, low: float, high: float) -> None:
 
 @dataclass
 class DataConfig:
-    """Group `data`: a source of photos."""
+    """Group `data`: the source of the photos."""
 
     kind: DataKind
     name: str | None = None
@@ -175,7 +166,7 @@ class DataConfig:
 
 @dataclass
 class SplitConfig:
-    """Group `split`; counts are photos, values below 1 are fractions."""
+    """Group `split`. Counts are photos; values below 1 are fractions."""
 
     kind: SplitKind
     seed: int
@@ -190,10 +181,8 @@ class SplitConfig:
     def __post_init__(self) -> None:
         for key in ("n_val", "n_test"):
             value = getattr(self, key)
-            whole = value < 1 or float(value).is_integer()
-            _check(
-                f"split.{key}", value, value >= 0 and whole, "give a count or a fraction below 1"
-            )
+            fit = 0 <= value < 1 or (value >= 1 and float(value).is_integer())
+            _check(f"split.{key}", value, fit, "give a count or a fraction below 1")
         _positive("split.n_train", self.n_train)
         _positive("split.block_m", self.block_m, " metres")
         _check("split.buffer_m", self.buffer_m, (self.buffer_m or 0) >= 0, "metres, 0 or more")
@@ -218,7 +207,7 @@ class ModelConfig:
 
 @dataclass
 class OptimizerConfig:
-    """Group `optimizer`; lr stands at the root."""
+    """Group `optimizer`. The learning rate is a knob of the root."""
 
     name: OptimizerName
     weight_decay: float
@@ -269,11 +258,11 @@ class AugmentationConfig:
 
 @dataclass
 class TrainerConfig:
-    """Group `trainer`: what people vary of Lightning's Trainer."""
+    """Group `trainer`: the arguments of Lightning's Trainer that people vary."""
 
     accelerator: Accelerator
     devices: Any
-    limit_train_batches: int | float | None  # as in Lightning: 1 is one batch, 1.0 all of them
+    limit_train_batches: int | float | None  # as in Lightning: 1 = one batch, 1.0 = all
     limit_val_batches: int | float | None
     gradient_clip_val: float | None
     accumulate_grad_batches: int
@@ -287,15 +276,13 @@ class TrainerConfig:
             remedy = "give a count of batches (1 is one batch) or a share up to 1.0 (all)"
             _check(f"trainer.{key}", value, fit, remedy)
             if isinstance(value, int) and value > 1:
-                setattr(self, key, float(value))  # the same to Lightning, and so it is in run ids
+                setattr(self, key, float(value))  # run ids have always had it as a float
         one = type(self.devices) is int and self.devices == 1
-        _check(
-            "trainer.devices",
-            self.devices,
-            one,
-            "only 1 is supported, as a run's lock and numbers are those of one process; leave it "
-            "out (CUDA_VISIBLE_DEVICES=N chooses a GPU)",
+        remedy = (
+            "only 1 is supported, because a run is one process; leave it out "
+            "(CUDA_VISIBLE_DEVICES=N chooses a GPU)"
         )
+        _check("trainer.devices", self.devices, one, remedy)
         _positive("trainer.gradient_clip_val", self.gradient_clip_val)
         _positive("trainer.accumulate_grad_batches", self.accumulate_grad_batches)
 
@@ -318,7 +305,7 @@ class LoggerConfig:
 
 @dataclass
 class RunsConfig:
-    """Where run folders are."""
+    """Group `runs`: where run folders are."""
 
     root: str
     results: str | None
@@ -366,145 +353,30 @@ class Config:
         named = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.study) is not None
         _check("study", self.study, named, "a folder name: letters, digits, '.', '_' and '-'")
 
+    def check_trainable(self) -> None:
+        """Check what training needs beyond what reading a saved configuration needs.
 
-def load(cfg: DictConfig) -> Config:
-    """The composed configuration as a checked `Config`.
-
-    Raises:
-        BadInput: unknown key, wrong type or impossible value, with key, value and remedy.
-    """
-    from img2gps.config import messages
-
-    try:
-        plain = _keyed(OmegaConf.to_container(cfg, resolve=True))
-    except OmegaConfBaseException as error:
-        raise BadInput(messages.describe(error)) from error
-    plain.pop("hydra", None)
-    plain.pop("sweeps", None)
-    for group in EXTENSIBLE_GROUPS:
-        plain[group] = _set_custom_aside(group, plain.get(group) or {})
-    config = from_dict(plain)
-    config.runs.root = str(expanded(config.runs.root, "runs.root"))
-    if config.runs.results:
-        config.runs.results = str(expanded(config.runs.results, "runs.results"))
-    _check_runnable(config)
-    return config
-
-
-def _check_runnable(config: Config) -> None:
-    """What must hold of a run about to be made here, and need not of one that is only read."""
-    needs_root = config.data.kind in (DataKind.photos, DataKind.csv, DataKind.huggingface)
-    if needs_root and not config.data.root:
-        raise BadInput("data.root: has no value; give data.root=PATH")
-    for name, node in config.metrics.items():
-        fit = isinstance(node, dict) and "_target_" in node
-        _check(f"metrics.{name}", node, fit, f"give metrics.{name}._target_=package.function")
-        taken = f"val/{name}" in EPOCH_METRICS
-        _check("metrics", name, not taken, "a metric of that name is there; give another name")
-    known = (*EPOCH_METRICS, *(f"val/{name}" for name in config.metrics))
-    remedy = f"no metric of an epoch; one of: {', '.join(known)}"
-    _check("monitor", config.monitor, config.monitor in known, remedy)
-    warmup = config.scheduler.warmup_epochs
-    _check(
-        "scheduler.warmup_epochs",
-        warmup,
-        warmup == 0 or warmup < config.max_epochs,
-        f"lr is reached after that many epochs, and there are max_epochs={config.max_epochs}; "
-        "give fewer",
-    )
-    plain = not re.search(r"::|://", config.runs.root)
-    remedy = "a folder of this machine, not an address; give runs.root=FOLDER"
-    _check("runs.root", config.runs.root, plain, remedy)
-    root = Path(config.runs.root).absolute()
-    nearest = next(path for path in (root, *root.parents) if os.access(path, os.F_OK))
-    fit = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
-    remedy = f"{nearest} is no folder that you may write to; give runs.root=FOLDER"
-    _check("runs.root", config.runs.root, fit, remedy)
-    wanted = config.trainer.accelerator
-    remedy = "torch finds none here; leave it out, or give trainer.accelerator=cpu"
-    _check("trainer.accelerator", wanted, _is_there(wanted), remedy)
-
-
-def _is_there(accelerator: Accelerator) -> bool:
-    if accelerator in (Accelerator.auto, Accelerator.cpu):
-        return True
-    import torch  # here, as composing a configuration does not wait for it
-
-    found = {
-        Accelerator.cuda: torch.cuda.is_available(),
-        Accelerator.mps: torch.backends.mps.is_available(),
-        Accelerator.tpu: importlib.util.find_spec("torch_xla") is not None,
-    }
-    found[Accelerator.gpu] = found[Accelerator.cuda] or found[Accelerator.mps]
-    return found[accelerator]
-
-
-def from_dict(plain: dict[str, Any]) -> Config:
-    """A checked `Config` from plain values, such as a saved config.yaml.
-
-    Raises:
-        BadInput: unknown or missing key, wrong type or impossible value.
-    """
-    from img2gps.config import messages
-
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
-        config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        raise BadInput(messages.describe(error)) from error
-    assert isinstance(config, Config)
-    return config
-
-
-def to_dict(config: Config) -> dict[str, Any]:
-    """Plain values, the inverse of `from_dict`; enums become their names."""
-    return _keyed(OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True))
-
-
-def read(path: Path) -> Config:
-    """The `Config` of a run's config.yaml, read as data: no `_target_` in it is ever called.
-
-    Raises:
-        BadInput: no file, no YAML, or not a run's.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        if "${" in text:  # it would be looked up, in the environment for instance
-            raise BadInput("a reference ${...} in it")
-        plain = yaml.safe_load(text)
-        if not isinstance(plain, dict):
-            raise BadInput("no keys in it" if plain is not None else "empty")
-        return from_dict(plain)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, BadInput) as error:
-        reason = " ".join(str(error).split())
-        raise BadInput(
-            f"{path}: not a readable config.yaml ({reason}); name another run folder"
-        ) from error
-
-
-def _keyed(container: object) -> dict[str, Any]:
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
-
-
-def _set_custom_aside(group: str, node: dict[str, Any]) -> dict[str, Any]:
-    target = node.get("_target_")
-    if target is None:
-        return node
-    name = str(node.get("name") or str(target).rpartition(".")[2])
-    kept = {key: value for key, value in node.items() if key not in ("name", "kind", "family")}
-    if group == "data":
-        return {"name": name, "kind": "custom", "cache": kept.pop("cache", None), "custom": kept}
-    return {"name": name, "family": "custom", "custom": kept}
-
-
-def register() -> None:
-    """Make Hydra see `sweeps/*.yaml` as the group `sweeps`, from any working directory."""
-    from hydra.core.config_store import ConfigStore
-
-    store = ConfigStore.instance()
-    for path in sorted(package_folder("sweeps").glob("*.yaml")):
-        node = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        store.store(
-            name=path.stem, node=node, group="sweeps", package="_global_", provider=path.name
+        Raises:
+            BadInput: a value that no training can use, with the remedy.
+        """
+        needs_root = self.data.kind in (DataKind.photos, DataKind.csv, DataKind.huggingface)
+        if needs_root and not self.data.root:
+            raise BadInput("data.root: has no value; give data.root=PATH")
+        for name, node in self.metrics.items():
+            fit = isinstance(node, dict) and "_target_" in node
+            _check(f"metrics.{name}", node, fit, f"give metrics.{name}._target_=package.function")
+            free = f"val/{name}" not in EPOCH_METRICS
+            _check("metrics", name, free, "a metric of that name exists; give another name")
+        known = (*EPOCH_METRICS, *(f"val/{name}" for name in self.metrics))
+        remedy = f"no metric of an epoch; one of: {', '.join(known)}"
+        _check("monitor", self.monitor, self.monitor in known, remedy)
+        warmup = self.scheduler.warmup_epochs
+        fit = warmup == 0 or warmup < self.max_epochs
+        remedy = (
+            "lr is reached only after that many epochs, and there are "
+            f"max_epochs={self.max_epochs}; give fewer"
         )
+        _check("scheduler.warmup_epochs", warmup, fit, remedy)
+        local = not re.search(r"::|://", self.runs.root)
+        remedy = "a folder of this machine, not an address; give runs.root=FOLDER"
+        _check("runs.root", self.runs.root, local, remedy)

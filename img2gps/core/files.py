@@ -1,24 +1,25 @@
-"""Reading and writing small files so that a reader never sees half of one."""
+"""Write and read small files so that no reader ever sees half of one."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 
-def write_atomic(path: Path, write: Callable[[TextIO], None]) -> None:
-    """Write a text file so that it is there whole or not at all, also after a power cut."""
+def write_bytes_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that it exists whole or not at all, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            write(file)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(0o644)
@@ -28,34 +29,33 @@ def write_atomic(path: Path, write: Callable[[TextIO], None]) -> None:
         raise
 
 
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write a UTF-8 text file as `write_bytes_atomic` does."""
+    write_bytes_atomic(path, text.encode())
+
+
 def write_json(path: Path, value: Any) -> None:
-    """JSON, atomically; NaN and infinity become null, for which JSON has no number."""
+    """Write JSON atomically. NaN and infinity become null, because JSON has no number for them."""
     text = json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomic(path, lambda file: _discard(file.write(text + "\n")))
+    write_text_atomic(path, text + "\n")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """A table, atomically; None is an empty cell."""
-
-    def write(file: TextIO) -> None:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-    write_atomic(path, write)
+    """Write a table atomically. None becomes an empty cell."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text_atomic(path, text.getvalue())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is no readable one."""
+    """Return the object in a JSON file, or None if there is no readable one."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _discard(_: object) -> None:
-    return None
 
 
 def _finite(value: Any) -> Any:

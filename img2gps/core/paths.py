@@ -1,4 +1,4 @@
-"""Paths as people type them, and of what comes with the package."""
+"""Paths that people type, and folders that belong to the package or to the user."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from img2gps.core.errors import BadInput
 
 
 def expanded(given: str | Path, key: str) -> Path:
-    """The path with `~` and `~user` replaced by the folder that they stand for.
+    """Return the path with `~` and `~user` replaced by the home folder that they stand for.
 
     Raises:
-        BadInput: a user whom this machine does not know.
+        BadInput: this machine does not know the user.
     """
     try:
         return Path(given).expanduser()
@@ -22,7 +22,7 @@ def expanded(given: str | Path, key: str) -> Path:
 
 
 def package_folder(name: str) -> Path:
-    """`conf` or `sweeps`: inside the installed package, else beside it in a checkout."""
+    """Return the folder `conf` or `sweeps`: in an installed package inside it, else beside it."""
     package = Path(str(importlib.resources.files("img2gps")))
     for folder in (package / name, package.parent / name):
         if folder.is_dir():
@@ -31,10 +31,7 @@ def package_folder(name: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Return where data sets are cached unless data.cache says otherwise.
-
-    That is IMG2GPS_CACHE, or `img2gps` in the user's cache folder.
-    """
+    """Return the folder of data set caches: IMG2GPS_CACHE, or `img2gps` in the user's cache."""
     if chosen := os.environ.get("IMG2GPS_CACHE"):
         return expanded(chosen, "IMG2GPS_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from img2gps.config import schema as configuration
+from img2gps.config.compose import read_config
 from img2gps.config.schema import Config, Family, Precision
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json
@@ -57,7 +57,7 @@ class Predictor:
         Raises:
             BadInput: the folder holds no finished run, or the weights do not fit.
         """
-        config = configuration.read(folder / CONFIG)
+        config = read_config(folder / CONFIG)
         result = read_json(folder / RESULT)
         if result is None or result["state"] != "finished":
             state = "not finished" if result is None else result["state"]

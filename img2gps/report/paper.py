@@ -11,14 +11,13 @@ import shlex
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import pandas as pd
 
 from img2gps.analysis import ranking as analysis
 from img2gps.analysis.ranking import Analysis, Ranking, spoken
-from img2gps.core.files import write_atomic
+from img2gps.core.files import write_text_atomic
 from img2gps.report import tables
 from img2gps.report.table import Table, latex_text
 
@@ -61,7 +60,7 @@ def write(folder: Path, files: Mapping[str, str]) -> list[Path]:
     paths = []
     for name, text in files.items():
         path = folder / name
-        write_atomic(path, partial(_write, text=text))
+        write_text_atomic(path, text)
         paths.append(path)
     return paths
 
@@ -266,7 +265,3 @@ def _paper(study: Analysis, found: list[Table]) -> str:
 {inputs}
 \end{{document}}
 """
-
-
-def _write(file: TextIO, text: str) -> None:
-    file.write(text)

@@ -18,8 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+import yaml
+
 from img2gps.core.errors import BadInput
-from img2gps.core.files import read_json, write_csv
+from img2gps.core.files import read_json, write_csv, write_text_atomic
 from img2gps.core.paths import expanded
 
 CHECKPOINT = "last.ckpt"
@@ -162,6 +164,22 @@ def _lock_file(path: Path) -> TextIO:
             f"runs.root={root}: {error.filename} cannot be written ({error.strerror}); give "
             "runs.root=FOLDER that you may write to"
         ) from error
+
+
+def read_config_plain(folder: Path) -> dict[str, Any]:
+    """Return a run's config.yaml as plain values, unchecked; empty if it cannot be read."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader is much faster
+    try:
+        plain = yaml.load((folder / CONFIG).read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return plain if isinstance(plain, dict) else {}
+
+
+def write_config(folder: Path, plain: Mapping[str, Any]) -> None:
+    """Write a run's config.yaml, whole or not at all."""
+    text = yaml.safe_dump(dict(plain), sort_keys=False, allow_unicode=True)
+    write_text_atomic(folder / CONFIG, text)
 
 
 def find_result(identifier: str, roots: Sequence[Path]) -> Path | None:

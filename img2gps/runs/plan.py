@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2gps.config.schema import AugmentationName, Config, DataKind, Precision
+from img2gps.config.schema import Accelerator, AugmentationName, Config, DataKind, Precision
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import cache_folder, expanded
 from img2gps.photos.split import Split, SplitConfig, make_split
@@ -41,6 +43,7 @@ def plan(config: Config, resolved: weights.ResolvedWeights | None = None) -> Run
     Raises:
         BadInput: data, split or weights that cannot be had as asked.
     """
+    check_machine(config)
     dataset = open_dataset(config)
     split = open_split(config, dataset)
     _check_batches(config, len(split.train))
@@ -52,6 +55,41 @@ def plan(config: Config, resolved: weights.ResolvedWeights | None = None) -> Run
     identifier = run_id(identity)
     folder = Path(config.runs.root) / config.study / identifier
     return RunPlan(identifier, folder, config, identity, dataset, split, resolved, precision)
+
+
+def check_machine(config: Config) -> None:
+    """Check that this machine has the device and a writable folder for the run.
+
+    Raises:
+        BadInput: it has not, with the remedy.
+    """
+    root = Path(config.runs.root).absolute()
+    nearest = next(path for path in (root, *root.parents) if os.access(path, os.F_OK))
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise BadInput(
+            f"runs.root={config.runs.root}: {nearest} is no folder that you may write to; give "
+            "runs.root=FOLDER"
+        )
+    wanted = config.trainer.accelerator
+    if not _is_available(wanted):
+        raise BadInput(
+            f"trainer.accelerator={wanted}: torch finds none here; leave it out, or give "
+            "trainer.accelerator=cpu"
+        )
+
+
+def _is_available(accelerator: Accelerator) -> bool:
+    if accelerator in (Accelerator.auto, Accelerator.cpu):
+        return True
+    import torch
+
+    found = {
+        Accelerator.cuda: torch.cuda.is_available(),
+        Accelerator.mps: torch.backends.mps.is_available(),
+        Accelerator.tpu: importlib.util.find_spec("torch_xla") is not None,
+    }
+    found[Accelerator.gpu] = found[Accelerator.cuda] or found[Accelerator.mps]
+    return found[accelerator]
 
 
 def source(config: Config) -> Source:

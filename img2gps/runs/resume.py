@@ -6,14 +6,12 @@ import logging
 from dataclasses import dataclass
 
 import torch
-import yaml
 
-from img2gps.config import schema as configuration
+from img2gps.config.compose import config_to_dict
 from img2gps.config.schema import Config
 from img2gps.core import hardware
-from img2gps.core.files import write_atomic
 from img2gps.core.paths import expanded
-from img2gps.runs.folder import CONFIG, RunFolder
+from img2gps.runs.folder import RunFolder, read_config_plain, write_config
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +40,10 @@ def prepare(folder: RunFolder, config: Config) -> Start:
         log.info("going on after epoch %d of %d in %s", epoch, config.max_epochs, folder.path)
     else:
         folder.clear()
-    saved = {**configuration.to_dict(config), "threads": threads, "force": False}
+    saved = {**config_to_dict(config), "threads": threads, "force": False}
     if config.data.root:  # wherever a later command is called from
         saved["data"]["root"] = str(expanded(config.data.root, "data.root").absolute())
-    text = yaml.safe_dump(saved, sort_keys=False, allow_unicode=True)
-    write_atomic(folder.path / CONFIG, lambda file: print(text, end="", file=file))
+    write_config(folder.path, saved)
     return Start(epoch, threads)
 
 
@@ -63,8 +60,5 @@ def checkpoint_epoch(folder: RunFolder) -> int:
 
 
 def _threads_before(folder: RunFolder) -> int | None:
-    try:
-        saved = yaml.safe_load((folder.path / CONFIG).read_text(encoding="utf-8"))
-        return int(saved["threads"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
-        return None
+    threads = read_config_plain(folder.path).get("threads")
+    return threads if isinstance(threads, int) else None

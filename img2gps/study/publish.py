@@ -13,19 +13,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from img2gps.analysis.folders import read_config
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
-from img2gps.core.files import read_json, write_atomic, write_csv, write_json
+from img2gps.core.files import read_json, write_csv, write_json
 from img2gps.runs.folder import (
-    CONFIG,
     HISTORY,
     PREDICTIONS,
     PREDICTIONS_TEST,
     WINNER,
     find_result,
+    read_config_plain,
+    write_config,
 )
 from img2gps.runs.records import StudyRun, read_result, read_study, write_result, write_study
 from img2gps.study.hiding import Hider
@@ -89,9 +87,7 @@ def publish(name: str, root: Path, out: Path, *, moved: bool = False) -> Publish
 def _copy_run(source: Path, target: Path, hider: Hider, origin: LatLon | None) -> None:
     """Copy a run's figures. result.json comes last, because with it a run counts as finished."""
     target.mkdir(parents=True, exist_ok=True)
-    config = hider.config(read_config(source))
-    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-    write_atomic(target / CONFIG, lambda file: print(text, end="", file=file))
+    write_config(target, hider.config(read_config_plain(source)))
     for file in (HISTORY, *TABLES):
         if not (source / file).is_file():
             continue

@@ -52,10 +52,10 @@ class TrainRunner:
 
     def _load(self, overrides: tuple[str, ...]) -> Config:
         """Composing takes longer than all the rest of planning, and seeds differ in a number."""
-        from img2gps.config import schema as config
+        from img2gps.config.compose import load_config
 
         if overrides not in self._loaded:
-            self._loaded = {overrides: config.load(self.compose(list(overrides)))}
+            self._loaded = {overrides: load_config(self.compose(list(overrides)))}
         return self._loaded[overrides]
 
     def compose(self, overrides: list[str]) -> DictConfig:
@@ -63,10 +63,10 @@ class TrainRunner:
         from hydra import compose, initialize_config_dir
         from hydra.core.global_hydra import GlobalHydra
 
-        from img2gps.config import schema as config
+        from img2gps.config.compose import register_sweeps
 
         if not GlobalHydra.instance().is_initialized():
-            config.register()
+            register_sweeps()
             initialize_config_dir(self.spec.config_dir, version_base="1.3")
         searched = ",".join(self.spec.searchpath)
         path = [f"hydra.searchpath=[{searched}]"] if searched else []

@@ -102,6 +102,7 @@ class BaseSweeper(Sweeper):
     def spec(self, arguments: Sequence[str]) -> Spec:
         """The study in plain values."""
         from img2gps.analysis.winner import HIGHER_IS_BETTER, read_rule
+        from img2gps.runs.plan import check_machine
         from img2gps.study.search import first_rung
         from img2gps.study.storage import masked
 
@@ -129,6 +130,7 @@ class BaseSweeper(Sweeper):
             searchpath=_searchpath(hydra),
         )
         config = _load(draft, [*fixed, *varied.overrides(first)])
+        check_machine(config)
         if config.force:
             raise BadInput(
                 "force=true: a study never repeats a finished run; repeat single runs, without -m"
@@ -253,9 +255,9 @@ def _load(spec: Spec, overrides: Sequence[str], *, strict: bool = True) -> Any:
 
 def base_config(config: Config, varied: Space) -> dict[str, Any]:
     """The resolved configuration without what is varied and what cannot change a result."""
-    from img2gps.config.schema import to_dict
+    from img2gps.config.compose import config_to_dict
 
-    base = to_dict(config)
+    base = config_to_dict(config)
     for key in (*NOT_IDENTITY, *varied.names):
         *groups, name = key.split(".")
         node: Any = base

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hydra import compose, initialize_config_dir
 
-from img2gps.config import schema as configuration
+from img2gps.config.compose import load_config, register_sweeps
 from img2gps.config.schema import Config
 from img2gps.core.paths import package_folder
 
@@ -24,10 +24,10 @@ TINY = (
 
 def config(*overrides: str) -> Config:
     """The configuration of these overrides, as on the command line."""
-    configuration.register()
+    register_sweeps()
     folder = str(package_folder("conf"))
     with initialize_config_dir(folder, version_base="1.3"):
-        return configuration.load(compose("train", overrides=list(overrides)))
+        return load_config(compose("train", overrides=list(overrides)))
 
 
 def tiny_config(*overrides: str) -> Config:

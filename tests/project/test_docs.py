@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from img2gps.cli import main as cli
-from img2gps.config import schema as configuration
+from img2gps.config.compose import load_config, register_sweeps
 from img2gps.core.paths import package_folder
 from img2gps.report.fill import BLOCK, fill
 from tests.conftest import ROOT
@@ -47,13 +47,13 @@ def test_training_commands_compose(page: str, command: str, tmp_path: Path) -> N
         pytest.skip("tests/test_adopt.py runs it")
     if "data.root=photos.csv" in overrides or "data.root=FOLDER" in overrides:
         pytest.skip("names a file of the reader's")
-    configuration.register()
+    register_sweeps()
     folder = str(package_folder("conf"))
     # A sweep's values "a,b" are for the sweeper; the first of them makes a single run.
     single = [o if o.startswith(("+", "hydra.")) else o.split(",")[0] for o in overrides]
     with initialize_config_dir(folder, version_base="1.3"):
         cfg = compose("train", overrides=[o for o in single if "..." not in o])
-    configuration.load(cfg)
+    load_config(cfg)
 
 
 @pytest.mark.parametrize(("page", "command"), commands("img2gps "))

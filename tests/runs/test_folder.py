@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from img2gps.core.errors import BadInput
-from img2gps.core.files import read_json, write_atomic, write_json
+from img2gps.core.files import read_json, write_json, write_text_atomic
 from img2gps.runs.folder import History, find_result, open_folder, resolve_folder, run_id
 
 ROW = {"epoch": 1, "lr": 0.001, "val/rmse_m": 70.123456789012345, "seconds": 1.5}
@@ -74,15 +74,16 @@ def test_numbers_that_json_lacks_become_null(tmp_path: Path) -> None:
     assert json.loads(path.read_text()) == {"a": None, "b": [None, 1.0], "c": {"d": None}}
 
 
-def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "result.json"
     write_json(path, {"state": "finished"})
 
     def fail(_: object) -> None:
         raise OSError("disk full")
 
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_atomic(path, fail)
+        write_text_atomic(path, "new")
     assert read_json(path) == {"state": "finished"}
     assert list(tmp_path.iterdir()) == [path]
 

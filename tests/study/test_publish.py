@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from img2gps.cli.main import main
-from img2gps.config import schema as configuration
+from img2gps.config.compose import config_to_dict, read_config
 from img2gps.config.schema import DataConfig, DataKind
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
@@ -37,7 +37,7 @@ def made(tmp_path: Path) -> FakeStudy:
     )  # fmt: skip
     for folder in study.folder.glob("*/"):
         (folder / "last.ckpt").write_bytes(b"0" * 1000)
-        config = configuration.to_dict(
+        config = config_to_dict(
             replace(
                 tiny_config(f"runs.root={tmp_path}/somebody"),
                 data=DataConfig(DataKind.photos, "photos", "/home/somebody/photos"),
@@ -85,7 +85,7 @@ def test_the_copy_counts_as_done_and_says_nothing_of_where_photos_lie(
     for folder in made.folder.glob("*/"):
         found = find_result(folder.name, [tmp_path / "results"])
         assert found is not None
-        config = configuration.read(found / "config.yaml")
+        config = read_config(found / "config.yaml")
         assert (config.data.kind, config.data.root, config.data.cache) == ("photos", None, None)
         assert config.weights == "own.pth"
         for name in ("config.yaml", "result.json"):
@@ -294,7 +294,7 @@ def test_places_that_a_study_varies_are_numbered_wherever_they_stand(tmp_path: P
     places = ["/home/somebody/a", "/home/somebody/a/b"]
     made = make_study(tmp_path / "runs", "s", Options(axes={"data.root": places, "lr": [0.1]}))
     for folder in made.folder.glob("*/"):
-        (folder / "config.yaml").write_text(yaml.safe_dump(configuration.to_dict(tiny_config())))
+        (folder / "config.yaml").write_text(yaml.safe_dump(config_to_dict(tiny_config())))
     winner = {"cell": f"data.root={places[1]},lr=0.1", "params": {"data.root": places[1]}}
     write_json(made.folder / "winner.json", winner)
     publish("s", tmp_path / "runs", tmp_path / "results")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from img2gps.analysis import collect
-from img2gps.config import schema as config
+from img2gps.config.compose import read_config
 from img2gps.core.files import read_json
 from img2gps.runs.folder import CONFIG, RESULT, run_id
 from tests.conftest import ROOT
@@ -30,6 +30,6 @@ def test_every_run_is_readable_and_is_what_its_id_says(folder: Path) -> None:
         result = read_json(path)
         assert result is not None
         assert run_id(result["identity"]) == result["run_id"] == path.parent.name
-        saved = config.read(path.parent / CONFIG)
+        saved = read_config(path.parent / CONFIG)
         assert (saved.data.root, saved.data.cache, saved.runs.root) == (None, None, "runs")
         assert saved.lr == result["swept"]["lr"]

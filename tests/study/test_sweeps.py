@@ -16,7 +16,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from img2gps.config import schema as config
+from img2gps.config.compose import config_to_dict, register_sweeps
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import package_folder
 from img2gps.study.runner import TrainRunner
@@ -29,7 +29,7 @@ NAMES = sorted(path.stem for path in SWEEPS.glob("*.yaml"))
 
 @pytest.fixture(scope="module", autouse=True)
 def hydra() -> Iterator[None]:
-    config.register()
+    register_sweeps()
     with initialize_config_dir(str(package_folder("conf")), version_base="1.3"):
         yield
     GlobalHydra.instance().clear()
@@ -81,7 +81,7 @@ def test_every_cell_is_a_valid_configuration(name: str) -> None:
             seen[knob].add(params[knob])
         loaded = runner.load([*spec.overrides, *spec.space.overrides(params)])
         assert loaded.study == name
-        plain = config.to_dict(loaded)
+        plain = config_to_dict(loaded)
         for knob, value in params.items():
             node: Any = plain
             for part in knob.split("."):

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from img2gps.config import schema as config
+from img2gps.config.compose import load_config, register_sweeps
 from img2gps.core.files import read_json
 from img2gps.core.paths import package_folder
 from img2gps.photos import dataset
@@ -53,11 +53,11 @@ def test_the_sweep_is_the_grid_of_the_study(sweep: dict[str, Any]) -> None:
 def test_every_value_of_the_sweep_makes_a_run(sweep: dict[str, Any]) -> None:
     from hydra import compose, initialize_config_dir
 
-    config.register()
+    register_sweeps()
     with initialize_config_dir(version_base="1.3", config_dir=str(package_folder("conf"))):
         for key, spec in sweep["parameters"].items():
             for value in spec["values"]:
-                made = config.load(compose("train", [f"{key}={value}"]))
+                made = load_config(compose("train", [f"{key}={value}"]))
                 assert (made.model.name if key == "model" else getattr(made, key)) == value
 
 

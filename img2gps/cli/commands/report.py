@@ -67,7 +67,7 @@ def _report(studies: list[str], roots: list[Path], out: Path) -> Path:
 def _fill(path: Path, roots: list[Path]) -> int:
     """Replace the document, if any of its figures has changed."""
     from img2gps.core.errors import BadInput
-    from img2gps.core.files import write_atomic
+    from img2gps.core.files import write_text_atomic
     from img2gps.report.fill import fill
 
     try:
@@ -77,6 +77,6 @@ def _fill(path: Path, roots: list[Path]) -> int:
         raise BadInput(f"--fill {path}: {why}; name a Markdown file in UTF-8") from error
     new = fill(old, roots)
     if new != old:
-        write_atomic(path, lambda file: print(new, end="", file=file))
+        write_text_atomic(path, new)
     print(f"{path}: {'filled anew' if new != old else 'up to date'}")
     return 0

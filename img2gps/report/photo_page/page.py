@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from img2gps import __version__
 from img2gps.core.errors import BadInput
-from img2gps.core.files import write_atomic
+from img2gps.core.files import write_text_atomic
 from img2gps.photos.dataset import Dataset
 from img2gps.photos.thumbnails import data_uri, sample, thumbnail
 from img2gps.report.figures.base import Figure, draw, inline, metres
@@ -44,7 +44,7 @@ def write(dataset: Dataset, path: Path) -> Path:
     """
     html = render(dataset)
     try:
-        write_atomic(path, lambda file: print(html, end="", file=file))
+        write_text_atomic(path, html)
     except OSError as error:
         raise BadInput(
             f"--report {path}: cannot be written ({error.strerror}); name a file in a folder "

@@ -1,0 +1,106 @@
+"""Configurations from Hydra and from saved files: composed, read, checked, and written as data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from img2gps.config import messages
+from img2gps.config.schema import Config
+from img2gps.core.errors import BadInput
+from img2gps.core.paths import expanded, package_folder
+
+
+def register_sweeps() -> None:
+    """Let Hydra find `sweeps/*.yaml` as the group `sweeps` from any working directory."""
+    store = ConfigStore.instance()
+    for path in sorted(package_folder("sweeps").glob("*.yaml")):
+        node = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        store.store(
+            name=path.stem, node=node, group="sweeps", package="_global_", provider=path.name
+        )
+
+
+def load_config(cfg: DictConfig) -> Config:
+    """Return the checked `Config` of what Hydra has composed.
+
+    Raises:
+        BadInput: an unknown key, a wrong type or an impossible value; the message names the key,
+            the value and the remedy.
+    """
+    try:
+        plain = _plain(OmegaConf.to_container(cfg, resolve=True))
+    except OmegaConfBaseException as error:
+        raise BadInput(messages.describe(error)) from error
+    for group in ("hydra", "sweeps"):
+        plain.pop(group, None)
+    for group in ("data", "model"):
+        plain[group] = _own_class(group, plain.get(group) or {})
+    config = config_from_dict(plain)
+    config.runs.root = str(expanded(config.runs.root, "runs.root"))
+    if config.runs.results:
+        config.runs.results = str(expanded(config.runs.results, "runs.results"))
+    config.check_trainable()
+    return config
+
+
+def config_from_dict(plain: dict[str, Any]) -> Config:
+    """Return the checked `Config` of plain values, such as those of a saved config.yaml.
+
+    Raises:
+        BadInput: an unknown or missing key, a wrong type or an impossible value.
+    """
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    except OmegaConfBaseException as error:
+        raise BadInput(messages.describe(error)) from error
+    assert isinstance(config, Config)
+    return config
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Return plain values, enums as their names; the inverse of `config_from_dict`."""
+    return _plain(OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True))
+
+
+def read_config(path: Path) -> Config:
+    """Return the `Config` in a run's config.yaml. No `_target_` in the file is ever called.
+
+    Raises:
+        BadInput: the file is missing, not YAML, or not the configuration of a run.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        if "${" in text:  # OmegaConf would look it up, in the environment for instance
+            raise BadInput("a reference ${...} in it")
+        plain = yaml.safe_load(text)
+        if not isinstance(plain, dict):
+            raise BadInput("no keys in it" if plain is not None else "empty")
+        return config_from_dict(plain)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, BadInput) as error:
+        reason = " ".join(str(error).split())
+        raise BadInput(
+            f"{path}: not a readable config.yaml ({reason}); name another run folder"
+        ) from error
+
+
+def _plain(container: object) -> dict[str, Any]:
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _own_class(group: str, node: dict[str, Any]) -> dict[str, Any]:
+    """Move the arguments of a user's own class (a group with `_target_`) into `custom`."""
+    target = node.get("_target_")
+    if target is None:
+        return node
+    name = str(node.get("name") or str(target).rpartition(".")[2])
+    kept = {key: value for key, value in node.items() if key not in ("name", "kind", "family")}
+    if group == "data":
+        return {"name": name, "kind": "custom", "cache": kept.pop("cache", None), "custom": kept}
+    return {"name": name, "family": "custom", "custom": kept}
