@@ -13,7 +13,8 @@ import pandas as pd
 
 from img2gps.analysis.folders import flatten, long_table
 from img2gps.analysis.single import single_runs
-from img2gps.analysis.study import DONE, Study, count_of_runs
+from img2gps.analysis.study import DONE, Study
+from img2gps.analysis.wording import count_of_runs
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json
 from img2gps.runs.folder import CONFIG, HISTORY, RESULT, list_folders, without_fold

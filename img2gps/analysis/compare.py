@@ -11,9 +11,9 @@ import numpy as np
 
 from img2gps.analysis import stats
 from img2gps.analysis.folders import dotted, read_config
-from img2gps.analysis.ranking import span
 from img2gps.analysis.stats import Interval
 from img2gps.analysis.study import align_runs
+from img2gps.analysis.wording import span
 from img2gps.core.files import read_json
 from img2gps.runs.folder import RESULT
 

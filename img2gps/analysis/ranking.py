@@ -20,8 +20,12 @@ from img2gps.analysis.published import CLOSEST_PAIR_M
 from img2gps.analysis.stats import Interval
 from img2gps.analysis.study import DONE, Errors, Group, Study
 from img2gps.analysis.winner import Rule
+from img2gps.analysis.wording import cell_name, knob_name
+from img2gps.analysis.wording import span as span
 from img2gps.core.files import read_json
 from img2gps.runs.folder import WINNER
+
+described, spoken = cell_name, knob_name  # TODO(report): wording has both
 
 Indices = NDArray[np.intp]
 
@@ -428,41 +432,12 @@ def _missing(study: Study, rankings: Sequence[Ranking]) -> list[Missing]:
     return found
 
 
-def described(params: Mapping[str, Any]) -> str:
-    """A cell in words.
-
-    >>> described({"model": "resnet18", "lr": 0.001, "batch_size": 16})
-    'model resnet18, lr 0.001, batch size 16'
-    """
-    return ", ".join(f"{spoken(key)} {value}" for key, value in params.items())
-
-
-def spoken(key: str) -> str:
-    """A parameter's name in words.
-
-    >>> spoken("optimizer.weight_decay")
-    'optimizer weight decay'
-    """
-    return key.replace(".", " ").replace("_", " ")
-
-
-def span(interval: Interval) -> str:
-    """The ends of an interval in metres.
-
-    >>> span(Interval(70.0, 61.26, 80.0, 4.0, 1.0, 3, 45, 60))
-    '61.3 to 80.0 m'
-    """
-    if np.isnan(interval.low):
-        return "no interval"
-    return f"{interval.low:.1f} to {interval.high:.1f} m"
-
-
 def answer(ranking: Ranking) -> list[str]:
     """The ranking in three sentences: the winner, how sure, what the mean predictor gets."""
     winner, corrected, interval = ranking.winner, ranking.corrected, ranking.winner.interval
     seeds = f"mean of {interval.n_seeds} seeds" if interval.n_seeds > 1 else "one seed"
     first = (
-        f"Lowest validation RMSE: {described(winner.params) or winner.cell}, "
+        f"Lowest validation RMSE: {cell_name(winner.params) or winner.cell}, "
         f"{interval.estimate:.1f} m ({seeds}, 95 % interval {span(interval)})"
     )
     if ranking.candidates > 1 and corrected.interval is not None:

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from img2gps.analysis.folders import long_table, read_config
+from img2gps.analysis.wording import count_of_runs
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import PREDICTIONS, PREDICTIONS_BEST, PREDICTIONS_TEST
@@ -358,11 +359,6 @@ def _mixtures(rows: pd.DataFrame) -> list[str]:
         were = "was" if count == 1 else "were"
         warnings.append(f"{count_of_runs(count)} {were} made with uncommitted changes to the code")
     return warnings
-
-
-def count_of_runs(count: int) -> str:
-    """`1 run`, `12 runs`."""
-    return "1 run" if count == 1 else f"{count} runs"
 
 
 def _counted(values: Iterable[str]) -> list[tuple[str, int]]:

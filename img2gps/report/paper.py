@@ -110,7 +110,7 @@ def _ranking_numbers(ranking: Ranking) -> dict[str, str]:
         "NewSpots": ranking.new_spots,
     }
     for key, value in winner.params.items():
-        found[f"Winner{letters(spoken(key))}"] = latex_text(str(value))
+        found[f"Winner{letters(key)}"] = latex_text(str(value))
     for cell in ranking.cells:
         name = f"Cell{letters(cell.cell)}"
         while name in intervals:  # names that differ in other signs only
@@ -131,7 +131,7 @@ def _ranking_numbers(ranking: Ranking) -> dict[str, str]:
         found["TruthValidationRmse"] = f"{ranking.truth.validation_m:.1f}"
         found["TruthTestRmse"] = f"{ranking.truth.test_m:.1f}"
     for effect in ranking.importance:
-        name = "".join(letters(spoken(axis)) for axis in effect.axes) or "Seeds"
+        name = "".join(letters(axis) for axis in effect.axes) or "Seeds"
         found[f"Share{name}Percent"] = f"{100 * effect.share:.1f}"
     return found
 

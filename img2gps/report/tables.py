@@ -120,7 +120,7 @@ def _grid(
         _with_interval(mean) if not best_epoch else _figure(mean.estimate),
     ]
     rows.append([*last, *blank])
-    header = [ROWS, *(f"batch {batch}" for batch in columns)]
+    header = [spoken(ROWS), *(described({COLUMNS: batch}) for batch in columns)]
     if beside:
         header += [f"published, batch {batch}" for batch in columns]
         rows[-1] += [_figure(published.MEAN_PREDICTOR_M), *blank]

@@ -75,7 +75,7 @@ def test_table_1_has_the_published_layout_one_table_a_model(table1: Analysis) ->
         "missing",
     ]
     grid = named(found, "table1_resnet18")
-    assert grid.header[:4] == ["lr", "batch 8", "batch 16", "batch 32"]
+    assert grid.header[:4] == ["learning rate", "batch size 8", "batch size 16", "batch size 32"]
     assert [row[0].text for row in grid.rows] == ["0.001", "0.003", "0.005", "mean predictor"]
     assert named(found, "table1_resnet50").header == grid.header[:4]
 
@@ -86,7 +86,7 @@ def test_figures_of_table_1_are_the_means_of_the_runs_final_rmse(table1: Analysi
     assert len(expected) == 17
     for model, lr, batch, value in expected.itertuples(index=False):
         grid = fields(named(tables.study_tables(table1), f"table1_{model}"))
-        entry = grid[(str(lr), f"batch {batch}")]
+        entry = grid[(str(lr), f"batch size {batch}")]
         assert entry.number == pytest.approx(value, abs=1e-6)
         assert entry.text == f"{value:.1f}"
         assert entry.interval is not None
@@ -98,12 +98,15 @@ def test_only_the_winner_is_bold_and_its_edge_is_marked(table1: Analysis) -> Non
     for key in ("table1_resnet18", "table1_resnet50", "cells"):
         bold = [entry for row in named(found, key).rows for entry in row if entry.bold]
         assert len(bold) == (0 if key == "table1_resnet50" else 1)
-    winner = fields(named(found, "table1_resnet18"))[("0.001", "batch 16")]
+    winner = fields(named(found, "table1_resnet18"))[("0.001", "batch size 16")]
     assert winner.bold
     assert tables.EDGE in winner.marks
     below = legend(named(found, "table1_resnet18"))
-    assert "‡ winner on the grid's edge; lr 0.001 is the end of its axis: extend to 0.0003" in below
-    assert "The lowest cell is elsewhere: model resnet18" in legend(named(found, "table1_resnet50"))
+    assert (
+        "‡ winner on the grid's edge; learning rate 0.001 is the end of its axis: extend to 0.0003"
+        in below
+    )
+    assert "The lowest cell is elsewhere: resnet18" in legend(named(found, "table1_resnet50"))
 
 
 def test_marks_say_what_the_joint_tests_found_and_are_explained(table1: Analysis) -> None:
@@ -112,11 +115,11 @@ def test_marks_say_what_the_joint_tests_found_and_are_explained(table1: Analysis
     assert by_cell[WINNER].beats_mean is True
     assert sum(cell.in_best_set is True for cell in ranking.cells) == 1
     grid = named(tables.study_tables(table1), "table1_resnet18")
-    useless = fields(grid)[("0.003", "batch 8")]
+    useless = fields(grid)[("0.003", "batch size 8")]
     assert tables.MEAN in useless.marks
     assert tables.SAME not in useless.marks
     assert f"† {tables.MEAN.meaning}" in legend(grid)
-    few = fields(named(tables.study_tables(table1), "table1_resnet50"))[("0.005", "batch 32")]
+    few = fields(named(tables.study_tables(table1), "table1_resnet50"))[("0.005", "batch size 32")]
     assert tables.FEWER in few.marks
 
 
@@ -137,17 +140,17 @@ def test_cells_close_to_the_winner_carry_the_mark_of_the_confidence_set(tmp_path
 def test_a_missing_cell_is_a_dash_with_the_reason_below(table1: Analysis) -> None:
     for key in ("table1_resnet18", "best_epoch_resnet18"):
         grid = named(tables.study_tables(table1), key)
-        entry = fields(grid)[("0.005", "batch 8")]
+        entry = fields(grid)[("0.005", "batch size 8")]
         assert entry.text == "-"
         assert "a 3 failed: RuntimeError: 50% of <memory> & more" in legend(grid)
     gone = named(tables.study_tables(table1), "missing")
     assert [[entry.text for entry in row] for row in gone.rows] == [
         [
-            "model resnet18, lr 0.005, batch size 8",
+            "resnet18, learning rate 0.005, batch size 8",
             "-",
             "3 failed: RuntimeError: 50% of <memory> & more",
         ],
-        ["model resnet50, lr 0.005, batch size 32", "yes", "1 diverged: the loss is NaN"],
+        ["resnet50, learning rate 0.005, batch size 32", "yes", "1 diverged: the loss is NaN"],
     ]
 
 
@@ -251,7 +254,7 @@ def test_a_cell_with_one_lucky_seed_cannot_win(tmp_path: Path) -> None:
     note = "1 cell has not all seeds finished: shown, but not among those that can win."
     assert note in ranking.notes
     grid = named(tables.study_tables(study), "table1_resnet18")
-    assert fields(grid)[("0.001", "batch 16")].marks == (tables.FEWER,)
+    assert fields(grid)[("0.001", "batch size 16")].marks == (tables.FEWER,)
     assert note in legend(grid)
 
 
@@ -317,7 +320,7 @@ def test_importance_is_given_on_a_full_grid_only(table1: Analysis, tmp_path: Pat
     table = named(tables.study_tables(study), "importance")
     shares = [row[1].number or 0.0 for row in table.rows]
     assert sum(shares) == pytest.approx(1.0)
-    assert [row[0].text for row in table.rows][:3] == ["model", "lr", "batch size"]
+    assert [row[0].text for row in table.rows][:3] == ["model", "learning rate", "batch size"]
     assert table.rows[-1][0].text == "seeds"
 
 
@@ -329,7 +332,7 @@ def test_axes_other_than_the_published_ones_get_the_general_table(tmp_path: Path
     found = tables.study_tables(study)
     assert [table.key for table in found] == ["summary", "cells", "importance"]
     cells = named(found, "cells")
-    assert cells.header[:3] == ["scheduler", "optimizer weight decay", "RMSE (m)"]
+    assert cells.header[:3] == ["scheduler", "weight decay", "RMSE (m)"]
     figures = [row[2].number or 0.0 for row in cells.rows[:-1]]
     assert figures == sorted(figures)
 
@@ -410,7 +413,9 @@ def test_the_answer_is_three_sentences_with_winner_certainty_and_mean_predictor(
 ) -> None:
     (ranking,) = table1.rankings
     first, second, third = analysis.answer(ranking)
-    assert first.startswith("Lowest validation RMSE: model resnet18, lr 0.001, batch size 16, ")
+    assert first.startswith(
+        "Lowest validation RMSE: resnet18, learning rate 0.001, batch size 16, "
+    )
     assert f"expect {ranking.corrected.corrected:.1f} m" in first
     assert "all other cells are distinguishable from it" in second
     assert "16 of 17 cells are not shown to do better" in third
