@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from img2gps.analysis import stats
-from img2gps.analysis.published import CLOSEST_PAIR_M
+from img2gps.analysis.declared import Reference
 from img2gps.analysis.stats import Interval
 from img2gps.analysis.study import DONE, Errors, Group, Study
 from img2gps.analysis.winner import Rule
@@ -73,7 +73,9 @@ class Ranking:
     mean_predictor: Interval
     baselines: dict[str, float]  # knn, ridge: RMSE in metres, mean over the runs that have them
     detectable: stats.Detectable | None
-    photos_for_published: int | None  # to tell 68.78 from 70.12 m
+    reference: Reference | None  # the study's own, where it has figures of these cells
+    closest_pair_m: tuple[float, float] | None  # the reference's two lowest cells
+    photos_for_pair: int | None  # validation photos that would tell these two apart
     edges: list[stats.Edge]
     importance: list[stats.Effect]
     no_importance: str  # why `importance` is empty
@@ -88,6 +90,12 @@ class Ranking:
     def axes(self) -> list[str]:
         """Names of the parameters, in the study's order."""
         return list(dict.fromkeys(key for cell in self.cells for key in cell.params))
+
+    def published_m(self, params: Mapping[str, Any]) -> float | None:
+        """Return the reference's RMSE of a cell; None where it has none."""
+        if self.reference is None:
+            return None
+        return self.reference.rmse_m(params, self.group.runs.iloc[0].to_dict())
 
 
 @dataclass(frozen=True)
@@ -187,7 +195,7 @@ def _ranking(study: Study, group: Group) -> Ranking:
         )
     winner = _winner([cells[i] for i in candidates])
     found = stats.detectable(errors.error_m[candidates], errors.spot)
-    published = CLOSEST_PAIR_M[1] - CLOSEST_PAIR_M[0]
+    reference, pair = _reference(study, group, cells)
     importance, why_not = _importance(study, errors, cells)
     test, test_truth = _test(study, winner)
     lowest = errors.cells.index(winner.cell)
@@ -202,9 +210,11 @@ def _ranking(study: Study, group: Group) -> Ranking:
         stats.cell_interval(errors.mean_error_m[None], errors.spot),
         _baselines(group.runs),
         found,
+        reference,
+        pair,
         None
-        if found is None
-        else stats.photos_needed(published, found.se_photos_m, found.n_photos),
+        if found is None or pair is None or pair[0] == pair[1]
+        else stats.photos_needed(pair[1] - pair[0], found.se_photos_m, found.n_photos),
         stats.edges(winner.params, _own_axes(study, cells)) if study.kind != "runs" else [],
         importance,
         why_not,
@@ -221,6 +231,20 @@ def _ranking(study: Study, group: Group) -> Ranking:
             *_about_looks(study),
         ],
     )
+
+
+def _reference(
+    study: Study, group: Group, cells: Sequence[Cell]
+) -> tuple[Reference | None, tuple[float, float] | None]:
+    """Return the study's reference, if it has figures of these cells, and its two lowest."""
+    reference = Reference.from_dict(study.facts.get("reference") or {})
+    if reference is None:
+        return None, None
+    run = group.runs.iloc[0].to_dict()
+    published = (reference.rmse_m(cell.params, run) for cell in cells)
+    known = sorted(value for value in published if value is not None)
+    pair = (known[0], known[1]) if len(known) > 1 else None
+    return (reference if known else None), pair
 
 
 def _own_axes(study: Study, cells: Sequence[Cell]) -> dict[str, list[Any]]:

@@ -125,8 +125,8 @@ def _ranking_numbers(ranking: Ranking) -> dict[str, str]:
     found |= {f"{letters(k)}Rmse": f"{value:.1f}" for k, value in ranking.baselines.items()}
     if ranking.detectable is not None:
         found["SmallestDifference"] = f"{ranking.detectable.median_m:.1f}"
-    if ranking.photos_for_published is not None:
-        found["PhotosNeeded"] = str(ranking.photos_for_published)
+    if ranking.photos_for_pair is not None:
+        found["PhotosNeeded"] = str(ranking.photos_for_pair)
     if ranking.truth is not None:
         found["TruthValidationRmse"] = f"{ranking.truth.validation_m:.1f}"
         found["TruthTestRmse"] = f"{ranking.truth.test_m:.1f}"

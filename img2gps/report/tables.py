@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from img2gps.analysis import published
 from img2gps.analysis import ranking as analysis
 from img2gps.analysis.ranking import Analysis, Cell, Missing, Ranking, described, span, spoken
 from img2gps.analysis.stats import MIN_SPOTS, Interval, difference_interval
@@ -91,10 +90,13 @@ def _grid(
     best_epoch: bool,
 ) -> Table:
     columns = sorted(axes[COLUMNS])
-    beside = not best_epoch and point.get("model", published.MODEL) == published.MODEL
-    beside = beside and any(
-        (float(r), int(c)) in published.GRID_M for r in axes[ROWS] for c in columns
-    )
+    published = {
+        (lr, batch): ranking.published_m({**point, ROWS: lr, COLUMNS: batch})
+        for lr, batch in product(axes[ROWS], columns)
+    }
+    reference = ranking.reference
+    if best_epoch or all(value is None for value in published.values()):
+        reference = None
     lowest = min(cell.best_rmse_m for cell in ranking.cells) if best_epoch else np.nan
     reasons: dict[str, Mark] = {}
     rows = []
@@ -110,8 +112,8 @@ def _grid(
                 row.append(_figure(figure, bold=figure == lowest))
             else:
                 row.append(_cell_entry(ranked[key], ranking))
-        if beside:
-            row += [_published(float(lr), int(batch)) for batch in columns]
+        if reference is not None:
+            row += [_published(published[(lr, batch)]) for batch in columns]
         rows.append(row)
     mean = ranking.mean_predictor
     blank = [Entry() for _ in columns[1:]]
@@ -121,9 +123,10 @@ def _grid(
     ]
     rows.append([*last, *blank])
     header = [spoken(ROWS), *(described({COLUMNS: batch}) for batch in columns)]
-    if beside:
-        header += [f"published, batch {batch}" for batch in columns]
-        rows[-1] += [_figure(published.MEAN_PREDICTOR_M), *blank]
+    if reference is not None:
+        header += [f"{reference.label}, {described({COLUMNS: batch})}" for batch in columns]
+        mean_m = reference.mean_predictor
+        rows[-1] += [_figure(np.nan if mean_m is None else mean_m), *blank]
     name = "best_epoch" if best_epoch else "table1"
     start = "pretrained" if ranking.group.pretrained else "from scratch"
     where = f", {described(point)}, {start}" if point else f", {start}"
@@ -139,14 +142,9 @@ def _grid(
     else:
         caption = f"Validation RMSE in metres after the final epoch{where}"
         legend = _legend(ranking, rows)
-        if beside:
-            legend.append(
-                (
-                    None,
-                    f"Published columns: {published.SOURCE}; not comparable cell by "
-                    "cell. Their mean predictor: 81 other photos of that quad.",
-                )
-            )
+        if reference is not None:
+            columns_said = f"{reference.label[:1].upper()}{reference.label[1:]} columns"
+            legend.append((None, f"{columns_said}: {reference.source}."))
     legend += [(mark, text) for text, mark in reasons.items()]
     key_parts = [name, *(re.sub(r"[^A-Za-z0-9.-]+", "-", str(value)) for value in point.values())]
     return Table("_".join(key_parts), caption, header, rows, legend)
@@ -223,9 +221,9 @@ def summary(ranking: Ranking) -> Table:
         between = f"{found.low_m:.0f} to {found.high_m:.0f} m"
         text = f"with {POWER_TEXT}, between the winner and a competitor ({between})"
         rows.append([Entry("smallest detectable difference"), _figure(found.median_m), Entry(text)])
-    if ranking.photos_for_published is not None:
-        a, b = published.CLOSEST_PAIR_M
-        needed = ranking.photos_for_published
+    if ranking.photos_for_pair is not None and ranking.closest_pair_m is not None:
+        a, b = ranking.closest_pair_m
+        needed = ranking.photos_for_pair
         rows.append(
             [
                 Entry("photos needed for a difference as published"),
@@ -421,8 +419,7 @@ def _figure(value: float, *, bold: bool = False) -> Entry:
     return Entry(f"{value:.1f}", bold=bold, number=float(value))
 
 
-def _published(lr: float, batch: int) -> Entry:
-    value = published.GRID_M.get((lr, batch))
+def _published(value: float | None) -> Entry:
     return Entry("-") if value is None else Entry(f"{value:.2f}", number=value)
 
 

@@ -244,6 +244,7 @@ class StudyRecord:
         intervals: of a searched study, knob to `low`, `high` and `log`.
         base_config: the resolved configuration without what is varied.
         select: the rule by which the winner is chosen.
+        reference, figures: what the study file declares for the report (analysis/declared.py).
         engine: the process at work on the study; None when none is.
         runs: every planned run, in the study's order.
         extra: keys that this version does not know, kept as they are.
@@ -261,6 +262,8 @@ class StudyRecord:
     base_config: dict[str, Any] = field(default_factory=dict)
     select: dict[str, Any] = field(default_factory=dict)
     named_cells: dict[str, dict[str, Any]] = field(default_factory=dict)
+    reference: dict[str, Any] = field(default_factory=dict)
+    figures: list[dict[str, Any]] = field(default_factory=list)
     command: str = ""
     created_at: str = ""
     updated_at: str = ""

@@ -110,6 +110,8 @@ class Engine:
             "base_config": spec.base,
             "select": spec.select,
             "named_cells": spec.named_cells,
+            "reference": spec.reference,
+            "figures": list(spec.figures),
             "command": spec.command,
             "created_at": spec.created_at,
             "updated_at": record.now(),

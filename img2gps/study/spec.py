@@ -57,6 +57,8 @@ class Spec:
     usual: Params = field(default_factory=dict)
     select: dict[str, Any] = field(default_factory=dict)
     named_cells: dict[str, Params] = field(default_factory=dict)
+    reference: dict[str, Any] = field(default_factory=dict)
+    figures: tuple[dict[str, Any], ...] = ()
     order: tuple[str, ...] = ("seed", "cost", "base")
     limits: Limits = Limits()
     weights: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -79,11 +81,11 @@ class Spec:
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Spec:
         """The inverse of `to_dict`."""
-        lists = ("seeds", "overrides", "order", "searchpath")
+        lists = ("seeds", "overrides", "order", "searchpath", "figures")
         return cls(
             **{
                 **plain,
-                **{key: tuple(plain[key]) for key in lists},
+                **{key: tuple(plain[key]) for key in lists if key in plain},
                 "space": Space.from_dict(plain["space"]),
                 "limits": Limits(**plain["limits"]),
             }

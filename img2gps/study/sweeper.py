@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
+from img2gps.analysis import declared
 from img2gps.core.errors import BadInput
 from img2gps.runs import study_record as record
 from img2gps.study.space import Axis, Params, Space, as_lines, parse_axes, space
@@ -55,6 +56,8 @@ class SweeperConfig:
     direction: str = "minimize"
     order: list[str] = field(default_factory=lambda: list(ORDERS))
     named_cells: dict[str, Any] = field(default_factory=dict)
+    reference: dict[str, Any] = field(default_factory=dict)  # a published table to show beside
+    figures: list[Any] = field(default_factory=list)  # figures besides those of every report
     select: dict[str, Any] = field(default_factory=dict)
     workers: int = 1  # processes; 0 = in this one
     storage: str | None = None  # any Optuna URL; null = a journal file in the study's folder
@@ -163,6 +166,8 @@ class BaseSweeper(Sweeper):
             usual=usual,
             select=vars(read_rule(options.select, config.monitor, options.direction)),
             named_cells={**named, **options.named_cells},
+            reference=options.reference,
+            figures=tuple(options.figures),
             order=tuple(options.order),
             limits=Limits(
                 options.max_failures, options.max_preemptions, options.heartbeat_s, options.grace_s
@@ -189,6 +194,8 @@ def _check(options: SweeperConfig) -> None:
         raise BadInput(f"{key}.direction={options.direction}: give minimize or maximize")
     if options.first_rung is not None and options.first_rung < 1:
         raise BadInput(f"{key}.first_rung={options.first_rung}: give 1 or more epochs")
+    declared.Reference.from_dict(options.reference)
+    declared.figures(options.figures)
     if options.workers < 0:
         raise BadInput(f"{key}.workers={options.workers}: give 0 (this process) or more")
     for name in ("max_failures", "max_preemptions"):

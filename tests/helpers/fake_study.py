@@ -167,6 +167,8 @@ class Options:
     folds: int = 0  # split.folds; 0: as many as the axes have
     n_test: int = 0  # photos of predictions_test.csv, written for the first seed of the lowest cell
     base: Mapping[str, Any] = field(default_factory=dict)
+    reference: Mapping[str, Any] = field(default_factory=dict)
+    figures: Sequence[Mapping[str, Any]] = ()
     seed: int = 0
 
 
@@ -233,6 +235,8 @@ def make_study(root: Path, name: str = "table1", options: Options | None = None)
         "base_config": {"max_epochs": options.epochs, "image_size": 224, **options.base},
         "select": {"by": "val/rmse_m", "aggregate": "mean"},
         "named_cells": {},
+        "reference": options.reference,
+        "figures": list(options.figures),
         "command": f"python -m img2gps.train -m sweeps={name}",
         "created_at": "2026-05-01T08:00:00+00:00",
         "updated_at": "2026-05-01T12:00:00+00:00",

@@ -377,6 +377,15 @@ def test_rules_of_scaling_start_from_the_reference_and_the_lowest_is_named(tmp_p
         name=name,
         epochs=2,
         n_val=300,
+        figures=[
+            {
+                "kind": "lines",
+                "name": "scaling",
+                "x": "batch_size",
+                "names": "{line}, batch {x}, {panel}",
+                "start": "reference",
+            }
+        ],
         effect=lambda p: 50.0 + worse.get((p["optimizer"], p["lr"]), 0.0),
         states={
             (f"optimizer={o},batch_size=32,lr=0.004", seed): ("pruned", "")
@@ -388,9 +397,9 @@ def test_rules_of_scaling_start_from_the_reference_and_the_lowest_is_named(tmp_p
     found = analysis.analyse(collect.load_study(study.folder, [tmp_path]))
     figures = choose.of_study(choose.scene(found, found.rankings[0]))
     (figure,) = (figure for figure in figures if figure.name == "scaling")
-    assert figure.title == "Lowest in the mean over batch sizes, of 2 panels: lr fixed in 2"
+    assert figure.title == "Lowest on average, of 2 panels: lr fixed in 2"
     drawn = pd.DataFrame([row for rows in figure.spec["datasets"].values() for row in rows])
-    lines = drawn.dropna(subset=["rule"]).groupby(["panel", "rule"])["batch_size"].agg(sorted)
+    lines = drawn.dropna(subset=["line"]).groupby(["panel", "line"])["x"].agg(sorted)
     assert set(lines.index) == {
         (f"{optimizer}, equal epochs", rule)
         for optimizer in ("sgd", "adam")

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from img2gps.analysis import collect, published, stats
+from img2gps.analysis import collect, stats
 from img2gps.analysis import ranking as analysis
 from img2gps.analysis.ranking import Analysis
 from img2gps.report import paper, tables
 from img2gps.report.table import Entry, Table
+from tests.conftest import ROOT
 from tests.helpers.fake_study import Options, make_study
 
 WINNER = "model=resnet18,lr=0.001,batch_size=16"
@@ -154,14 +156,51 @@ def test_a_missing_cell_is_a_dash_with_the_reason_below(table1: Analysis) -> Non
     ]
 
 
-def test_published_figures_stand_beside_ours_as_from_other_photos(table1: Analysis) -> None:
-    grid = named(tables.study_tables(table1), "table1_resnet18")
+def published() -> dict[str, Any]:
+    """What sweeps/table1.yaml declares."""
+    plain = yaml.safe_load((ROOT / "sweeps" / "table1.yaml").read_text(encoding="utf-8"))
+    found: dict[str, Any] = plain["hydra"]["sweeper"]["reference"]
+    return found
+
+
+def test_a_declared_reference_stands_beside_our_figures_of_the_same_model(tmp_path: Path) -> None:
+    study = analysed(tmp_path, reference=published())
+    assert "published" not in " ".join(named(tables.study_tables(study), "table1_resnet50").header)
+    grid = named(tables.study_tables(study), "table1_resnet18")
     found = fields(grid)
-    assert found[("0.001", "published, batch 16")].text == "68.78"
-    assert found[("0.005", "published, batch 8")].text == "-"
-    assert found[("mean predictor", "published, batch 8")].text == "89.0"
+    assert found[("0.001", "published, batch size 16")].text == "68.78"
+    assert found[("0.005", "published, batch size 8")].text == "-"
+    assert found[("mean predictor", "published, batch size 8")].text == "89.0"
     assert "other photos" in legend(grid)
-    assert len(published.GRID_M) == 8
+    needed = next(
+        r for r in named(tables.study_tables(study), "summary").rows if "needed" in r[0].text
+    )
+    assert "68.78 from 70.12 m" in needed[2].text
+
+
+def test_without_a_reference_no_published_figure_is_shown(table1: Analysis) -> None:
+    text = "".join(table.markdown() for table in tables.study_tables(table1))
+    assert "published" not in text
+    assert "needed" not in text
+
+
+@pytest.mark.parametrize(
+    ("axes", "swept"),
+    [
+        ({}, {"model": "resnet50"}),  # fixed, so that no cell names it
+        ({"optimizer": ["adam", "sgd"]}, {"model": "resnet18"}),  # of which the reference is silent
+    ],
+)
+def test_a_reference_of_another_model_or_with_fewer_axes_is_not_shown(
+    axes: dict[str, list[Any]], swept: dict[str, str], tmp_path: Path
+) -> None:
+    grid: dict[str, list[Any]] = {"lr": [0.001, 0.003], "batch_size": [8, 16], **axes}
+    made = make_study(tmp_path, "s", Options(axes=grid, epochs=2, reference=published()))
+    for path in made.folder.glob("*/result.json"):
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps({**result, "swept": {**result["swept"], **swept}}))
+    study = analysis.analyse(collect.load_study(made.folder, []))
+    assert "published" not in "".join(t.markdown() for t in tables.study_tables(study))
 
 
 def test_the_mean_predictor_is_in_every_table_of_figures(table1: Analysis) -> None:
@@ -496,7 +535,6 @@ def test_csv_holds_the_numbers_in_full(table1: Analysis) -> None:
     assert rows[0] == grid.header
     assert float(rows[1][2]) == table1.rankings[0].winner.interval.estimate
     assert rows[3][1] == "-"
-    assert rows[1][5] == "68.78"
 
 
 def test_every_format_shows_every_figure_and_the_legend(table1: Analysis) -> None:

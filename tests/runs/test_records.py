@@ -37,7 +37,8 @@ def test_every_published_study_comes_back_unchanged() -> None:
     assert STUDIES
     for path in STUDIES:
         plain = json.loads(path.read_text(encoding="utf-8"))
-        assert StudyRecord.from_dict(plain).to_dict() == plain, path
+        again = StudyRecord.from_dict(plain).to_dict()
+        assert again == {"reference": {}, "figures": [], **plain}, path
 
 
 def test_a_result_without_most_keys_has_defaults_and_keeps_unknown_ones(tmp_path: Path) -> None:

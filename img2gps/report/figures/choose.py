@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from img2gps.analysis import declared, stats
 from img2gps.analysis import ranking as measured
-from img2gps.analysis import stats
+from img2gps.analysis.declared import Lines
 from img2gps.analysis.ranking import FOLD_AXIS, Analysis, Ranking
 from img2gps.analysis.study import DONE, Study
 from img2gps.report.figures import curves, errors, grid, maps
@@ -19,8 +19,6 @@ from img2gps.report.figures.base import Figure, in_order, listed, number, said
 
 MOST_EPOCH_FIGURES = 3
 _SHORT = {"lr": "lr", "batch_size": "batch", "split.n_train": "photos", "data.n": "photos"}
-_RULE = re.compile(r"^(?P<rule>.+?), batch (?P<batch>\d+)(?:, (?P<matched>.+))?$")
-_REFERENCE = "reference"  # the rule of the cell from which all rules start
 _ROWS, _COLUMNS = ("lr", "optimizer.lr"), ("batch_size",)  # the layout of the study's table
 
 
@@ -196,7 +194,7 @@ def of_study(scene: Scene) -> list[Figure]:
         errors.by_heading(photos, mean_rmse_m=mean),
         errors.by_hour(photos, mean_rmse_m=mean),
         _learning_curve(scene, finished),
-        _scaling(scene, finished),
+        *_declared(scene, finished),
         _cost(finished, mean, "seconds"),
         _cost(finished, mean, "epochs"),
     ]
@@ -212,7 +210,6 @@ _ALWAYS = {  # by how a file name begins
     "error_by_heading": f"error by camera heading ({errors.FEW} spots in two bins)",
     "error_by_hour": f"error by time of day ({errors.FEW} spots in two bins)",
     "learning_curve": "the learning curve (two numbers of training photos)",
-    "scaling": "rules of scaling (cells named RULE, batch N)",
     "cost": "cost (cells that differ in it)",
 }
 
@@ -370,27 +367,36 @@ def _last_step(study: Study, cells: Sequence[str]) -> stats.Interval | None:
     return stats.difference_interval(few, many, found.spot)
 
 
-def _scaling(scene: Scene, finished: pd.DataFrame) -> Figure | None:
-    """Cells named `RULE, batch N` or `RULE, batch N, MATCHED BY`, the reference in every rule."""
-    named = finished.join(finished["name"].astype(str).str.extract(_RULE)).dropna(subset=["rule"])
-    named["matched"] = named["matched"].fillna("")
-    axes = _within(named, scene.varied, named["name"])
-    panels = [
-        ", ".join(part for part in (label(row, axes), row["matched"]) if part)
-        for row in named.to_dict("records")
-    ]
-    named = named.assign(
-        panel=panels,
-        batch_size=named["batch"].astype(int),
-        reference=named["rule"] == _REFERENCE,
-    )
-    reference, lines = named[named["reference"]], named[~named["reference"]]
-    rules = list(dict.fromkeys(lines["rule"]))
-    points = pd.concat([lines, *(reference.assign(rule=rule) for rule in rules)])
-    if len(rules) < 2 or points["batch_size"].nunique() < 2:
+def _declared(scene: Scene, finished: pd.DataFrame) -> list[Figure | None]:
+    """Draw the figures that the study file declares."""
+    plain = scene.study.facts.get("figures") or []
+    return [_lines(scene, finished, lines) for lines in declared.figures(plain)]
+
+
+def _lines(scene: Scene, finished: pd.DataFrame, lines: Lines) -> Figure | None:
+    """Draw a line for each `{line}` among the cells' names; None where there are not two."""
+    parts = finished["name"].astype(str).map(lines.parts)
+    named = finished[parts.notna()]
+    if named.empty or lines.x not in named:
         return None
-    points = points.sort_values(["panel", "rule", "batch_size"])
-    return curves.scaling(points, mean_rmse_m=scene.mean_rmse_m)
+    said_by = pd.DataFrame(list(parts[parts.notna()]), index=named.index)
+    axes = _within(named, scene.varied, named["name"])
+    own = said_by["panel"] if "panel" in said_by else [""] * len(said_by)
+    rows = zip(named.to_dict("records"), own, strict=True)
+    panels = [", ".join(filter(None, (label(row, axes), panel))) for row, panel in rows]
+    points = named.assign(
+        line=said_by["line"],
+        panel=panels,
+        x=pd.to_numeric(named[lines.x]),
+        start=said_by["line"] == lines.start,
+    )
+    names = list(dict.fromkeys(points.loc[~points["start"], "line"]))
+    starts = [points[points["start"]].assign(line=name) for name in names]
+    points = pd.concat([points[~points["start"]], *starts])
+    if len(names) < 2 or points["x"].nunique() < 2:
+        return None
+    points = points.sort_values(["panel", "line", "x"])
+    return curves.lines(points, name=lines.name, axis=said(lines.x), mean_rmse_m=scene.mean_rmse_m)
 
 
 def _cost(finished: pd.DataFrame, mean_rmse_m: float, column: str) -> Figure | None:

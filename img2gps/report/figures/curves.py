@@ -214,65 +214,72 @@ def _gain_said(line: pd.DataFrame, last_step: Interval | None) -> str:
     return f"{name} gains {metres(gain)} {step}, which is not shown to be more than luck"
 
 
-def scaling(points: pd.DataFrame, *, mean_rmse_m: float) -> Figure:
-    """Validation RMSE against the batch size, a line for each rule of setting the learning rate.
+def lines(points: pd.DataFrame, *, name: str, axis: str, mean_rmse_m: float) -> Figure:
+    """Draw validation RMSE against a knob, one line each and one panel for what else varies.
 
-    points: one row a cell with `rule`, `panel` (what else the cells were matched by), `batch_size`,
-    `rmse_m`, `reference` (the cell from which all rules start). On a log axis, as above.
+    points: one row a cell with `line`, `panel`, `x`, `rmse_m` and `start`, which is true of the
+    cells that all lines of a panel share. axis: the knob in words.
     """
-    rules, panels = in_order(list(points["rule"])), list(dict.fromkeys(points["panel"]))
-    sizes = sorted({int(size) for size in points["batch_size"]})
-    drawn = []
-    for panel in panels:
-        base = alt.Chart(points[points["panel"] == panel], title=panel, width=270, height=220)
-        base = base.encode(
-            x=alt.X(
-                "batch_size:Q",
-                title="batch size (log scale)",
-                scale=alt.Scale(type="log", nice=False, padding=14),
-                axis=alt.Axis(values=sizes, format="d"),
-            ),
-            y=alt.Y("rmse_m:Q", title="validation RMSE (m)", scale=alt.Scale(zero=False)),
-            color=alt.Color(
-                "rule:N", scale=scale_of(rules, COLOURS), title=None, legend=legend_of(rules)
-            ),
-        )
-        lines = layered(
-            base.mark_line(strokeWidth=2).encode(
-                strokeDash=alt.StrokeDash("rule:N", scale=scale_of(rules, DASHES))
-            ),
-            base.mark_point(size=60, filled=True, opacity=1).encode(
-                shape=alt.Shape("rule:N", scale=scale_of(rules, SHAPES)),
-                tooltip=["rule:N", "batch_size:Q", alt.Tooltip("rmse_m:Q", format=".1f")],
-            ),
+    names, panels = in_order(list(points["line"])), list(dict.fromkeys(points["panel"]))
+    wide = points["x"].min() > 0
+    values = sorted(set(points["x"]))
+    x = alt.X(
+        "x:Q",
+        title=f"{axis} (log scale)" if wide else axis,
+        scale=alt.Scale(type="log" if wide else "linear", nice=False, padding=14),
+        axis=alt.Axis(values=values, format="~g"),
+    )
+    drawn = [
+        layered(
+            *_lines(points[points["panel"] == panel], panel, x, names),
             mean_predictor_rule(mean_rmse_m),
         )
-        drawn.append(lines)
+        for panel in panels
+    ]
     chart = alt.concat(*drawn, columns=2).resolve_scale(y="shared")
+    means = _means_where_all_are(points, len(names))
+    lowest = [str(line) for line in means.idxmin(axis="columns")]
+    title = f"No {axis} has been tried on all lines yet"
+    if lowest:
+        counted = [f"{line} in {lowest.count(line)}" for line in names if line in lowest]
+        title = f"Lowest on average, of {len(lowest)} panels: {listed(counted)}"
+    each = "; ".join(
+        f"{panel}, {line}: {metres(row[line])}"
+        for panel, row in means.iterrows()
+        for line in row.index
+    )
+    caption = "Points: cells, mean over seeds."
+    if points["start"].any():
+        caption += " All lines of a panel meet in the cell from which they start."
+    caption += " img2gps contrast says whether two lines differ."
+    text = f"RMSE against {axis}, one line each. Means where all lines have a cell: {each}."
+    return Figure(name, title, caption, text, chart)
 
-    asked = points[~points["reference"]]
-    common = asked.groupby(["panel", "batch_size"])["rule"].transform("nunique") == len(rules)
-    means = asked[common].pivot_table("rmse_m", "panel", "rule", sort=False)
-    best = [str(rule) for rule in means.idxmin(axis="columns")]
-    counted = [f"{rule} in {best.count(rule)}" for rule in rules if rule in best]
-    title = (
-        f"Lowest in the mean over batch sizes, of {len(best)} panels: {listed(counted)}"
-        if best
-        else "No batch size has been tried by all rules yet"
+
+def _lines(
+    points: pd.DataFrame, panel: str, x: alt.X, names: Sequence[str]
+) -> tuple[alt.Chart, alt.Chart]:
+    colour = alt.Color(
+        "line:N", scale=scale_of(names, COLOURS), title=None, legend=legend_of(names)
     )
-    each = listed(
-        [
-            f"{panel}, {rule}: {metres(row[rule])}"
-            for panel, row in means.iterrows()
-            for rule in row.index
-        ]
+    y = alt.Y("rmse_m:Q", title="validation RMSE (m)", scale=alt.Scale(zero=False))
+    base = alt.Chart(points, title=panel, width=270, height=220).encode(x=x, y=y, color=colour)
+    return (
+        base.mark_line(strokeWidth=2).encode(
+            strokeDash=alt.StrokeDash("line:N", scale=scale_of(names, DASHES))
+        ),
+        base.mark_point(size=60, filled=True, opacity=1).encode(
+            shape=alt.Shape("line:N", scale=scale_of(names, SHAPES)),
+            tooltip=["line:N", "x:Q", alt.Tooltip("rmse_m:Q", format=".1f")],
+        ),
     )
-    caption = (
-        "All rules start from one reference cell, where they meet. Whether two of them differ is "
-        "the paired difference's to say (img2gps contrast)."
-    )
-    text = f"RMSE against batch size. Means over batch sizes: {each}."
-    return Figure("scaling", title, caption, text, chart)
+
+
+def _means_where_all_are(points: pd.DataFrame, n_lines: int) -> pd.DataFrame:
+    """Return each line's mean in each panel over the values of x that every line has."""
+    own = points[~points["start"]]
+    common = own.groupby(["panel", "x"])["line"].transform("nunique") == n_lines
+    return own[common].pivot_table("rmse_m", "panel", "line", sort=False)
 
 
 def cost(cells: pd.DataFrame, *, mean_rmse_m: float, column: str = "seconds") -> Figure:
