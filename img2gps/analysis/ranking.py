@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from img2gps.analysis import stats
 from img2gps.analysis.declared import Reference
+from img2gps.analysis.edges import Edge, edges
 from img2gps.analysis.stats import Interval
 from img2gps.analysis.study import DONE, Errors, Group, Study
 from img2gps.analysis.winner import Rule
@@ -76,7 +77,7 @@ class Ranking:
     reference: Reference | None  # the study's own, where it has figures of these cells
     closest_pair_m: tuple[float, float] | None  # the reference's two lowest cells
     photos_for_pair: int | None  # validation photos that would tell these two apart
-    edges: list[stats.Edge]
+    edges: list[Edge]
     importance: list[stats.Effect]
     no_importance: str  # why `importance` is empty
     known_spots: Interval | None  # the winner on photos of spots that were trained on
@@ -215,7 +216,7 @@ def _ranking(study: Study, group: Group) -> Ranking:
         None
         if found is None or pair is None or pair[0] == pair[1]
         else stats.photos_needed(pair[1] - pair[0], found.se_photos_m, found.n_photos),
-        stats.edges(winner.params, _own_axes(study, cells)) if study.kind != "runs" else [],
+        edges(winner.params, _own_axes(study, cells)) if study.kind != "runs" else [],
         importance,
         why_not,
         _some(own, errors, errors.known_spot == 1),

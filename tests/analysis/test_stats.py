@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 from img2gps.analysis import stats
+from img2gps.analysis.edges import edges
 from tests.helpers.fake_study import Noise, draw_errors, draw_photos
 
 Floats = NDArray[np.float64]
@@ -443,14 +444,14 @@ def test_winner_on_the_edge_names_the_next_value() -> None:
         "model": ["a", "b"],
         "n": [5],
     }
-    low = stats.edges({"lr": 0.001, "batch_size": 16, "model": "a", "n": 5}, axes)
+    low = edges({"lr": 0.001, "batch_size": 16, "model": "a", "n": 5}, axes)
     assert [(edge.axis, edge.suggestion) for edge in low] == [("lr", 0.0003)]
-    high = stats.edges({"lr": 0.003, "batch_size": 32, "model": "a", "n": 5}, axes)
+    high = edges({"lr": 0.003, "batch_size": 32, "model": "a", "n": 5}, axes)
     assert [(edge.axis, edge.suggestion) for edge in high] == [("batch_size", 64.0)]
-    inside = stats.edges({"lr": 0.003, "batch_size": 16, "model": "b", "n": 5}, axes)
+    inside = edges({"lr": 0.003, "batch_size": 16, "model": "b", "n": 5}, axes)
     assert inside == []
-    assert stats.edges({"decay": 0}, {"decay": [0, 0.1, 0.2]}) == []  # nothing lies below
-    assert stats.edges({"k": 1}, {"k": [1, 4]}) == []
+    assert edges({"decay": 0}, {"decay": [0, 0.1, 0.2]}) == []  # nothing lies below
+    assert edges({"k": 1}, {"k": [1, 4]}) == []
 
 
 def test_the_same_input_gives_the_same_numbers() -> None:
@@ -465,9 +466,9 @@ def test_the_same_input_gives_the_same_numbers() -> None:
 
 
 def test_the_next_value_beyond_an_edge_is_never_rounded_back_inside() -> None:
-    (low,) = stats.edges({"lr": 0.0011}, {"lr": [0.0011, 0.0012]})
+    (low,) = edges({"lr": 0.0011}, {"lr": [0.0011, 0.0012]})
     assert low.suggestion == pytest.approx(0.0011**2 / 0.0012, rel=0.1)
     assert low.suggestion < 0.0011
-    (high,) = stats.edges({"lr": 1.2}, {"lr": [1.0, 1.2]})
+    (high,) = edges({"lr": 1.2}, {"lr": [1.0, 1.2]})
     assert high.suggestion == pytest.approx(1.44, rel=0.1)
     assert high.suggestion > 1.2

@@ -1,0 +1,48 @@
+"""Winners at the end of an axis: a better value may lie beyond."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A numeric axis at whose end a cell lies."""
+
+    axis: str
+    value: float
+    suggestion: float  # the next value beyond, in the steps of the axis
+
+
+def edges(params: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[Edge]:
+    """Return the axes at whose end a cell lies, with the next value beyond.
+
+    >>> edges({"lr": 0.001, "batch_size": 16}, {"lr": [0.001, 0.002], "batch_size": [8, 16, 32]})
+    [Edge(axis='lr', value=0.001, suggestion=0.0005)]
+    """
+    found = []
+    for axis, given in axes.items():
+        if not all(_is_number(value) for value in given) or not _is_number(params.get(axis)):
+            continue
+        values = sorted(set(map(float, given)))
+        value = float(params[axis])
+        if len(values) < 2 or value not in (values[0], values[-1]):
+            continue
+        inner = values[1] if value == values[0] else values[-2]
+        # a geometric step where all is positive, as for learning rates and batch sizes
+        beyond = value * value / inner if values[0] > 0 else 2 * value - inner
+        if all(isinstance(given_value, int) for given_value in given):
+            beyond = float(round(beyond))
+        else:  # as few digits as lie beyond
+            rounded = (float(f"{beyond:.{digits}g}") for digits in range(1, 17))
+            beyond = next((r for r in rounded if not values[0] <= r <= values[-1]), beyond)
+        if values[0] >= 0 and beyond <= 0:
+            continue  # nothing lies below
+        found.append(Edge(axis, value, beyond))
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,49 @@
+"""How far a validation RMSE can be trusted: pure functions on arrays of errors in metres.
+
+Photos of one spot are not independent, so spots are resampled; seeds are crossed with them, because
+every seed meets the same photos. The RMSE of a cell is the mean over its seeds of each run's RMSE,
+which is what `select` ranks by. Everything random follows `seed`: same input, same numbers.
+"""
+
+from img2gps.analysis.stats.comparisons import (
+    Resamples,
+    beats_mean_predictor,
+    confidence_set,
+    resample,
+)
+from img2gps.analysis.stats.folds import FoldMean, fold_mean
+from img2gps.analysis.stats.importance import Effect, importance
+from img2gps.analysis.stats.intervals import (
+    Interval,
+    cell_interval,
+    contrast_interval,
+    difference_interval,
+)
+from img2gps.analysis.stats.power import POWER, Detectable, detectable, photos_needed
+from img2gps.analysis.stats.sample import LEVEL, MIN_SPOTS, N_RESAMPLES, cell_rmse
+from img2gps.analysis.stats.selection import Corrected, selection_corrected
+
+__all__ = [
+    "LEVEL",
+    "MIN_SPOTS",
+    "N_RESAMPLES",
+    "POWER",
+    "Corrected",
+    "Detectable",
+    "Effect",
+    "FoldMean",
+    "Interval",
+    "Resamples",
+    "beats_mean_predictor",
+    "cell_interval",
+    "cell_rmse",
+    "confidence_set",
+    "contrast_interval",
+    "detectable",
+    "difference_interval",
+    "fold_mean",
+    "importance",
+    "photos_needed",
+    "resample",
+    "selection_corrected",
+]

@@ -1,0 +1,96 @@
+"""The error to expect of the selected cell, corrected for having been selected."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from img2gps.analysis.stats.intervals import Interval, cell_interval
+from img2gps.analysis.stats.sample import LEVEL, N_RESAMPLES, Bools, Floats, Sample, mean_where
+
+IN_BAG = 1 - math.exp(-1)  # share of the spots that a resample draws at least once
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """The winner's RMSE, corrected for having been selected on the same photos."""
+
+    winner: int
+    apparent: float  # metres: its validation RMSE
+    corrected: float  # metres: what to expect on other photos drawn like these
+    interval: Interval | None  # of `corrected`
+    wins: Floats  # (c,): share of the resamples in which each cell was chosen
+
+    @property
+    def optimism(self) -> float:
+        """Metres by which selection flatters the winner."""
+        return self.corrected - self.apparent
+
+
+def selection_corrected(
+    error: ArrayLike,
+    spot: ArrayLike,
+    *,
+    level: float = LEVEL,
+    n: int = N_RESAMPLES,
+    seed: int = 0,
+) -> Corrected:
+    """Return the bootstrap bias-corrected RMSE of the selected cell; nothing is trained again.
+
+    This is BBC-CV (Tsamardinos, Greasidou & Borboudakis 2018, Machine Learning 107). Spots are
+    resampled, the whole selection (lowest RMSE, averaged over seeds) is repeated, and the selected
+    cell is scored on the spots left out; the result is the root of the mean square over resamples.
+    A lucky seed flatters the winner, too, so seeds are divided in the same way: a random part of
+    each cell's seeds (63 %, at least one) selects, and the others score. The interval is the
+    winner's own, scaled to the corrected figure. After a search, all this holds for the cells
+    tried, not for the search.
+
+    In 400 simulated studies of nine equally good cells at 70 m the lowest figure was 3.4 m too low
+    and the corrected one 0.2 m (7.1 m and 0.5 m where a run's luck is 10 % of its RMSE); the
+    interval held the truth in 91 to 95 %, the uncorrected one in 84 to 91 %.
+
+    Args:
+        error: metres, (c, s, p).
+        spot: (p,).
+        level: of the interval.
+        n: resamples.
+        seed: of the resampling.
+    """
+    errors = np.asarray(error, dtype=np.float64)
+    sample = Sample(errors, spot)
+    estimate = sample.cell_rmse()
+    winner = int(estimate.argmin())
+    counts = sample.draw(n, seed)
+    counts = counts[(counts == 0).any(axis=1)]
+    judging, scoring = _divided_seeds(sample.present, len(counts), seed)
+    chosen = mean_where(sample.rmse(counts), judging).argmin(axis=1)
+    wins = np.bincount(chosen, minlength=len(estimate)) / max(len(chosen), 1)
+    if not len(counts):  # a single spot: nothing is ever left out
+        return Corrected(winner, float(estimate[winner]), math.nan, None, wins)
+    left_out = mean_where(sample.rmse(counts == 0) ** 2, scoring)
+    corrected = math.sqrt(left_out[np.arange(len(chosen)), chosen].mean())
+    own = cell_interval(errors[winner], spot, level=level, seed=seed)
+    factor = corrected / own.estimate
+    interval = replace(
+        own,
+        estimate=corrected,
+        low=own.low * factor,
+        high=own.high * factor,
+        se_photos=own.se_photos * factor,
+        se_seeds=own.se_seeds * factor,
+    )
+    return Corrected(winner, float(estimate[winner]), corrected, interval, wins)
+
+
+def _divided_seeds(present: Bools, n: int, seed: int) -> tuple[Bools, Bools]:
+    """Return the seeds (n, c, s) that select and those that score; a single seed does both."""
+    order = np.random.default_rng([seed, 1]).random((n, *present.shape))
+    rank = np.where(present, order, np.inf).argsort(axis=2).argsort(axis=2)
+    k = present.sum(axis=1)
+    part = np.clip(np.round(IN_BAG * k), 1, np.maximum(k - 1, 1))
+    judging = rank < part[:, None]
+    scoring = np.where((k > 1)[:, None], present & ~judging, present)
+    return judging, np.asarray(scoring)
