@@ -168,24 +168,26 @@ class DataConfig:
 class SplitConfig:
     """Group `split`. Counts are photos; values below 1 are fractions."""
 
-    kind: SplitKind
-    seed: int
-    n_val: float
-    n_test: float
-    n_train: int | None = None
+    kind: SplitKind = SplitKind.random
+    seed: int = 0
+    n_val: float = 60  # the k-fold kinds do not read it: the fold decides
+    n_test: float = 0  # whole blocks, chosen first; the same for every kind and every n_val
+    n_train: int | None = None  # the first photos of the training rank; None = all of them
     fold: int = 0
     folds: int = 5
-    block_m: float | None = None
-    buffer_m: float | None = None
+    block_m: float | None = None  # None = from the buffer and the ground that the photos cover
+    buffer_m: float | None = None  # None = the spot radius
 
     def __post_init__(self) -> None:
         for key in ("n_val", "n_test"):
             value = getattr(self, key)
             fit = 0 <= value < 1 or (value >= 1 and float(value).is_integer())
             _check(f"split.{key}", value, fit, "give a count or a fraction below 1")
+        _within("split.seed", self.seed, 0, 2**32 - 1)
         _positive("split.n_train", self.n_train)
         _positive("split.block_m", self.block_m, " metres")
-        _check("split.buffer_m", self.buffer_m, (self.buffer_m or 0) >= 0, "metres, 0 or more")
+        fit = 0 <= (self.buffer_m or 0) < math.inf
+        _check("split.buffer_m", self.buffer_m, fit, "metres, 0 or more")
         _within("split.folds", self.folds, 2, 1000)
         _within("split.fold", self.fold, 0, self.folds - 1)
 
@@ -348,7 +350,6 @@ class Config:
             _positive(key, getattr(self, key))
         _within("image_size", self.image_size, MIN_IMAGE_SIZE, MAX_IMAGE_SIZE)
         _within("seed", self.seed, 0, 2**32 - 1)
-        _within("split.seed", self.split.seed, 0, 2**32 - 1)
         _within("threads", self.threads, 1, 1024)
         named = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.study) is not None
         _check("study", self.study, named, "a folder name: letters, digits, '.', '_' and '-'")

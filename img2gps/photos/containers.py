@@ -1,7 +1,7 @@
-"""Damage that picture decoders pass over in silence, seen from the outside of the file.
+"""Damage that picture decoders do not report, found in the structure of the file.
 
-libheif fills what a truncated HEIC lacks, and the JPEG decoder turns a lost disk block into
-texture; both report success.
+libheif fills in what a truncated HEIC lacks, and the JPEG decoder turns a lost disk block into
+texture. Both report success.
 """
 
 from __future__ import annotations
@@ -16,10 +16,7 @@ ZERO_RUN = 4096  # bytes: a disk block or flash page that was never written
 
 
 def truncated_heif(data: bytes) -> bool:
-    """Whether a HEIC or AVIF file lacks bytes that its own table of items refers to.
-
-    False for any other kind of file.
-    """
+    """Return whether a HEIC or AVIF file lacks bytes that its own table of items refers to."""
     if data[4:8] != b"ftyp":
         return False
     try:
@@ -36,7 +33,7 @@ def truncated_heif(data: bytes) -> bool:
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and end of the content of each box; size 1 means 64 bits, 0 to the end."""
+    """Yield kind, start and end of each box's content; size 1 means 64 bits, 0 up to the end."""
     while start + 8 <= end:
         size, kind = struct.unpack_from(">L4s", data, start)
         header = 8
@@ -52,7 +49,7 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
 
 
 def _last_byte(iloc: bytes) -> int:
-    """Largest file offset that an item location box (section 8.11.3) refers to."""
+    """Return the largest file offset that an item location box (section 8.11.3) refers to."""
     version, sizes, more_sizes = iloc[0], iloc[4], iloc[5]
     offset_size, length_size, base_size = sizes >> 4, sizes & 15, more_sizes >> 4
     index_size = more_sizes & 15 if version in (1, 2) else 0
@@ -87,11 +84,11 @@ _DHT, _SOS = 0xC4, 0xDA
 
 
 def zeroed_jpeg(data: bytes) -> bool:
-    """Whether a block of zeros stands where a baseline JPEG's picture data should be.
+    """Return whether a baseline JPEG has a block of zeros inside its picture data.
 
-    Decidable where the all-zero code of the brightness table is not "end of block": then no
-    picture, however flat, is written as a long run of zeros. True of the standard tables, which
-    nearly all cameras use; False where it cannot be told.
+    This can be decided only if the all-zero code of the brightness table is not "end of block",
+    because then no picture, however flat, has a long run of zeros. That holds for the standard
+    tables, which nearly all cameras use. Returns False if it cannot be decided.
     """
     first_symbol: dict[int, int] = {}  # AC table to the symbol of its all-zero code
     baseline = False
@@ -108,13 +105,13 @@ def zeroed_jpeg(data: bytes) -> bool:
             if not baseline or first_symbol.get(table, 0) == 0:
                 return False
             zeros = _find_zeros(data, at)
-            # Behind the end of the picture zeros are padding.
+            # Zeros behind the end of the picture are padding.
             return zeros >= 0 and data.find(b"\xff\xd9", at, zeros) < 0
     return False
 
 
 def _find_zeros(data: bytes, start: int) -> int:
-    """Position of the first `ZERO_RUN` zeros, or -1; looks at few bytes of a long file."""
+    """Return the position of the first `ZERO_RUN` zeros, or -1; samples a long file."""
     step = ZERO_RUN // 4
     sample = data[start::step]
     hit = sample.find(bytes(3))
@@ -128,7 +125,7 @@ def _find_zeros(data: bytes, start: int) -> int:
 
 
 def _first_symbols(body: bytes) -> dict[int, int]:
-    """First symbol of each AC table in a DHT segment: the one whose code is all zeros."""
+    """Return the first symbol of each AC table in a DHT segment, whose code is all zeros."""
     found = {}
     while len(body) > 17:
         count = sum(body[1:17])

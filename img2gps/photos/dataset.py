@@ -1,4 +1,4 @@
-"""The dataset cache: a folder with a manifest, pixels and rejects, checked when opened.
+"""The data set cache: a folder with a manifest, pixels and rejects, checked when it is opened.
 
 | file | content |
 |---|---|
@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from img2gps.photos.decode import DECODER_VERSION
+from img2gps.photos.sources.base import Reject
 
 SCHEMA = 2
 MANIFEST, PIXELS, REJECTS, RECORD = "manifest.csv", "pixels.npy", "rejects.csv", "dataset.json"
@@ -39,7 +42,7 @@ _SPOT_CHECKS = 16  # rows compared with their digest at each opening; all of the
 
 
 class DamagedCache(Exception):
-    """A cache folder that is incomplete or not what was written; it has to be built again."""
+    """A cache folder that is incomplete or was changed; it has to be built again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +62,12 @@ class Dataset:
         return len(self.manifest)
 
     def lat_lon(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Labels in degrees, one a row."""
+        """Return the labels in degrees, one a row."""
         labels = self.manifest
         return labels["lat_deg"].to_numpy(np.float64), labels["lon_deg"].to_numpy(np.float64)
 
     def pixels(self) -> NDArray[np.uint8]:
-        """Memory-mapped, read-only, of shape (n, image_size, image_size, 3)."""
+        """Return the pixels, memory-mapped, of shape (n, image_size, image_size, 3)."""
         try:
             array: NDArray[np.uint8] = np.load(self.folder / PIXELS, mmap_mode="r")
         except (OSError, ValueError, EOFError) as error:
@@ -77,16 +80,15 @@ class Dataset:
 
 
 def pixel_digest(pixels: NDArray[np.uint8]) -> str:
-    """Hex digest of one photo's pixels: the manifest's `content`."""
+    """Return the hex digest of one photo's pixels: the manifest's `content`."""
     return hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
 
 
 def open_dataset(folder: Path) -> Dataset:
-    """Open a cache folder; raises `DamagedCache` where it is not what was written.
+    """Open a cache folder; raises `DamagedCache` if it is not what was written.
 
-    Tables are checked whole. Pixels are checked by size, shape and some rows as long as the
-    file's time is the recorded one, and row by row otherwise, so that an untouched cache of
-    gigabytes opens at once.
+    Tables are always checked whole. Pixels are checked by size, shape and some rows if the file
+    has its recorded time, so that a cache of gigabytes opens at once; else row by row.
     """
     record = read_record(folder)
     try:
@@ -130,7 +132,7 @@ def find_dataset(fingerprint: str, image_size: int, folders: Sequence[Path]) -> 
     return None
 
 
-def _check_rows(dataset: Dataset, rows: range | Iterator[int]) -> None:
+def _check_rows(dataset: Dataset, rows: Iterable[int]) -> None:
     pixels, contents = dataset.pixels(), dataset.manifest["content"]
     for row in rows:
         if pixel_digest(pixels[row]) != contents.iloc[row]:
@@ -138,7 +140,7 @@ def _check_rows(dataset: Dataset, rows: range | Iterator[int]) -> None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """`dataset.json`; raises `DamagedCache` where it is missing or of another schema."""
+    """Read `dataset.json`; raises `DamagedCache` if it is missing or has another schema."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -148,20 +150,63 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
+def write_dataset(
+    folder: Path,
+    manifest: pd.DataFrame,
+    rejects: Sequence[Reject],
+    *,
+    name: str,
+    image_size: int,
+    synthetic: bool,
+    version: str,
+    summary: dict[str, Any],
+) -> None:
+    """Write the tables and, last, `dataset.json` into a folder that already holds the pixels."""
+    write_manifest(manifest, folder / MANIFEST)
+    write_rejects(sorted(rejects, key=lambda reject: reject.file), folder / REJECTS)
+    status = (folder / PIXELS).stat()
+    record = {
+        "schema": SCHEMA,
+        "name": name,
+        "fingerprint": _fingerprint(manifest, image_size, version),
+        "image_size": image_size,
+        "synthetic": synthetic,
+        "decoder": DECODER_VERSION,
+        "summary": summary,
+        "sha256": {table: file_digest(folder / table) for table in (MANIFEST, REJECTS)},
+        "pixels": {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns},
+    }
+    text = json.dumps(record, indent=1, ensure_ascii=False)
+    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+
+
+def _fingerprint(manifest: pd.DataFrame, image_size: int, version: str) -> str:
+    digest = hashlib.sha256(f"{DECODER_VERSION} {image_size} {version}\n".encode())
+    for row in manifest[["content", "lat_deg", "lon_deg"]].itertuples(index=False):
+        digest.update(f"{row.content} {row.lat_deg!r} {row.lon_deg!r}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def write_rejects(rejects: Sequence[Reject], path: Path) -> None:
+    """Write the photos that were left out, with reason and remedy."""
+    frame = pd.DataFrame([asdict(reject) for reject in rejects], columns=list(REJECT_COLUMNS))
+    frame.to_csv(path, index=False, lineterminator="\n")
+
+
 def write_manifest(manifest: pd.DataFrame, path: Path) -> None:
-    """Write the columns in their order; unknown is empty."""
+    """Write the columns in their order; an unknown value is empty."""
     manifest.loc[:, list(COLUMNS)].to_csv(path, index=False, lineterminator="\n")
 
 
 def read_manifest(path: Path) -> pd.DataFrame:
-    """Read a manifest: numbers to the last digit, a photo called "NA" as a name."""
+    """Read a manifest: numbers to the last digit, and a photo called "NA" as a name."""
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    for name in NUMBER_COLUMNS:  # by Python, whose reading is exact in every version of pandas
+    for name in NUMBER_COLUMNS:  # Python reads floats exactly, pandas not in every version
         frame[name] = [float(text) if text else np.nan for text in frame[name]]
     return frame.astype(dict.fromkeys(WHOLE_COLUMNS, "int64"))
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hex."""
+    """Return the SHA-256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

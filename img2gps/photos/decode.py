@@ -1,8 +1,8 @@
-"""Bytes of a photo to a small upright square of pixels, or a named reason why not.
+"""From the bytes of a photo to a small upright square of pixels, or a named reason why not.
 
-The order of work is what makes it fast: the JPEG decoder itself shrinks to at least twice the
-wanted size, an antialiased bilinear resize does the rest, and the *small* picture is turned.
-Photos are squashed to a square, so that turning after the resize gives the same picture.
+The order of work makes it fast. The JPEG decoder itself shrinks to at least twice the wanted
+size, an antialiased bilinear resize does the rest, and only the small picture is turned upright.
+Photos are squashed to a square, so turning before or after the resize gives the same picture.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_PIXELS = 300_000_000  # phones reach 200 megapixels
 MAX_SCANS = 200  # an ordinary progressive JPEG has about 10; each scan costs a full pass
 _BIG_PIXELS = 64_000_000  # one picture above this at a time, to bound the memory of many threads
 
-# Pillow raises above twice this and warns in between; `decode` checks the size by itself.
+# Pillow raises above twice this and warns in between; `decode` itself checks the size.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", module=r"PIL\.")  # on odd tags; they name no file
@@ -49,8 +49,8 @@ _COPY_AGAIN = "copy the original again"
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Open without decoding; raises `Unusable` with the reason where that fails."""
-    if truncated_heif(data):  # first: with its table cut off it looks like no picture at all
+    """Open a picture without decoding it; raises `Unusable` with the reason."""
+    if truncated_heif(data):  # before Pillow, which calls it no picture at all
         raise Unusable("truncated: parts of the picture are missing", _COPY_AGAIN)
     try:
         return Image.open(io.BytesIO(data))
@@ -63,9 +63,9 @@ def open_image(data: bytes) -> Image.Image:
 
 
 def decode(data: bytes, size: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Upright pixels of shape (size, size, 3), and width and height in pixels before, upright.
+    """Return upright pixels of shape (size, size, 3) and the upright picture's width and height.
 
-    Raises `Unusable` for whatever cannot be decoded completely.
+    Raises `Unusable` if the picture cannot be decoded completely.
     """
     with open_image(data) as image:
         width, height = image.size
@@ -100,7 +100,7 @@ def _shrink(image: Image.Image, size: int, data: bytes) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB; transparency shows white, 16-bit grey is scaled (Pillow would clip it)."""
+    """Convert to 8-bit RGB. Transparency becomes white; 16-bit grey is scaled, not clipped."""
     if image.mode.startswith("I"):  # "I;16", "I;16B" and, from some PNG and TIFF files, "I"
         grey = np.asarray(image).clip(0, 65535) >> 8
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
@@ -114,11 +114,11 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """As the library that decoded it says: pillow-heif has already turned the picture."""
+    """Return the orientation that is left to apply; pillow-heif has already turned its pictures."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
         return int(value)
-    except Exception:  # broken EXIF is `exif.read`'s to report; the picture is taken as stored
+    except Exception:  # `exif.read` reports broken EXIF
         return 1
 
 
@@ -128,7 +128,7 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _check_jpeg(image: Image.Image, data: bytes) -> None:
-    """Refuse what the JPEG decoder lets pass: endless progressive scans, blocks of zeros."""
+    """Refuse what the JPEG decoder accepts: endless progressive scans and blocks of zeros."""
     if image.info.get("progressive"):
         scans = data.count(b"\xff\xda")  # 0xFF is escaped inside a scan, so these are markers
         if scans > MAX_SCANS:

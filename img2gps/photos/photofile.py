@@ -1,4 +1,4 @@
-"""One photo's file: its bytes, read so that no file can hang or exhaust the process."""
+"""The bytes of one photo's file, read so that no file can block or exhaust the process."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import stat
 from pathlib import Path
 
 MAX_FILE_BYTES = 2**30  # 1 GiB; the largest phone photo is some 100 MB
-
-
 _ESCAPED = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 
 
 class Unusable(Exception):
-    """One photo that cannot be used: why, and what its owner can do about it.
+    """One photo cannot be used: why, and what its owner can do about it.
 
-    Never ends an ingest: the photo is listed among the rejects with both texts.
+    This never ends an ingest. The photo is listed among the rejects with both texts.
     """
 
     def __init__(self, reason: str, remedy: str) -> None:
@@ -25,9 +23,9 @@ class Unusable(Exception):
 
 
 def read_bytes(path: Path) -> bytes:
-    """Content of a regular file; anything else (pipe, device, socket, folder) is `Unusable`.
+    """Return the content of a regular file; a pipe, device, socket or folder is `Unusable`.
 
-    Opened without blocking, because opening a pipe that nobody writes to waits for ever.
+    The file is opened without blocking, because opening a pipe without a writer waits for ever.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -53,6 +51,6 @@ def read_bytes(path: Path) -> bytes:
 
 
 def display_name(path: str) -> str:
-    r"""A path as one line of text: bytes that are not UTF-8 and control characters as `\xNN`."""
+    r"""Return a path as one line of text, control and non-UTF-8 bytes as `\xNN`."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
     return text.translate(_ESCAPED)

@@ -27,7 +27,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from img2gps.core import geo
 from img2gps.core.files import read_json, write_json
-from img2gps.photos.split import Split, spots
+from img2gps.photos.split import Split
+from img2gps.photos.spots import spots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

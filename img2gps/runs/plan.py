@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from img2gps.config.schema import Accelerator, AugmentationName, Config, DataKind, Precision
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import cache_folder, expanded
-from img2gps.photos.split import Split, SplitConfig, make_split
+from img2gps.photos.split import Split, make_split
 from img2gps.runs.folder import run_id
 from img2gps.training import weights
 
@@ -139,12 +139,7 @@ def open_dataset(config: Config) -> Dataset:
 
 def open_split(config: Config, dataset: Dataset) -> Split:
     """The parts of a data set that `split=...` asks for."""
-    wanted = asdict(config.split)
-    for key in ("n_val", "n_test"):
-        if wanted[key] >= 1:
-            wanted[key] = int(wanted[key])
-    wanted["kind"] = str(config.split.kind)
-    return make_split(dataset.manifest, SplitConfig(**wanted))
+    return make_split(dataset.manifest, config.split)
 
 
 def resolve_precision(config: Config) -> Precision:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from img2gps.core import geo
 from img2gps.core.files import write_csv
-from img2gps.photos.split import Split, known_spot, nearest_train_m, spots
+from img2gps.photos.split import Split, known_spot, nearest_train_m
+from img2gps.photos.spots import spots
 from img2gps.runs.baselines import mean_predictor
 
 if TYPE_CHECKING:

@@ -14,6 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from img2gps.photos import exif
+from img2gps.photos.exif.gps import to_degrees
+from img2gps.photos.exif.readers import Reading
+from img2gps.photos.exif.times import parse_time
 from img2gps.photos.photofile import Unusable
 from tests.helpers.photos import (
     ASCII,
@@ -206,12 +209,12 @@ def test_reason_of_unusable_gps(name: str, order: str) -> None:
     assert found.remedy
 
 
-@pytest.mark.parametrize("reader", ["_read_exifread", "_read_pillow"])
+@pytest.mark.parametrize("reader", ["read_exifread", "read_pillow"])
 @pytest.mark.parametrize("name", [name for name in POSITIONS if "integer" in name])
 def test_each_reader_alone_takes_integers_for_degrees_minutes_seconds(
     name: str, reader: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exif, reader, lambda _: ({}, {}))
+    monkeypatch.setattr(exif.photo, reader, lambda _: Reading({}, {}))
     changes, lat, lon = POSITIONS[name]
     found = read_gps(changes)
     assert (found.lat_deg, found.lon_deg) == pytest.approx((lat, lon), abs=1e-8)
@@ -219,7 +222,7 @@ def test_each_reader_alone_takes_integers_for_degrees_minutes_seconds(
 
 @pytest.mark.parametrize("name", [*POSITIONS, *REASONS])
 def test_pillow_alone_is_never_wrong(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exif, "_read_exifread", lambda _: ({}, {}))
+    monkeypatch.setattr(exif.photo, "read_exifread", lambda _: Reading({}, {}))
     found = read_gps((POSITIONS.get(name) or REASONS[name])[0])
     if found.lat_deg is not None:
         assert (found.lat_deg, found.lon_deg) == pytest.approx(POSITIONS[name][1:], abs=1e-8)
@@ -291,7 +294,7 @@ def test_notes_a_map_datum_that_is_not_wgs_84() -> None:
     ],
 )
 def test_time_of_exif_becomes_iso_8601(text: str, subsec: str, offset: str, expected: str) -> None:
-    assert exif.parse_time(text, subsec, offset) == expected
+    assert parse_time(text, subsec, offset) == expected
 
 
 def test_time_is_when_the_shutter_opened_not_when_an_editor_saved() -> None:
@@ -486,16 +489,16 @@ def test_refuses_xmp_with_a_document_type_which_could_expand_without_end() -> No
 # --- two readers ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reader", ["_read_exifread", "_read_pillow"])
+@pytest.mark.parametrize("reader", ["read_exifread", "read_pillow"])
 def test_one_reader_is_enough(monkeypatch: pytest.MonkeyPatch, reader: str) -> None:
-    monkeypatch.setattr(exif, reader, lambda _: ({}, {}))
+    monkeypatch.setattr(exif.photo, reader, lambda _: Reading({}, {}))
     found = exif.read(jpeg_with_exif(tiff_exif(GOOD)))
     assert (found.lat_deg, found.lon_deg) == pytest.approx((LAT, LON))
 
 
 def test_a_disagreement_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     moved = gps_values(LAT + 0.001, LON)
-    monkeypatch.setattr(exif, "_read_pillow", lambda _: ({}, moved))
+    monkeypatch.setattr(exif.photo, "read_pillow", lambda _: Reading({}, moved))
     found = exif.read(jpeg_with_exif(tiff_exif(GOOD)))
     assert found.note == "exifread and Pillow read positions 111 m apart"
 
@@ -578,8 +581,8 @@ def test_a_huge_count_takes_no_time() -> None:
 def test_degrees_survive_the_way_through_minutes_and_seconds(lat: float, lon: float) -> None:
     north, east = "S" if lat < 0 else "N", "W" if lon < 0 else "E"
     # seconds are written in steps of 1e-5, which are 3e-9 degrees
-    assert exif.to_degrees(dms(lat), north, axis="latitude") == pytest.approx(lat, abs=2e-9)
-    assert exif.to_degrees(dms(lon), east, axis="longitude") == pytest.approx(lon, abs=2e-9)
+    assert to_degrees(dms(lat), north, axis="latitude") == pytest.approx(lat, abs=2e-9)
+    assert to_degrees(dms(lon), east, axis="longitude") == pytest.approx(lon, abs=2e-9)
 
 
 @given(
@@ -591,7 +594,7 @@ def test_any_components_give_a_position_on_the_globe_or_a_reason(
 ) -> None:
     outcome: float | str
     try:
-        outcome = exif.to_degrees(parts, ref, axis="latitude")
+        outcome = to_degrees(parts, ref, axis="latitude")
     except Unusable as error:
         outcome = error.reason
     assert outcome if isinstance(outcome, str) else -90 <= outcome <= 90

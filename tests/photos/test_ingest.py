@@ -19,11 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from img2gps.config.schema import SplitConfig
 from img2gps.core.errors import BadInput
-from img2gps.photos import ingest as ingest_module
+from img2gps.photos import reading
 from img2gps.photos.dataset import Dataset
 from img2gps.photos.decode import decode
-from img2gps.photos.exif import parse_time
+from img2gps.photos.exif.times import parse_time
 from img2gps.photos.ingest import (
     CsvSource,
     FolderSource,
@@ -31,10 +32,10 @@ from img2gps.photos.ingest import (
     QuadSource,
     Source,
     ingest,
-    permute_rows,
-    sessions,
 )
-from img2gps.photos.split import SplitConfig, make_split
+from img2gps.photos.pixelfile import permute_rows
+from img2gps.photos.sessions import sessions
+from img2gps.photos.split import make_split
 from tests.helpers.photos import gps_fields, make_photo, picture, tiff_exif
 from tests.photos.test_decode import AWFUL, encode
 
@@ -127,8 +128,8 @@ def test_a_second_call_decodes_nothing(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run(FolderSource(root), cache)
-    monkeypatch.setattr(ingest_module, "decode", None)
-    monkeypatch.setattr("img2gps.photos.exif.read", None)
+    monkeypatch.setattr(reading, "decode", None)
+    monkeypatch.setattr("img2gps.photos.exif.photo.read", None)
     second = run(FolderSource(root), cache)
     assert (second.folder, second.fingerprint) == (first.folder, first.fingerprint)
 
@@ -702,11 +703,11 @@ def test_an_ingest_that_is_interrupted_leaves_no_cache_behind(
             raise KeyboardInterrupt
         return decode(data, size)
 
-    monkeypatch.setattr(ingest_module, "decode", interrupted)
+    monkeypatch.setattr(reading, "decode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(FolderSource(root), cache)
     assert not [path for path in cache.iterdir() if path.is_dir()]
-    monkeypatch.setattr(ingest_module, "decode", decode)
+    monkeypatch.setattr(reading, "decode", decode)
     assert len(run(FolderSource(root), cache)) == 6
 
 
@@ -724,7 +725,7 @@ def test_few_photos_are_in_memory_at_a_time() -> None:
             running -= 1
         return item
 
-    results = ingest_module._in_order(work, iter(range(1000)), 2)
+    results = reading.in_order(work, iter(range(1000)), 2)
     first = [next(results) for _ in range(3)]
     assert len(started) <= 3 + 4 * 2
     assert first + list(results) == list(range(1000))

@@ -14,23 +14,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from img2gps.config.schema import SplitConfig, SplitKind
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
 from img2gps.photos import exif
 from img2gps.photos.split import (
-    KINDS,
     Split,
-    SplitConfig,
     known_spot,
     leakage,
     make_split,
     nearest_train_m,
-    spot_radius_m,
-    spots,
 )
+from img2gps.photos.spots import spot_radius_m, spots
 
 LAT0, LON0 = 39.9515, -75.1914  # the study's quad
 SPHERE = pyproj.Geod(a=geo.EARTH_RADIUS_M, b=geo.EARTH_RADIUS_M)
+RANDOM, PLACE, TIME, KFOLD, PLACE_KFOLD = SplitKind
 
 
 def manifest_at(
@@ -88,8 +87,8 @@ def split_or_message(manifest: pd.DataFrame, config: SplitConfig) -> Split | str
 
 
 @pytest.mark.parametrize("n_test", [0, 70, 0.1])
-@pytest.mark.parametrize("kind", KINDS)
-def test_parts_are_disjoint_ascending_and_all_accounted_for(kind: str, n_test: float) -> None:
+@pytest.mark.parametrize("kind", list(SplitKind))
+def test_parts_are_disjoint_ascending_and_all_accounted_for(kind: SplitKind, n_test: float) -> None:
     manifest = campus()
     split = make_split(manifest, SplitConfig(kind=kind, n_test=n_test))
     parts = [split.train, split.val, split.test, split.left_out]
@@ -100,8 +99,8 @@ def test_parts_are_disjoint_ascending_and_all_accounted_for(kind: str, n_test: f
     assert (len(split.test) > 0) == (n_test > 0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_order_of_the_rows_changes_nothing(kind: str) -> None:
+@pytest.mark.parametrize("kind", list(SplitKind))
+def test_order_of_the_rows_changes_nothing(kind: SplitKind) -> None:
     manifest = campus()
     shuffled = manifest.sample(frac=1, random_state=3)
     config = SplitConfig(kind=kind, n_test=50, n_train=300)
@@ -110,8 +109,8 @@ def test_order_of_the_rows_changes_nothing(kind: str) -> None:
         assert contents(manifest, getattr(one, part)) == contents(shuffled, getattr(other, part))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_seed_changes_the_split_and_repeats_it(kind: str) -> None:
+@pytest.mark.parametrize("kind", list(SplitKind))
+def test_seed_changes_the_split_and_repeats_it(kind: SplitKind) -> None:
     manifest = campus()
     chosen = [
         tuple(make_split(manifest, SplitConfig(kind=kind, seed=seed)).val)
@@ -122,8 +121,8 @@ def test_seed_changes_the_split_and_repeats_it(kind: str) -> None:
     assert len(set(chosen)) >= (3 if kind == "time" else 10)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_smaller_training_parts_are_nested_and_leave_validation_alone(kind: str) -> None:
+@pytest.mark.parametrize("kind", list(SplitKind))
+def test_smaller_training_parts_are_nested_and_leave_validation_alone(kind: SplitKind) -> None:
     manifest = campus()
     full = make_split(manifest, SplitConfig(kind=kind))
     previous: set[int] = set()
@@ -136,8 +135,8 @@ def test_smaller_training_parts_are_nested_and_leave_validation_alone(kind: str)
         previous = set(split.train.tolist())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_equal_photos_lie_on_one_side_whatever_their_labels_and_sessions(kind: str) -> None:
+@pytest.mark.parametrize("kind", list(SplitKind))
+def test_equal_photos_lie_on_one_side_whatever_their_labels_and_sessions(kind: SplitKind) -> None:
     # 300 pictures, some stored up to four times, with labels all over the campus
     copies = [f"c{i}" for i in np.random.default_rng(1).integers(0, 300, 741)]
     manifest = campus(content=copies)
@@ -148,8 +147,8 @@ def test_equal_photos_lie_on_one_side_whatever_their_labels_and_sessions(kind: s
     assert not val & test
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_test_part_depends_on_neither_kind_nor_validation(kind: str) -> None:
+@pytest.mark.parametrize("kind", list(SplitKind))
+def test_test_part_depends_on_neither_kind_nor_validation(kind: SplitKind) -> None:
     manifest = campus()
     reference = make_split(manifest, SplitConfig(n_test=80))
     for n_val in (60, 100, 0.3):
@@ -158,8 +157,8 @@ def test_test_part_depends_on_neither_kind_nor_validation(kind: str) -> None:
     assert len(reference.test) == pytest.approx(80, abs=5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_test_part_is_disjoint_in_place(kind: str) -> None:
+@pytest.mark.parametrize("kind", list(SplitKind))
+def test_test_part_is_disjoint_in_place(kind: SplitKind) -> None:
     manifest = campus()
     split = make_split(manifest, SplitConfig(kind=kind, n_test=80))
     others = np.concatenate([split.train, split.val])
@@ -170,7 +169,7 @@ def test_test_part_is_disjoint_in_place(kind: str) -> None:
 def test_pandas_index_is_not_taken_for_row_numbers() -> None:
     manifest = campus()
     moved = manifest.set_index(np.arange(5000, 5741))
-    for kind in KINDS:
+    for kind in list(SplitKind):
         config = SplitConfig(kind=kind, n_test=50)
         assert make_split(moved, config).val.tolist() == make_split(manifest, config).val.tolist()
 
@@ -181,7 +180,7 @@ def test_pandas_index_is_not_taken_for_row_numbers() -> None:
     n=st.integers(0, 80),
     config=st.builds(
         SplitConfig,
-        kind=st.sampled_from(KINDS),
+        kind=st.sampled_from(list(SplitKind)),
         seed=st.integers(0, 5),
         n_val=st.one_of(st.integers(1, 20), st.floats(0.01, 0.6)),
         n_test=st.one_of(st.just(0), st.integers(1, 12)),
@@ -303,11 +302,11 @@ def test_validation_photos_are_a_fair_draw() -> None:
 # --- place --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["place", "place_kfold"])
+@pytest.mark.parametrize("kind", [PLACE, PLACE_KFOLD])
 @pytest.mark.parametrize("buffer_m", [None, 25.0])
 @pytest.mark.parametrize("gps_error_m", [np.nan, 4.0, 14.0])
 def test_buffer_keeps_training_away_by_brute_force(
-    kind: str, buffer_m: float | None, gps_error_m: float
+    kind: SplitKind, buffer_m: float | None, gps_error_m: float
 ) -> None:
     manifest = campus(400, gps_error_m=gps_error_m)
     split = make_split(manifest, SplitConfig(kind=kind, buffer_m=buffer_m))
@@ -329,7 +328,8 @@ def test_blocks_are_taken_whole() -> None:
     whole = 0
     for seed in range(10):
         split = make_split(
-            manifest_at(east, north), SplitConfig(kind="place", n_val=40, block_m=30, seed=seed)
+            manifest_at(east, north),
+            SplitConfig(kind=PLACE, n_val=40, block_m=30, seed=seed),
         )
         assert len(split.val) == pytest.approx(40, abs=4)
         whole += all(np.sum(heap[split.val] == h) == 8 for h in set(heap[split.val].tolist()))
@@ -340,7 +340,7 @@ def test_blocks_are_taken_whole() -> None:
 def test_blocks_do_not_move_when_photos_are_added_elsewhere() -> None:
     manifest = campus(741)
     fewer = manifest.iloc[:731]
-    config = SplitConfig(kind="place", n_val=120)
+    config = SplitConfig(kind=PLACE, n_val=120)
     before = contents(fewer, make_split(fewer, config).val)
     after = contents(manifest, make_split(manifest, config).val)
     assert len(before & after) / len(before | after) > 0.6
@@ -348,12 +348,12 @@ def test_blocks_do_not_move_when_photos_are_added_elsewhere() -> None:
 
 def test_default_block_grows_with_the_noise_and_the_ground() -> None:
     def block_m(**columns: float) -> float | None:
-        return make_split(campus(300, 0, **columns), SplitConfig(kind="place")).block_m
+        return make_split(campus(300, 0, **columns), SplitConfig(kind=PLACE)).block_m
 
     assert block_m() == 30  # three buffers of 10 m
     assert block_m(gps_error_m=14.0) == 50  # 42 m, rounded up
     wide = manifest_at(*np.random.default_rng(0).uniform(0, 10_000, (2, 500)))
-    assert make_split(wide, SplitConfig(kind="place")).block_m == 700  # 9,000 m / 16, rounded up
+    assert make_split(wide, SplitConfig(kind=PLACE)).block_m == 700  # 9,000 m / 16, rounded up
 
 
 def test_place_across_the_date_line() -> None:
@@ -361,14 +361,14 @@ def test_place_across_the_date_line() -> None:
     manifest = manifest_at(*rng.uniform(-150, 150, (2, 300)), lon0=180.0)
     assert manifest["lon_deg"].max() > 179
     assert manifest["lon_deg"].min() < -179
-    split = make_split(manifest, SplitConfig(kind="place"))
+    split = make_split(manifest, SplitConfig(kind=PLACE))
     assert distances_m(manifest)[np.ix_(split.val, split.train)].min() > 10
 
 
 def test_random_and_place_compare_at_equal_training_size() -> None:
     manifest = campus()
-    place = make_split(manifest, SplitConfig(kind="place"))
-    random = make_split(manifest, SplitConfig(kind="random", n_train=len(place.train)))
+    place = make_split(manifest, SplitConfig(kind=PLACE))
+    random = make_split(manifest, SplitConfig(kind=RANDOM, n_train=len(place.train)))
     assert len(random.train) == len(place.train)
     near, far = leakage(manifest, random), leakage(manifest, place)
     assert near["known_spots"] > 0.95
@@ -381,7 +381,7 @@ def test_random_and_place_compare_at_equal_training_size() -> None:
 
 def test_sessions_are_taken_whole() -> None:
     manifest = campus()
-    split = make_split(manifest, SplitConfig(kind="time", n_val=160))
+    split = make_split(manifest, SplitConfig(kind=TIME, n_val=160))
     held, trained = (set(manifest["session"].iloc[part]) for part in (split.val, split.train))
     assert not held & trained
     assert len(split.val) == pytest.approx(160, abs=10)
@@ -392,7 +392,7 @@ def test_a_session_that_is_too_large_does_not_hide_the_others() -> None:
     session = ["big"] * 500 + [f"s{i % 4}" for i in range(80)]
     manifest = campus(580, session=session)
     for seed in range(8):
-        split = make_split(manifest, SplitConfig(kind="time", n_val=20, seed=seed))
+        split = make_split(manifest, SplitConfig(kind=TIME, n_val=20, seed=seed))
         assert len(split.val) == 20
 
 
@@ -400,16 +400,16 @@ def test_photos_without_a_session_are_left_out_of_a_time_split() -> None:
     session = np.array([f"s{i % 5}" for i in range(100)], dtype=object)
     session[:7] = np.nan
     session[7:10] = ""
-    split = make_split(campus(100, session=session), SplitConfig(kind="time", n_val=18))
+    split = make_split(campus(100, session=session), SplitConfig(kind=TIME, n_val=18))
     assert split.left_out.tolist() == list(range(10))
 
 
 # --- k-fold -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["kfold", "place_kfold"])
+@pytest.mark.parametrize("kind", [KFOLD, PLACE_KFOLD])
 @pytest.mark.parametrize("n_test", [0, 60])
-def test_folds_validate_each_photo_once(kind: str, n_test: int) -> None:
+def test_folds_validate_each_photo_once(kind: SplitKind, n_test: int) -> None:
     manifest = campus()
     splits = [
         make_split(manifest, SplitConfig(kind=kind, fold=f, folds=5, n_test=n_test, n_val=0))
@@ -427,7 +427,7 @@ def test_folds_validate_each_photo_once(kind: str, n_test: int) -> None:
 def test_adding_photos_moves_few_between_folds() -> None:
     manifest = campus()
     fewer = manifest.iloc[:731]
-    config = SplitConfig(kind="kfold", fold=2)
+    config = SplitConfig(kind=KFOLD, fold=2)
     before = contents(fewer, make_split(fewer, config).val)
     after = contents(manifest, make_split(manifest, config).val)
     assert len(before - after) <= 10
@@ -531,32 +531,38 @@ def test_known_spots_of_the_test_part_are_none() -> None:
 @pytest.mark.parametrize(
     ("wanted", "start", "remedy"),
     [
-        ({"kind": "spatial"}, "split.kind=spatial: unknown", "random, place, time, kfold"),
         ({"n_val": 741}, "split.n_val=741", "from 1 to 740"),
-        ({"n_val": 0}, "split.n_val=0", "fraction between 0 and 1"),
-        ({"n_val": -3}, "split.n_val=-3", "count of photos"),
-        ({"n_val": 1.5}, "split.n_val=1.5", "count of photos"),
-        ({"n_val": True}, "split.n_val=True", "count of photos"),
-        ({"n_val": float("nan")}, "split.n_val=nan", "count of photos"),
+        ({"n_val": 0}, "split.n_val=0: 0 of 741", "fraction that comes to one"),
+        ({"n_val": -3}, "split.n_val=-3", "give a count"),
+        ({"n_val": 1.5}, "split.n_val=1.5", "give a count"),
+        ({"n_val": float("nan")}, "split.n_val=nan", "give a count"),
         ({"n_val": 0.0001}, "split.n_val=0.0001: 0 of 741", "fraction that comes to one"),
         ({"n_val": 700, "n_test": 41}, "split.n_val=700: nothing is left", "or split.n_test"),
         ({"n_val": 600, "n_test": 100}, "split.n_val=600: only", "lower it"),
-        ({"n_test": -1}, "split.n_test=-1", "count of photos"),
+        ({"n_test": -1}, "split.n_test=-1", "give a count"),
         ({"n_test": 1000}, "split.n_test=1000", "from 1 to 740"),
         ({"n_test": 60, "block_m": 1e4}, "split.n_test=60: the smallest test block", "block_m"),
-        ({"n_train": 0}, "split.n_train=0", "1 or more"),
+        ({"n_train": 0}, "split.n_train=0", "above 0"),
         ({"n_train": 682}, "split.n_train=682: only 681 training photos", "lower it"),
-        ({"seed": -1}, "split.seed=-1", "0 or more"),
-        ({"kind": "kfold", "folds": 1}, "split.folds=1", "2 to 741"),
-        ({"kind": "kfold", "folds": 742}, "split.folds=742", "2 to 741"),
-        ({"kind": "kfold", "fold": 5}, "split.fold=5", "0 to 4"),
-        ({"kind": "kfold", "fold": -1}, "split.fold=-1", "0 to 4"),
-        ({"kind": "place_kfold", "folds": 300}, "split.folds=300", "split.block_m"),
-        ({"kind": "place", "block_m": 1e5}, "split.block_m=100000", "lower it"),
-        ({"kind": "place", "block_m": 0}, "split.block_m=0", "more than 0"),
-        ({"kind": "place", "buffer_m": -1}, "split.buffer_m=-1", "0 or more"),
-        ({"kind": "place", "buffer_m": 400}, "split.block_m=null: all photos", "split.buffer_m"),
-        ({"kind": "place", "buffer_m": 400, "block_m": 50}, "split.kind=place", "split.buffer_m"),
+        ({"seed": -1}, "split.seed=-1", "between 0 and"),
+        ({"kind": KFOLD, "folds": 1}, "split.folds=1", "between 2 and 1000"),
+        ({"kind": KFOLD, "folds": 742}, "split.folds=742", "2 to 741"),
+        ({"kind": KFOLD, "fold": 5}, "split.fold=5", "between 0 and 4"),
+        ({"kind": KFOLD, "fold": -1}, "split.fold=-1", "between 0 and 4"),
+        ({"kind": PLACE_KFOLD, "folds": 300}, "split.folds=300", "split.block_m"),
+        ({"kind": PLACE, "block_m": 1e5}, "split.block_m=100000", "lower it"),
+        ({"kind": PLACE, "block_m": 0}, "split.block_m=0", "above 0 metres"),
+        ({"kind": PLACE, "buffer_m": -1}, "split.buffer_m=-1", "0 or more"),
+        (
+            {"kind": PLACE, "buffer_m": 400},
+            "split.block_m=null: all photos",
+            "split.buffer_m",
+        ),
+        (
+            {"kind": PLACE, "buffer_m": 400, "block_m": 50},
+            "split.kind=place",
+            "split.buffer_m",
+        ),
     ],
 )
 def test_impossible_values_name_key_value_and_remedy(
@@ -572,19 +578,19 @@ def test_impossible_values_name_key_value_and_remedy(
 
 def test_buffer_below_the_label_noise_is_refused() -> None:
     with pytest.raises(BadInput, match=r"split\.buffer_m=5: below the labels' own error .*14 m"):
-        make_split(campus(gps_error_m=14.0), SplitConfig(kind="place", buffer_m=5))
+        make_split(campus(gps_error_m=14.0), SplitConfig(kind=PLACE, buffer_m=5))
 
 
 def test_validation_smaller_than_any_block_is_refused() -> None:
     heaps = np.repeat([0.0, 500.0, 1000.0], 50)
     with pytest.raises(BadInput, match=r"split\.n_val=10: the smallest block has 50 photos; raise"):
-        make_split(manifest_at(heaps, heaps), SplitConfig(kind="place", n_val=10, block_m=10))
+        make_split(manifest_at(heaps, heaps), SplitConfig(kind=PLACE, n_val=10, block_m=10))
 
 
 @pytest.mark.parametrize(("session", "found"), [("", "no photo with a time"), ("s", "only one")])
 def test_time_without_sessions_says_so(session: str, found: str) -> None:
     with pytest.raises(BadInput, match=f"split.kind=time: {found}.*split=random"):
-        make_split(campus(session=session), SplitConfig(kind="time"))
+        make_split(campus(session=session), SplitConfig(kind=TIME))
 
 
 def test_one_photo_cannot_be_divided() -> None:
@@ -610,7 +616,7 @@ def test_real_quad_leaks_at_random_and_not_by_place(real_photos: Path) -> None:
     assert len(manifest) == 81
     assert manifest["gps_error_m"].count() == 60
 
-    place = make_split(manifest, SplitConfig(kind="place", n_val=16))
+    place = make_split(manifest, SplitConfig(kind=PLACE, n_val=16))
     random = make_split(manifest, SplitConfig(n_val=16, n_train=len(place.train)))
     noise_m = manifest["gps_error_m"].median()
     assert place.buffer_m == pytest.approx(noise_m)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from img2gps.cli import main as cli
 from img2gps.cli.commands import ingest as command_module
+from img2gps.config.schema import SplitKind
 from img2gps.core import geo
 from img2gps.photos.dataset import Dataset
 from img2gps.photos.ingest import FolderSource, HuggingFaceSource, QuadSource, ingest
@@ -111,7 +112,7 @@ def test_leakage_of_each_split_is_measured_or_its_impossibility_said(dataset: Da
         assert leak.nearest_median_m == pytest.approx(np.median(leak.nearest_m))
     assert leaks["place"].known_spots == 0
     one_session = dataset.manifest.assign(session="a")
-    impossible = facts_module._leak(one_session, "time")
+    impossible = facts_module._leak(one_session, SplitKind.time)
     assert "only one session" in impossible.impossible
 
 

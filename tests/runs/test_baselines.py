@@ -14,10 +14,12 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.neighbors import KNeighborsRegressor
 
+from img2gps.config.schema import SplitConfig, SplitKind
 from img2gps.core import geo
 from img2gps.photos import ingest
 from img2gps.photos.dataset import Dataset
-from img2gps.photos.split import Split, SplitConfig, make_split, spots
+from img2gps.photos.split import Split, make_split
+from img2gps.photos.spots import spots
 from img2gps.runs import baselines as module
 from img2gps.runs.baselines import (
     NEIGHBOURS,
@@ -323,7 +325,9 @@ def test_where_validation_is_of_new_spots_whole_spots_are_held_out_in_choosing(
     tiny: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = spy_on_groups(monkeypatch)
-    split = make_split(tiny.manifest, SplitConfig(kind="place", n_val=8, block_m=20, seed=3))
+    split = make_split(
+        tiny.manifest, SplitConfig(kind=SplitKind.place, n_val=8, block_m=20, seed=3)
+    )
     baselines(tiny, split)
     lat, lon = (tiny.manifest[c].to_numpy()[split.train] for c in ("lat_deg", "lon_deg"))
     assert seen == [spots(lat, lon, [np.nan]).tolist()]

@@ -120,7 +120,7 @@ def render(spec: QuadSpec, folder: Path, threads: int | None = None, progress: b
 
 
 def _is_complete(spec: QuadSpec, folder: Path, truth: str) -> bool:
-    """Whether `folder` already holds these photos at this size and version."""
+    """Return whether `folder` already holds these photos at this size and version."""
     written = folder / TRUTH
     if not written.is_file() or written.read_text(encoding="utf-8") != truth:
         return False

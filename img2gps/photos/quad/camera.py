@@ -63,7 +63,7 @@ class View:
 
 
 def draw(scene: Scene, view: View, light: Light, oversample: float = 1.25) -> Image.Image:
-    """The view as an RGB picture of view.width x view.height pixels, upright."""
+    """Return the view as an RGB picture of view.width x view.height pixels, upright."""
     focal = max(view.width, view.height) / 2 / math.tan(math.radians(view.fov_deg) / 2)
     rotation = _rotation(view.pitch_deg, view.roll_deg)
     corners = np.array([[x, y] for x in (0, view.width) for y in (0, view.height)], float)
@@ -94,7 +94,7 @@ def draw(scene: Scene, view: View, light: Light, oversample: float = 1.25) -> Im
 
 
 def _rotation(pitch_deg: float, roll_deg: float) -> Floats:
-    """Camera ray (right, down, forward) to level ray; positive pitch looks up."""
+    """Turn a camera ray (right, down, forward) into a level ray; positive pitch looks up."""
     p, r = math.radians(pitch_deg), math.radians(roll_deg)
     roll = np.array([[math.cos(r), -math.sin(r), 0], [math.sin(r), math.cos(r), 0], [0, 0, 1]])
     pitch = np.array([[1, 0, 0], [0, math.cos(p), -math.sin(p)], [0, math.sin(p), math.cos(p)]])
@@ -102,7 +102,7 @@ def _rotation(pitch_deg: float, roll_deg: float) -> Floats:
 
 
 def _product(a: Floats, b: Floats) -> Floats:
-    """Matrix product in a fixed order of operations; BLAS has its own on every machine."""
+    """Multiply matrices in a fixed order; the order of BLAS differs between machines."""
     return np.asarray((a[:, :, None] * b[None]).sum(axis=1))
 
 
@@ -134,7 +134,7 @@ class _Canvas:
         self.unseen = np.arange(height * width)  # pixels that no surface covers yet
 
     def walls(self) -> None:
-        """Walls front to back; a ray that meets the ground before a wall ends there."""
+        """Draw walls from front to back; a ray that meets the ground before a wall ends there."""
         walls = self.scene.walls
         here = np.array([self.view.east, self.view.north])
         start, end = self._seen_from(walls.start - here), self._seen_from(walls.end - here)
@@ -159,7 +159,7 @@ class _Canvas:
         self._ground(self.unseen[self.drop[self.unseen // self.width] > 0])
 
     def _shift(self, pixel: NDArray[np.intp]) -> Singles:
-        """Random shifts (2, n) of the texture coordinates of these pixels."""
+        """Return random shifts (2, n) of the texture coordinates of these pixels."""
         return np.asarray(_SHIFT[:, (pixel + self.noise) & 0xFFFF])
 
     def _seen_from(self, offset: Floats) -> tuple[Floats, Floats]:
@@ -169,7 +169,7 @@ class _Canvas:
         return right, forward
 
     def _wall_layer(self, wall: NDArray[np.intp], along: Floats, distance: Floats) -> None:
-        """Draw, for every column, the wall it meets next (distance inf = none)."""
+        """Return for every column the wall that it meets next (distance inf = none)."""
         walls, light = self.scene.walls, self.light
         met = np.isfinite(distance)
         far = np.where(met, distance, 1.0)
@@ -214,7 +214,7 @@ class _Canvas:
         self.unseen = self.unseen[~(on_wall | below)]
 
     def _sun_direction(self) -> Floats:
-        """Unit vector (east, north, up) towards the sun."""
+        """Return the unit vector (east, north, up) towards the sun."""
         azimuth = math.radians(self.light.sun_azimuth_deg)
         elevation = math.radians(self.light.sun_elevation_deg)
         flat = math.cos(elevation)
@@ -270,7 +270,7 @@ class _Canvas:
         self.depth.reshape(-1)[pixel] = far.astype(np.float32)[rows]
 
     def sky(self) -> None:
-        """Gradient and clouds on what is left above the horizon."""
+        """Draw gradient and clouds on what is left above the horizon."""
         light = self.light
         rows, cols = np.divmod(self.unseen[self.drop[self.unseen // self.width] <= 0], self.width)
         high = np.clip(-self.drop / 0.9, 0, 1)[:, None] ** 0.6
@@ -290,7 +290,7 @@ class _Canvas:
         self.rgb[rows, cols] = out
 
     def standing(self) -> None:
-        """Trees, landmarks and passers-by, far ones first, each behind what is nearer."""
+        """Draw trees, landmarks and passers-by, the far ones first."""
         figures = [*self.scene.standing, *self.view.figures]
         offset = np.array([[s.east - self.view.east, s.north - self.view.north] for s in figures])
         offset = offset.reshape(-1, 2)  # also where nothing stands

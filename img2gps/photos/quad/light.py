@@ -26,7 +26,7 @@ class Session:
 
 
 def of(walk: Session, taken: datetime) -> camera.Light:
-    """Sun, sky and haze at that moment; shadows are those of the session's middle."""
+    """Return sun, sky and haze at that moment, with the shadows of the session's middle."""
     hour = taken.hour + taken.minute / 60
     day = taken.timetuple().tm_yday
     declination = 23.4 * math.sin(2 * math.pi * (day - 81) / 365)
@@ -59,7 +59,7 @@ def of(walk: Session, taken: datetime) -> camera.Light:
 
 
 def _sun(hour: float, declination_deg: float) -> tuple[float, float]:
-    """Azimuth and elevation in degrees at 40 degrees north; solar noon at 13:00 daylight time."""
+    """Return azimuth and elevation in degrees at 40 degrees north, with noon at 13:00."""
     lat, dec = math.radians(40.0), math.radians(declination_deg)
     angle = math.radians(15 * (hour - 13))
     up = math.sin(lat) * math.sin(dec) + math.cos(lat) * math.cos(dec) * math.cos(angle)
@@ -71,7 +71,7 @@ def _sun(hour: float, declination_deg: float) -> tuple[float, float]:
 
 @lru_cache(maxsize=64)
 def _shadows(azimuth_deg: float, elevation_deg: float) -> camera.Singles:
-    """Shadows of buildings and trees on the ground, a quarter of the ground map's resolution."""
+    """Return the shadows of buildings and trees at a quarter of the ground map's resolution."""
     scale = GROUND_PX_PER_M / 4
     size = (
         int((WIDTH_M + 2 * MARGIN_M) * GROUND_PX_PER_M) // 4 + 1,

@@ -52,7 +52,7 @@ def _rng(*key: int) -> np.random.Generator:
 
 @lru_cache(maxsize=256)
 def session(seed: int, part: str, number: int) -> Session:
-    """Session `number` of a part."""
+    """Return session `number` of a part."""
     rng = _rng(seed, PARTS[part], 1, number)
     day = datetime(2024, 4, 15) + timedelta(days=int(rng.integers(0, 160)))
     start = day + timedelta(minutes=int(rng.integers(9 * 60, 17 * 60)))
@@ -63,7 +63,7 @@ def session(seed: int, part: str, number: int) -> Session:
 
 
 def plan(seed: int, part: str, i: int, width: int, height: int) -> Photo:
-    """Photo `i` of a part; `width` x `height` are the stored pixels."""
+    """Return photo `i` of a part; `width` x `height` are the stored pixels."""
     code = PARTS[part]
     round_, turn = divmod(i, N_SPOTS)
     spot = int(_rng(seed, code, 2, round_).permutation(N_SPOTS)[turn])
@@ -114,7 +114,7 @@ def plan(seed: int, part: str, i: int, width: int, height: int) -> Photo:
 
 
 def _passers_by(rng: np.random.Generator, east: float, north: float) -> tuple[Standing, ...]:
-    """Zero to six people around the camera."""
+    """Draw zero to six people around the camera."""
     people = campus().passers_by
     out = []
     for _ in range(int(rng.integers(0, 7))):
@@ -136,7 +136,7 @@ _NOISE = 4  # grey levels, standard deviation of the sensor's noise at its stron
 
 
 def picture(photo: Photo) -> Image.Image:
-    """The photo's upright pixels."""
+    """Return the photo's upright pixels."""
     image = camera.draw(campus(), photo.view, light.of(photo.session, photo.taken))
     rng = _rng(29, photo.view.sky_seed)
     warm = photo.session.white_balance
@@ -159,7 +159,7 @@ _STORED = {  # how upright pixels are turned before storing, for each orientatio
 
 
 def jpeg(photo: Photo, version: str) -> bytes:
-    """The file: pixels as stored, EXIF, and filling up to a size that all files share."""
+    """Return the file: pixels as stored, EXIF, and padding to a size that all files share."""
     image = picture(photo)
     turn = _STORED[photo.orientation]
     stored = image if turn is None else image.transpose(turn)
@@ -180,7 +180,7 @@ def jpeg(photo: Photo, version: str) -> bytes:
 
 
 def _dms(degrees: float) -> tuple[IFDRational, IFDRational, IFDRational]:
-    """Degrees, minutes and seconds to 1/10,000 second (3 mm)."""
+    """Return degrees, minutes and seconds to 1/10,000 second (3 mm)."""
     ticks = round(abs(degrees) * 36_000_000)
     return (
         IFDRational(ticks // 36_000_000, 1),
@@ -190,7 +190,7 @@ def _dms(degrees: float) -> tuple[IFDRational, IFDRational, IFDRational]:
 
 
 def _exif(photo: Photo, version: str) -> Image.Exif:
-    """Tags as a phone writes them."""
+    """Return the tags as a phone writes them."""
     view, taken = photo.view, photo.taken
     stamp = taken.strftime("%Y:%m:%d %H:%M:%S")
     exif = Image.Exif()

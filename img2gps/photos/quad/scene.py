@@ -45,7 +45,7 @@ class Block:
     base: float = 0.0
 
     def corners(self, grow: float = 0.0) -> Floats:
-        """Four corners (4, 2), counter-clockwise, pushed out by `grow` metres."""
+        """Return the four corners (4, 2), counter-clockwise, pushed out by `grow` metres."""
         a = np.radians(self.angle_deg)
         along = np.array([np.cos(a), np.sin(a)]) * (self.along / 2 + grow)
         across = np.array([-np.sin(a), np.cos(a)]) * (self.across / 2 + grow)
@@ -97,7 +97,7 @@ _CORNERS = np.array(  # [south, north][west, east]: plum brick, slate; terracott
 
 
 def quarter(east: float, north: float) -> Floats:
-    """The colour (3,) of a quarter: each corner was built in its own time and taste."""
+    """Return the colour (3,) of a quarter: each corner was built in its own time and taste."""
     u = float(np.clip(east / WIDTH_M, 0, 1))
     v = float(np.clip(north / DEPTH_M, 0, 1))
     south, north_ = ((1 - u) * row[0] + u * row[1] for row in _CORNERS)
@@ -115,13 +115,13 @@ def _mix(own: textures.Rgb, tint: Floats, weight: float) -> textures.Rgb:
 
 
 def _in_quarter(look: Facade, east: float, north: float) -> Facade:
-    """The facade in the manner of its quarter."""
+    """Return the facade in the manner of its quarter."""
     tint = quarter(east, north)
     return replace(look, wall=_mix(look.wall, tint, TINT), glass=_mix(look.glass, tint, 0.6 * TINT))
 
 
 def _blocks() -> list[Block]:
-    """The buildings of the campus and of the streets around it."""
+    """Return the buildings of the campus and of the streets around it."""
     styles = textures.FACADES
     rows = [  # east, north, along, across, angle, top, facade
         (30, 27, 34, 24, 4, 17, 0),
@@ -167,7 +167,7 @@ def _blocks() -> list[Block]:
 
 
 def _across_the_streets() -> list[Block]:
-    """Closed rows of houses on the four far pavements, so that no view runs out of the scene."""
+    """Return closed rows of houses across the streets, so that no view leaves the scene."""
     rng = np.random.default_rng(7)
     styles = textures.FACADES[N_BUILDINGS:]
     off, per_side = 35.0, 9
@@ -220,7 +220,7 @@ def _walls(blocks: list[Block]) -> Walls:
 
 
 def _inside(points: Floats, blocks: list[Block], grow: float) -> NDArray[np.bool_]:
-    """Which points (n, 2) lie within `grow` metres of a building that stands on the ground."""
+    """Return which points (n, 2) lie within `grow` metres of a building on the ground."""
     hit = np.zeros(len(points), dtype=bool)
     for block in blocks:
         if block.base > 0:
@@ -258,7 +258,7 @@ def _scatter(
 
 
 def _ground(blocks: list[Block]) -> Pyramid:
-    """Lawn, paths, plazas and streets as one map, row 0 in the north."""
+    """Return lawn, paths, plazas and streets as one map, row 0 in the north."""
     scale = GROUND_PX_PER_M
     size = (int((WIDTH_M + 2 * MARGIN_M) * scale), int((DEPTH_M + 2 * MARGIN_M) * scale))
     image = Image.new("RGBA", size, (96, 128, 62, textures.LAWN))
@@ -299,7 +299,7 @@ def _ground(blocks: list[Block]) -> Pyramid:
 
 @lru_cache(maxsize=1)
 def campus() -> Scene:
-    """The scene, built once a process (about two seconds)."""
+    """Return the scene, built once per process (about two seconds)."""
     blocks = _blocks()
     spots = _scatter(
         2 * N_SPOTS, blocks, seed=3, inset=7.0, clear=3.0, apart=8.0, keep_to_edge=0.35
@@ -350,6 +350,6 @@ def campus() -> Scene:
 
 
 def to_degrees(east: float, north: float) -> tuple[float, float]:
-    """Latitude and longitude in degrees of a point in scene metres."""
+    """Return latitude and longitude in degrees of a point in scene metres."""
     lat, lon = geo.from_east_north_m(east, north, SOUTH_DEG, WEST_DEG)
     return float(lat), float(lon)

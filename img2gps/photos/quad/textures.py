@@ -31,7 +31,7 @@ class Pyramid:
 
 
 def pyramid(image: Bytes) -> Pyramid:
-    """Mip levels of an RGB or RGBA picture (h, w, 3 or 4), down to about 2 pixels."""
+    """Return the mip levels of an RGB or RGBA picture (h, w, 3 or 4), down to about 2 pixels."""
     if image.shape[2] == 3:
         image = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
     level = Image.fromarray(np.ascontiguousarray(image), "RGBA")
@@ -74,7 +74,7 @@ def atlas(textures: list[Pyramid]) -> Pyramid:
 
 
 def grain(image: Bytes, rng: np.random.Generator, strength: float) -> Bytes:
-    """Fine and coarse brightness noise on an RGB or RGBA picture."""
+    """Add fine and coarse brightness noise on an RGB or RGBA picture."""
     h, w = image.shape[:2]
     fine = rng.random((h, w), dtype=np.float32) - 0.5
     coarse = Image.fromarray(rng.random((h // 24 + 2, w // 24 + 2), dtype=np.float32) - 0.5)
@@ -149,7 +149,7 @@ PATHS: list[Rgb] = [(168, 160, 148), (186, 180, 172), (150, 122, 104), (128, 126
 
 
 def detail(rng: np.random.Generator) -> NDArray[np.float32]:
-    """Brightness of grass [0] and slabs [1] close by, relative to 0, tiles without a seam."""
+    """Return the brightness of grass [0] and slabs [1] close by, relative to 0, without seams."""
     noise = rng.random((2, DETAIL_PX, DETAIL_PX), dtype=np.float32) - np.float32(0.5)
     grass = noise[0] + np.roll(noise[0], 1, 0) + np.roll(noise[0], 2, 0)
     rows, columns = np.arange(DETAIL_PX)[:, None], np.arange(DETAIL_PX)[None]
@@ -161,7 +161,7 @@ def detail(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _material(facade: Facade, h: int, w: int, rng: np.random.Generator) -> Bytes:
-    """The bare wall (h, w, 3)."""
+    """Return the bare wall (h, w, 3)."""
     gain = np.ones((h, w), np.float32)
     rows, cols = np.arange(h)[:, None], np.arange(w)[None]
     if facade.material == "brick":
@@ -188,7 +188,7 @@ def _shade(colour: Rgb, gain: float) -> Rgb:
 
 
 def _ink(rng: np.random.Generator) -> Rgb:
-    """Any colour."""
+    """Return any colour."""
     red, green, blue = (int(c) for c in rng.integers(20, 240, 3))
     return red, green, blue
 
@@ -202,7 +202,7 @@ def facade(
     *,
     ground_floor: bool,
 ) -> Pyramid:
-    """One wall of a building, `length` x `height` metres; `side` 0 has the main entrance."""
+    """Return one wall of a building, `length` x `height` metres; `side` 0 has the main entrance."""
     s = PX_PER_M
     w, h = max(int(length * s), 8), max(int(height * s), 8)
     image = Image.fromarray(_material(look, h, w, rng))
@@ -303,7 +303,7 @@ LEAVES: list[Rgb] = [
 
 
 def species(u: float, v: float, rng: np.random.Generator) -> int:
-    """Which tree grows at (u, v) in 0..1: each quarter has its own two, a third grow anywhere."""
+    """Return which tree grows at (u, v) in 0..1: each quarter has two of its own."""
     if rng.random() < 1 / 3:
         return int(rng.integers(0, len(LEAVES)))
     planted = [[(5, 7), (6, 9)], [(4, 3), (2, 8)]]  # [south, north][west, east]
@@ -311,7 +311,7 @@ def species(u: float, v: float, rng: np.random.Generator) -> int:
 
 
 def tree(kind: int, rng: np.random.Generator) -> Pyramid:
-    """A tree 256 x 320 pixels, its species and shape drawn from `kind` and `rng`."""
+    """Draw a tree of 256 x 320 pixels, its species and shape drawn from `kind` and `rng`."""
     image = Image.new("RGBA", (256, 320), (0, 0, 0, 0))
     draw = ImageDraw.Draw(image)
     leaf = LEAVES[kind % len(LEAVES)]
@@ -329,7 +329,7 @@ def tree(kind: int, rng: np.random.Generator) -> Pyramid:
 
 
 def sculpture(kind: int, rng: np.random.Generator) -> Pyramid:
-    """A small landmark 64 x 80 pixels: abstract, each in a colour and shape of its own."""
+    """Draw a small landmark of 64 x 80 pixels: abstract, each in a colour and shape of its own."""
     image = Image.new("RGBA", (64, 80), (0, 0, 0, 0))
     draw = ImageDraw.Draw(image)
     colour = _ink(rng)
@@ -354,7 +354,7 @@ def sculpture(kind: int, rng: np.random.Generator) -> Pyramid:
 
 
 def lamp() -> Pyramid:
-    """A street lamp 32 x 160 pixels."""
+    """Draw a street lamp of 32 x 160 pixels."""
     image = Image.new("RGBA", (32, 160), (0, 0, 0, 0))
     draw = ImageDraw.Draw(image)
     draw.rectangle([14, 18, 18, 160], fill=(46, 50, 54, 255))
@@ -365,7 +365,7 @@ def lamp() -> Pyramid:
 
 
 def person(rng: np.random.Generator) -> Pyramid:
-    """A passer-by 40 x 112 pixels."""
+    """Draw a passer-by of 40 x 112 pixels."""
     image = Image.new("RGBA", (40, 112), (0, 0, 0, 0))
     draw = ImageDraw.Draw(image)
     skin = _shade((224, 178, 146), 0.45 + 0.6 * rng.random())

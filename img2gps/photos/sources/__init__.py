@@ -1,7 +1,7 @@
 """Where photos come from: a folder, a CSV, a Hugging Face data set, the built-in quad.
 
-A source lists its photos cheaply; nothing is decoded here. What cannot be used is listed as a
-reject with its reason; only a source that cannot be read at all raises `BadInput`.
+A source lists its photos and decodes nothing. A photo that cannot be used is listed as a reject
+with its reason; `BadInput` is raised only if the source itself cannot be read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every source gives: a listing of photos to read, with a key that changes when they do."""
+"""What every source returns: a listing of photos, with a key that changes when they do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from img2gps.photos.photofile import read_bytes
 
 @dataclass(frozen=True)
 class Reject:
-    """A photo that is left out: its name, why, and what to do."""
+    """A photo that is left out, with the reason and what to do."""
 
     file: str
     reason: str
@@ -35,7 +35,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source offers, with a key that changes when the photos do."""
+    """The photos of a source, with a key that changes when they do."""
 
     name: str
     origin: str  # for messages: the folder or file
@@ -56,7 +56,7 @@ class Source(Protocol):
 
 
 def file_item(photo: str, path: Path) -> Item:
-    """A photo that is a file: read when asked for, known to have changed by its size and time."""
+    """Return the item of a file, which is read later; its size and time tell whether it changed."""
     try:
         status = path.stat()
         stamp = f"{status.st_size} {status.st_mtime_ns}"
@@ -66,7 +66,7 @@ def file_item(photo: str, path: Path) -> Item:
 
 
 def key(kind: str, items: Sequence[Item], rejects: Sequence[Reject]) -> str:
-    """Digest of all that listing saw: names, sizes, times, labels, rejects."""
+    """Return a digest of everything in a listing: names, sizes, times, labels, rejects."""
     digest = hashlib.sha256(kind.encode())
     for item in items:
         row = [item.photo, item.stamp, item.label, dict(item.columns)]

@@ -1,4 +1,4 @@
-"""Tables of photos: columns under their many names, labels and times brought to one form."""
+"""Tables of photos: columns under many names, and labels and times in one form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from img2gps.core.errors import BadInput
-from img2gps.photos.exif import is_plausible, parse_time, refuse_null_island
+from img2gps.photos.exif.gps import refuse_null_island
+from img2gps.photos.exif.times import is_plausible, parse_time
 from img2gps.photos.photofile import Unusable
 
 _ALIASES = {
@@ -33,7 +34,7 @@ _NUMBERS = ("lat", "lon", *_EXTRA_NUMBERS)
 
 
 def headers(given: Sequence[str]) -> dict[str, str]:
-    """Our columns and the header that each is read from: the likeliest where several could be.
+    """Return our columns and the header that each is read from: the likeliest of several.
 
     >>> headers(["Name", "Image path", "Latitude", "lng", "notes"])
     {'photo': 'Image path', 'lat': 'Latitude', 'lon': 'lng'}
@@ -47,7 +48,7 @@ def headers(given: Sequence[str]) -> dict[str, str]:
 
 
 def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV under our column names; raises `BadInput` for a table without `required`."""
+    """Return the rows of a CSV under our column names; each `required` column must be there."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -80,7 +81,7 @@ def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
 
 
 def label_of(row: Mapping[str, str]) -> tuple[float, float]:
-    """Latitude and longitude of a table's row; raises `Unusable`."""
+    """Return latitude and longitude of a row; raises `Unusable`."""
     values = []
     for key, limit in (("lat", 90.0), ("lon", 180.0)):
         text = row.get(key, "")
@@ -97,7 +98,7 @@ def label_of(row: Mapping[str, str]) -> tuple[float, float]:
 
 
 def extras_of(row: Mapping[str, str]) -> dict[str, Any]:
-    """Further manifest columns that a table gives; what is no number or no time is left out."""
+    """Return further manifest columns of a row, without those that are no number or no time."""
     extras: dict[str, Any] = {"session": row["session"]} if row.get("session") else {}
     if taken_at := _iso_time(row.get("taken_at", "")):
         extras["taken_at"] = taken_at
@@ -107,13 +108,13 @@ def extras_of(row: Mapping[str, str]) -> dict[str, Any]:
         except ValueError:
             continue
         if not math.isfinite(value) or (key == "gps_error_m" and value <= 0):
-            continue  # such as -1, by which phones mean unknown
+            continue  # phones write -1 for unknown
         extras[key] = value % 360.0 if key == "heading_deg" else value
     return extras
 
 
 def _iso_time(text: str) -> str:
-    """A time as the manifest has it: from ISO 8601 or EXIF's way to write one; else ""."""
+    """Return ISO 8601 from ISO 8601 or from EXIF's notation; "" for anything else."""
     try:
         moment = datetime.fromisoformat(text)
         return moment.isoformat() if is_plausible(moment) else ""

@@ -18,7 +18,7 @@ PHOTO_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".heic", ".heif", ".hif", ".avif", ".png", ".tif"}
     | {".tiff", ".webp"}
 )
-# Pictures all the same, but nothing that carries a photo and its EXIF to the decoders here.
+# Pictures, too, but not read here with their EXIF.
 OTHER_PICTURES = frozenset(
     {".gif", ".bmp", ".jxl", ".jp2", ".psd", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
     | {".orf", ".raf", ".rw2", ".pef", ".srw"}
@@ -27,7 +27,7 @@ OTHER_PICTURES = frozenset(
 
 @dataclass(frozen=True)
 class FolderSource:
-    """A folder of geotagged photos, searched recursively; hidden files are passed over.
+    """A folder of geotagged photos, searched recursively without hidden files.
 
     `overrides.csv` in it (photo, lat, lon, exclude, reason) corrects or excludes photos.
     """
@@ -36,7 +36,7 @@ class FolderSource:
     name: str | None = None
 
     def listing(self, cache_dir: Path, *, threads: int, progress: bool) -> Listing:
-        """List the photos below the root by name."""
+        """List the photos below the root."""
         root = expanded(self.root, "data.root")
         if not root.is_dir():
             raise _no_folder(root)
@@ -64,7 +64,7 @@ class FolderSource:
 
 
 def photo_files(root: Path, rejects: list[Reject]) -> list[Path]:
-    """Photos below a folder by name, as `FolderSource` finds and rejects them."""
+    """Return the photos below a folder, found and rejected as by `FolderSource`."""
     found = []
     for relative in _walk(root, rejects):
         suffix = Path(relative).suffix.lower()
@@ -91,7 +91,7 @@ def _no_folder(root: Path) -> BadInput:
 
 
 def _walk(root: Path, rejects: list[Reject]) -> Iterator[str]:
-    """Paths of files relative to the root, sorted; links to folders are followed once."""
+    """Yield paths of files relative to the root, sorted; links to folders are followed once."""
     seen: set[tuple[int, int]] = set()
     stack = [""]
     while stack:
@@ -121,7 +121,7 @@ def _walk(root: Path, rejects: list[Reject]) -> Iterator[str]:
             path = f"{relative}{os.sep}{entry.name}" if relative else entry.name
             try:
                 is_folder = entry.is_dir()
-            except OSError:  # a link loop: reported when the file is opened
+            except OSError:  # a link loop, reported when the file is opened
                 is_folder = False
             if is_folder:
                 folders.append(path)
@@ -131,7 +131,7 @@ def _walk(root: Path, rejects: list[Reject]) -> Iterator[str]:
 
 
 def _unique(items: list[Item]) -> list[Item]:
-    """Names made unique: two names that are not UTF-8 may look alike after escaping."""
+    """Make names unique: two names that are not UTF-8 may be equal after escaping."""
     seen: Counter[str] = Counter()
     result = []
     for item in items:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import expanded
@@ -18,7 +20,7 @@ from img2gps.photos.sources.columns import extras_of, headers, label_of
 class HuggingFaceSource:
     """A local Hugging Face image data set: a parquet file, or a folder of them.
 
-    Needs an image column and columns of latitude and longitude (any of the CSV's headers).
+    It needs an image column and columns of latitude and longitude (with any of the CSV's headers).
     """
 
     path: Path | str
@@ -28,72 +30,107 @@ class HuggingFaceSource:
     def listing(self, cache_dir: Path, *, threads: int, progress: bool) -> Listing:
         """List the rows of one split; pictures stay encoded until they are read."""
         root = expanded(self.path, "data.root")
-        try:
-            import datasets
-        except ImportError as error:
-            raise BadInput(
-                f"{root}: Hugging Face data sets need an extra; pip install 'img2gps[huggingface]'"
-            ) from error
-        if not root.exists():
-            raise BadInput(f"{root}: no such file or folder; download the data set first")
-        if not progress:
-            datasets.disable_progress_bars()
-        try:
-            frame = datasets.load_dataset(
-                *(("parquet",) if root.is_file() else (str(root),)),
-                data_files={self.split: str(root)} if root.is_file() else None,
-                split=self.split,
-                cache_dir=str(cache_dir / "huggingface"),
-            )
-        except Exception as error:  # the library raises whatever its readers raise
-            reason = " ".join(str(error).split())
-            raise BadInput(f"{root}: {reason}; give a parquet data set with images") from error
-        pictures = [
-            name for name, kind in frame.features.items() if isinstance(kind, datasets.Image)
-        ]
-        columns = headers([name for name in frame.column_names if name not in pictures])
-        if not pictures or not {"lat", "lon"} <= columns.keys():
-            raise BadInput(
-                f"{root}: needs an image column and Latitude and Longitude "
-                f"(found: {', '.join(frame.column_names)}); rename the columns"
-            )
-        frame = frame.cast_column(pictures[0], datasets.Image(decode=False))
-        table = frame.select_columns(list(columns.values())).to_pandas()
-        lock = threading.Lock()  # one reader of the Arrow file at a time
-        inside = (root.resolve() if root.is_dir() else root.resolve().parent, cache_dir.resolve())
-
-        def load(row: int) -> bytes:
-            with lock:
-                picture = frame[row][pictures[0]]
-            if picture and picture["bytes"]:
-                return bytes(picture["bytes"])
-            if picture and picture["path"]:
-                path = (inside[0] / picture["path"]).resolve()
-                if not any(path.is_relative_to(folder) for folder in inside):
-                    raise Unusable("leads out of the data set's folder", "move the picture there")
-                return read_bytes(path)
-            raise Unusable("no picture in this row", "remove the row")
-
+        frame = _load(root, self.split, cache_dir / "huggingface", progress)
+        pictures = _Pictures(frame, _picture_column(frame, root), root, cache_dir)
+        items: list[Item] = []
         rejects: list[Reject] = []
-        items = []
-        for number, values in enumerate(table.itertuples(index=False, name=None)):
-            row = {
-                key: "" if value is None or value != value else str(value)  # NaN
-                for key, value in zip(columns, values, strict=True)
-            }
+        for number, row in enumerate(_rows(frame, root)):
             photo = f"{self.split}/{number:06d}"
+            load = partial(pictures.load, number)
             try:
-                items.append(
-                    Item(photo, str(number), partial(load, number), label_of(row), extras_of(row))
-                )
+                items.append(Item(photo, str(number), load, label_of(row), extras_of(row)))
             except Unusable as error:
                 rejects.append(Reject(photo, error.reason, error.remedy))
-        files = [path for path in sorted(root.rglob("*")) if path.is_file()] or [root]
-        stamps = [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
         return Listing(
             name=self.name or root.stem,
             origin=str(root),
-            key=key(f"huggingface {root.resolve()} {' '.join(stamps)}", items, rejects),
+            key=key(f"huggingface {root.resolve()} {_stamps(root)}", items, rejects),
             items=lambda: items,
             rejects=rejects,
         )
+
+
+def _load(root: Path, split: str, cache: Path, progress: bool) -> Any:
+    """Return the split as a `datasets.Dataset`."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise BadInput(
+            f"{root}: Hugging Face data sets need an extra; pip install 'img2gps[huggingface]'"
+        ) from error
+    if not root.exists():
+        raise BadInput(f"{root}: no such file or folder; download the data set first")
+    if not progress:
+        datasets.disable_progress_bars()
+    try:
+        if root.is_file():
+            files = {split: str(root)}
+            return datasets.load_dataset("parquet", data_files=files, split=split, cache_dir=cache)
+        return datasets.load_dataset(str(root), split=split, cache_dir=cache)
+    except Exception as error:  # the library raises whatever its readers raise
+        reason = " ".join(str(error).split())
+        raise BadInput(f"{root}: {reason}; give a parquet data set with images") from error
+
+
+def _picture_column(frame: Any, root: Path) -> str:
+    import datasets
+
+    found = [name for name, kind in frame.features.items() if isinstance(kind, datasets.Image)]
+    if not found:
+        raise _missing(frame, root)
+    return str(found[0])
+
+
+def _missing(frame: Any, root: Path) -> BadInput:
+    return BadInput(
+        f"{root}: needs an image column and Latitude and Longitude "
+        f"(found: {', '.join(frame.column_names)}); rename the columns"
+    )
+
+
+def _rows(frame: Any, root: Path) -> Iterator[dict[str, str]]:
+    """Yield each row's label and further columns as text, as a CSV has them."""
+    import datasets
+
+    kinds = frame.features.items()
+    columns = headers([name for name, kind in kinds if not isinstance(kind, datasets.Image)])
+    if not {"lat", "lon"} <= columns.keys():
+        raise _missing(frame, root)
+    table = frame.select_columns(list(columns.values())).to_pandas()
+    for values in table.itertuples(index=False, name=None):
+        yield {
+            column: "" if value is None or value != value else str(value)  # NaN
+            for column, value in zip(columns, values, strict=True)
+        }
+
+
+class _Pictures:
+    """The encoded pictures of a data set, read one at a time from its Arrow file."""
+
+    def __init__(self, frame: Any, column: str, root: Path, cache_dir: Path) -> None:
+        import datasets
+
+        self._frame = frame.cast_column(column, datasets.Image(decode=False))
+        self._column = column
+        self._folder = root.resolve() if root.is_dir() else root.resolve().parent
+        self._allowed = (self._folder, cache_dir.resolve())
+        self._lock = threading.Lock()
+
+    def load(self, row: int) -> bytes:
+        """Return the bytes of a row's picture; raises `Unusable`."""
+        with self._lock:
+            picture = self._frame[row][self._column] or {}
+        if picture.get("bytes"):
+            return bytes(picture["bytes"])
+        if not picture.get("path"):
+            raise Unusable("no picture in this row", "remove the row")
+        path = (self._folder / picture["path"]).resolve()
+        if not any(path.is_relative_to(folder) for folder in self._allowed):
+            raise Unusable("leads out of the data set's folder", "move the picture there")
+        return read_bytes(path)
+
+
+def _stamps(root: Path) -> str:
+    """Return what changes when a file of the data set does."""
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()] or [root]
+    return " ".join(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)

@@ -1,4 +1,4 @@
-"""`overrides.csv` beside the photos: positions corrected, photos excluded, by name."""
+"""`overrides.csv` beside the photos, which corrects positions and excludes photos by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OVERRIDES = "overrides.csv"
 
 
 def apply_overrides(items: list[Item], path: Path, rejects: list[Reject]) -> list[Item]:
-    """Correct or exclude photos as `overrides.csv` says; it names them by path or file name."""
+    """Correct or exclude photos as `overrides.csv` says, which names them by path or file name."""
     if not path.is_file():
         return items
     by_name: dict[str, list[int]] = {}

@@ -15,7 +15,7 @@ from img2gps.photos.sources.folder import FolderSource
 
 @dataclass(frozen=True)
 class QuadSource:
-    """The built-in synthetic quad: rendered once into the cache, then read like a folder."""
+    """The built-in synthetic quad, rendered once into the cache and then read like a folder."""
 
     n: int = 741
     width: int | None = None  # None: the scene's own
@@ -25,7 +25,7 @@ class QuadSource:
     name: str | None = None
 
     def listing(self, cache_dir: Path, *, threads: int, progress: bool) -> Listing:
-        """List the photos of the scene; they are rendered when they are first read."""
+        """List the photos of the scene, which are rendered when they are first read."""
         from img2gps.photos import quad
 
         size = {"width": self.width, "height": self.height}

@@ -18,8 +18,8 @@ from img2gps.photos.sources.overrides import OVERRIDES, apply_overrides
 class CsvSource:
     """A table of photos: path (relative to the CSV), latitude, longitude.
 
-    Other headers are understood (Latitude, lng, image_path, ...). A path may not lead out of
-    the CSV's folder unless `allow_outside`.
+    Other headers are understood (Latitude, lng, image_path, ...). A path may lead out of the CSV's
+    folder only with `allow_outside`.
     """
 
     path: Path | str

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from img2gps.config.schema import SplitConfig, SplitKind
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
-from img2gps.photos import split
+from img2gps.photos import split, spots
 from img2gps.photos.dataset import Dataset
-from img2gps.photos.split import SplitConfig
 
 # As many validation photos as the study, or a fifth of a set that is too small for that.
 STUDY_N_VAL, SMALL_SET, SMALL_SHARE = 60, 300, 0.2
-KINDS = ("random", "place", "time")
+KINDS = (SplitKind.random, SplitKind.place, SplitKind.time)
 SECTORS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")
 
 
@@ -83,8 +83,8 @@ def collect(dataset: Dataset) -> Facts:
     all_lat0, all_lon0 = geo.mean_position(lat, lon)
     return Facts(
         n=len(manifest),
-        spots=split.spots(lat, lon, manifest["gps_error_m"]),
-        spot_radius_m=split.spot_radius_m(manifest["gps_error_m"]),
+        spots=spots.spots(lat, lon, manifest["gps_error_m"]),
+        spot_radius_m=spots.spot_radius_m(manifest["gps_error_m"]),
         far=far,
         extent_m=(float(np.ptp(east)), float(np.ptp(north))),
         mean_rmse_m=geo.rmse_m(lat, lon, np.array(all_lat0), np.array(all_lon0)),
@@ -101,9 +101,9 @@ def n_val(n: int) -> float:
     return STUDY_N_VAL if n >= SMALL_SET else SMALL_SHARE
 
 
-def _leak(manifest: pd.DataFrame, kind: str) -> Leak:
+def _leak(manifest: pd.DataFrame, kind: SplitKind) -> Leak:
     wanted = n_val(len(manifest))
-    if kind == "time":  # sessions are taken whole: the smallest one is the least that can validate
+    if kind is SplitKind.time:  # sessions are whole: the smallest is the least that can validate
         photos = manifest.loc[manifest["session"] != "", "session"].value_counts()
         if len(photos) > 1:
             share = wanted if wanted >= 1 else round(wanted * len(manifest))

@@ -1,0 +1,60 @@
+"""What deserves a look in a data set: copies, photos far from the others, notes."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from img2gps.core.geo import distance_m
+from img2gps.photos.sources.base import Listing, Reject
+
+log = logging.getLogger(__name__)
+
+_FAR_TIMES, _FAR_AT_LEAST_M = 10.0, 250.0  # far: this many medians from the median position
+_SHOWN = 5  # names in a log line; all of them are in dataset.json
+
+
+def summarise(
+    listing: Listing, manifest: pd.DataFrame, rejects: Sequence[Reject]
+) -> dict[str, Any]:
+    """Return the summary that `dataset.json` keeps, and log its warnings. No photo is dropped."""
+    groups = manifest.groupby("content")["photo"].apply(list)
+    duplicates = [photos for photos in groups if len(photos) > 1]
+    far = _far(manifest)
+    noted = manifest.loc[manifest["note"] != "", ["photo", "note"]]
+    notes = dict(zip(noted["photo"], noted["note"], strict=True))
+    if duplicates:
+        shown = ", ".join(duplicates[0][:_SHOWN])
+        log.warning(
+            "photos with the same pixels: %d group(s), for instance %s", len(duplicates), shown
+        )
+    if far:
+        shown = ", ".join(
+            f"{photo} ({metres:,.0f} m)" for photo, metres in list(far.items())[:_SHOWN]
+        )
+        log.warning("photos far from the others: %d, %s", len(far), shown)
+    for photo, note in list(notes.items())[:_SHOWN]:
+        log.warning("%s: %s", photo, note)
+    return {
+        "origin": listing.origin,
+        "photos": len(manifest),
+        "rejects": dict(Counter(reject.reason for reject in rejects).most_common()),
+        "not_photos": dict(listing.not_photos),
+        "duplicates": duplicates,
+        "far_m": far,
+        "notes": notes,
+    }
+
+
+def _far(manifest: pd.DataFrame) -> dict[str, float]:
+    """Return the distance from the median position of each photo that is unusually far from it."""
+    lat, lon = manifest["lat_deg"].to_numpy(), manifest["lon_deg"].to_numpy()
+    apart = distance_m(lat, lon, float(np.median(lat)), float(np.median(lon)))
+    limit = max(_FAR_TIMES * float(np.median(apart)), _FAR_AT_LEAST_M)
+    rows = np.flatnonzero(apart > limit)
+    return {str(manifest["photo"].iloc[row]): round(float(apart[row]), 1) for row in rows}
