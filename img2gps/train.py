@@ -39,6 +39,7 @@ def run(
     from img2gps.runs.plan import plan
     from img2gps.runs.predictions import PredictionTable
     from img2gps.runs.recorder import Recorder
+    from img2gps.runs.swept import swept
     from img2gps.training import loop, metrics, model
     from img2gps.training.data import PhotoData
     from img2gps.training.module import GeoRegression
@@ -84,12 +85,9 @@ def run(
         table = PredictionTable(dataset, split)
         tracker = tracking.open_tracker(
             config.logger,
-            run_id=planned.run_id,
-            study=config.study,
-            folder=folder.path,
-            config=config_to_dict(config),
-            swept=outcome.swept(config, len(split.train)),
-            mean_predictor_m=table.mean_predictor_rmse_m(),
+            folder.path,
+            swept(config_to_dict(config), len(split.train)),
+            table.mean_predictor_rmse_m(),
         )
         with outcome.recorded(planned, folder, table, module, start, tracker) as record:
             hooks = [hook for hook in (tracker.epoch, on_epoch) if hook is not None]

@@ -11,6 +11,7 @@ from img2gps.analysis.folders import dotted, flatten, read_config
 from img2gps.analysis.study import DONE
 from img2gps.core.files import read_json
 from img2gps.runs.folder import RESULT
+from img2gps.runs.swept import swept
 
 DEFAULT_AXES = ("model", "lr", "batch_size")
 
@@ -22,13 +23,13 @@ def single_runs(name: str, folders: Sequence[Path]) -> tuple[dict[str, Any], lis
         result = read_json(folder / RESULT)
         if result is None:
             config = read_config(folder)
-            row = {**_swept(config), "seed": config.get("seed", 0), "state": "running"}
+            row = {**swept(config), "seed": config.get("seed", 0), "state": "running"}
             row["reason"] = "no result.json: running or interrupted"
         else:
             row = {**flatten(result), "state": result.get("state", DONE)}
             row["reason"] = result.get("reason") or ""
-        swept = {**_swept(read_config(folder)), **((result or {}).get("swept") or {})}
-        row |= {"run_id": folder.name, "folder": str(folder), "_swept": swept}
+        knobs = {**swept(read_config(folder)), **((result or {}).get("swept") or {})}
+        row |= {"run_id": folder.name, "folder": str(folder), "_swept": knobs}
         row["_identity"] = _identity(result or {}, read_config(folder))
         row["value"] = row.get("val/rmse_m")
         row["epochs"] = row.get("cost/epochs")
@@ -96,15 +97,3 @@ def _told_apart_by(rows: Sequence[dict[str, Any]], shown: Sequence[str]) -> list
 def _sort_key(value: Any) -> tuple[int, float, str]:
     is_number = isinstance(value, int | float)
     return (0 if is_number else 1, float(value) if is_number else 0.0, str(value))
-
-
-def _swept(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What result.json calls `swept`, as far as a config.yaml tells it."""
-    found: dict[str, Any] = {}
-    for key in ("model", "lr", "batch_size", "optimizer", "scheduler", "augmentation", "split"):
-        value = config.get(key)
-        if isinstance(value, Mapping):
-            value = value.get("name", value.get("kind"))
-        if value is not None:
-            found[key] = value
-    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from img2gps.config.schema import Config, Family, ModelConfig
+from img2gps.config.compose import config_to_dict
 from img2gps.core import hardware
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_json
@@ -31,7 +30,9 @@ from img2gps.runs.folder import (
 )
 from img2gps.runs.plan import RunPlan
 from img2gps.runs.predictions import PredictionTable
+from img2gps.runs.records import RunResult
 from img2gps.runs.resume import Start
+from img2gps.runs.swept import swept
 from img2gps.runs.tracker import Tracker
 from img2gps.training import devices, metrics, model
 from img2gps.training.checkpoint import save
@@ -101,7 +102,7 @@ class Record:
         self.start = start
         self.started_at = _now()
         self.mean_predictor_m = table.mean_predictor_rmse_m()
-        self.swept = swept(planned.config, len(planned.split.train))
+        self.swept = swept(config_to_dict(planned.config), len(planned.split.train))
         self.result: dict[str, Any] = {}
         self.absent: dict[str, str] = {}  # what could not be computed, and why
         self.outcome: Outcome
@@ -250,31 +251,8 @@ def recorded(
         record.write("failed", f"{type(error).__name__}: {error}")
         raise
     finally:
-        tracker.finish(record.result, folder.path, exit_code)
-
-
-def _depth(model: ModelConfig) -> int | None:
-    """Layers as the name says them, which model.name= may have changed; else as configured."""
-    layers = re.search(r"\d+", model.name) if model.family is Family.resnet else None
-    return int(layers[0]) if layers else model.depth
-
-
-def swept(config: Config, n_train: int) -> dict[str, Any]:
-    """Return the knobs that people vary, flat, as result.json and trackers list them."""
-    return {
-        "model": config.model.name,
-        "depth": _depth(config.model),
-        "lr": config.lr,
-        "batch_size": config.batch_size,
-        "seed": config.seed,
-        "optimizer": str(config.optimizer.name),
-        "scheduler": str(config.scheduler.name),
-        "augmentation": str(config.augmentation.name),
-        "split": str(config.split.kind),
-        "max_epochs": config.max_epochs,
-        "image_size": config.image_size,
-        "n_train": n_train,
-    }
+        result = RunResult.from_dict(record.result) if record.result else None
+        tracker.finish(result, exit_code)
 
 
 def _figures(row: dict[str, float]) -> dict[str, float]:

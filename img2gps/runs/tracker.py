@@ -1,17 +1,18 @@
-"""What a run tells the services that mirror it; `img2gps.tracking` has the mirrors."""
+"""What a run tells the service that mirrors it. `img2gps.tracking` has the mirrors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
+
+from img2gps.runs.records import RunResult
 
 
 class Tracker(Protocol):
-    """What follows a run from outside, such as Weights & Biases."""
+    """Follows a run from outside, as Weights & Biases does."""
 
     def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Take in an epoch whose row is in history.csv."""
 
-    def finish(self, result: Mapping[str, Any], folder: Path, exit_code: int) -> None:
-        """Take in the end: `result` is what result.json holds, empty after an interruption."""
+    def finish(self, result: RunResult | None, exit_code: int) -> None:
+        """Take in the end of the run; `result` is None after an interruption."""

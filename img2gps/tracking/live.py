@@ -1,4 +1,4 @@
-"""The tracker of a W&B run while it trains: a thread that nothing waits for until the end."""
+"""Mirroring a run to W&B while it trains, in a thread that nothing waits for until the end."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import logging
 import queue
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2gps.config.schema import LoggerConfig
-from img2gps.runs.folder import CONFIG, HISTORY, History
-from img2gps.tracking import mirror, session, uploads
+from img2gps.runs.folder import HISTORY, History
+from img2gps.runs.records import RunResult
+from img2gps.tracking import content, session, uploads
 
 if TYPE_CHECKING:
     import wandb
@@ -29,25 +30,26 @@ class _Epoch:
 
 @dataclass(frozen=True)
 class _End:
-    result: Mapping[str, Any]
+    result: RunResult | None  # None after an interruption
     exit_code: int
 
 
 class WandbTracker:
     """Hands epochs to a thread in which all of W&B happens, from import to upload.
 
-    Training waits only in `finish`, and there at most as long as the timeout allows.
+    Training waits only in `finish`, and no longer than the timeout allows.
     """
 
     def __init__(
         self,
         logger: LoggerConfig,
         folder: Path,
-        about: mirror.Description,
+        swept: Mapping[str, Any],
         mean_predictor_m: float | None,
     ) -> None:
-        self._logger, self._folder, self._about = logger, folder, about
+        self._logger, self._folder, self._swept = logger, folder, swept
         self._mean_predictor_m = mean_predictor_m
+        self._history = History(folder / HISTORY)
         self._messages: queue.SimpleQueue[_Epoch | _End] = queue.SimpleQueue()
         self._given_up = False
         self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
@@ -57,12 +59,10 @@ class WandbTracker:
         """Send this epoch, and those before it that are not sent yet."""
         self._messages.put(_Epoch({**metrics, "epoch": epoch}))
 
-    def finish(self, result: Mapping[str, Any], folder: Path, exit_code: int) -> None:
-        """Send the rest, waiting no longer than for starting and finishing together.
-
-        A user who interrupts the run waits a few seconds only.
-        """
+    def finish(self, result: RunResult | None, exit_code: int) -> None:
+        """Send the rest, and wait for it: a few seconds only if the user interrupted the run."""
         self._messages.put(_End(result, exit_code))
+        # W&B may take the timeout twice, once to start and once to finish.
         patience = 2 * self._logger.timeout_s + 5 if result else INTERRUPTED_SECONDS
         self._thread.join(patience)
         if self._thread.is_alive():
@@ -96,50 +96,49 @@ class WandbTracker:
 
     def _open(self, *, online: bool) -> wandb.Run:
         study_folder = self._folder.parent
-        uploads.drop_offline_files(study_folder, self._about.run_id)
-        about = self._about
-        if (self._folder / CONFIG).is_file():  # as the run settled it, such as its thread count
-            about = replace(about, config=mirror.read(self._folder).config)
-        name = about.name(study_folder)
-        run = session.start(about, self._logger, study_folder, online=online, name=name)
+        uploads.drop_offline_files(self._folder)
+        about = content.describe(self._folder, content.find_study(study_folder), self._swept)
+        run = session.start(about, self._logger, study_folder, online=online)
         if online:
-            uploads.Receipt.of(run, {}, 0).write(self._folder)  # of use if this process is killed
+            uploads.Receipt.of(run, None, 0).write(self._folder)  # in case this process is killed
             log.info("W&B: %s", run.url)
         return run
 
     def _follow(self, run: wandb.Run) -> None:
-        sent, end = 0, _End({}, 1)
+        sent, end = 0, _End(None, 1)
         try:
             while not isinstance(message := self._messages.get(), _End):
-                # A resumed run begins in the middle: what came before is on disk.
+                # A resumed run begins in the middle. Its earlier epochs are on disk.
                 epoch = int(message.row["epoch"])
-                before = [row for row in self._history() if sent < row["epoch"] < epoch]
-                session.log_rows(run, mirror.rows([*before, message.row], self._mean_predictor_m))
+                before = [row for row in self._history.rows() if sent < row["epoch"] < epoch]
+                self._send(run, [*before, message.row])
                 sent = epoch
             end = message
-            rest = [row for row in self._history() if row["epoch"] > sent]
-            session.log_rows(run, mirror.rows(rest, self._mean_predictor_m))
+            self._send(run, [row for row in self._history.rows() if row["epoch"] > sent])
             uploads.show_end(run, self._folder, end.result, self._logger)
         finally:
             run.finish(exit_code=end.exit_code)
         if not run.offline:
-            uploads.Receipt.of(run, end.result, len(self._history())).write(self._folder)
+            epochs = len(self._history.rows())
+            uploads.Receipt.of(run, end.result, epochs).write(self._folder)
 
-    def _history(self) -> list[dict[str, float]]:
-        return History(self._folder / HISTORY).rows()
+    def _send(self, run: wandb.Run, rows: list[dict[str, float]]) -> None:
+        session.log_rows(run, content.rows(rows, self._mean_predictor_m))
 
     def _warn(self, why: str) -> None:
-        log.warning("W&B: %s; upload later: img2gps sync %s", why, self._about.study)
+        log.warning("W&B: %s; upload later: img2gps sync %s", why, self._folder.parent.name)
 
 
-def publish_study(folder: Path) -> None:
-    """Send what a study has beyond its runs; what goes wrong becomes one line of warning."""
+def publish_cells(study_folder: Path) -> None:
+    """Send what a study has beyond its runs. What goes wrong becomes one line of warning."""
     try:
-        first = mirror.of_study(folder)
+        first = content.first_run(study_folder)
         if first is not None and session.wanted(first.logger()):
-            from img2gps.tracking import study
+            from img2gps.tracking import cells
 
-            for name, _ in study.publish(folder, first.logger(), [folder.parent]):
+            for name, _ in cells.publish(study_folder, first.logger(), [study_folder.parent]):
                 log.info("W&B: %s", name)
     except Exception as error:  # a study that is over must not fail because of W&B
-        log.warning("W&B: %s; upload later: img2gps sync %s", session.short(error), folder.name)
+        log.warning(
+            "W&B: %s; upload later: img2gps sync %s", session.short(error), study_folder.name
+        )

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from img2gps.core.files import read_json
 from img2gps.photos.thumbnails import by_content
 from img2gps.runs.cached import dataset_of
-from img2gps.runs.folder import PREDICTIONS, RESULT
+from img2gps.runs.folder import PREDICTIONS
+from img2gps.runs.records import RunResult
 
 if TYPE_CHECKING:
     import wandb
@@ -25,21 +25,20 @@ COLUMNS = (
 THUMBNAIL_PX = 96
 
 
-def of_run(folder: Path) -> dict[str, Any]:
-    """`scatter` and `errors` as W&B objects; empty where the run left no predictions."""
+def of_run(folder: Path, result: RunResult) -> dict[str, Any]:
+    """Return `scatter` and `errors` as W&B objects; empty where the run left no predictions."""
     predictions = read_predictions(folder)
     if predictions is None:
         return {}
     import wandb
     from PIL import Image
 
-    result = read_json(folder / RESULT) or {}
-    picture = Image.open(io.BytesIO(scatter_png(predictions, result.get("spread_ratio"))))
+    picture = Image.open(io.BytesIO(scatter_png(predictions, result.spread_ratio)))
     return {"scatter": wandb.Image(picture), "errors": error_table(predictions, folder)}
 
 
 def read_predictions(folder: Path) -> pd.DataFrame | None:
-    """predictions.csv, worst photo first; None where there is none."""
+    """Return predictions.csv, worst photo first; None where there is none."""
     try:
         table = pd.read_csv(folder / PREDICTIONS, keep_default_na=False, na_values=[""])
     except (OSError, pd.errors.EmptyDataError):
@@ -48,7 +47,7 @@ def read_predictions(folder: Path) -> pd.DataFrame | None:
 
 
 def scatter_png(predictions: pd.DataFrame, spread_ratio: float | None) -> bytes:
-    """The report's map of true and predicted positions, joined by error lines."""
+    """Return the report's map of true and predicted positions, joined by error lines."""
     from img2gps.report.figures import base, maps
 
     figure = replace(
@@ -62,7 +61,7 @@ def scatter_png(predictions: pd.DataFrame, spread_ratio: float | None) -> bytes:
 
 
 def error_table(predictions: pd.DataFrame, folder: Path) -> wandb.Table:
-    """One row a photo, with its thumbnail where the dataset cache has the pixels."""
+    """Return one row for each photo, with a thumbnail where the data set's cache is at hand."""
     import wandb
 
     contents = predictions["content"].astype(str)

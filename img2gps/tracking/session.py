@@ -1,26 +1,28 @@
-"""The W&B SDK as this project uses it: the only module that starts W&B runs.
+"""The W&B SDK as this project uses it. Only this module starts W&B runs.
 
-wandb is imported inside functions: half a second that runs without it need not spend.
+wandb is imported inside functions, because the import takes half a second.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2gps.config.schema import LoggerConfig, LoggerKind
 from img2gps.core.errors import BadInput
-from img2gps.tracking.mirror import JOB_TYPE, Description
+from img2gps.tracking.content import Description
 
 if TYPE_CHECKING:
     import wandb
 
 SYNTHETIC = "synthetic"  # tag of runs on the built-in quad
 SYNTHETIC_NOTE = "Synthetic photos (the built-in quad): this says nothing about real photos."
-RETRY_SECONDS = 600  # after a failure, the runs of a study go offline at once for so long
-FLUSH_SECONDS = 1  # of the offline file; W&B's 15 s would lose short runs that are killed
+RETRY_SECONDS = 600  # after a failure, further runs go offline at once for this long
+FLUSH_SECONDS = 1  # W&B's own 15 s would lose short runs that are killed
 STEP_METRICS = (
     *("lr", "seconds", "train_seconds", "train/*", "val/*", "mean_predictor/*"),
     *("seed_mean/*", "seed_min/*", "seed_max/*"),
@@ -28,25 +30,27 @@ STEP_METRICS = (
 
 
 def quiet() -> None:
-    """Before the first import: no telemetry, no words of W&B's own; a user's setting stays."""
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else posted even offline
+    """Switch off telemetry and W&B's own messages, unless the user has set them.
+
+    Must be called before wandb is imported.
+    """
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else errors are posted even offline
     os.environ.setdefault("WANDB_SILENT", "true")
 
 
 def mode() -> str:
-    """`WANDB_MODE` as the user set it, or "online"."""
+    """Return `WANDB_MODE` as the user set it, or "online"."""
     return os.environ.get("WANDB_MODE", "online").lower()
 
 
 def has_credentials() -> bool:
-    """Whether W&B would find an API key, found out without asking anyone for one.
+    """Return whether W&B finds an API key. Nobody is asked for one.
 
     Raises:
-        wandb.errors.AuthenticationError: there is one of the wrong form.
+        wandb.errors.AuthenticationError: the key has the wrong form.
     """
     quiet()
-    # The SDK's own search (environment, netrc under old and new host names, settings): asking it
-    # to log in would prompt at a terminal.
+    # The SDK's own search covers environment, netrc and settings. Its login would prompt.
     from wandb.sdk.lib import wbauth
 
     found = wbauth.authenticate_session(
@@ -56,7 +60,7 @@ def has_credentials() -> bool:
 
 
 def wanted(logger: LoggerConfig) -> bool:
-    """Whether to try the server: asked for, allowed, a key there, and not out of reach lately.
+    """Return whether to try the server: wanted, allowed, with a key, and reachable lately.
 
     Raises:
         wandb.errors.AuthenticationError: the key has the wrong form.
@@ -66,10 +70,10 @@ def wanted(logger: LoggerConfig) -> bool:
 
 
 def require_credentials() -> None:
-    """Nothing if an API key is there.
+    """Check that there is an API key.
 
     Raises:
-        BadInput: there is none, or one of the wrong form.
+        BadInput: there is none, or it has the wrong form.
     """
     from wandb.errors import AuthenticationError
 
@@ -83,10 +87,10 @@ def require_credentials() -> None:
 
 
 def default_entity() -> str:
-    """The account's own entity.
+    """Return the account's own entity.
 
     Raises:
-        BadInput: the server does not tell.
+        BadInput: the server does not say.
     """
     import wandb
 
@@ -103,25 +107,25 @@ _unreachable_at: float | None = None
 
 
 def note_unreachable() -> None:
-    """Let the next runs of this process go offline at once, not wait for the server one by one."""
+    """Send the next runs of this process offline at once, so that not each waits for the server."""
     global _unreachable_at
     _unreachable_at = time.monotonic()
 
 
 def restart() -> None:
-    """Start W&B's service anew, which holds on to a run that it could not start."""
+    """Restart W&B's service, because it holds on to a run that it could not start."""
     import wandb
 
     wandb.teardown()
 
 
 def recently_unreachable() -> bool:
-    """Whether a run of this process waited for the server in vain a short time ago."""
+    """Return whether a run of this process recently waited for the server in vain."""
     return _unreachable_at is not None and time.monotonic() - _unreachable_at < RETRY_SECONDS
 
 
 def server() -> str:
-    """Address of the W&B server that this process talks to."""
+    """Return the address of the W&B server that this process talks to."""
     quiet()
     import wandb
 
@@ -129,7 +133,7 @@ def server() -> str:
 
 
 def in_sweep() -> bool:
-    """Whether a W&B sweep agent started this process: it gives project and id."""
+    """Return whether a W&B sweep agent started this process. It then sets project and id."""
     return bool(os.environ.get("WANDB_SWEEP_ID"))
 
 
@@ -139,23 +143,19 @@ def start(
     directory: Path,
     *,
     online: bool,
-    name: str,
-    job_type: str = JOB_TYPE,
     run_id: str | None = None,
 ) -> wandb.Run:
-    """A W&B run with its metrics defined, resumed if the server knows its id.
+    """Start a W&B run with its metrics defined, or resume it if the server knows its id.
 
     Args:
         about: what the run is.
         logger: group `logger`.
-        directory: below it W&B puts `wandb/`.
+        directory: where W&B makes its folder `wandb/`.
         online: False writes an offline file and touches no network.
-        name: as listed.
-        job_type: kind of run within its group.
-        run_id: the id at the server where it is not the run's own (a sweep agent chose it).
+        run_id: the id at the server if it is not the run's own, because a sweep agent chose it.
 
     Raises:
-        Exception: whatever the SDK raises where the server cannot be had within the timeout.
+        Exception: whatever the SDK raises when the server does not answer within the timeout.
     """
     quiet()
     import wandb
@@ -164,9 +164,9 @@ def start(
         mode="online" if online else "offline",
         silent=True,
         quiet=True,
-        console="off",  # stdout of a study's process belongs to many runs
+        console="off",  # the output of a study's process belongs to many runs
         save_code=False,
-        disable_code=True,  # result.json has the commit; code is not sent away unasked
+        disable_code=True,  # code is not sent unasked; result.json has the commit
         disable_git=True,
         program="img2gps.train",
         host="",  # the machine's name
@@ -180,19 +180,19 @@ def start(
         finish_timeout_raises=True,
     )
     directory.mkdir(parents=True, exist_ok=True)
-    # A sweep agent ignores both with a warning each.
+    # A sweep agent ignores project and entity, with a warning each.
     place = {} if in_sweep() else {"project": logger.project, "entity": logger.entity}
     run = wandb.init(
         **place,  # type: ignore[arg-type]  # two of its many keywords
         id=None if in_sweep() else run_id or about.run_id,
         resume="allow",  # unset would append the epochs a second time
-        reinit="create_new",  # of no consequence to other runs of this process
+        reinit="create_new",  # leaves other runs of this process alone
         dir=directory,
         group=about.study,
-        job_type=job_type,
+        job_type=about.job_type,
         tags=[*logger.tags, *([SYNTHETIC] if about.synthetic else [])] or None,
         notes=SYNTHETIC_NOTE if about.synthetic else None,
-        name=name,
+        name=about.name,
         config=about.flat_config(),
         settings=settings,
     )
@@ -205,14 +205,25 @@ def start(
 def log_rows(run: wandb.Run, rows: list[dict[str, Any]]) -> None:
     """Send history rows with their epoch as W&B's step.
 
-    W&B drops steps that the server has already, so that a row is never there twice, whoever sends
-    it again: a resumed run, or an upload that was interrupted.
+    W&B drops steps that the server has already. So a resumed run, or an upload that is repeated
+    after an interruption, doubles no row.
     """
     for row in rows:
         run.log(row, step=row["epoch"], commit=True)
 
 
+@contextmanager
+def finishing(run: wandb.Run, exit_code: int = 0) -> Iterator[None]:
+    """Finish a W&B run when the block ends, with exit code 1 if the block raises."""
+    try:
+        yield
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
+    run.finish(exit_code=exit_code)
+
+
 def short(error: BaseException) -> str:
-    """The first line of an error's message, for a warning."""
+    """Return the first line of an error's message, for a warning."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

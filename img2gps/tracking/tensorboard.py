@@ -1,13 +1,14 @@
-"""TensorBoard: the same curves as event files in the run folder."""
+"""Mirroring a run's curves to TensorBoard, as event files in the run folder."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from img2gps.core.errors import BadInput
+from img2gps.runs.records import RunResult
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -16,7 +17,7 @@ FOLDER = "tensorboard"
 
 
 class TensorBoardTracker:
-    """Writes scalars a run at a time; a resumed run purges what its predecessor wrote too far."""
+    """Writes scalars epoch by epoch. A resumed run purges later points that it repeats."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -30,7 +31,7 @@ class TensorBoardTracker:
         self._writer: SummaryWriter | None = None
 
     def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """One point a curve."""
+        """Write one point of each curve."""
         if self._writer is None:
             from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -40,7 +41,7 @@ class TensorBoardTracker:
                 self._writer.add_scalar(key, value, epoch)
         self._writer.flush()
 
-    def finish(self, result: Mapping[str, Any], folder: Path, exit_code: int) -> None:
+    def finish(self, result: RunResult | None, exit_code: int) -> None:
         """Close the event file."""
         if self._writer is not None:
             self._writer.close()

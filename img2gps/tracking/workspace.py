@@ -1,12 +1,14 @@
-"""The W&B workspace of a study, as code: the same charts for everyone, made again at will."""
+"""The W&B workspace of a study, as code, so that everyone gets the same charts at any time."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from img2gps.core.errors import BadInput
+from img2gps.runs.records import MEAN_PREDICTOR
 from img2gps.tracking import session
 
 if TYPE_CHECKING:
@@ -14,22 +16,24 @@ if TYPE_CHECKING:
 
 RMSE = "val/rmse_m"
 LOSS = "train/mse"
-MEAN_PREDICTOR = "mean_predictor/rmse_m"
 KNOBS = ("lr", "batch_size", "depth", "seed")
 PINNED = (
     *(f"summary:{RMSE}", "summary:best/val_rmse_m", f"summary:{MEAN_PREDICTOR}", "summary:skill"),
     *(f"config:{knob}" for knob in (*KNOBS, "split")),
 )
-_WITHOUT_LINE = "A line at or above the mean predictor's has learned nothing."
+_ADVICE = (
+    "A line at or above the mean predictor's has learned nothing. Read RMSE with its interval: "
+    "`make report`."
+)
 
 
 def build(entity: str, project: str, study: str | None = None) -> ws.Workspace:
-    """The workspace, not saved anywhere.
+    """Return the workspace without saving it.
 
     Args:
         entity: user or team that owns the project.
         project: W&B project.
-        study: show this study's runs alone.
+        study: show the runs of this study only.
 
     Raises:
         BadInput: wandb-workspaces is not installed.
@@ -44,7 +48,7 @@ def build(entity: str, project: str, study: str | None = None) -> ws.Workspace:
             "run `pip install 'img2gps[dashboard]'`"
         ) from error
     titles = {
-        "Mean over the seeds, a line a cell": _cells(),
+        "Mean over the seeds, one line for each cell": _cells(),
         "By learning rate": _by("lr", "learning rate"),
         "By depth": _by("depth", "depth"),
         "The grid": _grid(),
@@ -84,7 +88,7 @@ def _by(knob: str, said: str) -> list[Any]:
 
 
 def _line(title: str, metrics: list[str], knob: str | None = None) -> Any:
-    """Curves over the epochs; grouped by a knob: mean and, shaded, lowest and highest run."""
+    """Return curves over the epochs. Grouped by a knob, the range of the runs is shaded."""
     import wandb_workspaces.reports.v2.interface as wr
 
     grouped: dict[str, Any] = {}
@@ -129,7 +133,7 @@ def _grid() -> list[Any]:
             metrics=[RMSE, MEAN_PREDICTOR],
             max_runs_to_show=40,
         ),
-        wr.MarkdownPanel(markdown=_WITHOUT_LINE + " Read RMSE with its interval: `make report`."),
+        wr.MarkdownPanel(markdown=_ADVICE),
         wr.RunComparer(diff_only="split"),
     ]
 
@@ -144,25 +148,24 @@ def _photos() -> list[Any]:
 
 
 def spec(workspace: ws.Workspace) -> dict[str, Any]:
-    """What W&B stores of the workspace."""
+    """Return what W&B stores of the workspace."""
     dumped = workspace._to_model().spec.model_dump_json(by_alias=True, exclude_none=True)
     found: dict[str, Any] = json.loads(dumped)
     return found
 
 
 def save(workspace: ws.Workspace) -> str:
-    """Save the workspace, in place of the one that an earlier call has made; its address."""
+    """Save the workspace in place of the one that an earlier call made, and return its address.
+
+    The library can only make a new workspace at each call, so its private names are set here.
+    """
     from wandb_workspaces.workspaces import internal
 
-    # A name of its own kind that is the same each time, so that there is one and not one a call.
-    told = f"{workspace.entity}/{workspace.project}/{workspace.name}"
-    workspace._internal_name = f"nw-{hashlib.sha256(told.encode()).hexdigest()[:11]}-v"
-    try:
-        there = internal.View.from_name(
-            workspace.entity, workspace.project, workspace._internal_name
-        )
-        workspace._internal_id = there.id
-    except ValueError:  # no such view yet, or one of an older form: a new one
-        pass
+    title = f"{workspace.entity}/{workspace.project}/{workspace.name}"
+    name = f"nw-{hashlib.sha256(title.encode()).hexdigest()[:11]}-v"
+    workspace._internal_name = name
+    with suppress(ValueError):  # there is none yet, or one of an older form
+        found = internal.View.from_name(workspace.entity, workspace.project, name)
+        workspace._internal_id = found.id
     workspace.save()  # type: ignore[no-untyped-call]  # the library has no hints
     return str(workspace.url)

@@ -17,13 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="also runs whose logger was csv, none or tensorboard"
     )
-    parser.add_argument("--dry-run", action="store_true", help="tell what would be uploaded")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be uploaded")
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Upload run by run, telling each; 1 if one failed."""
-    from collections import Counter
-
+    """Upload run by run and print what came of each; return 1 if one could not be uploaded."""
     from rich.console import Console
     from rich.table import Table
 
@@ -31,20 +29,18 @@ def execute(args: argparse.Namespace) -> int:
 
     options = sync.Options(args.project, args.entity, args.all, args.dry_run)
     table = Table("study", "run", "name", "outcome", "detail", box=None, pad_edge=False)
-    counts: Counter[str] = Counter()
-    projects = set()
+    lines: list[sync.Line] = []
     console = Console()
     try:
         with console.status("W&B") as status:
             for line in sync.sync(args.root, args.study, options):
-                counts[line.outcome] += 1
-                projects |= {line.url.partition("/runs/")[0]} if line.url else set()
+                lines.append(line)
                 table.add_row(line.study, line.run, line.name, line.outcome, line.detail)
                 status.update(f"W&B: {line.study} {line.run}")
     finally:
-        if table.row_count:
+        if lines:
             console.print(table)
-    console.print(", ".join(f"{n} {outcome}" for outcome, n in counts.items()))
-    for url in sorted(projects):
-        console.print(url, soft_wrap=True)
-    return 1 if counts.keys() & {"no answer", "failed", "not tried"} else 0
+    console.print(sync.summary(lines))
+    for project in sorted({line.url.partition("/runs/")[0] for line in lines if line.url}):
+        console.print(project, soft_wrap=True)
+    return 1 if any(line.outcome.is_missing for line in lines) else 0
