@@ -1,4 +1,4 @@
-"""The `img2gps` command: finds the subcommands, which are the modules of `img2gps.cli.commands`."""
+"""The `img2gps` command. Its subcommands are the modules of `img2gps.cli.commands`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from img2gps.core.signals import Interrupted, raise_on_signals
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one subcommand and exit with its status (2 for bad input, in one line)."""
+    """Run one subcommand and exit with its status. Bad input is one line and status 2."""
     raise_on_signals()
-    for stream in (sys.stdout, sys.stderr):  # a name that a terminal cannot show ends nothing
+    for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="backslashreplace")  # file names that a terminal lacks
     try:
         args = parser().parse_args(argv)
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -31,14 +31,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         status = 2
     except Interrupted as error:
         status = error.status
-    except BrokenPipeError:  # the reader of a pipe, such as head, has had enough
+    except BrokenPipeError:  # the reader of a pipe, such as head, has read enough
         sys.stderr.close()
         status = 0
     sys.exit(status)
 
 
 def parser() -> argparse.ArgumentParser:
-    """All subcommands; training has a command line of its own, Hydra's."""
+    """Return the parser of all subcommands."""
     top = argparse.ArgumentParser(
         prog="img2gps",
         description="Photos to coordinates: runs, studies, reports.",

@@ -96,11 +96,11 @@ def mean_curve(history: pd.DataFrame, n_runs: int) -> list[dict[str, float]]:
     """
     metrics = [column for column in history if column not in NOT_METRICS]
     by_epoch = history.groupby("epoch", sort=True)[metrics]
-    curve = by_epoch.mean().add_prefix(f"{MEAN}/")
+    curve, lowest, highest = by_epoch.mean().add_prefix(f"{MEAN}/"), by_epoch.min(), by_epoch.max()
     for metric in SPREAD:
         if metric in metrics:
-            curve[f"{LOWEST}/{metric}"] = by_epoch[metric].min()
-            curve[f"{HIGHEST}/{metric}"] = by_epoch[metric].max()
+            curve[f"{LOWEST}/{metric}"] = lowest[metric]
+            curve[f"{HIGHEST}/{metric}"] = highest[metric]
     whole = curve[by_epoch.size() == n_runs].reset_index()
     return [
         {str(key): float(value) for key, value in row.items()} for row in whole.to_dict("records")

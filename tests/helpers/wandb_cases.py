@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,10 @@ import pytest
 
 from img2gps import tracking
 from img2gps.config.schema import LoggerConfig, LoggerKind
-from img2gps.core.files import read_json
-from img2gps.runs.folder import CHECKPOINT, HISTORY, PREDICTIONS, RESULT, History
+from img2gps.runs.folder import CHECKPOINT, HISTORY, PREDICTIONS, History
+from img2gps.runs.records import RunResult, read_result, read_study
 from img2gps.runs.tracker import Tracker
-from img2gps.tracking import mirror, session
+from img2gps.tracking import content, session
 from tests.helpers import fake_study
 from tests.helpers.wandb_server import Server
 
@@ -69,8 +68,8 @@ class Run:
     """A run folder that is done, to be told to a tracker as if it happened now."""
 
     folder: Path
-    about: mirror.Description
-    result: dict[str, Any]
+    about: content.Description
+    result: RunResult
     history: list[dict[str, float]]
 
     @property
@@ -80,18 +79,12 @@ class Run:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """What W&B's history has to be, read with nothing of the code under test."""
-        line = {"mean_predictor/rmse_m": self.result["mean_predictor/rmse_m"]}
+        line = {"mean_predictor/rmse_m": self.result.mean_predictor_rmse_m}
         return [{**row, "epoch": int(row["epoch"]), **line} for row in self.history]
 
     def open(self, logger: LoggerConfig = LOGGER) -> Tracker:
         return tracking.open_tracker(
-            logger,
-            run_id=self.id,
-            study=self.about.study,
-            folder=self.folder,
-            config=self.about.config,
-            swept=self.about.swept,
-            mean_predictor_m=self.result["mean_predictor/rmse_m"],
+            logger, self.folder, self.about.swept, self.result.mean_predictor_rmse_m
         )
 
     def play(self, tracker: Tracker, first: int, last: int) -> None:
@@ -106,7 +99,7 @@ class Run:
         """Open, all epochs, finish."""
         tracker = self.open(logger)
         self.play(tracker, 1, len(self.history))
-        tracker.finish(self.result, self.folder, 0)
+        tracker.finish(self.result, 0)
 
 
 def make_runs(
@@ -118,18 +111,18 @@ def make_runs(
 ) -> list[Run]:
     """The runs of a small study, in its order; no predictions, no pictures to draw."""
     chosen = options or fake_study.Options(axes=SMALL, seeds=(0,), epochs=4)
-    made = fake_study.make_study(root, name, chosen)
-    entries = json.loads((made.folder / "study.json").read_text())["cells"]
+    fake_study.make_study(root, name, chosen)
+    study = read_study(root, name)
     found = []
-    for entry in entries:
-        folder = root / entry["path"]
+    for planned in study.runs:
+        folder = planned.folder(root)
         if not folder.is_dir():
             continue
         if not pictures:
             (folder / PREDICTIONS).unlink(missing_ok=True)
-        (folder / CHECKPOINT).write_bytes(b"weights of " + entry["run_id"].encode())
-        about = mirror.read(folder)
+        (folder / CHECKPOINT).write_bytes(b"weights of " + planned.run_id.encode())
+        result = read_result(folder)
+        assert result is not None
         history = History(folder / HISTORY).rows()
-        result = read_json(folder / RESULT) or {}
-        found.append(Run(folder, about, result, history))
+        found.append(Run(folder, content.describe(folder, study), result, history))
     return found

@@ -13,7 +13,7 @@ import pytest
 from img2gps.analysis import collect
 from img2gps.cli import main as cli
 from img2gps.core.errors import BadInput
-from img2gps.tracking import mirror, study, workspace
+from img2gps.tracking import cells, content, workspace
 from tests.helpers import fake_study
 from tests.helpers.wandb_cases import (
     SMALL,
@@ -84,9 +84,9 @@ def test_everything_that_compares_runs_is_there(spec: dict[str, Any]) -> None:
 
 def test_every_metric_shown_is_one_that_runs_have(spec: dict[str, Any], tmp_path: Path) -> None:
     run = make_runs(tmp_path, fake_study.Options(axes=SMALL, seeds=(0, 1), epochs=2))[0]
-    mean = next(study.extras(collect.load_study(tmp_path / "table1", [tmp_path])))
-    rows = mirror.rows(run.history, 90.0)
-    known = {*rows[0], *mean.rows[0], *mirror.summary(run.result, run.history)}
+    mean = next(cells.extras(collect.load_study(tmp_path / "table1", [tmp_path])))
+    rows = content.rows(run.history, 90.0)
+    known = {*rows[0], *mean.rows[0], *content.summary(run.result, run.history)}
     shown = {
         name
         for panel in panels(spec)

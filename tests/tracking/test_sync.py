@@ -8,7 +8,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from img2gps.config.schema import LoggerKind
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import CONFIG, HISTORY, RESULT, History, open_folder
 from img2gps.tracking import sync, uploads
-from img2gps.tracking.study import extras
+from img2gps.tracking.cells import extras, table
 from tests.helpers import fake_study
 from tests.helpers.wandb_cases import (
     LOGGER,
@@ -92,7 +91,7 @@ def test_what_is_there_is_not_sent_again(server: Server, tmp_path: Path) -> None
     before = {key: list(there.writes) for key, there in server.runs.items()}
     server.calls.clear()
     assert synced(tmp_path, None) == [
-        replace(line, outcome="up to date") for line in synced(tmp_path) if line.run
+        replace(line, outcome=sync.Result.up_to_date) for line in synced(tmp_path) if line.run
     ]
     assert [call for call in server.calls if call.endswith("file_stream")] == []
     assert {key: list(there.writes) for key, there in server.runs.items()} == before
@@ -112,7 +111,7 @@ def test_offline_runs_arrive_whole_even_if_their_file_does_not(
     for run in made:
         run.track(OFFLINE)
     assert server.calls == []
-    files = {run.id: uploads.local_files(run.folder.parent, run.id)[-1] for run in made}
+    files = {run.id: uploads.local_files(run.folder)[-1] for run in made}
     files[made[0].id].write_bytes(files[made[0].id].read_bytes()[:7])  # a stump
     files[made[1].id].unlink()  # lost
     fresh_sdk()
@@ -144,7 +143,7 @@ def test_a_server_that_dies_mid_run_and_returns_has_lost_nothing(
         pass
     server.down()
     run.play(tracker, 3, 4)
-    tracker.finish(run.result, run.folder, 0)
+    tracker.finish(run.result, 0)
     assert len(server.run(run.id).metrics) < 4
     server.up()
     fresh_sdk()
@@ -200,48 +199,6 @@ def test_a_run_that_went_on_is_completed(server: Server, tmp_path: Path) -> None
     for shown, row in zip(server.run(run.id).metrics, run.rows, strict=True):
         assert shown == pytest.approx(row, rel=1e-8)
     assert server.run(run.id).exit_code == 0
-
-
-def test_a_file_without_a_run_folder_is_uploaded_and_a_stump_is_told(
-    server: Server, tmp_path: Path
-) -> None:
-    import shutil
-
-    made = without_study(make_runs(tmp_path))[:2]
-    for run in made:
-        run.track(OFFLINE)
-        shutil.rmtree(run.folder)
-    stump = uploads.local_files(made[0].folder.parent, made[0].id)[-1]
-    stump.write_bytes(stump.read_bytes()[:7])
-    lines = {line.run: line for line in synced(tmp_path) if line.run in {r.id for r in made}}
-    assert lines[made[0].id].outcome == "skipped"
-    assert "stump" in lines[made[0].id].detail
-    assert lines[made[1].id].outcome == "uploaded"
-    assert server.run(made[1].id).metrics == made[1].rows
-    again = {line.run: line.outcome for line in synced(tmp_path)}
-    assert again[made[1].id] == "up to date"
-
-
-def test_system_metrics_come_from_the_offline_file_and_double_no_epoch(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WANDB_X_STATS_SAMPLING_INTERVAL", "0.1")  # seconds; the run is short
-    (run,) = without_study(
-        make_runs(tmp_path, fake_study.Options(axes={"lr": [1]}, seeds=(0,), epochs=4))
-    )
-    with_logger(run, system_metrics=True)
-    tracker = run.open(replace(OFFLINE, system_metrics=True))
-    run.play(tracker, 1, 4)
-    time.sleep(1.5)
-    tracker.finish(run.result, run.folder, 0)
-    fresh_sdk()
-    (line,) = synced(tmp_path)
-    assert line.outcome == "uploaded"
-    assert "offline file" in line.detail
-    there = server.run(run.id)
-    assert there.lines["wandb-events.jsonl"]
-    assert not there.fields.get("host")
-    assert there.metrics == run.rows
 
 
 def test_runs_of_other_loggers_are_left_out_unless_asked_for(
@@ -329,13 +286,13 @@ def test_the_command_tells_what_happened(
 def test_the_mean_of_a_cell_is_the_mean_over_its_seeds(server: Server, tmp_path: Path) -> None:
     made = make_runs(tmp_path, fake_study.Options(axes=SMALL, seeds=(0, 1, 2), epochs=3))
     tracking.log_cell_means(tmp_path / "table1")
-    means = {
+    cells = {
         there.fields["displayName"]: there
         for there in server.runs.values()
         if there.fields["jobType"] == "cell-mean"
     }
-    assert len(means) == 4
-    there = means["lr=0.003,batch_size=8 (mean of 3 seeds)"]
+    assert len(cells) == 4
+    there = cells["lr=0.003,batch_size=8 (mean of 3 seeds)"]
     seeds = [r for r in made if (r.about.config["lr"], r.about.config["batch_size"]) == (0.003, 8)]
     assert len(seeds) == 3
     for epoch in range(3):
@@ -345,6 +302,12 @@ def test_the_mean_of_a_cell_is_the_mean_over_its_seeds(server: Server, tmp_path:
         assert shown["seed_mean/val/rmse_m"] == pytest.approx(math.fsum(values) / 3, rel=1e-12)
         assert shown["seed_min/val/rmse_m"] == min(values)
         assert shown["seed_max/val/rmse_m"] == max(values)
+    columns = set(seeds[0].history[0]) - {"epoch"}
+    extremes = {
+        f"seed_{end}/{key}" for end in ("min", "max") for key in ("val/rmse_m", "train/mse")
+    }
+    means = {f"seed_mean/{key}" for key in (*columns, "mean_predictor/rmse_m")}
+    assert set(there.metrics[0]) == {"epoch"} | means | extremes
     finals = [run.history[-1]["val/rmse_m"] for run in seeds]
     assert there.summary["seed_mean/val/rmse_m"] == pytest.approx(statistics.mean(finals))
     assert there.summary["seed_std/val/rmse_m"] == pytest.approx(statistics.stdev(finals))
@@ -376,6 +339,8 @@ def test_the_table_has_every_cell_with_its_interval(server: Server, tmp_path: Pa
         assert row["seeds"] == 2
         assert row["photos"] == 60
         assert row["mean_predictor/rmse_m"] == pytest.approx(96.56, abs=20)
+    lowest = min(rows, key=lambda row: row["val/rmse_m"])
+    assert [row for row in rows if row["winner"]] == [lowest]
 
 
 def test_folds_are_one_cell_in_means_and_table(tmp_path: Path) -> None:
@@ -383,14 +348,16 @@ def test_folds_are_one_cell_in_means_and_table(tmp_path: Path) -> None:
     options = fake_study.Options(axes=axes, seeds=(0,), epochs=2, split_kind="kfold")
     made = fake_study.make_study(tmp_path, "s", options)
     first, second, whole = extras(collect.load_study(made.folder, []))
-    assert (first.name, second.name) == (
+    assert (first.about.name, second.about.name) == (
         "lr=0.001 (mean of 3 runs)",
         "lr=0.003 (mean of 3 runs)",
     )
     assert first.about.swept["seeds"] == 1
-    assert whole.table is not None
-    assert list(whole.table["lr"]) == [0.001, 0.003]
-    assert list(whole.table["photos"]) == [180, 180]
+    assert whole.table_of is not None
+    rows = table(whole.table_of)
+    assert list(rows["lr"]) == [0.001, 0.003]
+    assert list(rows["photos"]) == [180, 180]
+    assert list(rows["winner"]) == [True, False]
 
 
 def test_a_study_that_ends_online_sends_its_means_and_table(

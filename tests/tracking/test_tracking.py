@@ -25,7 +25,8 @@ from img2gps import tracking
 from img2gps.config.schema import LoggerConfig, LoggerKind
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import CHECKPOINT, CONFIG, PREDICTIONS
-from img2gps.tracking import mirror, session
+from img2gps.runs.records import RunResult, RunState
+from img2gps.tracking import content, session
 from tests.helpers import fake_study
 from tests.helpers.wandb_cases import (
     LOGGER,
@@ -76,16 +77,16 @@ def test_what_arrives_equals_the_run_folder(server: Server, tmp_path: Path) -> N
     assert there.exit_code == 0
 
     assert there.values["lr"] == 0.001
-    assert there.values["depth"] == run.result["swept"]["depth"]
+    assert there.values["depth"] == run.result.swept["depth"]
     assert {"batch_size", "model", "seed", "split"} <= there.values.keys()
     assert there.values["config"] == run.about.config
 
-    for key, value in run.result["metrics"].items():
+    for key, value in run.result.metrics.items():
         if key.startswith(("val/", "train/")):
             assert there.summary[key] == value
     assert there.summary["best/val_rmse_m"] == min(row["val/rmse_m"] for row in run.history)
-    assert there.summary["mean_predictor/rmse_m"] == run.result["mean_predictor/rmse_m"]
-    assert there.summary["skill"] == run.result["skill"]
+    assert there.summary["mean_predictor/rmse_m"] == run.result.mean_predictor_rmse_m
+    assert there.summary["skill"] == run.result.skill
     assert there.summary["weights/resolved"] == "imagenet"
     assert there.summary["state"] == "finished"
 
@@ -149,12 +150,12 @@ def test_a_resumed_run_has_each_epoch_once(server: Server, tmp_path: Path) -> No
     run = one_run(tmp_path)
     first = run.open()
     run.play(first, 1, 3)
-    first.finish({}, run.folder, 1)  # interrupted
+    first.finish(None, 1)  # interrupted
     assert len(server.run(run.id).metrics) == 3
     assert server.run(run.id).exit_code == 1
     again = run.open()
     run.play(again, 3, 4)  # its checkpoint was of epoch 2
-    again.finish(run.result, run.folder, 0)
+    again.finish(run.result, 0)
     assert server.run(run.id).metrics == run.rows
     assert server.run(run.id).exit_code == 0
 
@@ -177,13 +178,13 @@ def test_the_configuration_is_the_one_in_the_folder(server: Server, tmp_path: Pa
 KILLED = """
 import sys, time
 from pathlib import Path
-from img2gps.core.files import read_json
 from img2gps.runs.folder import History
-from tests.helpers.wandb_cases import *
-from img2gps.tracking import mirror
+from img2gps.runs.records import read_result
+from img2gps.tracking import content
+from tests.helpers.wandb_cases import Run
 folder = Path(sys.argv[1])
-result, history = folder / "result.json", folder / "history.csv"
-run = Run(folder, mirror.read(folder), read_json(result), History(history).rows())
+history = History(folder / "history.csv").rows()
+run = Run(folder, content.describe(folder), read_result(folder), history)
 tracker = run.open()
 for epoch in 1, 2, 3:
     run.play(tracker, epoch, epoch)
@@ -215,7 +216,7 @@ def test_a_run_killed_and_resumed_has_each_epoch_once(
     killed(run, seconds)
     again = run.open()
     run.play(again, 4, 4)
-    again.finish(run.result, run.folder, 0)
+    again.finish(run.result, 0)
     assert server.run(run.id).metrics == run.rows
 
 
@@ -289,9 +290,8 @@ def test_other_loggers_do_not_import_wandb(tmp_path: Path, kind: LoggerKind) -> 
     code = (
         "import sys; from pathlib import Path; from img2gps import tracking\n"
         "from img2gps.config.schema import LoggerConfig, LoggerKind\n"
-        f"t = tracking.open_tracker(LoggerConfig(LoggerKind.{kind}), run_id='a', study='s',"
-        " folder=Path('.'), config={}, swept={})\n"
-        "t.epoch(1, {'val/rmse_m': 1.0}); t.finish({}, Path('.'), 0)\n"
+        f"t = tracking.open_tracker(LoggerConfig(LoggerKind.{kind}), Path('.'), {{}}, None)\n"
+        "t.epoch(1, {'val/rmse_m': 1.0}); t.finish(None, 0)\n"
         "print(sorted({'wandb', 'torch', 'tensorboard'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -304,12 +304,14 @@ from pathlib import Path
 import pandas  # a run has it anyway
 from img2gps import tracking
 from img2gps.config.schema import LoggerConfig, LoggerKind
+from img2gps.runs.records import RunResult, RunState
 folder = Path(sys.argv[1])
-tracker = tracking.open_tracker(LoggerConfig(LoggerKind(sys.argv[2])), run_id="0123456789",
-    study="s", folder=folder, config={}, swept={})
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "config.yaml").write_text("lr: 0.001")
+tracker = tracking.open_tracker(LoggerConfig(LoggerKind(sys.argv[2])), folder, {}, None)
 for epoch in range(1, 16):
     tracker.epoch(epoch, {"val/rmse_m": 60.0})
-tracker.finish({"state": "finished"}, folder, 0)
+tracker.finish(RunResult("0123456789", "s", RunState.finished), 0)
 """
 
 
@@ -403,7 +405,7 @@ def test_epochs_do_not_wait_for_the_server(server: Server, tmp_path: Path) -> No
     run.play(tracker, 1, 4)
     assert time.monotonic() - began < 1.5
     server.fail(lambda call: None)
-    tracker.finish(run.result, run.folder, 0)
+    tracker.finish(run.result, 0)
     assert server.run(run.id).metrics == run.rows
 
 
@@ -430,27 +432,25 @@ def test_an_epoch_without_a_number_spoils_no_summary() -> None:
         {"epoch": 2.0, "val/rmse_m": 58.5},
         {"epoch": 3.0, "val/rmse_m": math.nan},
     ]
-    result = {"state": "diverged", "metrics": {"val/rmse_m": None}, "skill": math.nan}
-    assert mirror.summary(result, history) == {
-        "best/epoch": 2,
-        "best/val_rmse_m": 58.5,
-        "state": "diverged",
-    }
+    result = RunResult("a", "s", RunState.diverged, metrics={"val/rmse_m": None}, skill=math.nan)
+    summary = content.summary(result, history)
+    assert (summary["best/epoch"], summary["best/val_rmse_m"]) == (2, 58.5)
+    assert summary["state"] == "diverged"
+    assert not summary.keys() & {"val/rmse_m", "skill", "reason"}
 
 
 def test_runs_are_named_by_what_differs_in_their_study(tmp_path: Path) -> None:
     options = fake_study.Options(
         axes={"model": ["resnet18"], "lr": [0.001, 0.003]}, seeds=(0, 1), epochs=1
     )
-    names = [run.about.name(run.folder.parent) for run in make_runs(tmp_path, options)]
+    names = [run.about.name for run in make_runs(tmp_path, options)]
     assert names == ["lr=0.001, seed=0", "lr=0.001, seed=1", "lr=0.003, seed=0", "lr=0.003, seed=1"]
 
 
 def test_a_run_outside_a_study_is_named_by_its_main_knobs(tmp_path: Path) -> None:
-    run = one_run(tmp_path)
-    (run.folder.parent / "study.json").unlink()
-    about = replace(run.about, swept={"model": "resnet18", "lr": 0.01, "batch_size": 8, "seed": 3})
-    assert about.name(run.folder.parent) == "model=resnet18, lr=0.01, batch_size=8, seed=3"
+    knobs = {"model": "resnet18", "lr": 0.01, "batch_size": 8, "seed": 3}
+    about = content.describe(one_run(tmp_path).folder, None, knobs)
+    assert about.name == "model=resnet18, lr=0.01, batch_size=8, seed=3"
 
 
 # TensorBoard
@@ -462,10 +462,10 @@ def test_tensorboard_has_each_epoch_once_after_a_resume(tmp_path: Path) -> None:
     logger = LoggerConfig(LoggerKind.tensorboard)
     first = run.open(logger)
     run.play(first, 1, 3)
-    first.finish({}, run.folder, 1)
+    first.finish(None, 1)
     again = run.open(logger)
     run.play(again, 3, 4)
-    again.finish(run.result, run.folder, 0)
+    again.finish(run.result, 0)
     events = accumulator.EventAccumulator(str(run.folder / "tensorboard"))
     events.Reload()
     points = events.Scalars("val/rmse_m")
@@ -479,7 +479,4 @@ def test_tensorboard_that_is_not_installed_is_bad_input(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(BadInput, match=r"logger=tensorboard: .*pip install"):
-        tracking.open_tracker(
-            LoggerConfig(LoggerKind.tensorboard),
-            run_id="a", study="s", folder=tmp_path, config={}, swept={},
-        )  # fmt: skip
+        tracking.open_tracker(LoggerConfig(LoggerKind.tensorboard), tmp_path, {}, None)

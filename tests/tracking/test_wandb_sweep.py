@@ -21,6 +21,7 @@ from img2gps.config.compose import load_config, register_sweeps
 from img2gps.core.files import read_json
 from img2gps.core.paths import package_folder
 from img2gps.photos import dataset
+from img2gps.runs.cached import dataset_of
 from img2gps.runs.folder import CONFIG, HISTORY, PREDICTIONS, RESULT, History, list_folders
 from img2gps.tracking import sync, uploads
 from tests.conftest import ROOT
@@ -61,8 +62,8 @@ def test_every_value_of_the_sweep_makes_a_run(sweep: dict[str, Any]) -> None:
                 assert (made.model.name if key == "model" else getattr(made, key)) == value
 
 
-def thumbnails(server: Server, run_id: str) -> list[str]:
-    """Digests of the pictures in the error table of a run, row by row."""
+def photos_shown(server: Server, run_id: str, photos: dataset.Dataset) -> list[str]:
+    """Return, row by row, the photo of the data set that the row's picture resembles most."""
     (artifact,) = [
         a
         for a in server.artifacts.values()
@@ -70,15 +71,19 @@ def thumbnails(server: Server, run_id: str) -> list[str]:
     ]
     table = json.loads(artifact["files"]["errors.table.json"])
     paths = [row[table["columns"].index("thumbnail")]["path"] for row in table["data"]]
+    pixels = photos.pixels().astype(float)
+    size = (photos.image_size, photos.image_size)
     found = []
     for path in paths:
         with Image.open(io.BytesIO(artifact["files"][path])) as picture:
-            found.append(dataset.pixel_digest(np.asarray(picture.convert("RGB"))))
+            shown = np.asarray(picture.convert("RGB").resize(size), dtype=float)
+        nearest = np.abs(pixels - shown).mean(axis=(1, 2, 3)).argmin()
+        found.append(str(photos.manifest["content"].iloc[nearest]))
     return found
 
 
 def contents(folder: Path) -> list[str]:
-    """Digests of the validation photos' pixels, worst photo first."""
+    """Return the validation photos, worst first."""
     with (folder / PREDICTIONS).open(newline="") as file:
         rows = sorted(csv.DictReader(file), key=lambda row: -float(row["error_m"]))
     return [row["content"] for row in rows]
@@ -97,10 +102,8 @@ def test_an_agent_runs_the_sweep(
     sweep["command"][-1:] = [*SMALL, sweep["command"][-1]]
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {
-        **os.environ, "PATH": path, "WANDB_SILENT": "false",
-        "IMG2GPS_CACHE": str(tmp_path / "cache"),
-    }  # fmt: skip
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "cache"))
+    environment = {**os.environ, "PATH": path, "WANDB_SILENT": "false"}
 
     def wandb(*words: str) -> str:
         done = subprocess.run(
@@ -137,7 +140,9 @@ def test_an_agent_runs_the_sweep(
             row["val/rmse_m"] for row in history
         ]
         assert there.exit_code == 0
-        assert thumbnails(server, receipt.id) == contents(folder)
+        photos = dataset_of(folder)
+        assert photos is not None
+        assert photos_shown(server, receipt.id, photos) == contents(folder)
     # and sync knows the runs under the ids that the agent chose
     lines = list(sync.sync(tmp_path / "runs", None, sync.Options()))
     assert [line.outcome for line in lines] == ["up to date"] * 2

@@ -1,19 +1,19 @@
-"""`img2gps dashboard`: a W&B workspace as code."""
+"""`img2gps dashboard`: make the W&B workspace of a project, or replace it."""
 
 from __future__ import annotations
 
 import argparse
 
-HELP = "make the W&B workspace of a project (again)"
+HELP = "make the W&B workspace of a project, or replace it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--project", default="img2gps", help="default: img2gps")
     parser.add_argument("--entity", help="user or team; default: the account's own")
-    parser.add_argument("--study", help="show the runs of this study alone")
+    parser.add_argument("--study", help="show the runs of this study only")
     parser.add_argument(
-        "--json", action="store_true", help="print the workspace and leave W&B alone"
+        "--json", action="store_true", help="print the workspace without calling W&B"
     )
 
 

@@ -14,20 +14,20 @@ HELP = "read photos into the cache that runs use, and say what is in them"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Declare the arguments."""
     parser.add_argument(
         "source",
         metavar="SRC",
-        help="folder of photos, CSV (path, lat, lon), parquet file, or quad for the built-in one",
+        help="folder of photos, CSV (path, lat, lon), parquet file, or quad (the built-in one)",
     )
     parser.add_argument("--image-size", type=int, default=224, metavar="PX", help="default: 224")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="default: IMG2GPS_CACHE")
-    parser.add_argument("--threads", type=int, help="default: the cores this process may use")
-    parser.add_argument("--split", default="train", help="of a Hugging Face data set")
+    parser.add_argument("--threads", type=int, help="default: all cores of this process")
+    parser.add_argument("--split", default="train", help="split of a Hugging Face data set")
     parser.add_argument("-n", type=int, default=741, help="photos of the quad (default: 741)")
     parser.add_argument("--seed", type=int, default=0, help="of the quad (default: 0)")
     parser.add_argument(
-        "--allow-outside", action="store_true", help="a CSV's paths may leave its folder"
+        "--allow-outside", action="store_true", help="accept paths in a CSV that leave its folder"
     )
     parser.add_argument(
         "--report",
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Ingest, print what is in the set and where, write the report where asked for."""
+    """Ingest, print what is in the data set and where, and write the report if asked for."""
     from img2gps.config.schema import MAX_IMAGE_SIZE
     from img2gps.core.errors import BadInput
     from img2gps.core.paths import cache_folder
@@ -60,21 +60,21 @@ def execute(args: argparse.Namespace) -> int:
     )
     _print_rejects(dataset)
     if args.report is not None:
-        from img2gps.report import photo_page as datareport
+        from img2gps.report import photo_page
 
         default = Path("reports") / f"{dataset.folder.name.rpartition('-')[0]}-photos.html"
         path = default if args.report == Path() else args.report
-        print(f"report: {datareport.write(dataset, path)}")
+        print(f"report: {photo_page.write(dataset, path)}")
     if others := dataset.summary["not_photos"]:
         counted = ", ".join(f"{count} {suffix}" for suffix, count in others.items())
-        print(f"passed over by their suffix: {counted}")
+        print(f"ignored because of their suffix: {counted}")
     print(f"cache: {dataset.folder}")
     print(_summary(dataset))
     return 0
 
 
 def _source(args: argparse.Namespace) -> Source:
-    """What SRC means: by its name, or by what lies there."""
+    """Return the source that SRC means, by its name or by what is there."""
     from img2gps.core.paths import expanded
     from img2gps.photos.ingest import CsvSource, FolderSource, HuggingFaceSource, QuadSource
     from img2gps.photos.sources import photo_files
@@ -91,7 +91,7 @@ def _source(args: argparse.Namespace) -> Source:
 
 
 def _print_rejects(dataset: Dataset) -> None:
-    """Each photo that was left out, by reason."""
+    """Print each photo that was left out, by reason."""
     for reason, group in dataset.rejects.groupby("reason"):
         print(f"left out, {reason}:")
         for file in group["file"]:
@@ -101,12 +101,11 @@ def _print_rejects(dataset: Dataset) -> None:
 
 
 def _summary(dataset: Dataset) -> str:
-    """One line: how many photos, of what, and what was left out."""
+    """Return one line: how many photos, of what, and what was left out."""
     from img2gps.core import geo
 
-    labels = dataset.manifest[["lat_deg", "lon_deg"]].to_numpy()
-    mean = geo.mean_position(labels[:, 0], labels[:, 1])
-    rmse = geo.rmse_m(labels[:, 0], labels[:, 1], mean[0], mean[1])
+    lat, lon = dataset.lat_lon()
+    rmse = geo.rmse_m(lat, lon, *geo.mean_position(lat, lon))
     kind = "synthetic photos" if dataset.synthetic else "photos"
     twins = len(dataset.summary["duplicates"])
     return (

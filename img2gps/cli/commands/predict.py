@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from img2gps.inference.predict import Prediction
     from img2gps.photos.sources import Reject
 
 HELP = "latitude and longitude of photos, by a finished run"
+SYNTHETIC = (
+    "trained on the built-in quad, which is synthetic: its answers mean nothing for photos of a "
+    "real place"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Declare the arguments."""
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="photo or folder")
     parser.add_argument("--run", required=True, help="run folder, run id or study with a winner")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -23,51 +29,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print one line a photo; 0 if all got an answer, 2 if a file could not be used."""
-    from img2gps.core.files import read_json
+    """Print one line for each photo; return 2 if a file could not be used."""
     from img2gps.inference.predict import Predictor
-    from img2gps.runs.folder import RESULT, resolve_folder
+    from img2gps.runs.folder import resolve_folder
+    from img2gps.runs.records import read_result
 
     files, problems = _files(args.photos)
     folder = resolve_folder(args.run, [Path(args.runs), Path("results")])
     predictor = Predictor.load(folder)
-    result = read_json(folder / RESULT) or {}
-    synthetic = bool(result.get("data", {}).get("synthetic"))
+    result = read_result(folder)
+    synthetic = result is not None and result.data.synthetic
     if synthetic:
-        print(
-            "img2gps: trained on the built-in quad, which is synthetic: its answers mean nothing "
-            "for photos of a real place",
-            file=sys.stderr,
-        )
+        _warn(SYNTHETIC)
     answers = list(predictor.photos(files))
-    if args.json:
-        rows = [
-            {
-                "photo": a.photo,
-                "lat_deg": a.lat_deg,
-                "lon_deg": a.lon_deg,
-                "error": a.error or None,
-                "synthetic": synthetic,
-            }
-            for a in answers
-        ]
-        print(json.dumps(rows, indent=1))
-    else:
-        width = max((len(a.photo) for a in answers), default=5)
-        print(f"{'photo':<{width}}  {'lat_deg':>11}  {'lon_deg':>12}")
-        for a in answers:
-            if not a.error:
-                print(f"{a.photo:<{width}}  {a.lat_deg:11.6f}  {a.lon_deg:12.6f}")
-    for a in answers:
-        if a.error:
-            print(f"img2gps: {a.photo}: {a.error}", file=sys.stderr)
+    print(_json(answers, synthetic) if args.json else _table(answers))
+    problems = [f"{a.photo}: {a.error}" for a in answers if a.error] + problems
     for problem in problems:
-        print(f"img2gps: {problem}", file=sys.stderr)
-    return 2 if problems or any(a.error for a in answers) else 0
+        _warn(problem)
+    return 2 if problems else 0
 
 
-def _files(given: list[Path]) -> tuple[list[Path], list[str]]:
-    """Files named, whatever they are, and photos below folders named, in order; what hid some."""
+def _warn(message: str) -> None:
+    print(f"img2gps: {message}", file=sys.stderr)
+
+
+def _json(answers: Sequence[Prediction], synthetic: bool) -> str:
+    rows = [
+        {
+            "photo": a.photo,
+            "lat_deg": a.lat_deg,
+            "lon_deg": a.lon_deg,
+            "error": a.error or None,
+            "synthetic": synthetic,
+        }
+        for a in answers
+    ]
+    return json.dumps(rows, indent=1)
+
+
+def _table(answers: Sequence[Prediction]) -> str:
+    width = max((len(a.photo) for a in answers), default=5)
+    lines = [f"{'photo':<{width}}  {'lat_deg':>11}  {'lon_deg':>12}"]
+    lines += [
+        f"{a.photo:<{width}}  {a.lat_deg:11.6f}  {a.lon_deg:12.6f}" for a in answers if not a.error
+    ]
+    return "\n".join(lines)
+
+
+def _files(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Return the files given and the photos below folders given, in order, and what is unreadable.
+
+    Raises:
+        BadInput: a folder without photos.
+    """
     from img2gps.core.errors import BadInput
     from img2gps.photos.sources import photo_files
 

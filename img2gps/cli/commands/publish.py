@@ -1,15 +1,15 @@
-"""`img2gps publish STUDY`: a copy of a study's figures, without weights, to be committed."""
+"""`img2gps publish STUDY`: copy a study without weights and paths, to be committed."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "copy a study's record and its runs, without weights, to where it can be committed"
+HELP = "copy a study and its runs, without weights, to where they can be committed"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`publish STUDY [--out results] [--moved]`."""
+    """Declare the arguments."""
     parser.add_argument("study", help="name of a study below the runs root")
     parser.add_argument("--root", type=Path, default=Path("runs"), help="default: runs")
     parser.add_argument(
@@ -19,12 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--moved",
         action="store_true",
-        help="move all positions to 0 N, 0 E and leave out the photos' names and times",
+        help="move all positions to 0 N, 0 E; leave out the photos' names and times",
     )
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Copy and say what was copied."""
+    """Copy the study and print what was copied."""
     from img2gps.core.errors import BadInput
     from img2gps.study.publish import publish
 
