@@ -9,6 +9,7 @@ from typing import Any
 from img2gps.core.errors import BadInput
 
 NAME = "name"
+ABSENT = "absent"  # what is typed for a knob that does not exist for a cell
 Choice = Mapping[str, str]  # knob (or "name") to value, in which * stands for anything
 
 
@@ -47,12 +48,11 @@ def fits(value: Any, pattern: str) -> tuple[str, ...] | None:
 def plain(value: Any) -> str:
     """Return a value as one would type it.
 
-    >>> plain(0.001), plain(8.0), plain(False), plain(float("nan"))
-    ('0.001', '8', 'false', '')
+    >>> plain(0.001), plain(8.0), plain(False), plain(None)
+    ('0.001', '8', 'false', 'null')
     """
-    value = value.item() if hasattr(value, "item") else value  # of a table
-    if value is None or value != value:
-        return ""
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return str(value).lower()
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from img2gps.analysis import stats
-from img2gps.analysis.folders import dotted, read_config
+from img2gps.analysis.errors import align_runs
 from img2gps.analysis.stats import Interval
-from img2gps.analysis.study import align_runs
 from img2gps.analysis.wording import span
-from img2gps.core.files import read_json
-from img2gps.runs.folder import RESULT
+from img2gps.core.nested import flat
+from img2gps.runs.folder import read_config_plain
+from img2gps.runs.records import read_result
 
 ABSENT = "(absent)"
 _RECORDED = ("data", "weights", "code", "versions", "hardware", "split")  # of result.json
@@ -97,10 +97,11 @@ def compare(a: Path, b: Path) -> Comparison:
 
 def described(folder: Path) -> dict[str, Any]:
     """What made the run: its configuration, and what result.json records beside it."""
-    found = dotted(read_config(folder))
-    result = read_json(folder / RESULT) or {}
-    recorded = {f"result.{key}": result.get(key) for key in _RECORDED}
-    return found | dotted({k: v for k, v in recorded.items() if isinstance(v, Mapping)})
+    result = read_result(folder)
+    recorded = result.to_dict() if result else {}
+    return flat(read_config_plain(folder)) | flat(
+        {f"result.{key}": recorded[key] for key in _RECORDED if key in recorded}
+    )
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, str, str]]:

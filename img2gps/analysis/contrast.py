@@ -9,25 +9,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from img2gps.analysis import ranking as analysis
 from img2gps.analysis import stats
-from img2gps.analysis.choices import NAME, Choice, as_text, fits, plain
+from img2gps.analysis.choices import ABSENT, NAME, Choice, as_text, fits, plain
 from img2gps.analysis.stats import Interval
-from img2gps.analysis.study import PRETRAINED, Study
+from img2gps.analysis.study import Study
+from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.core.errors import BadInput
+from img2gps.runs.records import PRETRAINED
+
+Pairs = list[tuple[str, str]]  # a cell of one side with its partner of the other
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """RMSE of `this` less RMSE of `that`, in the mean over the pairs; below 0, `this` is better."""
+    """The mean over pairs of the RMSE of `this` less that of `that`; below 0, `this` is better."""
 
-    this: Choice
-    that: Choice
     interval: Interval
     this_m: float
     that_m: float
@@ -36,7 +36,7 @@ class Contrast:
 
     @property
     def difference(self) -> str:
-        """In one line."""
+        """The difference with its interval in one line."""
         ends = f"95 % interval {self.interval.low:+.1f} to {self.interval.high:+.1f} m"
         if np.isnan(self.interval.low):
             ends = "no interval"
@@ -44,12 +44,12 @@ class Contrast:
 
     @property
     def counted(self) -> str:
-        """How many pairs."""
+        """How many pairs were compared."""
         return "one pair of cells" if self.pairs == 1 else f"{self.pairs} pairs of cells"
 
     @property
     def verdict(self) -> str:
-        """In words."""
+        """Whether the RMSE of `this` is higher or lower."""
         if np.isnan(self.interval.low):
             return "cannot be told"
         if self.interval.high < 0:
@@ -67,34 +67,10 @@ def contrast(study: Study, this: Choice, that: Choice, where: Choice | None = No
         where: what both sides must have besides.
 
     Raises:
-        BadInput: a knob that the study does not vary, no pair of finished cells, or pairs that
-            were validated on different photos; two cells of one side that differ in a knob
-            which is asked for on one side only.
+        BadInput: the study does not vary a knob; there is no pair of finished cells; pairs were
+            validated on different photos; or two cells of one side fit the same cell of the other.
     """
-    knobs = [axis for axis in study.axes if axis != analysis.FOLD_AXIS]
-    asked = {**this, **that, **(where or {})}
-    for knob in asked:
-        if knob not in (*knobs, NAME):
-            raise BadInput(f"{knob}: not varied by {study.name}; one of {', '.join(knobs)}, {NAME}")
-    rest = _rest(study, knobs, asked)
-    done = study.finished.assign(_validation=study.validation)
-    found_pairs: list[tuple[pd.DataFrame, list[tuple[str, str]]]] = []
-    for digest, rows in done.groupby("_validation"):
-        sides = [_side(rows, {**(where or {}), **choice}, rest) for choice in (this, that)]
-        pairs = [(sides[0][key], sides[1][key]) for key in sides[0] if key in sides[1]]
-        if digest and pairs:
-            found_pairs.append((rows, pairs))
-    if len(found_pairs) > 1:
-        raise BadInput(
-            f"{study.name}: pairs on {len(found_pairs)} sets of validation photos, which are "
-            "different questions; choose one with where, such as --where split=random"
-        )
-    if not found_pairs:
-        raise BadInput(
-            f"{study.name}: no finished cells with {as_text(this)} and with {as_text(that)} that "
-            "agree in all else and were validated on the same photos"
-        )
-    ((rows, pairs),) = found_pairs
+    rows, pairs = _pairs(study, {**(where or {}), **this}, {**(where or {}), **that})
     used = rows[rows["rank_cell"].isin({cell for pair in pairs for cell in pair})]
     errors = study.errors(used)
     weights = np.zeros(len(errors.cells))
@@ -102,52 +78,68 @@ def contrast(study: Study, this: Choice, that: Choice, where: Choice | None = No
         weights[errors.cells.index(ours)] += 1 / len(pairs)
         weights[errors.cells.index(theirs)] -= 1 / len(pairs)
     rmse = stats.cell_rmse(errors.error_m)
-    found = stats.contrast_interval(errors.error_m, weights, errors.spot)
-    positive = np.maximum(weights, 0)
-    return Contrast(
-        this,
-        that,
-        found,
-        float(positive @ rmse),
-        float(positive @ rmse - weights @ rmse),
-        len(pairs),
-        tuple(_notes(used, found)),
-    )
+    interval = stats.contrast_interval(errors.error_m, weights, errors.spot)
+    this_m = float(np.maximum(weights, 0) @ rmse)
+    notes = list(interval.notes)
+    if len(set(used["weights/resolved"].isin(PRETRAINED))) > 1:
+        notes.append("pretrained runs are compared with runs from scratch")
+    return Contrast(interval, this_m, float(this_m - weights @ rmse), len(pairs), tuple(notes))
 
 
-def _rest(study: Study, knobs: Sequence[str], asked: Choice) -> list[str]:
-    """Knobs in which the cells of a pair must agree."""
+def _pairs(study: Study, this: Choice, that: Choice) -> tuple[pd.DataFrame, Pairs]:
+    """Return the finished runs that were validated on the same photos, and the pairs of cells."""
+    rest = _rest(study, {**this, **that})
+    done = study.finished.assign(_validation=study.validation)
+    found = []
+    for digest, rows in done.groupby("_validation"):
+        ours, theirs = _side(rows, this, rest), _side(rows, that, rest)
+        pairs = [(ours[key], theirs[key]) for key in ours if key in theirs]
+        if digest and pairs:
+            found.append((rows, pairs))
+    if not found:
+        raise BadInput(
+            f"{study.name}: no finished cells with {as_text(this)} and with {as_text(that)} that "
+            "agree in all else and were validated on the same photos"
+        )
+    if len(found) > 1:
+        raise BadInput(
+            f"{study.name}: pairs on {len(found)} sets of validation photos, which are "
+            "different questions; choose one with where, such as --where split=random"
+        )
+    return found[0]
+
+
+def _rest(study: Study, asked: Choice) -> list[str]:
+    """Return the knobs in which the cells of a pair must agree.
+
+    Raises:
+        BadInput: a knob is asked for that the study does not vary.
+    """
+    knobs = [axis for axis in study.axes if axis != FOLD_AXIS]
+    for knob in asked:
+        if knob not in (*knobs, NAME):
+            raise BadInput(f"{knob}: not varied by {study.name}; one of {', '.join(knobs)}, {NAME}")
     free = set(asked)
     if NAME in asked:  # a name stands for all that its cell sets
-        free |= {key for cell in study.facts.get("named_cells", {}).values() for key in cell}
+        free |= {key for cell in study.record.named_cells.values() for key in cell}
     return [knob for knob in knobs if knob not in free]
 
 
-def _side(rows: pd.DataFrame, choice: Choice, rest: Sequence[str]) -> dict[Any, str]:
-    """Cells that fit a choice, by what they have besides: other knobs, and what each * stands for.
-
-    A cell of which not all is known (a knob that does not exist for it) has "" there.
-    """
-    found: dict[Any, str] = {}
+def _side(rows: pd.DataFrame, wanted: Choice, rest: Sequence[str]) -> dict[tuple[str, ...], str]:
+    """Return the cells that fit a choice, by the rest of their knobs and what each * stands for."""
+    found: dict[tuple[str, ...], str] = {}
     for row in rows.drop_duplicates("rank_cell").to_dict("records"):
-        matches = [fits(row.get(knob), pattern) for knob, pattern in choice.items()]
+        known = {**row["params"], NAME: row["name"]}
+        matches = [fits(known.get(knob, ABSENT), pattern) for knob, pattern in wanted.items()]
         stars = [groups for groups in matches if groups is not None]
-        if len(stars) < len(choice):
+        if len(stars) < len(wanted):
             continue
-        key = (*map(plain, (row.get(knob) for knob in rest)), *chain.from_iterable(stars))
-        cell = found.setdefault(key, row["rank_cell"])
+        others = (plain(known.get(knob, ABSENT)) for knob in rest)
+        cell = found.setdefault((*others, *chain.from_iterable(stars)), row["rank_cell"])
         if cell != row["rank_cell"]:
             raise BadInput(
-                f"{as_text(choice)}: fits {cell} and {row['rank_cell']}, which the other side "
+                f"{as_text(wanted)}: fits {cell} and {row['rank_cell']}, which the other side "
                 "cannot be paired with one by one; give each side the same knobs, or the rest with "
                 "where, such as --where batch_size=16"
             )
     return found
-
-
-def _notes(used: pd.DataFrame, found: Interval) -> list[str]:
-    notes = list(found.notes)
-    pretrained = used["weights/resolved"].isin(PRETRAINED)
-    if pretrained.any() and not pretrained.all():
-        notes.append("pretrained runs are compared with runs from scratch")
-    return notes

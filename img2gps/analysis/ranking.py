@@ -6,7 +6,7 @@ nothing of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from img2gps.analysis import stats
 from img2gps.analysis.declared import Reference
 from img2gps.analysis.edges import Edge, edges
+from img2gps.analysis.errors import Errors
 from img2gps.analysis.stats import Interval
-from img2gps.analysis.study import DONE, Errors, Group, Study
+from img2gps.analysis.study import DONE, Group, Study
+from img2gps.analysis.winner import FOLD_AXIS as FOLD_AXIS
 from img2gps.analysis.winner import Rule
 from img2gps.analysis.wording import cell_name, knob_name
 from img2gps.analysis.wording import span as span
@@ -30,7 +32,6 @@ described, spoken = cell_name, knob_name  # TODO(report): wording has both
 
 Indices = NDArray[np.intp]
 
-FOLD_AXIS = "split.fold"
 MANY_CELLS = 100  # from here on fewer resamples: the report stays instant
 
 
@@ -136,15 +137,9 @@ def analyse(study: Study) -> Analysis:
     return Analysis(study, rankings, _missing(study, rankings), notes)
 
 
-def params_of(row: Mapping[Any, Any], axes: Sequence[str]) -> dict[str, Any]:
-    """A row's values on the study's axes; axes that do not exist for it are left out."""
-    found = {}
-    for axis in axes:
-        value = row.get(axis)
-        if axis == FOLD_AXIS or value is None or (isinstance(value, float) and np.isnan(value)):
-            continue
-        found[axis] = value
-    return found
+def _params(row: Mapping[Any, Any], axes: Iterable[str]) -> dict[str, Any]:
+    """Return a cell's knobs, in the order of the study's axes."""
+    return {k: row["params"][k] for k in axes if k in row["params"] and k != FOLD_AXIS}
 
 
 def resamples(cells: int) -> int:
@@ -184,7 +179,7 @@ def _ranking(study: Study, group: Group) -> Ranking:
             Cell(
                 name,
                 str(row.get("name") or ""),
-                params_of(row, axes),
+                _params(row, axes),
                 stats.cell_interval(errors.error_m[i], errors.spot),
                 tuple(float(value) for value in rmse[i] if not np.isnan(value)),
                 int(planned[name]),
@@ -453,7 +448,7 @@ def _missing(study: Study, rankings: Sequence[Ranking]) -> list[Missing]:
             reasons["finished without predictions.csv"] = len(rows)
         several = len(rows) > 1
         text = "; ".join(f"{count} {why}" if several else why for why, count in reasons.items())
-        found.append(Missing(name, params_of(rows[0], axes), text, name in ranked))
+        found.append(Missing(name, _params(rows[0], axes), text, name in ranked))
     return found
 
 

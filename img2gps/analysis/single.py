@@ -1,99 +1,112 @@
-"""Run folders that no study.json plans, taken as a study: cells are told apart by what differs."""
+"""Run folders without a study.json, taken as a study: cells are told apart by what differs."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from img2gps.analysis.folders import dotted, flatten, read_config
-from img2gps.analysis.study import DONE
-from img2gps.core.files import read_json
-from img2gps.runs.folder import RESULT
+from img2gps.core.nested import flat
+from img2gps.runs.folder import read_config_plain
+from img2gps.runs.records import RunResult, RunState, StudyRecord, StudyRun, read_result
 from img2gps.runs.swept import swept
 
+KIND = "runs"
 DEFAULT_AXES = ("model", "lr", "batch_size")
 
 
-def single_runs(name: str, folders: Sequence[Path]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Facts and rows of run folders that no study.json plans."""
-    rows = []
-    for folder in folders:
-        result = read_json(folder / RESULT)
-        if result is None:
-            config = read_config(folder)
-            row = {**swept(config), "seed": config.get("seed", 0), "state": "running"}
-            row["reason"] = "no result.json: running or interrupted"
-        else:
-            row = {**flatten(result), "state": result.get("state", DONE)}
-            row["reason"] = result.get("reason") or ""
-        knobs = {**swept(read_config(folder)), **((result or {}).get("swept") or {})}
-        row |= {"run_id": folder.name, "folder": str(folder), "_swept": knobs}
-        row["_identity"] = _identity(result or {}, read_config(folder))
-        row["value"] = row.get("val/rmse_m")
-        row["epochs"] = row.get("cost/epochs")
-        row["seconds"] = row.get("cost/seconds")
-        rows.append(row)
-    keys = dict.fromkeys(key for row in rows for key in row["_swept"] if key != "seed")
-    texts = {
-        key: {json.dumps(row["_swept"][key]) for row in rows if key in row["_swept"]}
-        for key in keys
-    }
+@dataclass(frozen=True)
+class _Single:
+    """A run folder: how the run ended, the knobs that people vary, and all that its id hashes."""
+
+    folder: Path
+    seed: int
+    result: RunResult | None
+    knobs: Mapping[str, Any]
+    identity: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        config, result = read_config_plain(folder), read_result(folder)
+        knobs = {**swept(config), **(result.swept if result else {})}
+        # The split is told by its knobs, because its digests name no choice.
+        identity = {**(result.identity if result else {}), "split": config.get("split") or {}}
+        seed = result.seed if result else config.get("seed", 0)
+        return cls(folder, int(seed), result, _unseeded(knobs), _unseeded(flat(identity)))
+
+
+def single_runs(study: str, folders: Sequence[Path]) -> StudyRecord:
+    """Return the record that a study of these run folders would have."""
+    runs = [_Single.read(folder) for folder in folders]
+    keys = dict.fromkeys(key for run in runs for key in run.knobs)
+    values = {key: {_text(run.knobs[key]) for run in runs if key in run.knobs} for key in keys}
     # depth says nothing that model does not say
-    varying = [key for key in keys if len(texts[key]) > 1 and key != "depth"]
+    varying = [key for key in keys if len(values[key]) > 1 and key != "depth"]
     shown = varying or [key for key in DEFAULT_AXES if key in keys]
-    shown += _told_apart_by(rows, shown)
-    axes: dict[str, list[Any]] = {}
-    for row in rows:
-        params = {key: row["_swept"].get(key, "unknown") for key in shown}
-        for key, value in params.items():
-            if value != "unknown" and value not in axes.setdefault(key, []):
+    hidden = _hidden(runs, shown)
+    planned = [_planned(run, shown, hidden) for run in runs]
+    axes: dict[str, list[Any]] = {key: [] for key in (*shown, *hidden)}
+    for run in planned:
+        for key, value in run.params.items():
+            if value not in axes[key]:
                 axes[key].append(value)
-        row |= {**params, "cell": ",".join(f"{key}={value}" for key, value in params.items())}
-        row |= {"name": "", "attempts": 1, "linked": False}
-        del row["_swept"], row["_identity"]
-    axes = {key: sorted(values, key=_sort_key) for key, values in axes.items()}
-    facts = {
-        "study": name,
-        "question": "",
-        "kind": "runs",
-        "monitor": "val/rmse_m",
-        "direction": "minimize",
-        "axes": axes,
-        "seeds": sorted({int(row["seed"]) for row in rows}),
-        "base_config": {},
-        "named_cells": {},
-        "command": "",
-    }
-    return facts, rows
+    return StudyRecord(
+        study,
+        kind=KIND,
+        axes={key: sorted(values, key=_order) for key, values in axes.items()},
+        seeds=sorted({run.seed for run in runs}),
+        runs=planned,
+    )
 
 
-def _identity(result: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """All that decides a run's figures, in dots; the split by its knobs, not by its digests."""
-    found = dotted({**(result.get("identity") or {}), "split": config.get("split") or {}})
-    return {key: value for key, value in found.items() if key != "seed"}
-
-
-def _told_apart_by(rows: Sequence[dict[str, Any]], shown: Sequence[str]) -> list[str]:
-    """Knobs besides the shown ones in which runs of one seed differ; they join `_swept`."""
-    alike: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        place = [row["seed"], *(row["_swept"].get(key) for key in shown)]
-        alike.setdefault(json.dumps(place), []).append(row["_identity"])
+def _hidden(runs: Sequence[_Single], shown: Sequence[str]) -> list[str]:
+    """Return other knobs that tell apart runs of one seed that are alike in the shown ones."""
+    alike: dict[str, list[Mapping[str, Any]]] = {}
+    for run in runs:
+        if run.identity:
+            place = [run.seed, *(run.knobs.get(key) for key in shown)]
+            alike.setdefault(_text(place), []).append(run.identity)
     keys = dict.fromkeys(key for same in alike.values() for one in same for key in one)
-    more = [
+    return [
         key
         for key in keys
-        if any(
-            len({json.dumps(one.get(key)) for one in same if one}) > 1 for same in alike.values()
-        )
+        if any(len({_text(one.get(key)) for one in same}) > 1 for same in alike.values())
     ]
-    for row in rows:
-        row["_swept"] |= {key: row["_identity"][key] for key in more if key in row["_identity"]}
-    return more
 
 
-def _sort_key(value: Any) -> tuple[int, float, str]:
+def _planned(run: _Single, shown: Sequence[str], hidden: Sequence[str]) -> StudyRun:
+    params = {key: run.knobs[key] for key in shown if key in run.knobs}
+    params |= {key: run.identity[key] for key in hidden if key in run.identity}
+    planned = StudyRun(
+        ",".join(f"{key}={value}" for key, value in params.items()) or "unknown",
+        run.seed,
+        params=params,
+        run_id=run.folder.name,
+        path=f"{run.folder.parent.name}/{run.folder.name}",
+        attempts=1,
+    )
+    if run.result is None:
+        why = "no result.json: running or interrupted"
+        return replace(planned, state=RunState.running, reason=why)
+    return replace(
+        planned,
+        state=run.result.state,
+        value=run.result.metrics.get("val/rmse_m"),
+        epochs=run.result.cost.epochs,
+        seconds=run.result.cost.seconds,
+    )
+
+
+def _unseeded(knobs: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in knobs.items() if key != "seed"}
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value)
+
+
+def _order(value: Any) -> tuple[int, float, str]:
     is_number = isinstance(value, int | float)
     return (0 if is_number else 1, float(value) if is_number else 0.0, str(value))

@@ -21,6 +21,7 @@ AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
 }
 DIRECTIONS = ("minimize", "maximize")
 RMSE = "val/rmse_m"
+FOLD_AXIS = "split.fold"  # its values are one cell
 HIGHER_IS_BETTER = re.compile(r"val/within_\d+m|skill")
 
 

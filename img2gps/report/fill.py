@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-from img2gps.analysis.choices import NAME, fits, read_choice
+from img2gps.analysis.choices import ABSENT, NAME, fits, read_choice
 from img2gps.analysis.contrast import contrast
 from img2gps.analysis.ranking import Analysis, span
 from img2gps.core.errors import BadInput
@@ -103,7 +103,7 @@ def _cell(study: Analysis, words: Sequence[str]) -> str:
         for ranking in study.rankings
         for cell in ranking.cells
         if all(
-            fits(cell.name if knob == NAME else cell.params.get(knob), value) is not None
+            fits(cell.name if knob == NAME else cell.params.get(knob, ABSENT), value) is not None
             for knob, value in wanted.items()
         )
     ]

@@ -7,14 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from img2gps.analysis.choices import Choice, fits
-from img2gps.analysis.winner import Candidate, Scoring, choose, complete_cells, pooled, read_rule
+from img2gps.analysis.choices import ABSENT, Choice, fits
+from img2gps.analysis.winner import (
+    FOLD_AXIS,
+    Candidate,
+    Scoring,
+    choose,
+    complete_cells,
+    pooled,
+    read_rule,
+)
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import PREDICTIONS, without_fold
 from img2gps.runs.records import RunResult, StudyRecord, StudyRun, now, read_result
 from img2gps.runs.winner import Winner
 
-FOLD = "split.fold"
 Cells = Mapping[str, Sequence[StudyRun]]
 Results = Mapping[str, RunResult]
 
@@ -52,7 +59,7 @@ def select(
     planned = len({without_fold(run.cell) for run in runs})
     same = before if before is not None and before.cell == best.cell else None
     first = _first_seed(study, best)
-    deployed = min(first, key=lambda run: run.params.get(FOLD, 0))
+    deployed = min(first, key=lambda run: run.params.get(FOLD_AXIS, 0))
     starts = {result.weights.resolved for result in results.values()} - {""}
     return Winner(
         study=study.study,
@@ -65,7 +72,7 @@ def select(
         value=best.value,
         values=list(best.by_seed.values()),
         seeds=list(best.by_seed),
-        folds=len(first) if FOLD in deployed.params else 0,
+        folds=len(first) if FOLD_AXIS in deployed.params else 0,
         seed=deployed.seed,
         run_id=deployed.run_id,
         path=deployed.path,
@@ -90,7 +97,9 @@ def _asked_for(study: StudyRecord, where: Choice) -> list[StudyRun]:
         run
         for run in study.runs
         if run.cell
-        and all(fits(run.params.get(knob), value) is not None for knob, value in where.items())
+        and all(
+            fits(run.params.get(knob, ABSENT), value) is not None for knob, value in where.items()
+        )
     ]
     if where and not found:
         asked = ", ".join(f"{knob}={value}" for knob, value in where.items())
@@ -131,7 +140,7 @@ def _check_same_question(study: str, root: str | Path, cells: Cells, results: Re
     if len(params_of) < 2:
         return
     sets = list(params_of.values())
-    told = (knob for knob in sets[0][0] if knob != FOLD and _tells_apart(knob, sets))
+    told = (knob for knob in sets[0][0] if knob != FOLD_AXIS and _tells_apart(knob, sets))
     example = next((f"such as --where {knob}={sets[0][0][knob]}" for knob in told), "one split")
     raise BadInput(
         f"study={study}: its cells were validated in {len(sets)} ways (photos, labels, split), and "

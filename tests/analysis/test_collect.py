@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from img2gps.analysis import collect, folders
+from img2gps.analysis import collect
 from img2gps.analysis.study import Study
 from img2gps.core.errors import BadInput
-from img2gps.runs.folder import CONFIG
 from tests.helpers.fake_study import FakeStudy, Options, make_study
 
 AXES: dict[str, list[Any]] = {"lr": [0.001, 0.003], "batch_size": [8, 16]}
@@ -219,7 +218,7 @@ def test_pretrained_runs_never_share_a_ranking_with_runs_from_scratch(tmp_path: 
     ]
     assert groups[0].label.startswith("from scratch, random split")
     assert groups[0].warnings == [
-        "weights were asked for but not to be had (no network): from scratch"
+        "the requested weights could not be had (no network): trained from scratch"
     ]
 
 
@@ -339,7 +338,7 @@ def test_bad_folders_are_named_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"nothing: neither a study\.json nor run folders; name a"):
         collect.load_study(empty, [])
     (empty / "study.json").write_text('{"study": "x", ')
-    with pytest.raises(BadInput, match=r"study\.json: not a study\.json; run the study again"):
+    with pytest.raises(BadInput, match=r"study\.json: not a readable study\.json; run the"):
         collect.load_study(empty, [])
 
 
@@ -351,19 +350,6 @@ def test_find_studies_lists_planned_studies_and_plain_runs(tmp_path: Path) -> No
     (root / "no study").mkdir()
     assert collect.find_studies(root) == [root / "plain", root / "s"]
     assert collect.find_studies(tmp_path / "nowhere") == []
-
-
-def test_flatten_prefers_the_swept_learning_rate_to_the_decayed_one() -> None:
-    flat = folders.flatten(
-        {"swept": {"lr": 0.1}, "metrics": {"lr": 0.001, "val/rmse_m": 3.0}, "identity": {"a": 1}}
-    )
-    assert flat == {"lr": 0.1, "val/rmse_m": 3.0}
-
-
-def test_a_damaged_config_is_no_reason_to_fail(tmp_path: Path) -> None:
-    (tmp_path / CONFIG).write_text("a: [1,")
-    assert folders.read_config(tmp_path) == {}
-    assert folders.read_config(tmp_path / "nowhere") == {}
 
 
 def test_the_report_imports_neither_torch_nor_wandb_nor_optuna_nor_hydra() -> None:

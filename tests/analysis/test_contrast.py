@@ -155,3 +155,18 @@ def test_a_side_against_itself_has_no_interval(tmp_path: Path) -> None:
     made = make_study(tmp_path, "s", Options(axes=AXES))
     found = contrast(load(made), {"lr": "0.001"}, {"lr": "0.001"})
     assert found.difference == "+0.0 m (no interval, 2 pairs of cells)"
+
+
+def test_a_value_that_is_null_is_not_a_knob_that_does_not_exist(tmp_path: Path) -> None:
+    decay = "optimizer.weight_decay"
+    made = make_study(tmp_path, "s", Options(axes={decay: [None, 0.01, 0.1], "lr": [0.1, 0.2]}))
+    path = made.folder / "study.json"
+    facts = json.loads(path.read_text())
+    for entry in facts["cells"]:
+        if entry["params"][decay] == 0.1:  # such as SGD, which has no weight decay here
+            del entry["params"][decay]
+    path.write_text(json.dumps(facts))
+    found = contrast(load(made), {decay: "null"}, {decay: "absent"})
+    rmse = np.sqrt((made.errors_m**2).mean(axis=2)).mean(axis=1)
+    assert found.pairs == 2
+    assert (found.this_m, found.that_m) == pytest.approx((rmse[:2].mean(), rmse[4:].mean()))

@@ -525,7 +525,7 @@ def test_one_bad_study_does_not_keep_the_others_from_their_pages(
     assert end.value.code == 2
     assert (out / "a" / "index.html").is_file()
     assert (out / "c" / "index.html").is_file()
-    assert "b/study.json: not a study.json" in said.err
+    assert "b/study.json: not a readable study.json" in said.err
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit) as end:
         main(["report", "a", "--runs", str(root), "--out", str(tmp_path / "file")])

@@ -1,0 +1,99 @@
+"""Errors of several runs on the same photos, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from img2gps.analysis.folders import long_table
+from img2gps.core import geo
+from img2gps.runs.folder import PREDICTIONS
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors in metres of several cells on the same photos; NaN where a cell lacks a seed.
+
+    Photos are aligned by content, not by name. `true_error_m` is against the position without GPS
+    noise, which only synthetic data know.
+    """
+
+    cells: list[str]
+    seeds: list[int]
+    photos: list[str]
+    error_m: Floats  # (cells, seeds, photos)
+    spot: NDArray[np.int64]  # (photos,)
+    mean_error_m: Floats  # (photos,): the mean predictor
+    known_spot: Floats  # (photos,): 1, 0 or NaN
+    true_error_m: Floats | None  # (cells, seeds, photos)
+    left_out: list[int]  # by cell: photos that some other run lacks
+
+    @property
+    def n_spots(self) -> int:
+        """How many spots there are. Spots are what resampling draws."""
+        return len(np.unique(self.spot))
+
+
+def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:
+    """Return the errors of the runs in `rows` on the photos that all of them have.
+
+    The cells are those that are ranked: the folds of a cell are put together.
+    """
+    cells = list(dict.fromkeys(rows["rank_cell"]))
+    seeds = sorted({int(seed) for seed in rows["seed"]})
+    table = predictions[predictions["run"].isin(rows.index)]
+    cell = table["run"].map(rows["rank_cell"].map({name: i for i, name in enumerate(cells)}))
+    seed = table["run"].map(rows["seed"].map({value: i for i, value in enumerate(seeds)}))
+    place = pd.DataFrame({"cell": cell, "seed": seed}, dtype=np.int64)
+    place["photo"] = _photos(place, table["content"])
+    n_runs = len(place[["cell", "seed"]].drop_duplicates())
+    in_all = (place.groupby("photo")["cell"].transform("size") == n_runs).to_numpy()
+    lost = np.bincount(place["cell"][~in_all], minlength=len(cells))
+    table, place = table[in_all], place[in_all]
+    photo, names = pd.factorize(place["photo"])
+    first = table[~place["photo"].duplicated().to_numpy()]
+    index = (place["cell"].to_numpy(), place["seed"].to_numpy(), photo)
+    shape = (len(cells), len(seeds), len(names))
+    error = np.full(shape, np.nan)
+    error[index] = table["error_m"]
+    true = None
+    if "true_lat_deg" in table and bool(table["true_lat_deg"].notna().all()) and len(table):
+        columns = ("true_lat_deg", "true_lon_deg", "pred_lat_deg", "pred_lon_deg")
+        true = np.full(shape, np.nan)
+        true[index] = geo.distance_m(*(table[column] for column in columns))
+    return Errors(
+        cells,
+        seeds,
+        [str(name) for name in first["photo"]],
+        error,
+        first["spot"].to_numpy(dtype=np.int64),
+        first["mean_error_m"].to_numpy(dtype=np.float64),
+        first["known_spot"].to_numpy(dtype=np.float64),
+        true,
+        [int(count) for count in lost],
+    )
+
+
+def _photos(place: pd.DataFrame, content: pd.Series[str]) -> pd.Series[int]:
+    """Number the photos, the same in every run.
+
+    Exact duplicates share their content: the k-th of one run belongs to the k-th of another.
+    """
+    numbered = place.assign(content=pd.factorize(content)[0])
+    numbered["copy"] = numbered.groupby(["cell", "seed", "content"], sort=False).cumcount()
+    return numbered.groupby(["content", "copy"], sort=False).ngroup()
+
+
+def align_runs(folders: Sequence[Path]) -> Errors | None:
+    """Return the errors of single runs, each as a cell; None where one has no predictions."""
+    rows = pd.DataFrame({"folder": list(map(str, folders)), "seed": 0})
+    rows["run_id"] = rows["cell"] = rows["rank_cell"] = rows.index.astype(str)
+    table = long_table(rows, PREDICTIONS)
+    return align(table, rows) if set(table["run"]) == set(rows.index) else None

@@ -1,0 +1,42 @@
+"""Warnings about runs that stand in one ranking although they differ in more than their cells."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pandas as pd
+
+from img2gps.analysis.wording import count_of_runs
+
+_ALIKE = {
+    "data/fingerprint": "data fingerprints",
+    "code/version": "code versions",
+    "code/commit": "code commits",
+    "precision": "precisions",
+}
+
+
+def mixtures(rows: pd.DataFrame) -> list[str]:
+    """Return what a reader must know about the runs of one ranking."""
+    found = [_different(rows[column], what) for column, what in _ALIKE.items() if column in rows]
+    if "weights/resolved" in rows and bool((rows["weights/resolved"] == "random").any()):
+        reasons = ", ".join(filter(None, dict.fromkeys(rows["weights/reason"].dropna())))
+        found.append(f"the requested weights could not be had ({reasons}): trained from scratch")
+    if "absent/baselines" in rows and bool((missing := rows["absent/baselines"].dropna()).size):
+        why = ", ".join(dict.fromkeys(missing.astype(str)))
+        found.append(f"{count_of_runs(len(missing))} without baselines ({why})")
+    if "code/dirty" in rows and (count := int(rows["code/dirty"].eq(True).sum())):
+        were = "was" if count == 1 else "were"
+        found.append(f"{count_of_runs(count)} {were} made with uncommitted changes to the code")
+    return [warning for warning in found if warning]
+
+
+def _different(values: pd.Series[str], what: str) -> str:
+    counts = Counter(values.astype(str))
+    if len(counts) < 2:
+        return ""
+    shown = (value[:7] if what == "code commits" else value for value in counts)
+    parts = [
+        f"{value} ({count_of_runs(n)})" for value, n in zip(shown, counts.values(), strict=True)
+    ]
+    return f"runs of different {what} in one ranking: {', '.join(parts)}"
