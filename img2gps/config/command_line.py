@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 class Ended(Protocol):
-    """What a run came to, as far as the exit status depends on it."""
+    """What a run came to, as far as this module needs it."""
 
     @property
-    def state(self) -> str:
-        """Its state, such as `finished`."""
+    def went_wrong(self) -> bool:
+        """Whether the run failed or diverged."""
 
     @property
     def value(self) -> float | None:
@@ -84,7 +84,7 @@ def _task(run: Callable[[Config], Ended], cfg: DictConfig) -> float | None:
     if single and HydraConfig.get().runtime.choices.get("sweeps"):
         raise BadInput("sweeps=...: names a study of many runs; add -m")
     outcome = run(load_config(cfg))
-    if outcome.state not in ("finished", "pruned"):
+    if outcome.went_wrong:
         sys.exit(1)
     return outcome.value
 

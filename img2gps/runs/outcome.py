@@ -1,36 +1,32 @@
-"""How a run ended: the `Outcome` given back, and the result.json written last."""
+"""How a run ends: its result.json, which is written last, and the `Outcome` that is returned."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 
 from img2gps.config.compose import config_to_dict
 from img2gps.core import hardware
 from img2gps.core.errors import BadInput
-from img2gps.core.files import read_json, write_json
-from img2gps.photos.split import leakage
-from img2gps.runs import baselines
-from img2gps.runs.folder import (
-    FINAL_STATES,
-    PREDICTIONS,
-    RESULT,
-    SCHEMA,
-    Diverged,
-    Pruned,
-    RunFolder,
-    find_result,
-)
+from img2gps.runs.baselines import baselines
+from img2gps.runs.folder import PREDICTIONS, Diverged, Pruned, RunFolder, find_result
 from img2gps.runs.plan import RunPlan
 from img2gps.runs.predictions import PredictionTable
-from img2gps.runs.records import RunResult
+from img2gps.runs.records import RunResult, RunState, WeightsFacts, now, read_result, write_result
+from img2gps.runs.result import (
+    best_metrics,
+    cost,
+    data_facts,
+    final_metrics,
+    skill,
+    split_facts,
+)
 from img2gps.runs.resume import Start
 from img2gps.runs.swept import swept
 from img2gps.runs.tracker import Tracker
@@ -38,249 +34,210 @@ from img2gps.training import devices, metrics, model
 from img2gps.training.checkpoint import save
 from img2gps.training.module import GeoRegression
 
-ONE_PLACE_M = 1e-3  # below, all photos are of one place, and what the mean gets is rounding
-
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-# Beside the figures of the best epoch, which never rank.
-OPTIMISTIC = {"note": "optimistic: the epoch was chosen on the validation photos themselves"}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to; `value` is the monitored metric after the final epoch."""
+    """What a run came to.
+
+    Attributes:
+        value: the monitored metric after the final epoch.
+        resumed_epoch: the epoch after which the run went on; 0 if it started anew.
+        skipped: whether the run had ended before.
+    """
 
     run_id: str
     folder: Path
-    state: str
+    state: RunState
     reason: str
     value: float | None
     resumed_epoch: int = 0
-    skipped: bool = False  # it was done before
+    skipped: bool = False
+
+    @property
+    def went_wrong(self) -> bool:
+        """Whether the run failed or diverged, so that the exit status is 1."""
+        return self.state.went_wrong
 
     @classmethod
-    def read(cls, folder: Path, monitor: str) -> Outcome:
-        """The outcome that a folder's result.json tells."""
-        result = read_json(folder / RESULT)
-        if result is None:
-            raise BadInput(f"{folder}: no result.json; the run is not done")
-        value = result["metrics"].get(monitor)
-        return cls(result["run_id"], folder, result["state"], result["reason"], value, skipped=True)
+    def of(cls, result: RunResult, folder: Path, monitor: str, *, skipped: bool = False) -> Self:
+        """Return the outcome that a result stands for."""
+        value = result.metrics.get(monitor)
+        resumed = 0 if skipped else result.resumed_epoch
+        return cls(result.run_id, folder, result.state, result.reason, value, resumed, skipped)
 
 
-def already_done(planned: RunPlan, folder: RunFolder) -> Outcome | None:
-    """The outcome of a run that is done in its own folder.
+def ended_before(planned: RunPlan, folder: RunFolder) -> Outcome | None:
+    """Return the outcome of a run that has ended in its own folder and need not be repeated.
 
-    A published one has no weights: studies take it as done, a run by itself is made to have them.
+    Published runs have no weights. Studies treat them as finished; a single run trains again.
     """
     config = planned.config
     if config.force:
         return None
-    result = folder.result
-    if result is not None and result["state"] in FINAL_STATES:
-        log.info("already %s, not run again (force=true repeats it)", result["state"])
-        return _told(Outcome.read(folder.path, config.monitor), result)
-    published = Path(config.runs.results) if config.runs.results else None
-    if published and (found := find_result(planned.run_id, [published])):
-        log.info("published in %s, without weights: run here, to have them", found)
+    result = read_result(folder.path)
+    if result is not None and result.state.is_final:
+        log.info("already %s, not run again (force=true repeats it)", result.state)
+        _log_end(result, folder.path)
+        return Outcome.of(result, folder.path, config.monitor, skipped=True)
+    published = [Path(config.runs.results)] if config.runs.results else []
+    if found := find_result(planned.run_id, published):
+        log.info("published in %s without weights; it runs here so that you have them", found)
     return None
 
 
-class Record:
-    """Collects what result.json says, and the outcome once it is known."""
+class ResultWriter:
+    """Writes result.json once the run has ended, and then holds its outcome."""
 
     def __init__(
         self,
         planned: RunPlan,
         folder: RunFolder,
-        table: PredictionTable,
-        module: GeoRegression,
         start: Start,
+        module: GeoRegression,
+        table: PredictionTable,
     ) -> None:
-        self.planned, self.folder, self.table, self.module = planned, folder, table, module
-        self.start = start
-        self.started_at = _now()
-        self.mean_predictor_m = table.mean_predictor_rmse_m()
+        self.planned, self.folder, self.start = planned, folder, start
+        self.module, self.table = module, table
         self.swept = swept(config_to_dict(planned.config), len(planned.split.train))
-        self.result: dict[str, Any] = {}
-        self.absent: dict[str, str] = {}  # what could not be computed, and why
-        self.outcome: Outcome
+        self.started_at = now()
+        self.result: RunResult | None = None
+        self._mean_predictor_m = table.mean_predictor_rmse_m()
+        self._absent: dict[str, str] = {}  # what could not be computed, and why
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the run came to, once it has ended."""
+        assert self.result is not None
+        return Outcome.of(self.result, self.folder.path, self.planned.config.monitor)
+
+    @contextmanager
+    def recording(self, tracker: Tracker) -> Iterator[None]:
+        """Write the result of a run that is pruned, diverges or fails inside.
+
+        An interruption leaves no result, so that the run can go on. The tracker is told of every
+        end.
+        """
+        exit_code = 1
+        try:
+            yield
+            exit_code = 0
+        except Pruned as end:
+            self._write(RunState.pruned, str(end))
+            exit_code = 0
+        except Diverged as end:
+            self._write(RunState.diverged, str(end))
+        except BadInput:
+            raise
+        except Exception as error:
+            self._write(RunState.failed, f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            tracker.finish(self.result, exit_code)
 
     def finish(self) -> None:
-        """The final epoch is done: predictions, result and then a smaller checkpoint.
+        """Write the predictions of the final epoch, the result, and then a smaller checkpoint.
 
-        In this order: until the result is written, a kill must leave what resuming needs.
+        The order matters: until the result is written, a killed run needs all of its checkpoint.
         """
         rows, label, predicted = self.module.position_errors("val").arrays()
         columns = label[:, 0], label[:, 1], predicted[:, 0], predicted[:, 1]
         self.table.write(self.folder.path / PREDICTIONS, rows, *columns[2:])
-        if len(rows) < len(self.planned.split.val):  # trainer.limit_val_batches
-            self.mean_predictor_m = self.table.mean_predictor_rmse_m(rows)
-        self.write("finished", "", metrics.bias_and_spread(*columns))
+        if len(rows) < len(self.planned.split.val):  # because of trainer.limit_val_batches
+            self._mean_predictor_m = self.table.mean_predictor_rmse_m(rows)
+        self._write(RunState.finished, "", metrics.bias_and_spread(*columns))
         if not self.planned.config.runs.keep_optimizer:
-            self._try("a smaller checkpoint", lambda: _drop_optimizer(self.folder.checkpoint))
+            self._attempt("a smaller checkpoint", lambda: _drop_optimizer(self.folder.checkpoint))
 
-    def write(self, state: str, reason: str, figures: dict[str, float] | None = None) -> None:
-        """Write result.json, last and atomically, and say how the run ended."""
-        history = self.folder.history.rows()
-        self.result = self._result(state, reason, history, figures or {})
-        write_json(self.folder.path / RESULT, self.result)
-        value = self.result["metrics"].get(self.planned.config.monitor)
-        self.outcome = Outcome(
-            self.planned.run_id, self.folder.path, state, reason, value, self.start.epoch
-        )
-        _told(self.outcome, self.result)
+    def _write(
+        self, state: RunState, reason: str, bias_and_spread: Mapping[str, Any] | None = None
+    ) -> None:
+        self.result = self._result(state, reason, bias_and_spread or {})
+        write_result(self.folder.path, self.result)
+        _log_end(self.result, self.folder.path)
 
     def _result(
-        self,
-        state: str,
-        reason: str,
-        history: list[dict[str, float]],
-        figures: dict[str, float],
-    ) -> dict[str, Any]:
+        self, state: RunState, reason: str, bias_and_spread: Mapping[str, Any]
+    ) -> RunResult:
         planned, config = self.planned, self.planned.config
-        last = history[-1] if history else {}
-        best = min(history, key=lambda row: row["val/rmse_m"]) if history else {}
-        rmse = last.get("val/rmse_m")
-        skill = None
-        if rmse is not None and self.mean_predictor_m > ONE_PLACE_M:
-            skill = 1 - rmse**2 / self.mean_predictor_m**2
-        split, dataset = planned.split, planned.dataset
-        return {
-            "schema": SCHEMA,
-            "run_id": planned.run_id,
-            "study": config.study,
-            "state": state,
-            "reason": reason,
-            "metrics": _figures(last),
-            "best": _figures(best) | ({"epoch": int(best["epoch"]), **OPTIMISTIC} if best else {}),
-            "mean_predictor/rmse_m": self.mean_predictor_m,
-            "skill": skill,
-            **{key: figures.get(key) for key in ("bias_east_m", "bias_north_m", "spread_ratio")},
-            "converged_epoch": metrics.converged_epoch([row["val/rmse_m"] for row in history]),
-            "data": {
-                "name": dataset.name,
-                "fingerprint": dataset.fingerprint,
-                "synthetic": dataset.synthetic,
-                "n": len(dataset.manifest),
-                "n_train": len(split.train),
-                "n_val": len(split.val),
-                "n_test": len(split.test),
-                "n_left_out": len(split.left_out),
-                "image_size": dataset.image_size,
-            },
-            "split": {
-                "kind": str(config.split.kind),
-                "seed": config.split.seed,
-                "fold": config.split.fold,
-                "leakage": leakage(dataset.manifest, split),
-            },
-            "baselines": {"mean": {"val/rmse_m": self.mean_predictor_m}} | self._baselines(state),
-            "swept": self.swept,
-            "model": {
-                "name": config.model.name,
-                "parameters": model.count_parameters(self.module),
-                "flops": self._try(
-                    "flops", lambda: model.count_flops(self.module.model, config.image_size)
-                ),
-            },
-            "weights": planned.weights.record(),
-            "cost": {
-                "epochs": len(history),
-                "seconds": sum(row["seconds"] for row in history),
-                "train_seconds": sum(row["train_seconds"] for row in history),
-                "peak_memory_mb": hardware.peak_memory_mb(),
-            },
-            "code": hardware.code(),
-            "versions": hardware.versions(),
-            "hardware": hardware.describe(devices.gpu_name()),
-            "precision": str(planned.precision),
-            "threads": self.start.threads,
-            "seed": config.seed,
-            "absent": self.absent,
-            "identity": planned.identity,
-            "started_at": self.started_at,
-            "resumed_epoch": self.start.epoch,
-            "finished_at": _now(),
-        }
+        history = self.folder.history.rows()
+        final = final_metrics(history)
+        found = self._baselines() if config.baselines and state is not RunState.failed else {}
+        described = self._model()
+        return RunResult(
+            run_id=planned.run_id,
+            study=config.study,
+            state=state,
+            reason=reason,
+            metrics=final,
+            best=best_metrics(history),
+            mean_predictor_rmse_m=self._mean_predictor_m,
+            skill=skill(final.get("val/rmse_m"), self._mean_predictor_m),
+            **bias_and_spread,
+            converged_epoch=metrics.converged_epoch([row["val/rmse_m"] for row in history]),
+            data=data_facts(planned.dataset, planned.split),
+            split=split_facts(config.split, planned.dataset, planned.split),
+            baselines={"mean": {"val/rmse_m": self._mean_predictor_m}, **found},
+            swept=self.swept,
+            model=described,
+            weights=WeightsFacts(**planned.weights.record()),
+            cost=cost(history),
+            code=hardware.code(),
+            versions=hardware.versions(),
+            hardware=hardware.describe(devices.gpu_name()),
+            precision=str(planned.precision),
+            threads=self.start.threads,
+            seed=config.seed,
+            absent=self._absent,
+            identity=planned.identity,
+            started_at=self.started_at,
+            resumed_epoch=self.start.epoch,
+            finished_at=now(),
+        )
 
-    def _baselines(self, state: str) -> dict[str, Any]:
-        if not self.planned.config.baselines or state == "failed":
-            return {}
+    def _baselines(self) -> dict[str, dict[str, Any]]:
         planned = self.planned
-        found = self._try("baselines", lambda: baselines.baselines(planned.dataset, planned.split))
+        found = self._attempt("baselines", lambda: baselines(planned.dataset, planned.split))
         return found or {}
 
-    def _try(self, what: str, compute: Callable[[], T]) -> T | None:
-        """What is computed, or None: a run is not lost for what only goes with its result."""
+    def _model(self) -> dict[str, Any]:
+        config, regressor = self.planned.config, self.module.model
+        return {
+            "name": config.model.name,
+            "parameters": model.count_parameters(self.module),
+            "flops": self._attempt(
+                "flops", lambda: model.count_flops(regressor, config.image_size)
+            ),
+        }
+
+    def _attempt(self, what: str, compute: Callable[[], T]) -> T | None:
+        """Compute what only describes the run. A failure is noted and never loses the run."""
         try:
             return compute()
-        except Exception as error:  # of a model or file that is not ours
-            self.absent[what] = f"{type(error).__name__}: {error}"
-            log.warning("%s cannot be had (%s)", what, self.absent[what])
+        except Exception as error:  # a user's own model or file can raise anything
+            self._absent[what] = f"{type(error).__name__}: {error}"
+            log.warning("%s cannot be had (%s)", what, self._absent[what])
             return None
 
 
-@contextmanager
-def recorded(
-    planned: RunPlan,
-    folder: RunFolder,
-    table: PredictionTable,
-    module: GeoRegression,
-    start: Start,
-    tracker: Tracker,
-) -> Iterator[Record]:
-    """Write whatever ends the run inside to result.json; an interruption leaves none.
-
-    `tracker` is told at the end, also of an interruption.
-    """
-    record = Record(planned, folder, table, module, start)
-    exit_code = 1
-    try:
-        yield record
-        exit_code = 0
-    except Pruned as end:
-        record.write("pruned", str(end))
-        exit_code = 0
-    except Diverged as end:
-        record.write("diverged", str(end))
-    except BadInput:
-        raise
-    except Exception as error:
-        record.write("failed", f"{type(error).__name__}: {error}")
-        raise
-    finally:
-        result = RunResult.from_dict(record.result) if record.result else None
-        tracker.finish(result, exit_code)
-
-
-def _figures(row: dict[str, float]) -> dict[str, float]:
-    return {key: value for key, value in row.items() if "/" in key}
-
-
-def _told(outcome: Outcome, result: dict[str, Any]) -> Outcome:
-    """Say in one line what the run came to, beside the mean predictor."""
-    mean = result.get("mean_predictor/rmse_m")
-    rmse, skill = result.get("metrics", {}).get("val/rmse_m"), result.get("skill")
-    if outcome.state == "finished" and rmse is not None and mean is not None:
-        log.info(
-            "finished: validation RMSE %.2f m after the final epoch; the mean predictor gets "
-            "%.2f m (skill %s) -> %s", rmse, mean,
-            "unknown" if skill is None else f"{skill:.2f}", outcome.folder,
-        )  # fmt: skip
-    else:
-        log.info("%s: %s -> %s", outcome.state, outcome.reason, outcome.folder)
-    return outcome
+def _log_end(result: RunResult, folder: Path) -> None:
+    """Log in one line what the run came to, beside the mean predictor."""
+    rmse, mean = result.metrics.get("val/rmse_m"), result.mean_predictor_rmse_m
+    if result.state is not RunState.finished or rmse is None or mean is None:
+        log.info("%s: %s -> %s", result.state, result.reason, folder)
+        return
+    share = "unknown" if result.skill is None else f"{result.skill:.2f}"
+    log.info(
+        "finished: validation RMSE %.2f m after the final epoch; the mean predictor gets %.2f m "
+        "(skill %s) -> %s", rmse, mean, share, folder,
+    )  # fmt: skip
 
 
 def _drop_optimizer(path: Path) -> None:
-    """Keep the weights of a finished run and leave out what only resuming needs."""
+    """Leave out of a finished run's checkpoint what only resuming needs."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     checkpoint["optimizer_states"] = []
     checkpoint["lr_schedulers"] = []
     save(checkpoint, path)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Lightning callback that puts each epoch on disk, and ends a run that has diverged."""
+"""The Lightning callback that puts each epoch on disk and ends a run that has diverged."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
-from numpy.typing import NDArray
 
 from img2gps.core import signals
 from img2gps.runs.folder import PREDICTIONS_BEST, Diverged, RunFolder
@@ -25,22 +23,17 @@ EpochHook = Callable[[int, Mapping[str, float]], None]
 class Recorder(pl.Callback):
     """Writes history.csv and predictions_best.csv, then calls the hooks with the epoch's row.
 
-    It runs before the checkpoint is saved: a kill between the two leaves a row newer than the
-    checkpoint, which resuming cuts.
+    It runs before the checkpoint is saved. A kill between the two leaves a row that is newer than
+    the checkpoint, which resuming cuts.
     """
 
     def __init__(
-        self,
-        folder: RunFolder,
-        table: PredictionTable,
-        hooks: Sequence[EpochHook],
-        *,
-        mean_predictor_m: float,
+        self, folder: RunFolder, table: PredictionTable, hooks: Sequence[EpochHook]
     ) -> None:
         self.folder = folder
         self.table = table
         self.hooks = hooks
-        self.mean_predictor_m = mean_predictor_m
+        self.mean_predictor_m = table.mean_predictor_rmse_m()
         self.best_m = min((row["val/rmse_m"] for row in folder.history.rows()), default=math.inf)
         self._epoch_began = self._train_seconds = 0.0
         self._lr = 0.0
@@ -53,13 +46,16 @@ class Recorder(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, _: pl.LightningModule, outputs: Any, *__: Any
     ) -> None:
-        """End the run on a loss that is not finite (on CUDA at the epoch's end, not to wait)."""
+        """End the run if the loss is not finite.
+
+        On CUDA this is checked only at the end of an epoch, to avoid a sync per batch.
+        """
         signals.check()
         if outputs["loss"].device.type == "cpu":
-            self._end_if_diverged(trainer, float(outputs["loss"]))
+            _end_if_diverged(trainer, float(outputs["loss"]))
 
     def on_validation_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
-        """The epoch's training batches are over."""
+        """Note how long the training batches of this epoch took."""
         self._train_seconds = time.perf_counter() - self._epoch_began
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -70,11 +66,13 @@ class Recorder(pl.Callback):
         row["train_seconds"] = self._train_seconds
         row["seconds"] = time.perf_counter() - self._epoch_began
         for key in ("train/mse", "val/mse"):
-            self._end_if_diverged(trainer, row[key])
+            _end_if_diverged(trainer, row[key])
         self.folder.history.append(row)
         if row["val/rmse_m"] < self.best_m:
             self.best_m = row["val/rmse_m"]
-            self.table.write(self.folder.path / PREDICTIONS_BEST, *final_predictions(module))
+            rows, _, predicted = module.position_errors("val").arrays()
+            best = self.folder.path / PREDICTIONS_BEST
+            self.table.write(best, rows, predicted[:, 0], predicted[:, 1])
         if not trainer.progress_bar_callback:
             log.info(
                 "epoch %d/%d  lr %.3g  train/mse %.4f  val/rmse_m %.2f  (mean predictor %.2f)",
@@ -84,14 +82,7 @@ class Recorder(pl.Callback):
         for hook in self.hooks:
             hook(epoch, row)
 
-    def _end_if_diverged(self, trainer: pl.Trainer, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise Diverged(f"loss became {loss} in epoch {trainer.current_epoch + 1}; lower lr")
 
-
-def final_predictions(
-    module: GeoRegression,
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Rows, predicted latitude and longitude of the last validation."""
-    rows, _, predicted = module.position_errors("val").arrays()
-    return rows, predicted[:, 0], predicted[:, 1]
+def _end_if_diverged(trainer: pl.Trainer, loss: float) -> None:
+    if not math.isfinite(loss):
+        raise Diverged(f"loss became {loss} in epoch {trainer.current_epoch + 1}; lower lr")

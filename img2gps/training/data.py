@@ -1,37 +1,45 @@
-"""LightningDataModule over a dataset cache.
+"""The LightningDataModule: batches of photos out of a data set's cache.
 
-The loaders hand out row numbers only. A batch is gathered from the uint8 cache, turned to float,
-varied and normalised as whole tensors, after the rows have reached the device: no per-photo
-Python, no worker processes, and on CUDA the whole cache may stay on the device.
+The loaders hand out row numbers only. Once they have reached the device, the batch is gathered
+from the uint8 cache, turned to float, augmented and normalised as a whole: no Python per photo, no
+worker processes, and on CUDA the whole cache may stay on the device.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
 
-from img2gps.config.schema import AugmentationConfig, AugmentationName
+from img2gps.config.schema import AugmentationName, Config
 from img2gps.core.geo import LabelScaler
 from img2gps.training.augment import augment
 
+if TYPE_CHECKING:
+    from img2gps.photos.dataset import Dataset
+    from img2gps.photos.split import Split
+
+log = logging.getLogger(__name__)
+
 Rows = NDArray[np.int64]
-DEVICE_SHARE = 0.3  # of the free device memory that the cache may take
+DEVICE_SHARE = 0.3  # largest share of the free device memory that the cache may take
 
 
 def derived_seed(*parts: int) -> int:
-    """An independent 32-bit seed for each combination of parts, such as (seed, epoch)."""
+    """Return an independent 32-bit seed for each combination, such as (seed, epoch)."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
 class Batch(NamedTuple):
-    """Photos on their way to the model."""
+    """A batch of photos, ready for the model."""
 
     images: Tensor  # (n, 3, h, w) float32, normalised, channels_last
     targets: Tensor  # (n, 2) float32, scaled latitude and longitude
@@ -42,8 +50,8 @@ class Batch(NamedTuple):
 class EpochBatches(Sampler[list[int]]):
     """Batches of positions 0..n-1, shuffled by (seed, epoch) alone.
 
-    An epoch's order depends on no generator's history, so a resumed run sees the same batches.
-    Lightning calls `set_epoch`.
+    The order of an epoch does not depend on the epochs before it, so a resumed run sees the same
+    batches. Lightning calls `set_epoch`.
     """
 
     def __init__(self, n: int, batch_size: int, seed: int | None, *, drop_last: bool) -> None:
@@ -54,7 +62,7 @@ class EpochBatches(Sampler[list[int]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of this epoch (from 0)."""
+        """Choose the order of this epoch, counted from 0."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -68,8 +76,8 @@ class EpochBatches(Sampler[list[int]]):
             yield order[i * self.batch_size : (i + 1) * self.batch_size].tolist()
 
 
-class RowDataset(Dataset[Tensor]):
-    """A list of positions to the manifest's rows, as one tensor."""
+class RowDataset(TorchDataset[Tensor]):
+    """Returns the manifest rows of a list of positions, as one tensor."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = torch.from_numpy(np.ascontiguousarray(rows))
@@ -79,101 +87,91 @@ class RowDataset(Dataset[Tensor]):
 
 
 class PixelStore:
-    """Gathers float pixels of rows: from the memory map, or from a copy on the device."""
+    """Gathers the pixels of rows from the memory map, or from a copy on the device."""
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
-        self.pixels = np.asarray(pixels)  # still mapped, without memmap's own slower indexing
+        self.pixels = np.asarray(pixels)  # still mapped, without the slower indexing of np.memmap
         self.resident: Tensor | None = None
         self._asked = False
 
     def move_to(self, device: torch.device) -> None:
-        """Copy the cache to a CUDA device once, where it takes a small part of its memory."""
+        """Copy the cache to a CUDA device once, if it takes a small part of the free memory."""
         if device.type != "cuda" or self._asked:
             return
-        self._asked = True  # asking the device at each batch would make the CPU wait for it
+        self._asked = True  # once, because asking the device makes the CPU wait for it
         free, _ = torch.cuda.mem_get_info(device)
         if self.pixels.nbytes < DEVICE_SHARE * free:
             self.resident = torch.from_numpy(np.array(self.pixels)).to(device)
 
     def gather(self, rows: Tensor, device: torch.device) -> Tensor:
-        """(n, 3, h, w) float32 in [0, 255], channels_last, on the device."""
+        """Return pixels (n, 3, h, w) on the device: float32 in [0, 255], channels_last."""
         if self.resident is not None:
             picked = self.resident[rows.to(device)]
         else:
             picked = torch.from_numpy(self.pixels.take(rows.cpu().numpy(), axis=0))
             if device.type == "cuda":
                 picked = picked.pin_memory().to(device, non_blocking=True)
-        # NHWC storage seen as NCHW is what channels_last means: no copy is made here.
+        # channels_last is NHWC storage seen as NCHW, so this makes no copy.
         return picked.permute(0, 3, 1, 2).to(torch.float32)
 
 
 class PhotoData(pl.LightningDataModule):
     """Training and validation batches of one split.
 
-    `val_dataloader` gives two loaders: the validation part and a fixed sample of the training
+    `val_dataloader` returns two loaders: the validation part, and a fixed sample of the training
     part of the same size, on which the training error is measured in evaluation mode.
     """
 
     def __init__(
         self,
-        *,
-        pixels: NDArray[np.uint8],
-        lat: NDArray[np.float64],
-        lon: NDArray[np.float64],
-        train: Rows,
-        val: Rows,
+        dataset: Dataset,
+        split: Split,
         scaler: LabelScaler,
-        batch_size: int,
-        val_batch_size: int,
-        drop_last: bool,
-        seed: int,
-        augmentation: AugmentationConfig,
+        config: Config,
         normalise: Callable[[Tensor], Tensor],
     ) -> None:
         super().__init__()
-        self.store = PixelStore(pixels)
-        self.train, self.val = train, val
-        # Rows are in order of content, which says nothing of the place: the first are a sample.
-        self.train_sample = train[: len(val)]
-        self.label = torch.from_numpy(np.stack([lat, lon], axis=-1).astype(np.float64))
+        lat, lon = dataset.lat_lon()
+        self.store = PixelStore(dataset.pixels())
+        self.train, self.val = split.train, split.val
+        # Rows are ordered by content, which says nothing of the place, so the first are a sample.
+        self.train_sample = self.train[: len(self.val)]
+        self.label = torch.from_numpy(np.stack([lat, lon], axis=-1))
         self.targets = torch.from_numpy(scaler.scale(lat, lon).astype(np.float32))
-        self.batch_size, self.val_batch_size = batch_size, val_batch_size
-        self.drop_last, self.seed = drop_last, seed
-        self.augmentation = augmentation
+        self.config = config
         self.normalise = normalise
+        _warn_of_single_photo(len(self.train), config)
 
     def train_dataloader(self) -> DataLoader[Tensor]:
-        """Shuffled by (seed, epoch)."""
-        return _loader(
-            self.train,
-            EpochBatches(len(self.train), self.batch_size, self.seed, drop_last=self.drop_last),
-        )
+        """Return the training batches, shuffled by (seed, epoch)."""
+        batch_size, drop_last = self.config.batch_size, self.config.drop_last
+        batches = EpochBatches(len(self.train), batch_size, self.config.seed, drop_last=drop_last)
+        return _loader(self.train, batches)
 
     def val_dataloader(self) -> list[DataLoader[Tensor]]:
-        """The validation part and the training sample, in order."""
+        """Return the batches of the validation part and of the training sample, in order."""
         return [
-            _loader(rows, EpochBatches(len(rows), self.val_batch_size, None, drop_last=False))
+            _loader(
+                rows, EpochBatches(len(rows), self.config.val_batch_size, None, drop_last=False)
+            )
             for rows in (self.val, self.train_sample)
         ]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, _: int) -> Any:
-        """Rows stay where they are; `on_after_batch_transfer` takes the pictures across."""
+        """Leave the rows where they are; `on_after_batch_transfer` moves the photos."""
         self.store.move_to(device)
         return batch
 
     def on_after_batch_transfer(self, rows: Tensor, _: int) -> Batch:
-        """Rows to a whole batch on the device."""
+        """Turn rows into a whole batch on the device."""
         trainer = self.trainer
         device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
         images = self.store.gather(rows, device)
-        if (
-            self.augmentation.name is not AugmentationName.none
-            and trainer is not None
-            and trainer.training
-        ):
-            batch = trainer.fit_loop.total_batch_idx + 1  # also where several make one step
-            draws = torch.Generator().manual_seed(derived_seed(self.seed, batch))
-            images = augment(images, self.augmentation, draws)
+        augmentation = self.config.augmentation
+        if augmentation.name is not AugmentationName.none and trainer and trainer.training:
+            batch = trainer.fit_loop.total_batch_idx + 1  # counts batches, not optimiser steps
+            draws = torch.Generator().manual_seed(derived_seed(self.config.seed, batch))
+            images = augment(images, augmentation, draws)
         return Batch(
             self.normalise(images),
             self.targets[rows].to(device, non_blocking=True),
@@ -183,5 +181,14 @@ class PhotoData(pl.LightningDataModule):
 
 
 def _loader(rows: Rows, batches: EpochBatches) -> DataLoader[Tensor]:
-    # batch_size=None hands each list of positions to the dataset whole.
+    # batch_size=None hands each list of positions to the dataset as a whole.
     return DataLoader(RowDataset(rows), sampler=batches, batch_size=None)
+
+
+def _warn_of_single_photo(n_train: int, config: Config) -> None:
+    """Warn if every epoch ends on a single photo, as the study's 681 photos do in batches of 8."""
+    if n_train % config.batch_size == 1 and config.batch_size > 1 and not config.drop_last:
+        log.warning(
+            "%d training photos in batches of %d: every epoch ends on a batch of one photo, a "
+            "noisy step; drop_last=true leaves it out", n_train, config.batch_size,
+        )  # fmt: skip

@@ -17,20 +17,18 @@ from img2gps.training.checkpoint import CheckpointFile
 from img2gps.training.data import PhotoData
 from img2gps.training.module import GeoRegression
 
-log = logging.getLogger(__name__)
-
 LIGHTNING_PRECISION = {Precision.fp32: "32-true", Precision.bf16: "bf16-mixed"}
 
 
 def seed_everything(seed: int, threads: int) -> None:
-    """Same seed and threads, same numbers."""
+    """Set all seeds and the thread count, which together decide the numbers of a CPU run."""
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
     pl.seed_everything(seed, workers=True, verbose=False)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
 
 
-def trainer(
+def make_trainer(
     config: Config, precision: Precision, checkpoint: Path, recorder: pl.Callback
 ) -> pl.Trainer:
     """Return a Trainer that logs through `recorder` and saves `checkpoint` after every epoch."""
@@ -39,7 +37,7 @@ def trainer(
     shown = config.trainer.progress_bar and sys.stderr.isatty()
     if shown:
         callbacks.append(TQDMProgressBar(leave=False))
-    # At the end of the training epoch, not of validation: only so is a resumed run identical.
+    # Only a checkpoint of the end of the training epoch makes a resumed run identical.
     saving = ModelCheckpoint(
         checkpoint.parent,
         filename=checkpoint.stem,
@@ -66,35 +64,26 @@ def trainer(
     )
 
 
-def warn_of_single_photo_batch(n_train: int, batch_size: int, *, drop_last: bool) -> None:
-    """The study's 681 photos in batches of 8 end every epoch on a batch of one photo."""
-    if n_train % batch_size == 1 and batch_size > 1 and not drop_last:
-        log.warning(
-            "%d training photos in batches of %d: every epoch ends on a batch of one photo, a "
-            "noisy step; drop_last=true leaves it out", n_train, batch_size,
-        )  # fmt: skip
-
-
 def fit(
     trainer: pl.Trainer, module: GeoRegression, data: PhotoData, resume: Path | None = None
 ) -> None:
-    """Train to the end, from the checkpoint `resume` if given.
+    """Train to the end, from the checkpoint `resume` if one is given.
 
-    Afterwards the module holds the final epoch's predictions.
+    Afterwards the module holds the predictions of the final epoch.
     """
     hardware.keep_freed_memory()
     module.model.to(memory_format=torch.channels_last)
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-    except SystemExit:  # Lightning's own answer to a SIGTERM, which would end in status 0
+    except SystemExit:  # how Lightning answers a SIGTERM, with status 0
         signals.check()
         raise
-    if not module.epoch_metrics:  # all epochs were in the checkpoint already
+    if not module.epoch_metrics:  # the checkpoint held all epochs already
         trainer.validate(module, datamodule=data, verbose=False)
 
 
 def _quiet() -> None:
-    """Silence what Lightning says about choices that were made on purpose."""
+    """Silence Lightning's warnings about choices that are made on purpose."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(f"{name}.utilities.rank_zero").setLevel(logging.WARNING)
     for message in (

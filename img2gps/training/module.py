@@ -1,8 +1,9 @@
-"""LightningModule: one `_step` for all phases, errors in metres, optimiser and schedule."""
+"""The LightningModule: one `_step` for all phases, errors in metres, optimiser and schedule."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -14,10 +15,16 @@ from torch.nn import functional
 from torch.optim import lr_scheduler
 from torchmetrics import MeanMetric
 
-from img2gps.config.schema import OptimizerConfig, OptimizerName, SchedulerConfig, SchedulerName
+from img2gps.config.schema import (
+    Config,
+    OptimizerConfig,
+    OptimizerName,
+    SchedulerConfig,
+    SchedulerName,
+)
 from img2gps.core.geo import LabelScaler
 from img2gps.training.data import Batch, derived_seed
-from img2gps.training.metrics import ExtraMetric, PositionErrors, as_degrees
+from img2gps.training.metrics import PositionErrors, as_degrees, load_extra
 from img2gps.training.model import Regressor
 
 VALIDATION_PHASES = ("val", "train")  # in the order of PhotoData.val_dataloader
@@ -25,44 +32,39 @@ WARMUP_START = 0.01  # of lr, in the first epoch of a warm-up
 
 
 class GeoRegression(pl.LightningModule):
-    """A regressor of scaled positions, trained by the mean squared error.
+    """A regressor of scaled positions, trained with the mean squared error.
 
-    After each epoch `epoch_metrics` holds that epoch's figures as Python floats; the same are
-    logged for Lightning's own callbacks.
+    After each epoch `epoch_metrics` holds the metrics of that epoch as Python floats. They are
+    also logged for Lightning's own callbacks.
     """
 
     def __init__(
         self,
         model: Regressor,
         scaler: LabelScaler,
-        *,
-        seed: int,
-        lr: float,
-        max_epochs: int,
-        optimizer: OptimizerConfig,
-        scheduler: SchedulerConfig,
-        extra_metrics: Mapping[str, ExtraMetric] | None = None,
-        compile_model: bool = False,
+        config: Config,
     ) -> None:
         super().__init__()
         self.model = model
-        # The method and not the module, so that the checkpoint's names stay the same.
+        # The method is compiled, not the module, so that the names in the checkpoint stay the same.
         self._regress: Callable[[Tensor], Tensor] = (
-            torch.compile(model.forward) if compile_model else model.forward
+            torch.compile(model.forward) if config.trainer.compile else model.forward
         )
         self.scaler = scaler
-        self.seed, self.lr, self.max_epochs = seed, lr, max_epochs
-        self.optimizer_config, self.scheduler_config = optimizer, scheduler
-        # "disable": a NaN must show, and looking for one makes a CUDA run wait at each batch.
+        self.config = config
+        # "disable": a NaN must show, and looking for one would cost a CUDA sync per batch.
         self.train_mse = MeanMetric(nan_strategy="disable")
         self.val_mse = MeanMetric(nan_strategy="disable")
         self.errors = nn.ModuleDict(
-            {"errors_val": PositionErrors(extra_metrics), "errors_train": PositionErrors()}
+            {
+                "errors_val": PositionErrors(load_extra(config.metrics)),
+                "errors_train": PositionErrors(),
+            }
         )
         self.epoch_metrics: dict[str, float] = {}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Latitude and longitude in degrees, (n, 2) float64 on the CPU."""
+        """Return latitude and longitude in degrees, (n, 2) float64 on the CPU."""
         return self._degrees(self._regress(images))
 
     def _degrees(self, scaled: Tensor) -> Tensor:
@@ -80,54 +82,53 @@ class GeoRegression(pl.LightningModule):
         return loss
 
     def position_errors(self, phase: str) -> PositionErrors:
-        """The collected errors of "val" or of the "train" sample."""
+        """Return the errors collected for "val" or for the "train" sample."""
         errors = self.errors[f"errors_{phase}"]
         assert isinstance(errors, PositionErrors)
         return errors
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Mean squared error of the scaled positions."""
+        """Return the mean squared error of the scaled positions."""
         return self._step("fit", batch)
 
     def validation_step(self, batch: Batch, _: int, dataloader_idx: int = 0) -> None:
-        """Collect errors of the validation part or of the training sample."""
+        """Collect the errors of the validation part or of the training sample."""
         self._step(VALIDATION_PHASES[dataloader_idx], batch)
 
     def on_train_epoch_start(self) -> None:
-        """Draws inside the model (dropout) depend on seed and epoch alone, as all others."""
-        torch.manual_seed(derived_seed(self.seed, self.current_epoch))
+        """Seed the draws inside the model, such as dropout, by seed and epoch alone."""
+        torch.manual_seed(derived_seed(self.config.seed, self.current_epoch))
         self.train_mse.reset()
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last epoch's errors."""
+        """Forget the errors of the last epoch."""
         self.val_mse.reset()
         for phase in VALIDATION_PHASES:
             self.position_errors(phase).reset()
 
     def on_validation_epoch_end(self) -> None:
-        """The epoch's figures."""
-        figures = {
-            "train/mse": float(self.train_mse.compute())
-            if self.train_mse.update_called
-            else float("nan"),
+        """Compute the metrics of the epoch."""
+        trained = self.train_mse.update_called
+        validation = self.position_errors("val").compute()
+        self.epoch_metrics = {
+            "train/mse": float(self.train_mse.compute()) if trained else math.nan,
             "train/rmse_m": self.position_errors("train").compute()["rmse_m"],
             "val/mse": float(self.val_mse.compute()),
+            **{f"val/{name}": value for name, value in validation.items()},
         }
-        figures.update({f"val/{k}": v for k, v in self.position_errors("val").compute().items()})
-        self.epoch_metrics = figures
-        self.log_dict(figures, batch_size=1)
+        self.log_dict(self.epoch_metrics, batch_size=1)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Optimiser, and a schedule stepped once an epoch."""
-        optimizer = _optimizer(self.optimizer_config, self.model, self.lr)
-        schedule = _schedule(self.scheduler_config, optimizer, self.max_epochs)
+        """Return the optimiser and a schedule that steps once an epoch."""
+        optimizer = _optimizer(self.config.optimizer, self.model, self.config.lr)
+        schedule = _schedule(self.config.scheduler, optimizer, self.config.max_epochs)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "epoch"},
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The label scaling belongs to the weights."""
+        """Save the label scaling with the weights."""
         checkpoint["label_scaler"] = asdict(self.scaler)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

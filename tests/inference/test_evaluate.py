@@ -6,7 +6,6 @@ import csv
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -118,11 +117,11 @@ def test_a_kill_while_the_result_is_written_loses_no_training(
 ) -> None:
     whole = train.run(tiny_config("study=whole"))
 
-    def killed(path: Path, value: dict[str, Any]) -> None:
+    def killed(path: Path, value: object) -> None:
         raise KeyboardInterrupt(path, value)
 
     with monkeypatch.context() as patch:
-        patch.setattr(outcome, "write_json", killed)
+        patch.setattr(outcome, "write_result", killed)
         with pytest.raises(KeyboardInterrupt):
             train.run(tiny_config())
     (folder,) = (path.parent for path in Path("runs/default").glob("*/config.yaml"))

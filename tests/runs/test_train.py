@@ -22,7 +22,6 @@ from img2gps import train
 from img2gps.analysis import collect
 from img2gps.config.schema import Config
 from img2gps.core.errors import BadInput
-from img2gps.runs import baselines
 from img2gps.runs import outcome as outcome_module
 from img2gps.runs.folder import (
     CHECKPOINT,
@@ -228,7 +227,7 @@ def test_published_run_is_made_here_to_have_its_weights(
     (published / CHECKPOINT).unlink()
     caplog.set_level("INFO")
     again = train.run(tiny_config())
-    assert f"published in results/some_study/{first.run_id}, without weights" in caplog.text
+    assert f"published in results/some_study/{first.run_id} without weights" in caplog.text
     assert (again.folder / CHECKPOINT).is_file()
     assert (again.folder / PREDICTIONS).read_text() == (published / PREDICTIONS).read_text()
 
@@ -292,7 +291,7 @@ def test_what_only_describes_a_run_is_no_reason_to_lose_it(
         raise ZeroDivisionError("no such thing")
 
     monkeypatch.setattr(model, "count_flops", broken)
-    monkeypatch.setattr(baselines, "baselines", broken)
+    monkeypatch.setattr(outcome_module, "baselines", broken)
     monkeypatch.setattr(outcome_module, "_drop_optimizer", broken)
     monkeypatch.setattr(PredictionTable, "mean_predictor_rmse_m", lambda *_: 0.0)
     done = train.run(tiny_config("max_epochs=1", "baselines=true"))

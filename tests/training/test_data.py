@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,31 +11,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from img2gps.config.schema import AugmentationConfig, AugmentationName
 from img2gps.core.geo import LabelScaler
 from img2gps.training.data import Batch, EpochBatches, PhotoData
+from tests.helpers.tiny import tiny_config
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (20, 6, 6, 3), dtype=np.uint8)
 LAT, LON = 39.95 + RNG.random(20) / 1000, -75.19 + RNG.random(20) / 1000
 
 
-def photo_data(**changes: object) -> PhotoData:
-    settings: dict[str, object] = {
-        "pixels": PIXELS,
-        "lat": LAT,
-        "lon": LON,
-        "train": np.arange(0, 13),
-        "val": np.arange(13, 20),
-        "scaler": LabelScaler.fit(LAT[:13], LON[:13]),
-        "batch_size": 4,
-        "val_batch_size": 5,
-        "drop_last": False,
-        "seed": 0,
-        "augmentation": AugmentationConfig(AugmentationName.none),
-        "normalise": lambda images: (images - 127.5) / 127.5,
-    }
-    return PhotoData(**{**settings, **changes})  # type: ignore[arg-type]  # of many types
+def photo_data() -> PhotoData:
+    dataset = SimpleNamespace(pixels=lambda: PIXELS, lat_lon=lambda: (LAT, LON))
+    split = SimpleNamespace(train=np.arange(0, 13), val=np.arange(13, 20))
+    return PhotoData(
+        dataset,  # type: ignore[arg-type]  # stands for a Dataset
+        split,  # type: ignore[arg-type]  # stands for a Split
+        LabelScaler.fit(LAT[:13], LON[:13]),
+        tiny_config("batch_size=4", "val_batch_size=5"),
+        lambda images: (images - 127.5) / 127.5,
+    )
 
 
 def batches(data: PhotoData, loader: object) -> list[Batch]:
