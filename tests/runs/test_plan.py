@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from img2gps import training
+from img2gps.config.compose import read_config
+from img2gps.config.schema import Precision
 from img2gps.core.errors import BadInput
+from img2gps.runs.folder import CONFIG, run_id
+from img2gps.runs.identity import run_identity
 from img2gps.runs.plan import check_machine, plan
+from img2gps.runs.records import RESULT, RunResult, read_result
+from img2gps.training.weights import ResolvedWeights
+from tests.conftest import ROOT
 from tests.helpers.tiny import config as composed
 from tests.helpers.tiny import tiny_config
 
@@ -34,3 +43,46 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
     missing = composed("data=photos", f"data.root={tmp_path / 'nowhere'}", "weights=none")
     with pytest.raises(BadInput, match=r"nowhere: no such file or folder; give data.root=PATH"):
         plan(missing)
+
+
+PUBLISHED = sorted(path.parent for path in (ROOT / "results").glob(f"*/*/{RESULT}"))
+
+
+def rebuilt_id(folder: Path, result: RunResult, **changes: object) -> str:
+    """Compute a published run's id anew. Only data and split cannot be had from its files."""
+    config = replace(read_config(folder / CONFIG), **changes)  # type: ignore[arg-type]  # any knob
+    found = result.weights
+    weights = ResolvedWeights(found.requested, found.resolved, found.reason, found.sha256)
+    data, split = result.data.fingerprint, result.identity["split"]
+    return run_id(
+        run_identity(config, data, split, weights.identity(), Precision(result.precision))
+    )
+
+
+def test_every_published_run_id_is_rebuilt_from_its_configuration() -> None:
+    assert len(PUBLISHED) > 100
+    for folder in PUBLISHED:
+        result = read_result(folder)
+        assert result is not None
+        assert rebuilt_id(folder, result) == folder.name
+
+
+def test_a_newer_version_of_the_training_gives_every_run_another_id(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    result = read_result(PUBLISHED[0])
+    assert result is not None
+    before = rebuilt_id(PUBLISHED[0], result)
+    monkeypatch.setattr(training, "TRAINING_VERSION", 2)
+    second = rebuilt_id(PUBLISHED[0], result)
+    monkeypatch.setattr(training, "TRAINING_VERSION", 3)
+    assert len({before, second, rebuilt_id(PUBLISHED[0], result)}) == 3
+
+
+def test_one_network_has_one_id_whichever_group_it_was_named_in() -> None:
+    by_group, by_name = (
+        composed(*words).model
+        for words in (("model=resnet18",), ("model=resnet50", "model.name=resnet18"))
+    )
+    assert by_group == by_name
+    assert composed("model=resnet18", "model.name=wide_resnet50_2").model.depth == 50

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -99,6 +102,76 @@ def test_cached_imagenet_weights_are_used_and_hashed(no_weights: Path) -> None:
     assert torch.equal(
         model.build(RESNET18, found).backbone.state_dict()["conv1.weight"], state["conv1.weight"]
     )
+
+
+def test_published_lite_weights_are_those_that_run_ids_name() -> None:
+    assert weights.resolve(LITE0, "imagenet", required=True).sha256 == (
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    )
+
+
+@pytest.fixture
+def hub(no_weights: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A stand-in for timm's hub; the list has every name that is downloaded from it."""
+    timm = pytest.importorskip("timm")
+    create, asked = timm.create_model, []
+
+    def download(name: str, *, pretrained: bool = False, **options: Any) -> torch.nn.Module:
+        if pretrained:
+            asked.append(name)
+            torch.manual_seed(0)
+        made: torch.nn.Module = create(name, pretrained=False, **options)
+        return made
+
+    monkeypatch.setattr(timm, "create_model", download)
+    return asked
+
+
+RESNET10T = ModelConfig("resnet10t", Family.timm)
+
+
+def test_timm_weights_are_made_once_and_no_part_of_them_is_ever_seen(
+    hub: list[str], no_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+    save = torch.save
+
+    def watch(state: object, path: Path) -> None:
+        save(state, path)
+        seen.append([file.name for file in (no_weights / "checkpoints").glob("timm*.pth")])
+
+    monkeypatch.setattr(torch, "save", watch)
+    first = weights.resolve(RESNET10T, "imagenet")
+    weights._imagenet.cache_clear()
+    assert weights.resolve(RESNET10T, "imagenet") == first
+    assert hub == ["resnet10t"]
+    assert seen == [[]]  # while the file is written, it has another name
+
+
+def test_timm_weights_are_known_by_their_values_however_they_were_saved(
+    hub: list[str], no_weights: Path
+) -> None:
+    first = weights.resolve(RESNET10T, "imagenet")
+    assert first.path is not None
+    path = Path(first.path)
+    state, before = torch.load(path, weights_only=True), path.read_bytes()
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    assert path.read_bytes() != before
+    assert weights.resolve(RESNET10T, "imagenet").sha256 == first.sha256
+    assert weights.find_again(first, RESNET10T) == first
+    state["conv1.0.weight"][0, 0, 0, 0] += 1
+    torch.save(state, path)
+    assert weights.find_again(first, RESNET10T) is None
+
+
+def test_a_study_that_knows_timm_weights_by_their_file_goes_on(
+    hub: list[str], no_weights: Path
+) -> None:
+    found = weights.resolve(RESNET10T, "imagenet")
+    assert found.path is not None
+    digest = hashlib.sha256(Path(found.path).read_bytes()).hexdigest()
+    before = replace(found, sha256=digest)
+    assert weights.find_again(before, RESNET10T) == before
 
 
 def test_fallback_never_shares_an_identity_with_the_real_weights() -> None:
