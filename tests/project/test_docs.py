@@ -44,7 +44,7 @@ def test_training_commands_compose(page: str, command: str, tmp_path: Path) -> N
     flags = {"-m", "--multirun", "--cfg", "job", "--config-dir", "my_conf"}
     overrides = [a.replace("DIR", str(tmp_path)) for a in arguments if a not in flags]
     if "my_conf" in arguments:
-        pytest.skip("tests/test_adopt.py runs it")
+        pytest.skip("test_adopt.py runs it")
     if "data.root=photos.csv" in overrides or "data.root=FOLDER" in overrides:
         pytest.skip("names a file of the reader's")
     register_sweeps()

@@ -8,8 +8,8 @@ import pytest
 
 from img2gps.analysis import collect
 from img2gps.config.compose import read_config
-from img2gps.core.files import read_json
 from img2gps.runs.folder import CONFIG, RESULT, run_id
+from img2gps.runs.records import read_result
 from tests.conftest import ROOT
 
 RESULTS = ROOT / "results"
@@ -27,9 +27,9 @@ def test_every_run_is_readable_and_is_what_its_id_says(folder: Path) -> None:
     study = collect.load_study(folder, [RESULTS])
     assert study.counts().get("missing") is None
     for path in folder.glob(f"*/{RESULT}"):
-        result = read_json(path)
+        result = read_result(path.parent)
         assert result is not None
-        assert run_id(result["identity"]) == result["run_id"] == path.parent.name
+        assert run_id(result.identity) == result.run_id == path.parent.name
         saved = read_config(path.parent / CONFIG)
         assert (saved.data.root, saved.data.cache, saved.runs.root) == (None, None, "runs")
-        assert saved.lr == result["swept"]["lr"]
+        assert saved.lr == result.swept["lr"]
