@@ -1,4 +1,4 @@
-"""Hiding what the files of a study say of the user's machine, such as where the photos lie."""
+"""Hiding what the files of a study say of the user's machine, such as where the photos are."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from img2gps.runs.records import RunResult, RunState, StudyRecord, StudyRun
+from img2gps.runs.winner import Winner
 
 PLACE = "DIR"  # stands for a path
 NAMELESS = "photos"  # stands for the name of the data set
@@ -18,47 +19,42 @@ _PLACELESS: dict[str, dict[str, Any]] = {
     "data": {"root": None, "cache": None},
     "runs": {"root": "runs", "results": "results"},
 }
-_DATA_KNOBS = ("data.root", "data.cache")  # their values are places, also without a slash
+_DATA_KNOBS = ("data.root", "data.cache")  # their values are paths, even without a slash
 _TAKE_A_FOLDER = ("--config-dir", "-cd", "--config-path", "-cp")
 _KIND_OF_ERROR = re.compile(r"\w*(?:Error|Exception)(?=: |$)")
 _SLASHED = re.compile(
-    r"(?P<kept>https?://[^\s@]+|\b(?:train|val|best|mean_predictor)/\w+)"
+    r"(?P<kept>https?://[^\s@]+|hf[-_]hub:\S+|\b(?:train|val|best|mean_predictor)/\w+)"
     r"|(?P<quote>['\"])(?:(?!(?P=quote)).)*/.*?(?P=quote)"
     r"|[^\s'\"=,;:()\[\]{}<>]*/[^\s'\"=,;()\[\]{}<>]*(?<![.:])"
-)
-_ABSOLUTE = re.compile(
-    r"(?P<kept>https?://[^\s@]+)"
-    r"|(?P<quote>['\"])[~/](?:(?!(?P=quote)).)*(?P=quote)"
-    r"|(?<![\w./~*])(?:~[\w.-]*)?/[^\s'\",;()\[\]{}<>]+(?<![.:])"
 )
 
 
 @dataclass(frozen=True)
 class Hider:
-    """Replaces the paths of the user's machine in the records and configurations of a study.
+    """Replaces the user's paths in the records and configurations of a study.
 
     Attributes:
-        places: paths that the study's configuration names, and what replaces each.
+        known: paths that the study names, and what replaces each. Only these are found where they
+            contain spaces, or no slash.
         moved: whether the name of the data set and the messages of errors are hidden too, because
             these may tell where the photos were taken.
     """
 
-    places: dict[str, str]
+    known: dict[str, str]
     moved: bool
 
     @classmethod
     def of(cls, study: StudyRecord, *, moved: bool) -> Hider:
         """Return a hider that knows the paths in a study's configuration and axes."""
-        config = study.base_config
-        data, runs = config.get("data") or {}, config.get("runs") or {}
-        named = (data.get("root"), data.get("cache"), runs.get("root"), config.get("weights"))
-        known = [str(path) for path in (*named, Path.home()) if path and "/" in str(path)]
-        varied = dict.fromkeys(_varied_places(study, moved=moved))
-        numbered = {place: f"{PLACE}{number}" for number, place in enumerate(varied, 1)}
-        return cls({**dict.fromkeys(known, PLACE), **numbered}, moved)
+        data = study.base_config.get("data") or {}
+        named = (data.get("root"), data.get("cache"), study.base_config.get("weights"))
+        paths = [path for path in (*named, str(Path.home())) if path and "/" in path]
+        varied = dict.fromkeys(_varied_paths(study, moved=moved))
+        numbered = {path: f"{PLACE}{number}" for number, path in enumerate(varied, 1)}
+        return cls({**dict.fromkeys(paths, PLACE), **numbered}, moved)
 
     def study(self, study: StudyRecord) -> StudyRecord:
-        """Return a study's record without paths."""
+        """Return a study's record without paths. What people wrote in their own words stays."""
         cleaned = replace(
             study,
             engine=None,
@@ -67,28 +63,26 @@ class Hider:
             runs=[replace(run, reason=self._reason(run)) for run in study.runs],
         )
         found = StudyRecord.from_dict(self.plain(cleaned.to_dict()))
-        return replace(found, study=study.study)
+        both = zip(found.runs, study.runs, strict=True)
+        runs = [replace(run, name=old.name, path=old.path) for run, old in both]
+        return replace(found, study=study.study, question=study.question, runs=runs)
 
     def result(self, result: RunResult) -> RunResult:
         """Return a run's result without paths."""
-        weights, identity = result.weights, dict(result.identity)
-        if "model" in identity:
-            identity["model"] = _without_custom_paths(identity["model"])
-        if "metrics" in identity:
-            identity["metrics"] = _slashless(identity["metrics"])
+        weights = replace(result.weights, requested=_file_name(result.weights.requested))
         cleaned = replace(
             result,
             reason=self._reason(result),
             absent={what: self._error(why) for what, why in result.absent.items()},
-            weights=replace(
-                weights,
-                requested=_file_name(weights.requested),
-                reason=_replaced(_SLASHED, self._known(weights.reason)),
-            ),
-            identity=identity,
+            weights=weights,
             data=replace(result.data, name=NAMELESS) if self.moved else result.data,
         )
         return replace(RunResult.from_dict(self.plain(cleaned.to_dict())), study=result.study)
+
+    def winner(self, winner: Winner) -> Winner:
+        """Return a frozen winner without paths."""
+        found = Winner.from_dict(self.plain(winner.to_dict()))
+        return replace(found, study=winner.study, name=winner.name, path=winner.path)
 
     def config(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return a configuration, or a part of one, without paths."""
@@ -99,11 +93,6 @@ class Hider:
         for group, values in _PLACELESS.items():
             if group in found:
                 found[group] |= {key: v for key, v in values.items() if key in found[group]}
-        for group in ("data", "model"):
-            if group in found:
-                found[group] = _without_custom_paths(found[group])
-        if found.get("metrics"):
-            found["metrics"] = _slashless(found["metrics"])
         if "weights" in found:
             found["weights"] = _file_name(found["weights"])
         if self.moved and "data" in found:
@@ -112,20 +101,20 @@ class Hider:
         return cleaned
 
     def plain(self, value: Any) -> Any:
-        """Return a JSON value with the absolute and the known paths in its strings replaced."""
+        """Return a JSON value with every path in its strings replaced."""
         if isinstance(value, str):
-            return _replaced(_ABSOLUTE, self._known(value))
+            return _without_paths(self._without_known(value))
         if isinstance(value, Mapping):
-            return {self._known(str(key)): self.plain(item) for key, item in value.items()}
+            return {self._without_known(str(key)): self.plain(v) for key, v in value.items()}
         return [self.plain(item) for item in value] if isinstance(value, list) else value
 
-    def _known(self, text: str) -> str:
-        if text in self.places:
-            return self.places[text]
-        for place in sorted(self.places, key=len, reverse=True):
-            # A name without a slash may be an ordinary word: only as a knob's value it is a place.
-            found = re.escape(place) if "/" in place else rf"(?<==){re.escape(place)}(?=,|$)"
-            text = re.sub(found, self.places[place], text)
+    def _without_known(self, text: str) -> str:
+        if text in self.known:
+            return self.known[text]
+        for path in sorted(self.known, key=len, reverse=True):
+            # Without a slash it may be an ordinary word, and is a path only as a knob's value.
+            found = re.escape(path) if "/" in path else rf"(?<==){re.escape(path)}(?=,|$)"
+            text = re.sub(found, self.known[path], text)
         return text
 
     def _command(self, line: str) -> str:
@@ -135,7 +124,7 @@ class Hider:
             knob = key.lstrip("+")
             if knob == "data.name" and self.moved:
                 words[i] = f"{key}={NAMELESS}"
-            elif sign and (knob in _DATA_KNOBS or _is_path(value)):
+            elif sign and (knob in _DATA_KNOBS or _without_paths(value) != value):
                 words[i] = f"{key}={PLACE}"
             elif not sign and i and words[i - 1] in _TAKE_A_FOLDER:
                 words[i] = PLACE
@@ -145,56 +134,34 @@ class Hider:
         return self._error(ended.reason) if ended.state is RunState.failed else ended.reason
 
     def _error(self, message: str) -> str:
-        """Return an error's message without paths, or its kind alone where it may name a photo."""
+        """Return an error's message, or its kind alone where the message may name a photo."""
         if not self.moved or not message:
-            return _replaced(_SLASHED, self._known(message))
+            return message
         kind = _KIND_OF_ERROR.match(message)
         return f"{kind[0]}: {WITHHELD}" if kind else WITHHELD
 
 
-def _varied_places(study: StudyRecord, *, moved: bool) -> Iterator[str]:
-    """Yield the values that are paths among all that a study varies."""
+def _varied_paths(study: StudyRecord, *, moved: bool) -> Iterator[str]:
+    """Yield the paths among the values that a study varies."""
     always = (*_DATA_KNOBS, "data.name") if moved else _DATA_KNOBS
     for axis, values in study.axes.items():
         for value in values:
-            if isinstance(value, str) and (
-                axis in always or (axis != "model.name" and _is_path(value))
-            ):
+            if isinstance(value, str) and (axis in always or _without_paths(value) != value):
                 yield value
 
 
-def _is_path(value: str) -> bool:
-    """Return whether a value looks like a path and not like a metric such as val/rmse_m."""
-    return "/" in value and not re.fullmatch(r"(train|val)/\w+", value)
-
-
-def _replaced(paths: re.Pattern[str], text: str) -> str:
+def _without_paths(text: str) -> str:
     """Replace every path in a text, and keep the quotes around it.
 
-    >>> _replaced(_SLASHED, "No such file: 'my photos/a.jpg' (data.root=/x/y): val/rmse_m unknown")
+    >>> _without_paths("No such file: 'my photos/a.jpg' (data.root=/x/y): val/rmse_m unknown")
     "No such file: 'DIR' (data.root=DIR): val/rmse_m unknown"
     """
 
-    def place(found: re.Match[str]) -> str:
+    def replacement(found: re.Match[str]) -> str:
         quote = found["quote"] or ""
         return found["kept"] or f"{quote}{PLACE}{quote}"
 
-    return paths.sub(place, text)
-
-
-def _without_custom_paths(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration group without paths in the arguments of a user's own class."""
-    custom = {"custom": _slashless(group["custom"])} if group.get("custom") else {}
-    return {**group, **custom}
-
-
-def _slashless(value: Any) -> Any:
-    """Replace every string with a slash in it."""
-    if isinstance(value, Mapping):
-        return {key: _slashless(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_slashless(item) for item in value]
-    return PLACE if isinstance(value, str) and "/" in value else value
+    return _SLASHED.sub(replacement, text)
 
 
 def _file_name(weights: str) -> str:

@@ -15,17 +15,17 @@ from typing import Any
 
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
-from img2gps.core.files import read_json, write_csv, write_json
+from img2gps.core.files import write_csv
 from img2gps.runs.folder import (
     HISTORY,
     PREDICTIONS,
     PREDICTIONS_TEST,
-    WINNER,
     find_result,
     read_config_plain,
     write_config,
 )
 from img2gps.runs.records import StudyRun, read_result, read_study, write_result, write_study
+from img2gps.runs.winner import read_winner, write_winner
 from img2gps.study.hiding import Hider
 
 TABLES = (PREDICTIONS, PREDICTIONS_TEST)
@@ -78,8 +78,8 @@ def publish(name: str, root: Path, out: Path, *, moved: bool = False) -> Publish
         copied[run.path] = replace(run, path=path.as_posix(), linked=path.parts[0] != name)
     runs = [copied.get(run.path, run) for run in study.runs]
     write_study(out, hider.study(replace(study, runs=runs)))
-    if winner := read_json(root / name / WINNER):
-        write_json(out / name / WINNER, hider.plain(winner))
+    if winner := read_winner(root / name):
+        write_winner(out / name, hider.winner(winner))
     size = sum(path.stat().st_size for path in (out / name).rglob("*") if path.is_file())
     return Published(out / name, len(ended), len(study.runs) - len(ended), size)
 
