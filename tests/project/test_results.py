@@ -8,8 +8,9 @@ import pytest
 
 from img2gps.analysis import collect
 from img2gps.config.compose import read_config
-from img2gps.runs.folder import CONFIG, RESULT, run_id
-from img2gps.runs.records import read_result
+from img2gps.runs.folder import CONFIG, RESULT, read_config_plain, run_id
+from img2gps.runs.records import read_result, read_study
+from img2gps.study.hiding import Hider
 from tests.conftest import ROOT
 
 RESULTS = ROOT / "results"
@@ -20,6 +21,19 @@ def test_they_are_small_and_hold_no_weights() -> None:
     files = [path for path in RESULTS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 20e6
     assert {path.suffix for path in files} == {".json", ".csv", ".yaml"}
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda path: path.name)
+def test_no_file_names_a_path(folder: Path) -> None:
+    study = read_study(RESULTS, folder.name)
+    hider = Hider.of(study, moved=False)
+    assert hider.study(study) == study
+    for path in folder.glob(f"*/{RESULT}"):
+        result = read_result(path.parent)
+        assert result is not None
+        assert hider.result(result) == result
+        config = read_config_plain(path.parent)
+        assert hider.config(config) == config
 
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda path: path.name)
