@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import epoch, limit, others, precision, scale, search, startup, workers
+from benchmarks import epoch, limit, others, planning, precision, scale, search, startup, workers
 from benchmarks.harness import ROOT, Comparison, Row, Settings, context
 from img2gps.core import hardware
 from img2gps.core.files import read_json, write_json, write_text_atomic
@@ -32,6 +32,7 @@ COMPARISONS = {
     "ingest": others.ingest,
     "workers": Comparison(workers.TITLE, workers.measure, workers.rows),
     "search": Comparison(search.TITLE, search.measure, search.rows),
+    "planning": Comparison(planning.TITLE, planning.measure, planning.rows),
     "ledger": others.ledger,
     "scale": Comparison(scale.TITLE, scale.measure, scale.rows),
     "report": others.report,

@@ -20,27 +20,28 @@ from pathlib import Path
 import optuna
 from rich.console import Console
 
+from img2gps.runs.records import RunState
 from img2gps.study.display import Display
 from img2gps.study.engine import Engine
-from img2gps.study.ledger import Ledger, PlannedCell, key_of
+from img2gps.study.ledger import Ledger, NewRun, key_of
 from img2gps.study.space import Axis, Space
-from img2gps.study.spec import Done, Planned, Spec
+from img2gps.study.spec import Done, RunRef, Spec
 from img2gps.study.storage import default_url, open_storage
 
 MUST_S = 0.1
 MUST_RATIO = 2.0
 
 
-def cell(i: int) -> PlannedCell:
+def cell(i: int) -> NewRun:
     """The i-th cell of an endless grid."""
     params = {"model": "resnet18", "lr": 1e-6 * (i + 1), "batch_size": 16}
-    planned = Planned(f"{i:010x}", f"bench/{i:010x}")
-    return PlannedCell(key_of(params, 0), params, 0, planned=planned)
+    ref = RunRef(f"{i:010x}", f"bench/{i:010x}")
+    return NewRun(key_of(params, 0), params, 0, ref=ref)
 
 
-def finished(i: int) -> PlannedCell:
+def finished(i: int) -> NewRun:
     """The same cell with its result."""
-    done = Done(f"{i:010x}", f"bench/{i:010x}", "finished", "", 60.0, 15, 200.0, 89.0)
+    done = Done(f"{i:010x}", f"bench/{i:010x}", RunState.finished, "", 60.0, 15, 200.0, 89.0)
     return replace(cell(i), done=done)
 
 
@@ -51,8 +52,8 @@ def measure(size: int, trials: int, storage: str | None) -> dict[str, float]:
         url = storage or default_url(root, spec.name)
         ledger = Ledger.create(open_storage(url), spec)
         ledger.save(spec)
-        ledger.plan(finished(i) for i in range(size))
-        ledger.plan(cell(i) for i in range(size, size + trials))
+        ledger.enqueue(finished(i) for i in range(size))
+        ledger.enqueue(cell(i) for i in range(size, size + trials))
 
         started = time.perf_counter()
         ledger = Ledger(open_storage(url), spec.name)
@@ -64,11 +65,11 @@ def measure(size: int, trials: int, storage: str | None) -> dict[str, float]:
         for _ in range(trials):
             started = time.perf_counter()
             claim = ledger.claim()
-            if claim is None or claim.planned is None:
+            if claim is None or claim.ref is None:
                 raise RuntimeError("the queue is empty too early")
             ledger.check(claim)
-            run_id, path = claim.planned.run_id, claim.planned.path
-            ledger.finish(claim, Done(run_id, path, "finished", "", 60.0, 15, 200.0, 89.0))
+            run_id, path = claim.ref.run_id, claim.ref.path
+            ledger.finish(claim, Done(run_id, path, RunState.finished, "", 60.0, 15, 200.0, 89.0))
             engine.update()
             seconds.append(time.perf_counter() - started)
     return {

@@ -1,4 +1,8 @@
-"""Where Hydra finds the sweeper: it takes only classes that a module of this namespace defines."""
+"""The sweeper that Hydra finds: through the entry point of the package, or by its namespace.
+
+Hydra 1.3 searches this namespace for classes that a module itself defines. Hydra 1.4 wants the
+entry point `hydra.plugins` that pyproject.toml declares.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from img2gps.study.sweeper import BaseSweeper, SweeperConfig
 
 
 class StudySweeper(BaseSweeper):
-    """Runs a study; everything is in `img2gps.study.sweeper`."""
+    """Runs a study; `img2gps.study.sweeper` has the code."""
 
 
 ConfigStore.instance().store(

@@ -38,7 +38,7 @@ def run(
     from img2gps.runs import resume
     from img2gps.runs.folder import open_folder
     from img2gps.runs.outcome import ResultWriter, ended_before
-    from img2gps.runs.plan import plan
+    from img2gps.runs.plan import plan_run
     from img2gps.runs.predictions import PredictionTable
     from img2gps.runs.recorder import Recorder
     from img2gps.tracking import open_tracker
@@ -46,7 +46,7 @@ def run(
     from img2gps.training.data import PhotoData
     from img2gps.training.module import GeoRegression
 
-    planned = plan(config, weights)
+    planned = plan_run(config, weights)
     dataset, split = planned.dataset, planned.split
     with open_folder(planned.folder) as folder:
         if (ended := ended_before(planned, folder)) is not None:

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from img2gps.study.spec import RUNNER_VARIABLE
+from tests.helpers.studies import FAKE
+
 settings.register_profile("img2gps", deadline=None)  # a busy machine is no failure
 settings.load_profile("img2gps")
 
@@ -43,6 +46,12 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"needs what `make servers` installs: {report.longrepr}"
     return report
+
+
+@pytest.fixture
+def fake_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have studies, and their workers, run `FakeRunner`s."""
+    monkeypatch.setenv(RUNNER_VARIABLE, FAKE)
 
 
 @pytest.fixture(scope="session")

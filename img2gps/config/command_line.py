@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from img2gps.config import messages, usage
-from img2gps.config.compose import load_config, register_sweeps
+from img2gps.config.compose import HYDRA_DEFAULTS, load_config, register_sweeps
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import package_folder
 from img2gps.core.signals import Interrupted, raise_on_signals, received
@@ -58,7 +58,7 @@ def main(run: Callable[[Config], Ended]) -> None:
             _stopped(error)
 
     folder = str(package_folder("conf"))
-    decorated = hydra.main(version_base="1.3", config_path=folder, config_name="train")(task)
+    decorated = hydra.main(config_path=folder, config_name="train", **HYDRA_DEFAULTS)(task)
     raise_on_signals()
     try:
         usage.check_order(sys.argv[1:])

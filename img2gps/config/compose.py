@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import hydra
 import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +15,9 @@ from img2gps.config import messages
 from img2gps.config.schema import Config
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import expanded, package_folder
+
+# Hydra 1.3 wants to be told whose defaults are meant; Hydra 1.4 deprecates the argument.
+HYDRA_DEFAULTS = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
 
 
 def register_sweeps() -> None:

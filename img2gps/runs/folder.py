@@ -35,7 +35,6 @@ LOCK = ".lock"
 WINNER = "winner.json"  # of a study
 
 SCHEMA = 1
-FINAL_STATES = frozenset({"finished", "diverged"})  # never run again unless forced
 
 
 class Locked(BadInput):

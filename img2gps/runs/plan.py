@@ -1,4 +1,4 @@
-"""What a run will be, found out before anything is trained: its data, split, weights and id."""
+"""Deciding a run before it trains: its data set, split, weights, precision and run id."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUAD_DEFAULTS = ("n", "width", "height", "seed", "part")
 
 @dataclass(frozen=True)
 class RunPlan:
-    """One run, decided: everything that its id depends on is resolved."""
+    """One run, decided: everything that its run id depends on is resolved."""
 
     run_id: str
     folder: Path
@@ -38,21 +38,54 @@ class RunPlan:
     precision: Precision
 
 
-def plan(config: Config, resolved: weights.ResolvedWeights | None = None) -> RunPlan:
-    """Open (or build) the data set, divide it, resolve weights and precision, name the run.
+class OpenData:
+    """Data sets and splits that are open already, so that the runs of a study share them."""
+
+    def __init__(self) -> None:
+        self._datasets: dict[str, Dataset] = {}
+        self._splits: dict[str, tuple[Split, dict[str, str]]] = {}
+
+    def dataset(self, config: Config) -> Dataset:
+        """Return the data set of a configuration; it is opened the first time only."""
+        key = f"{config.data} {config.image_size}"
+        if key not in self._datasets:
+            self._datasets[key] = open_dataset(config)
+        return self._datasets[key]
+
+    def split(self, config: Config) -> tuple[Split, dict[str, str]]:
+        """Return the split of a configuration and the digests that stand for it in run ids."""
+        key = f"{config.data} {config.image_size} {config.split}"
+        if key not in self._splits:
+            dataset = self.dataset(config)
+            split = open_split(config, dataset)
+            self._splits[key] = split, split_identity(dataset, split)
+        return self._splits[key]
+
+
+def plan_run(
+    config: Config,
+    resolved: weights.ResolvedWeights | None = None,
+    data: OpenData | None = None,
+) -> RunPlan:
+    """Open (or build) the data set, split it, resolve weights and precision, and name the run.
+
+    Args:
+        config: the run.
+        resolved: weights that were resolved before; None resolves them here.
+        data: data sets and splits that other runs have opened.
 
     Raises:
-        BadInput: data, split or weights that cannot be had as asked.
+        BadInput: the data, the split or the weights cannot be had as asked.
     """
     check_machine(config)
-    dataset = open_dataset(config)
-    split = open_split(config, dataset)
+    data = data or OpenData()
+    dataset = data.dataset(config)
+    split, digests = data.split(config)
     _check_batches(config, len(split.train))
     _check_limits(config, split)
     if resolved is None:
         resolved = weights.resolve(config.model, config.weights, required=config.weights_required)
     precision = resolve_precision(config)
-    digests = split_identity(dataset, split)
     identity = run_identity(config, dataset.fingerprint, digests, resolved.identity(), precision)
     identifier = run_id(identity)
     folder = Path(config.runs.root) / config.study / identifier
@@ -63,7 +96,7 @@ def check_machine(config: Config) -> None:
     """Check that this machine has the device and a writable folder for the run.
 
     Raises:
-        BadInput: it has not, with the remedy.
+        BadInput: it does not; the message has the remedy.
     """
     root = Path(config.runs.root).absolute()
     nearest = next(path for path in (root, *root.parents) if os.access(path, os.F_OK))
@@ -95,7 +128,7 @@ def _is_available(accelerator: Accelerator) -> bool:
 
 
 def source(config: Config) -> Source:
-    """The source of photos that `data=...` names."""
+    """Return the source of photos that `data=...` names."""
     from img2gps.photos import ingest
 
     data = config.data
@@ -113,7 +146,7 @@ def source(config: Config) -> Source:
                 _root(config), split=data.subset or "train", name=data.name
             )
         case DataKind.custom:
-            # Only ever of a configuration that was composed now: a saved run's is data.
+            # Configurations of saved runs never come here: their `_target_` must not be called.
             from hydra.errors import InstantiationException
             from hydra.utils import instantiate
 
@@ -126,7 +159,7 @@ def source(config: Config) -> Source:
 
 
 def open_dataset(config: Config) -> Dataset:
-    """The dataset cache of the configured source, built if it is not there."""
+    """Return the data set of the configured source; build its cache if there is none."""
     from img2gps.photos import ingest
 
     folder = expanded(config.data.cache, "data.cache") if config.data.cache else cache_folder()
@@ -140,12 +173,12 @@ def open_dataset(config: Config) -> Dataset:
 
 
 def open_split(config: Config, dataset: Dataset) -> Split:
-    """The parts of a data set that `split=...` asks for."""
+    """Divide a data set as `split=...` asks."""
     return make_split(dataset.manifest, config.split)
 
 
 def resolve_precision(config: Config) -> Precision:
-    """`auto` becomes bf16 where the hardware computes it natively, else fp32."""
+    """Return bf16 for `auto` if the hardware computes it natively, else fp32."""
     if config.precision is not Precision.auto:
         return config.precision
     from img2gps.training.devices import native_bf16
@@ -155,8 +188,8 @@ def resolve_precision(config: Config) -> Precision:
 
 
 def _root(config: Config) -> Path:
-    """Where the photos are; not asked before, for a saved run predicts without them."""
-    if not config.data.root:  # a published run's
+    """Return where the photos are. Checked only here, because predicting needs no photos."""
+    if not config.data.root:  # published runs have none
         raise BadInput("data.root: has no value; give data.root=PATH")
     path = expanded(config.data.root, "data.root")
     if not path.exists():
@@ -185,7 +218,7 @@ def _check_batches(config: Config, n_train: int) -> None:
 
 
 def _check_limits(config: Config, split: Split) -> None:
-    """Lightning refuses a share that comes to no batch, but only once it trains."""
+    """Refuse a share of batches that comes to none; Lightning would refuse it only in training."""
     for part, size in (("train", config.batch_size), ("val", config.val_batch_size)):
         share = getattr(config.trainer, f"limit_{part}_batches")
         whole = part == "train" and config.drop_last
@@ -198,7 +231,7 @@ def _check_limits(config: Config, split: Split) -> None:
 
 
 def split_identity(dataset: Dataset, split: Split) -> dict[str, str]:
-    """Digests of the photos that train and that validate."""
+    """Return digests of the training photos and of the validation photos."""
     content = dataset.manifest["content"].to_numpy()
     parts = {part: [str(c) for c in content[getattr(split, part)]] for part in ("train", "val")}
     return {part: run_id({"content": rows}) for part, rows in parts.items()}

@@ -1,24 +1,21 @@
-"""What a person sees while a study runs: a table, or lines where there is no terminal."""
+"""What a person sees while a study runs: a table in a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from img2gps.analysis.winner import best_cell
-from img2gps.runs import study_record as record
-from img2gps.runs.records import StudyRecord
+from img2gps.runs.records import RunState, StudyRecord, StudyRun
 
 SHOWN_RUNNING = 8
 
 
 def duration(seconds: float | None) -> str:
-    """Rounded to what matters.
+    """Return a time, rounded to what matters.
 
     >>> [duration(s) for s in (None, 9.4, 90, 5400, 200000)]
     ['-', '9 s', '2 min', '1 h 30 min', '2 d 8 h']
@@ -37,48 +34,52 @@ def duration(seconds: float | None) -> str:
 
 
 def metres(value: float | None, monitor: str = "val/rmse_m") -> str:
-    """A value with its unit, where the monitored metric is in metres."""
+    """Return a value, with its unit if the monitored metric is in metres."""
     if value is None:
         return "-"
     return f"{value:.2f} m" if monitor.endswith("_m") else f"{value:.4g}"
 
 
-def best_line(study: Mapping[str, Any]) -> str:
-    """The best cell so far with the mean predictor beside it, which no one may forget."""
-    monitor = study["monitor"]
-    means = [c["mean_predictor"] for c in study["cells"] if c.get("mean_predictor") is not None]
+def run_name(run: StudyRun) -> str:
+    """Return the cell and the seed of a run; a search has not chosen all cells yet."""
+    return f"{run.cell or 'trial'} seed={run.seed}"
+
+
+def best_line(study: StudyRecord) -> str:
+    """Return the best cell so far, always beside the mean predictor."""
+    monitor = study.monitor
+    means = [run.mean_predictor for run in study.runs if run.mean_predictor is not None]
     beside = ""
     if means and monitor == "val/rmse_m":
         low, high = min(means), max(means)
         figure = metres(low) if high - low < 0.005 else f"{low:.2f} to {high:.2f} m"
         beside = f" (the mean predictor gets {figure})"
-    best = best_cell(StudyRecord.from_dict(study))
+    best = best_cell(study)
     if best is None:
-        return f"none finished with all its seeds yet{beside}"
+        return f"no cell has finished with all its seeds yet{beside}"
     return f"{best.cell}: {monitor} {metres(best.value, monitor)}{beside}"
 
 
-def progress_line(study: Mapping[str, Any]) -> str:
-    """`12 of 24 done: 11 finished, 1 failed; 3 running, 9 queued`."""
-    found = record.counts(study["cells"])
-    done = {s: n for s, n in found.items() if s not in ("running", "queued") and n}
-    parts = ", ".join(f"{n} {state}" for state, n in done.items())
-    left = ", ".join(f"{found[s]} {s}" for s in ("running", "queued") if found[s])
-    text = f"{sum(done.values())} of {len(study['cells'])} done"
+def progress_line(study: StudyRecord) -> str:
+    """Return a line such as `12 of 24 done: 11 finished, 1 failed; 3 running, 9 queued`."""
+    found = {state: n for state, n in study.counts().items() if n}
+    ended = {state: n for state, n in found.items() if state.has_ended}
+    parts = ", ".join(f"{n} {state}" for state, n in ended.items())
+    left = ", ".join(f"{found[s]} {s}" for s in (RunState.running, RunState.queued) if s in found)
+    text = f"{sum(ended.values())} of {len(study.runs)} done"
     return text + (f": {parts}" if parts else "") + (f"; {left}" if left else "")
 
 
-def cell_line(cell: Mapping[str, Any], monitor: str) -> str:
-    """One run that has ended."""
-    who = f"{cell['cell'] or 'trial'} seed={cell['seed']}"
-    if cell["state"] == "finished":
-        mean = cell.get("mean_predictor")
-        in_metres = mean is not None and monitor == "val/rmse_m"
-        beside = f" (mean predictor {metres(mean)})" if in_metres else ""
-        linked = ", linked from " + cell["path"] if cell["linked"] else ""
-        took = f", {duration(cell['seconds'])}" if cell["seconds"] is not None else ""
-        return f"{who}: {metres(cell['value'], monitor)}{beside}{took}{linked}"
-    return f"{who}: {cell['state']}: {cell['reason']}"
+def run_line(run: StudyRun, monitor: str) -> str:
+    """Return one line on a run that has ended."""
+    if run.state is not RunState.finished:
+        return f"{run_name(run)}: {run.state}: {run.reason}"
+    mean = run.mean_predictor
+    in_metres = mean is not None and monitor == "val/rmse_m"
+    beside = f" (mean predictor {metres(mean)})" if in_metres else ""
+    linked = f", linked from {run.path}" if run.linked else ""
+    took = f", {duration(run.seconds)}" if run.seconds is not None else ""
+    return f"{run_name(run)}: {metres(run.value, monitor)}{beside}{took}{linked}"
 
 
 class Display:
@@ -87,7 +88,7 @@ class Display:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
-        self._told: set[tuple[str, int, str]] = set()
+        self._announced: set[tuple[str, int, RunState]] = set()
 
     def __enter__(self) -> Display:
         if self.console.is_terminal:
@@ -99,43 +100,39 @@ class Display:
         if self._live is not None:
             self._live.__exit__(None, None, None)
 
-    def begin(self, study: Mapping[str, Any]) -> None:
-        """What is done before this session is not told again."""
-        self._told = {_end(cell) for cell in study["cells"] if _ended(cell)}
+    def begin(self, study: StudyRecord) -> None:
+        """Take note of the runs that ended before this session, which are not announced again."""
+        self._announced = {_end(run) for run in study.runs if run.state.has_ended}
 
-    def show(self, study: Mapping[str, Any], left_s: float | None) -> None:
-        """Bring the table up to date and tell of each run that has ended since."""
-        for cell in study["cells"]:
-            if _ended(cell) and _end(cell) not in self._told:
-                self._told.add(_end(cell))
+    def show(self, study: StudyRecord, left_s: float | None) -> None:
+        """Update the table and announce each run that has ended since."""
+        for run in study.runs:
+            if run.state.has_ended and _end(run) not in self._announced:
+                self._announced.add(_end(run))
                 self.say(
-                    f"[{len(self._told)}/{len(study['cells'])}] {cell_line(cell, study['monitor'])}"
+                    f"[{len(self._announced)}/{len(study.runs)}] {run_line(run, study.monitor)}"
                 )
         if self._live is not None:
             self._live.update(_table(study, left_s), refresh=True)
 
     def say(self, line: str) -> None:
-        """One line, above the table where there is one."""
+        """Print one line, above the table if there is one."""
         self.console.print(line, soft_wrap=True)
 
 
-def _ended(cell: Mapping[str, Any]) -> bool:
-    return cell["state"] not in ("queued", "running")
+def _end(run: StudyRun) -> tuple[str, int, RunState]:
+    return run.cell, run.seed, run.state
 
 
-def _end(cell: Mapping[str, Any]) -> tuple[str, int, str]:
-    return cell["cell"], cell["seed"], cell["state"]
-
-
-def _table(study: Mapping[str, Any], left_s: float | None) -> Table:
-    table = Table(title=f"study {study['study']}", title_justify="left", show_header=False)
+def _table(study: StudyRecord, left_s: float | None) -> Table:
+    table = Table(title=f"study {study.study}", title_justify="left", show_header=False)
     table.add_row("cells", progress_line(study))
     table.add_row("best so far", best_line(study))
     left = "not known yet" if left_s is None else f"about {duration(left_s)}"
     table.add_row("time left", left)
-    under_way = [c for c in study["cells"] if c["state"] == "running"]
-    for cell in under_way[:SHOWN_RUNNING]:
-        attempt = f", attempt {cell['attempts']}" if cell["attempts"] > 1 else ""
-        epochs = f", epoch {cell['epochs']}" if cell["epochs"] else ""
-        table.add_row("running", f"{cell['cell'] or 'trial'} seed={cell['seed']}{epochs}{attempt}")
+    under_way = [run for run in study.runs if run.state is RunState.running]
+    for run in under_way[:SHOWN_RUNNING]:
+        attempt = f", attempt {run.attempts}" if run.attempts > 1 else ""
+        epochs = f", epoch {run.epochs}" if run.epochs else ""
+        table.add_row("running", f"{run_name(run)}{epochs}{attempt}")
     return table

@@ -1,45 +1,43 @@
-"""The engine: plans a study, keeps its workers at work, and writes its record.
+"""The engine: plans a study, keeps its workers busy, and writes its record.
 
-Any number of engines, on any number of machines that share the ledger, may work on one study: all
-that they agree on is in the ledger. The engine itself holds nothing that a kill could lose.
+Any number of engines, on any number of machines that share the ledger, may work on one study. All
+that they agree on is in the ledger; a kill of the engine itself loses nothing.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from img2gps import tracking
 from img2gps.core.errors import BadInput
 from img2gps.core.signals import Interrupted
-from img2gps.runs import study_record as record
-from img2gps.study import process, search
+from img2gps.runs.records import StudyRecord, StudyRun, now, write_study
+from img2gps.study import search
 from img2gps.study import worker as working
-from img2gps.study.display import Display, best_line, progress_line
+from img2gps.study.display import Display, best_line, progress_line, run_name
 from img2gps.study.ledger import INTERRUPTED, Entry, Ledger
-from img2gps.study.planning import over, plan, planning
-from img2gps.study.pool import Pool
+from img2gps.study.planning import plan_study, study_lock
+from img2gps.study.pool import Death, Pool
 from img2gps.study.process import Stop
-from img2gps.study.spec import Done, Planned, Runner, Spec
+from img2gps.study.spec import Runner, Spec
 from img2gps.study.storage import open_storage
 
 POLL_S = 0.25
 WRITING_SHARE = 0.05  # of the time at most, in writing the record of a large study
-STARTS_WITHOUT_CLAIM = 3  # workers that die before they have claimed a run: something is wrong
+STARTS_WITHOUT_CLAIM = 3  # workers that may die before they have claimed a run
 
 
 def run_study(spec: Spec, url: str, *, workers: int = 1, display: Display | None = None) -> int:
-    """Plan the study, run what is not done, and say what came of it.
+    """Plan the study, run what is not done, and report how it stands.
 
     Returns:
-        Exit status: 0 when no run failed or diverged, else 1.
+        Exit status: 0 if no run failed or diverged, else 1.
 
     Raises:
-        BadInput: a study of this name that is not the same study.
-        Interrupted: after the workers have put back what they were at.
+        BadInput: there is another study of this name.
+        Interrupted: after the workers have given their runs back.
     """
     stop = Stop()
     search.check(spec)
@@ -50,17 +48,17 @@ def run_study(spec: Spec, url: str, *, workers: int = 1, display: Display | None
             f"note: {spec.pruner} first judges after epoch {spec.first_rung}, so it cuts no run of "
             f"{spec.max_epochs} epochs short"
         )
-    with planning(Path(spec.root), spec.name):
+    with study_lock(Path(spec.root), spec.name):
         ledger = Ledger.create(storage, spec)
-        planned, runner = plan(ledger, spec)
+        changes, runner = plan_study(ledger, spec)
     engine = Engine(ledger, display)
-    display.say(planned.line(spec))
+    display.say(changes.line(spec.name))
     stop.install()
     with display:
         if workers == 0:
             engine.work_here(runner, stop)
         else:
-            engine.work_apart(url, workers, stop)
+            engine.work_apart(Pool(engine.spec, url, workers), stop)
     return engine.close(stop)
 
 
@@ -75,7 +73,7 @@ class Engine:
         self._last: object = None
         self.workers = 1
         ledger.refresh()
-        # Values and seeds of an earlier plan belong to the study too.
+        # Values and seeds that were planned earlier belong to the study too.
         self._axes = self.spec.space.values()
         self._seeds = list(self.spec.seeds)
         for entry in ledger.entries():
@@ -84,66 +82,45 @@ class Engine:
             for name, value in ({} if self.spec.searched else entry.params).items():
                 if value not in self._axes.setdefault(name, []):
                     self._axes[name].append(value)
-        self._before = {entry.key for entry in ledger.entries() if over(entry)}
+        self._before = {entry.key for entry in ledger.entries() if entry.state.has_ended}
         self.display.begin(self.record())
 
     # The record
 
-    def record(self) -> dict[str, Any]:
-        """study.json as it should now be."""
+    def record(self) -> StudyRecord:
+        """Return study.json as it should be now."""
         spec = self.spec
-        return {
-            "schema": record.SCHEMA,
-            "study": spec.name,
-            "question": spec.question,
-            "kind": spec.kind,
-            "monitor": spec.monitor,
-            "direction": spec.direction,
-            "axes": self._axes,
-            "intervals": {
+        return StudyRecord(
+            study=spec.name,
+            question=spec.question,
+            kind=spec.kind,
+            monitor=spec.monitor,
+            direction=spec.direction,
+            axes=self._axes,
+            intervals={
                 axis.name: {"low": axis.low, "high": axis.high, "log": axis.log}
                 for axis in spec.space.axes
                 if not axis.listed
             },
-            "seeds": self._seeds,
-            "pruner": spec.pruner if isinstance(spec.pruner, str) else spec.pruner["_target_"],
-            "base_config": spec.base,
-            "select": spec.select,
-            "named_cells": spec.named_cells,
-            "reference": spec.reference,
-            "figures": list(spec.figures),
-            "command": spec.command,
-            "created_at": spec.created_at,
-            "updated_at": record.now(),
-            "engine": self._at_work,
-            "cells": [self._cell(entry) for entry in self.ledger.entries()],
-        }
-
-    def _cell(self, entry: Entry) -> dict[str, Any]:
-        done, planned = entry.done, entry.planned
-        where: Done | Planned | None = done or planned
-        return {
-            "cell": entry.cell,
-            "name": entry.name,
-            "params": entry.params,
-            "seed": entry.seed,
-            "run_id": where.run_id if where else "",
-            "path": where.path if where else "",
-            "state": entry.state,
-            "reason": entry.reason,
-            "value": done.value if done else None,
-            "epochs": done.epochs if done else entry.epochs,
-            "seconds": done.seconds if done else None,
-            "mean_predictor": done.mean_predictor if done else None,
-            "attempts": entry.attempts,
-            "linked": bool(done and done.linked),
-        }
+            seeds=self._seeds,
+            pruner=spec.pruner if isinstance(spec.pruner, str) else spec.pruner["_target_"],
+            base_config=spec.base,
+            select=spec.select,
+            named_cells=spec.named_cells,
+            reference=spec.reference,
+            figures=list(spec.figures),
+            command=spec.command,
+            created_at=spec.created_at,
+            updated_at=now(),
+            engine=self._at_work,
+            runs=[_study_run(entry) for entry in self.ledger.entries()],
+        )
 
     def save(self) -> None:
-        """Write the record of a study that no one is at work on."""
+        """Write the record of a study that no engine works on."""
         self._at_work = None
         self.ledger.refresh()
-        record.write(self.spec.root, self.record())
+        write_study(self.spec.root, self.record())
 
     def update(self, *, last: bool = False) -> None:
         """Write the record and show it, if anything has changed."""
@@ -152,106 +129,114 @@ class Engine:
             return
         self.ledger.refresh()
         study = self.record()
-        state = [(c["state"], c["attempts"], c["epochs"]) for c in study["cells"]]
+        state = [(run.state, run.attempts, run.epochs) for run in study.runs]
         if last or state != self._last:
             self._last = state
-            record.write(self.spec.root, study)
-        self.display.show(study, self._time_left(study))
+            write_study(self.spec.root, study)
+        self.display.show(study, self._time_left())
         took = time.monotonic() - started
         self._next_write = time.monotonic() + max(POLL_S, took / WRITING_SHARE)
 
-    def _time_left(self, study: Mapping[str, Any]) -> float | None:
-        """From the seconds that finished runs took for their cost."""
-        rates = [
-            entry.done.seconds / entry.planned.cost
-            for entry in self.ledger.entries()
-            if entry.done and entry.done.seconds and entry.planned
-        ]
-        if self.spec.searched:
-            seconds = [cell["seconds"] for cell in study["cells"] if cell["seconds"]]
-            left = sum(not over(entry) for entry in self.ledger.entries())
-            return statistics.fmean(seconds) * left / self.workers if seconds else None
+    def _time_left(self) -> float | None:
+        """Estimate the seconds left from those that finished runs took for their cost."""
+        entries = self.ledger.entries()
+        costs = [(e, 1.0 if self.spec.searched or not e.ref else e.ref.cost) for e in entries]
+        rates = [e.done.seconds / cost for e, cost in costs if e.done and e.done.seconds]
         if not rates:
             return None
-        costs = (e.planned.cost for e in self.ledger.entries() if not over(e) and e.planned)
-        return statistics.median(rates) * sum(costs) / self.workers
+        rate = statistics.fmean(rates) if self.spec.searched else statistics.median(rates)
+        return rate * sum(cost for e, cost in costs if not e.state.has_ended) / self.workers
 
     # Workers
 
     def work_here(self, runner: Runner, stop: Stop) -> None:
-        """Run everything in this process: for a debugger, and where processes cannot be had."""
-        watch = _Told(runner, self)
+        """Run everything in this process: for a debugger, and where there can be no others."""
         self.update(last=True)
         try:
-            working.work(self.ledger, watch, stop)
+            working.work(self.ledger, runner, stop, before_each=self.update)
         except Interrupted:
             stop.signum = stop.signum or 2
 
-    def work_apart(self, url: str, workers: int, stop: Stop) -> None:
-        """Keep worker processes at work until nothing is queued or running."""
-        self.workers = workers
-        pool = Pool(self.spec, url, workers)
-        barren = 0
+    def work_apart(self, pool: Pool, stop: Stop) -> None:
+        """Keep worker processes busy until nothing is queued or running."""
+        self.workers = pool.size
+        barren = 0  # deaths in a row before the worker had claimed a run
         try:
             while not stop.wanted:
-                for slot, code, memory_killed in pool.ended():
-                    if code == 0:  # it found nothing more to do
-                        self.ledger.reap(slot, INTERRUPTED, "interrupted")
-                        continue
-                    kind, reason = process.how_it_died(code, memory_killed=memory_killed)
-                    taken = self.ledger.reap(slot, kind, reason)
-                    barren = 0 if taken else barren + 1
-                    if not taken:
-                        self.display.say(f"{reason}, with no run in hand; see {pool.log(0)}")
+                for death in pool.deaths():
+                    barren = 0 if self._take_back(death) else barren + 1
                     if barren >= STARTS_WITHOUT_CLAIM:
                         raise BadInput(
-                            f"study={self.spec.name}: workers cannot start ({reason}); the reason "
-                            f"is at the end of {pool.log(0)}"
+                            f"study={self.spec.name}: workers cannot start ({death.reason}); the "
+                            f"reason is at the end of {death.log}"
                         )
                 self.ledger.refresh()
                 if not self.ledger.busy() and not self.ledger.settle():
                     break
-                if pool.empty:  # no worker is there to notice a run whose own died as it began
+                if pool.empty:  # then no worker takes back the run of one that died as it claimed
                     self.ledger.reap()
                 pool.fill(self.ledger.waiting(), self.ledger.running())
                 self.update()
                 time.sleep(POLL_S)
         finally:
-            for slot in pool.close():
-                self.ledger.reap(slot, INTERRUPTED, "interrupted")
+            for worker in pool.close():
+                self.ledger.reap(worker, INTERRUPTED, "interrupted")
+
+    def _take_back(self, death: Death) -> bool:
+        """Take back the runs of a worker that is gone; whether it had claimed any or had ended."""
+        if death.regular:  # it found nothing more to do
+            self.ledger.reap(death.worker, INTERRUPTED, "interrupted")
+            return True
+        taken = self.ledger.reap(death.worker, death.kind, death.reason)
+        if not taken:
+            self.display.say(f"{death.reason} before it had claimed a run; see {death.log}")
+        return bool(taken)
 
     def close(self, stop: Stop) -> int:
-        """Write the last record, say how the study stands, and give the exit status."""
+        """Write the last record, say how the study stands, and return the exit status."""
         self.update(last=True)
         self.save()
         study = self.record()
-        entries = self.ledger.entries()
-        ran = [e for e in entries if over(e) and e.key not in self._before]
-        resumed = sum(bool(e.done and e.done.resumed_epoch) for e in ran)
-        skipped = len(self._before)
-        self.display.say(f"{self.spec.name}: {progress_line(study)}")
-        self.display.say(f"this session: {len(ran)} ended, {resumed} of them resumed; "
-                         f"{skipped} skipped as done before")  # fmt: skip
-        for cell in study["cells"]:
-            if cell["state"] in ("failed", "diverged"):
-                self.display.say(
-                    f"  {cell['state']}: {cell['cell']} seed={cell['seed']}: {cell['reason']}"
-                )
-        self.display.say(f"best: {best_line(study)}")
+        for line in self._summary(study):
+            self.display.say(line)
         if stop.wanted:
             raise Interrupted(stop.signum or 2)
         tracking.log_cell_means(Path(self.spec.root) / self.spec.name)
-        return 1 if any(c["state"] in ("failed", "diverged") for c in study["cells"]) else 0
+        return 1 if any(run.state.went_wrong for run in study.runs) else 0
+
+    def _summary(self, study: StudyRecord) -> list[str]:
+        entries = self.ledger.entries()
+        ran = [e for e in entries if e.state.has_ended and e.key not in self._before]
+        resumed = sum(bool(e.done and e.done.resumed_epoch) for e in ran)
+        return [
+            f"{self.spec.name}: {progress_line(study)}",
+            f"this session: {len(ran)} ended, {resumed} of them resumed; "
+            f"{len(self._before)} skipped as done before",
+            *(
+                f"  {run.state}: {run_name(run)}: {run.reason}"
+                for run in study.runs
+                if run.state.went_wrong
+            ),
+            f"best: {best_line(study)}",
+        ]
 
 
-class _Told:
-    """The runner of an engine that works in its own process: shows the record after each run."""
-
-    def __init__(self, runner: Runner, engine: Engine) -> None:
-        self._runner, self._engine = runner, engine
-        self.plan, self.find = runner.plan, runner.find
-
-    def run(self, overrides: list[str], on_epoch: Any) -> Done:
-        """Run, between two looks at the ledger."""
-        self._engine.update()
-        return self._runner.run(overrides, on_epoch)
+def _study_run(entry: Entry) -> StudyRun:
+    done = entry.done
+    where = done or entry.ref
+    return StudyRun(
+        cell=entry.cell,
+        seed=entry.seed,
+        name=entry.name,
+        params=entry.params,
+        run_id=where.run_id if where else "",
+        path=where.path if where else "",
+        state=entry.state,
+        reason=entry.reason,
+        value=done.value if done else None,
+        epochs=done.epochs if done else entry.epochs,
+        seconds=done.seconds if done else None,
+        mean_predictor=done.mean_predictor if done else None,
+        attempts=entry.attempts,
+        linked=bool(done and done.linked),
+    )

@@ -1,11 +1,10 @@
-"""What a study will cost and can show, before anything runs: `hydra.sweeper.dry_run=true`."""
+"""The cost of a study and the differences that it can show: `hydra.sweeper.dry_run=true`."""
 
 from __future__ import annotations
 
 import math
 import statistics
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from img2gps.core import hardware
 from img2gps.study.display import duration
 from img2gps.study.runner import TrainRunner
 from img2gps.study.space import Axis, Params, Space
-from img2gps.study.spec import Planned, Spec
+from img2gps.study.spec import RunRef, Spec
 
 if TYPE_CHECKING:
     from img2gps.runs.plan import RunPlan
@@ -25,13 +24,13 @@ VALIDATION_SHARE = 1 / 3  # of a training step's time: forward only
 RECORD_BYTES = 100_000  # config, history, predictions, result
 # Two-sided 5 %, power 80 %: 1.96 + 0.84 standard errors.
 DETECTED_ERRORS = 2.80
-# How far two models' squared errors on the same photos go together.
+# How strongly two models' squared errors on the same photos are correlated.
 CORRELATIONS = (0.5, 0.8)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Sums over the runs that are not done yet."""
+    """Cost of the runs that are not done yet."""
 
     cells: int
     runs: int
@@ -43,7 +42,7 @@ class Estimate:
     mean_predictor_m: float
 
     def lines(self, spec: Spec, workers: int) -> list[str]:
-        """For a person."""
+        """Return the estimate as lines for a person."""
         searched = ", before any is pruned" if spec.searched and spec.pruner != "none" else ""
         low, high = detectable(self.mean_predictor_m, self.n_val)
         threads = hardware.cores() // max(1, workers)
@@ -63,12 +62,12 @@ class Estimate:
 
 
 def detectable(rmse_m: float, n_photos: int) -> tuple[float, float]:
-    """Smallest difference of two RMSE that `n_photos` are likely to show, in metres: low and high.
+    """Return the smallest difference of two RMSE that `n_photos` are likely to show, in metres.
 
-    For errors that are normal in east and north the squared error has a standard deviation equal to
-    its mean, so the RMSE has the standard error rmse / (2 sqrt(n)); of a difference of two on the
-    same photos it is that x sqrt(2 (1 - r)), with r the correlation of the squared errors, here
-    0.8 and 0.5.
+    For errors that are normal in east and north, the squared error has a standard deviation equal
+    to its mean, so the RMSE has the standard error rmse / (2 sqrt(n)). A difference of two on the
+    same photos has that x sqrt(2 (1 - r)), where r is the correlation of the squared errors: 0.8
+    for the lower figure, 0.5 for the higher one.
 
     >>> [round(x) for x in detectable(70.0, 60)]
     [8, 13]
@@ -79,7 +78,7 @@ def detectable(rmse_m: float, n_photos: int) -> tuple[float, float]:
 
 
 def report(spec: Spec, workers: int) -> list[str]:
-    """The estimate in lines. Builds the data set if it is not there; trains nothing."""
+    """Return the estimate as lines. Builds the data set if there is none, and trains nothing."""
     return estimate(spec, workers).lines(spec, workers)
 
 
@@ -89,59 +88,64 @@ def estimate(spec: Spec, workers: int) -> Estimate:
     points = _typical(spec.space) if spec.searched else spec.space.grid()
     seeds = spec.seeds[:1] if spec.searched else spec.seeds
     plans = [
-        runner.plan_fully([*spec.overrides, *spec.space.overrides(params), f"seed={seed}"])
-        for params in points
-        for seed in seeds
+        runner.plan_run(spec.overrides_of(params, seed)) for params in points for seed in seeds
     ]
-    done = [] if spec.searched else [p for p in plans if runner.find(_planned(p)) is not None]
-    left = [plan for plan in plans if plan not in done]
-    timed: dict[tuple[object, ...], float] = {}
-    weights: dict[str, float] = {}
+    done = {} if spec.searched else runner.find([_ref(plan) for plan in plans])
+    left = [plan for plan in plans if plan.run_id not in done]
     threads = max(1, hardware.cores() // max(1, workers))
-    seconds, disk = [], []
-    for plan in left:
-        config = plan.config
-        key = (config.model.name, config.image_size, config.batch_size, plan.precision)
-        if key not in timed:
-            timed[key] = seconds_a_photo(plan, config.threads or threads)
-        photos = len(plan.split.train) + 2 * VALIDATION_SHARE * len(plan.split.val)
-        seconds.append(config.max_epochs * photos * timed[key])
-        if config.model.name not in weights:
-            weights[config.model.name] = _checkpoint_bytes(plan)
-        disk.append(weights[config.model.name] + RECORD_BYTES)
+    step_s = {
+        kind: seconds_a_photo(plan, plan.config.threads or threads)
+        for kind, plan in {_kind(plan): plan for plan in left}.items()
+    }
+    size = {
+        name: _checkpoint_bytes(plan) + RECORD_BYTES
+        for name, plan in {plan.config.model.name: plan for plan in left}.items()
+    }
     scale = spec.n_trials / len(left) if spec.searched else 1.0
     return Estimate(
         cells=len(points),
         runs=spec.n_trials if spec.searched else len(plans),
-        done=len(done),
+        done=len(plans) - len(left),
         epochs=round(scale * sum(plan.config.max_epochs for plan in left)),
-        seconds=scale * sum(seconds),
-        disk_bytes=scale * sum(disk),
+        seconds=scale * sum(_photos(plan) * step_s[_kind(plan)] for plan in left),
+        disk_bytes=scale * sum(size[plan.config.model.name] for plan in left),
         n_val=min(len(plan.split.val) for plan in plans),
         mean_predictor_m=statistics.fmean(_mean_predictor(plans)),
     )
 
 
+def _kind(plan: RunPlan) -> tuple[object, ...]:
+    """Return what the time of a training step depends on."""
+    config = plan.config
+    return config.model.name, config.image_size, config.batch_size, plan.precision
+
+
+def _photos(plan: RunPlan) -> float:
+    """Return the photos that a run trains on, in all epochs; a validation photo counts less."""
+    each = len(plan.split.train) + 2 * VALIDATION_SHARE * len(plan.split.val)
+    return plan.config.max_epochs * each
+
+
 def _typical(space: Space) -> list[Params]:
-    """Every combination of a search's listed values, intervals at their lower ends."""
+    """Return every combination of a search's listed values, intervals at their lower ends."""
     fixed = (a if a.listed else Axis(a.name, (a.interval[0],), prefix=a.prefix) for a in space.axes)
     return replace(space, axes=tuple(fixed)).grid()
 
 
-def _planned(plan: RunPlan) -> Planned:
-    return Planned(plan.run_id, f"{plan.config.study}/{plan.run_id}")
+def _ref(plan: RunPlan) -> RunRef:
+    return RunRef(plan.run_id, f"{plan.config.study}/{plan.run_id}")
 
 
-def _mean_predictor(plans: Iterable[RunPlan]) -> list[float]:
-    """RMSE of the mean predictor on each kind of validation part."""
+def _mean_predictor(plans: list[RunPlan]) -> list[float]:
+    """Return the RMSE of the mean predictor on each validation part."""
     from img2gps.runs.predictions import PredictionTable
 
-    kinds = {(id(p.dataset), str(p.config.split)): p for p in plans}
+    kinds = {(id(p.dataset), id(p.split)): p for p in plans}  # shared by runs, see OpenData
     return [PredictionTable(p.dataset, p.split).mean_predictor_rmse_m() for p in kinds.values()]
 
 
 def seconds_a_photo(plan: RunPlan, threads: int) -> float:
-    """Time of a training step (forward, backward, update) by the number of its photos."""
+    """Return the time of a training step (forward, backward, update) for each of its photos."""
     import torch
 
     from img2gps.config.schema import Precision
@@ -168,7 +172,7 @@ def seconds_a_photo(plan: RunPlan, threads: int) -> float:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            loss.item()  # waits for a GPU to have done it
+            loss.item()  # waits until a GPU has finished
             times.append(time.perf_counter() - started)
     finally:
         torch.set_num_threads(before)
@@ -176,7 +180,7 @@ def seconds_a_photo(plan: RunPlan, threads: int) -> float:
 
 
 def _checkpoint_bytes(plan: RunPlan) -> float:
-    """Weights in float32, and Adam's two moments where they are kept."""
+    """Return the size of the weights in float32, with Adam's two moments if they are kept."""
     from img2gps.training import model
 
     parameters = model.count_parameters(model.build(plan.config.model, plan.weights))

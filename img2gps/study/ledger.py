@@ -1,14 +1,14 @@
 """The ledger: every planned run as an Optuna trial, claimed once, told once, never lost.
 
-Planned runs are *enqueued* trials, which workers pop: Optuna's grid samplers hand out duplicates to
-several workers, the queue does not. A searched study enqueues empty slots, whose values the sampler
-draws when a worker has claimed one, so that exactly as many trials run as were asked for.
+Planned runs are *enqueued* trials, which workers claim one by one. (Optuna's grid samplers hand out
+duplicates to several workers.) A searched study enqueues empty slots. The sampler draws a slot's
+values when a worker has claimed it, so that exactly as many trials run as were asked for.
 
-A trial that ends without a result stays as it is, and the run is enqueued again as a new trial;
-so the count of a run's trials tells how often it was tried, and a worker that was given up cannot
+A trial that ends without a result stays as it is, and the run is enqueued again as a new trial. So
+the number of a run's trials tells how often it was tried, and a worker that was given up cannot
 write over its successor. Two processes may both enqueue a run again: `claim` lets only one live.
 
-Reading costs what has changed since: trials that are finished never change and are read once.
+Reading costs as much as has changed since: finished trials never change and are read once.
 """
 
 from __future__ import annotations
@@ -28,41 +28,45 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from img2gps.core import process
 from img2gps.core.errors import BadInput
+from img2gps.runs.records import RunState
 from img2gps.study.space import Params, cell_id
-from img2gps.study.spec import Done, Limits, Planned, Spec
+from img2gps.study.spec import Done, Limits, RunRef, Spec
+from img2gps.study.storage import in_bulk
 
-# User attributes of a trial
+# User attributes of a trial. Ledgers on people's disks have them, so they keep their names.
 KEY = "key"  # which planned run this is; trials without it are strays of Optuna's
-CELL, PARAMS, SEED, NAME, PLANNED = "cell", "params", "seed", "name", "planned"
-ALIVE = "alive"  # whose it is, and when that worker was last heard of
-OUTCOME = "outcome"  # written by the worker before it tells
-LOST = "lost"  # written by whoever takes the trial from a dead worker
+CELL, PARAMS, SEED, NAME, REF = "cell", "params", "seed", "name", "planned"
+ALIVE = "alive"  # the worker, and when it was last heard of
+OUTCOME = "outcome"  # written by the worker before it tells Optuna
+LOST = "lost"  # written by the process that takes the trial from a dead worker
 # User attributes of the study
 SPEC, IGNORED = "spec", "ignored"
 
+# Kinds of outcomes
+DONE, SUPERSEDED = "done", "superseded"
 EXCEPTION, PREEMPTED, INTERRUPTED, BAD_INPUT = "exception", "preempted", "interrupted", "bad input"
 FIRST_CALL_TRIES = 5
-CHEAP_TO_READ = 2000  # trials; in a larger ledger a queue that was not empty is tried unseen
+CHEAP_TO_READ = 2000  # trials; in a larger ledger `claim` looks only at a queue that seems empty
 
 
-class Lost(BaseException):  # an outcome, not an error: training must not catch it
+class Lost(BaseException):  # an outcome and no error: training must not catch it
     """The trial was taken from this worker, which must not write about it any more."""
 
 
 @dataclass(frozen=True)
-class PlannedCell:
-    """One run to be enqueued; without `params` it is a slot for the sampler."""
+class NewRun:
+    """A run to be enqueued; without `params` it is a slot for the sampler."""
 
     key: str
     params: Params | None
     seed: int
     name: str = ""
-    planned: Planned | None = None
-    done: Done | None = None  # found finished: recorded, not run
+    ref: RunRef | None = None
+    done: Done | None = None  # found finished: recorded and not run
 
 
 def key_of(params: Mapping[str, Any], seed: int) -> str:
-    """What a planned run of a grid is called in the ledger."""
+    """Return what a run of a grid is called in the ledger."""
     return f"{cell_id(params)} seed={seed}"
 
 
@@ -74,7 +78,7 @@ class Claim:
     key: str
     seed: int
     params: Params | None
-    planned: Planned | None
+    ref: RunRef | None
 
 
 @dataclass(frozen=True)
@@ -86,18 +90,17 @@ class Entry:
     params: Params
     seed: int
     name: str
-    state: str  # queued, running, or a run's state
+    state: RunState
     reason: str
     attempts: int
-    planned: Planned | None
+    ref: RunRef | None
     done: Done | None
-    worker: Mapping[str, Any] | None
     epochs: int | None  # reported so far
     stuck: bool = False  # ended without a result, with attempts left: to be enqueued again
 
 
 class Ledger:
-    """One study's trials. Open it in each process anew; it may be used by several threads."""
+    """One study's trials. Each process opens its own; several threads may share one."""
 
     def __init__(self, storage: BaseStorage, name: str) -> None:
         """Open an existing study.
@@ -125,7 +128,7 @@ class Ledger:
 
     @classmethod
     def create(cls, storage: BaseStorage, spec: Spec) -> Ledger:
-        """Open the study, made if need be; safe when several processes do it at once."""
+        """Open the study; make it if there is none. Several processes may do this at once."""
         for attempt in range(FIRST_CALL_TRIES):
             try:
                 optuna.create_study(
@@ -144,7 +147,7 @@ class Ledger:
     # The study
 
     def reload(self) -> None:
-        """Read the study's own attributes again: someone may have planned, retried, forgotten."""
+        """Read the study's own attributes again, which another process may have changed."""
         attributes = self._storage.get_study_user_attrs(self._id)
         self._entries.clear()
         self._ignored = attributes.get(IGNORED, {})
@@ -159,12 +162,12 @@ class Ledger:
     def spec(self) -> Spec:
         """What the study is."""
         if self._spec is None:
-            raise BadInput(f"study={self.study.study_name}: not planned yet; start it by -m")
+            raise BadInput(f"study={self.study.study_name}: not planned yet; start it with -m")
         return self._spec
 
     @property
     def limits(self) -> Limits:
-        """When a cell is given up."""
+        """When a run is given up."""
         return self.spec.limits if self.begun else Limits()
 
     def save(self, spec: Spec) -> None:
@@ -173,13 +176,13 @@ class Ledger:
         self.reload()
 
     def refresh(self) -> None:
-        """Take in what other processes wrote."""
+        """Read what other processes have written."""
         trials = self._storage.get_all_trials(self._id, deepcopy=False)
         for number in [*self._open, *range(len(self._trials), len(trials))]:
             self._take_in(trials[number])
 
     def _refresh_key(self, key: str) -> None:
-        """Take in new trials and those of one run: in a large ledger much cheaper than all."""
+        """Read new trials and those of one run. In a large ledger that is faster than `refresh`."""
         while True:
             try:
                 trial_id = self._storage.get_trial_id_from_study_id_trial_number(
@@ -211,20 +214,21 @@ class Ledger:
     # Planning
 
     def known(self, key: str) -> Entry | None:
-        """A planned run as it stands, if it is planned."""
+        """Return a planned run as it stands; None if it is not planned."""
         return self.entry(key) if self._live(key) else None
 
-    def plan(self, cells: Iterable[PlannedCell]) -> list[PlannedCell]:
-        """Enqueue what is not in the ledger yet, record what is done already; what was new."""
+    def enqueue(self, runs: Iterable[NewRun]) -> list[NewRun]:
+        """Add the runs that are not in the ledger yet, and return them."""
         self.refresh()
-        new = [cell for cell in cells if not self._live(cell.key)]
-        for cell in new:
-            self.study.add_trial(_trial_of(cell))
+        new = [run for run in runs if not self._live(run.key)]
+        with in_bulk(self._storage):
+            for run in new:
+                self.study.add_trial(_trial_of(run))
         self.refresh()
         return new
 
     def settle(self) -> int:
-        """Enqueue again what ended without a result and has attempts left; how many."""
+        """Enqueue again the runs that ended without a result and have attempts left; count them."""
         self.refresh()
         stuck = [entry for entry in self.entries() if entry.stuck]
         for entry in stuck:
@@ -234,7 +238,7 @@ class Ledger:
         return len(stuck)
 
     def forget(self, keys: Iterable[str], *, again: bool) -> None:
-        """Pass over all trials of these runs so far; with `again`, enqueue the runs anew."""
+        """Ignore all trials of these runs so far; with `again`, enqueue the runs anew."""
         self.refresh()
         self.reload()
         last = {key: self._of[key][-1] for key in keys if self._of.get(key)}
@@ -252,8 +256,8 @@ class Ledger:
 
     def _again(self, key: str, number: int | None = None, *, keep_progress: bool = True) -> None:
         before = self._trials[self._of[key][-1] if number is None else number]
-        kept = (KEY, CELL, PARAMS, SEED, NAME, PLANNED)
-        # What pruners know of it: its curve so far and the rungs that it has passed.
+        kept = (KEY, CELL, PARAMS, SEED, NAME, REF)
+        # What pruners know of it: the curve so far and the rungs that it has passed.
         system = dict(before.system_attrs) if keep_progress else {}
         system.pop("fixed_params", None)
         drawn = before.user_attrs.get(PARAMS) is not None
@@ -274,15 +278,15 @@ class Ledger:
     # Working
 
     def claim(self) -> Claim | None:
-        """Take the next queued run; None if there is none at the moment."""
+        """Claim the next queued run; return None if there is none at the moment."""
         while True:
             if len(self._trials) < CHEAP_TO_READ or not self.waiting():
                 self.refresh()
                 if not self.waiting():
-                    return None  # `ask` would make up a trial of its own
+                    return None  # `ask` would invent a trial
             trial = self.study.ask()
             key = trial.user_attrs.get(KEY)
-            if key is None:  # made up after all: others were faster
+            if key is None:  # invented after all, because others were faster
                 self._tell(trial._trial_id, TrialState.FAIL)
                 self.refresh()
                 continue
@@ -290,23 +294,17 @@ class Ledger:
                 self.beat(trial._trial_id)
                 self._refresh_key(key)
                 if self._superseded(key, trial.number):
-                    self._note(trial._trial_id, OUTCOME, {"kind": "superseded"})
+                    self._note(trial._trial_id, OUTCOME, {"kind": SUPERSEDED})
                     self._tell(trial._trial_id, TrialState.FAIL)
                     continue
             except Lost:
                 continue
             attributes = trial.user_attrs
-            planned = attributes.get(PLANNED)
-            return Claim(
-                trial,
-                key,
-                int(attributes[SEED]),
-                attributes.get(PARAMS),
-                Planned(**planned) if planned else None,
-            )
+            params = attributes.get(PARAMS)
+            return Claim(trial, key, int(attributes[SEED]), params, _ref(attributes))
 
     def draw(self, claim: Claim, params: Params, name: str) -> None:
-        """Note what the sampler drew for a slot."""
+        """Write down what the sampler drew for a slot."""
         trial_id = claim.trial._trial_id
         self._note(trial_id, PARAMS, params)
         self._note(trial_id, CELL, cell_id(params))
@@ -314,7 +312,7 @@ class Ledger:
             self._note(trial_id, NAME, name)
 
     def beat(self, trial_id: int) -> None:
-        """Say that this worker is at it. Raises `Lost`."""
+        """Write down that this worker is alive. Raises `Lost`."""
         alive = {"worker": self.identity, "engine": self.engine, "at": time.time()}
         self._note(trial_id, ALIVE, alive)
 
@@ -328,11 +326,11 @@ class Ledger:
     def finish(self, claim: Claim, done: Done) -> None:
         """Record how a run ended by itself. Raises `Lost`."""
         trial_id = claim.trial._trial_id
-        self._note(trial_id, OUTCOME, {**asdict(done), "kind": "done"})
+        self._note(trial_id, OUTCOME, {**asdict(done), "kind": DONE})
         match done.state:
-            case "finished" if done.value is not None and math.isfinite(done.value):
+            case RunState.finished if done.value is not None and math.isfinite(done.value):
                 self._tell(trial_id, TrialState.COMPLETE, done.value)
-            case "pruned":
+            case RunState.pruned:
                 curve = self._storage.get_trial(trial_id).intermediate_values
                 last = curve[max(curve)] if curve else math.nan
                 value = last if math.isfinite(last) else None
@@ -341,18 +339,21 @@ class Ledger:
                 self._tell(trial_id, TrialState.FAIL)
 
     def give_back(self, claim: Claim, kind: str, reason: str) -> None:
-        """Record that an attempt ended without a result; the run is enqueued again if it may be."""
+        """Record that an attempt ended without a result, and enqueue the run again if allowed."""
         self._note(claim.trial._trial_id, OUTCOME, {"kind": kind, "reason": reason})
         self._tell(claim.trial._trial_id, TrialState.FAIL)
         self._requeue(claim.key)
 
     def reap(self, worker: Mapping[str, Any] | None = None, kind: str = PREEMPTED,
              reason: str = "") -> list[str]:  # fmt: skip
-        """Take runs from `worker`, which is dead, or else from every worker that is; their keys.
+        """Take back the runs of `worker`, which is dead, or else of every dead worker.
 
-        A worker of this machine is dead if its process is. One of another machine is given up when
-        nothing was heard of it for the grace period *by this process's own clock*: clocks of two
-        machines are never compared.
+        A worker of this machine is dead if its process is. A worker of another machine is given up
+        when nothing was heard of it for the grace period *by this process's own clock*: the clocks
+        of two machines are never compared.
+
+        Returns:
+            The keys of the runs.
         """
         self.refresh()
         taken = []
@@ -360,30 +361,35 @@ class Ledger:
             trial = self._trials[number]
             if trial.state is not TrialState.RUNNING or KEY not in trial.user_attrs:
                 continue
-            alive = trial.user_attrs.get(ALIVE, {})
-            owner, engine = alive.get("worker"), alive.get("engine")
-            if owner == self.identity:
-                continue
-            if worker is not None:
-                if owner != worker:
-                    continue
-                why = reason
-            elif process.known_dead(owner):
-                if engine is not None and not process.known_dead(engine):
-                    continue  # its engine is about to: it alone knows how the worker died
-                why = "worker process was killed"
-            elif self._silent(trial):
-                why = f"nothing heard of its worker for {self.limits.grace_s:g} s"
+            if worker is None:
+                why = self._presumed_dead(trial)
             else:
+                own = trial.user_attrs.get(ALIVE, {}).get("worker") == worker
+                why = reason if own else None
+            if why is None:
                 continue
             try:
                 self._note(trial._trial_id, LOST, {"kind": kind, "reason": why})
                 self._tell(trial._trial_id, TrialState.FAIL)
-            except Lost:  # it was told, or taken by someone else, in the meantime
+            except Lost:  # it was told, or taken by another process, in the meantime
                 continue
             self._requeue(trial.user_attrs[KEY])
             taken.append(trial.user_attrs[KEY])
         return taken
+
+    def _presumed_dead(self, trial: FrozenTrial) -> str | None:
+        """Return why the worker of a trial counts as dead; None if it does not."""
+        alive = trial.user_attrs.get(ALIVE, {})
+        owner, engine = alive.get("worker"), alive.get("engine")
+        if owner == self.identity:
+            return None
+        if process.known_dead(owner):
+            if engine is not None and not process.known_dead(engine):
+                return None  # its engine, which alone knows how it died, is about to take it
+            return "worker process was killed"
+        if self._silent(trial):
+            return f"nothing heard of its worker for {self.limits.grace_s:g} s"
+        return None
 
     def _silent(self, trial: FrozenTrial) -> bool:
         heard = repr(trial.user_attrs.get(ALIVE))
@@ -402,32 +408,28 @@ class Ledger:
     # Reading
 
     def keys(self) -> list[str]:
-        """Every planned run, in the order planned, those forgotten left out."""
+        """Return the key of every planned run in order, without those that were forgotten."""
         if not self._ignored:
             return list(self._of)
         return [key for key in self._of if self._live(key)]
 
     def entries(self) -> list[Entry]:
-        """Every planned run as it stands at the last `refresh`."""
+        """Return every planned run as it stood at the last `refresh`."""
         return [self.entry(key) for key in self.keys()]
 
     def entry(self, key: str) -> Entry:
-        """One planned run as it stands at the last `refresh`."""
+        """Return one planned run as it stood at the last `refresh`."""
         if key not in self._entries:
             self._entries[key] = self._entry(key)
         return self._entries[key]
 
     def _entry(self, key: str) -> Entry:
         live = self._live(key)
-        tried = [t for t in live if _outcome(t).get("kind") != "superseded"] or live
+        tried = [t for t in live if _outcome(t).get("kind") != SUPERSEDED] or live
         trial = _telling(tried)
-        outcome = _outcome(trial)
+        outcome, attributes = _outcome(trial), trial.user_attrs
         state, stuck = _state(trial, tried, self.limits)
-        done = None
-        if outcome.get("kind") == "done":
-            done = Done(**{k: v for k, v in outcome.items() if k != "kind"})
-        attributes = trial.user_attrs
-        planned = attributes.get(PLANNED)
+        done = Done.from_dict(outcome) if outcome.get("kind") == DONE else None
         begun = [t for t in tried if t.state is not TrialState.WAITING]
         return Entry(
             key=key,
@@ -436,25 +438,24 @@ class Ledger:
             seed=int(attributes.get(SEED, 0)),
             name=attributes.get(NAME, ""),
             state=state,
-            reason="" if state in ("queued", "running") else str(outcome.get("reason", "")),
+            reason=str(outcome.get("reason", "")) if state.has_ended else "",
             attempts=0 if done and done.linked else len(begun),
-            planned=Planned(**planned) if planned else None,
+            ref=_ref(attributes),
             done=done,
-            worker=attributes.get(ALIVE, {}).get("worker") if state == "running" else None,
             epochs=max(trial.intermediate_values, default=None),
             stuck=stuck,
         )
 
     def attempts(self) -> int:
-        """How many attempts have begun, those of forgotten runs too: it only grows."""
+        """Count the attempts that have begun, those of forgotten runs too; it only grows."""
         return sum(trial.state is not TrialState.WAITING for trial in self._trials)
 
     def waiting(self) -> int:
-        """How many runs are queued."""
+        """Count the queued runs."""
         return self._count(TrialState.WAITING)
 
     def running(self) -> int:
-        """How many runs are under way, those of workers that are gone included."""
+        """Count the runs under way, including those whose worker is gone."""
         return self._count(TrialState.RUNNING)
 
     def busy(self) -> bool:
@@ -470,7 +471,7 @@ class Ledger:
         return [self._trials[number] for number in self._of.get(key, ()) if number > after]
 
     def _superseded(self, key: str, number: int) -> bool:
-        """Whether another trial of this run is done, or was enqueued before and is not over."""
+        """Whether another trial of this run is done, or was enqueued before and has not ended."""
         for trial in self._live(key):
             if trial.number == number:
                 continue
@@ -496,27 +497,31 @@ class Ledger:
             raise Lost(str(trial_id)) from error
 
 
-def _trial_of(cell: PlannedCell) -> FrozenTrial:
-    attributes: dict[str, Any] = {KEY: cell.key, SEED: cell.seed}
+def _ref(attributes: Mapping[str, Any]) -> RunRef | None:
+    return RunRef(**attributes[REF]) if attributes.get(REF) else None
+
+
+def _trial_of(run: NewRun) -> FrozenTrial:
+    attributes: dict[str, Any] = {KEY: run.key, SEED: run.seed}
     numbers: dict[str, float] = {}
-    if cell.params is not None:
-        attributes |= {CELL: cell_id(cell.params), PARAMS: cell.params}
+    if run.params is not None:
+        attributes |= {CELL: cell_id(run.params), PARAMS: run.params}
         # Only numbers become Optuna's parameters: it refuses a text axis that grows later.
         numbers = {
             name: float(value)
-            for name, value in cell.params.items()
+            for name, value in run.params.items()
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
-    if cell.name:
-        attributes[NAME] = cell.name
-    if cell.planned is not None:
-        attributes[PLANNED] = {**asdict(cell.planned), "identity": {}}  # the study keeps one
+    if run.name:
+        attributes[NAME] = run.name
+    if run.ref is not None:
+        attributes[REF] = {**asdict(run.ref), "identity": {}}  # the spec keeps one identity
     state, value = TrialState.WAITING, None
-    if cell.done is not None:
-        attributes[OUTCOME] = {**asdict(cell.done), "kind": "done"}
-        finished = cell.done.state == "finished"
+    if run.done is not None:
+        attributes[OUTCOME] = {**asdict(run.done), "kind": DONE}
+        finished = run.done.state is RunState.finished
         state = TrialState.COMPLETE if finished else TrialState.FAIL
-        value = cell.done.value if finished else None
+        value = run.done.value if finished else None
     return create_trial(
         state=state,
         value=value,
@@ -527,7 +532,7 @@ def _trial_of(cell: PlannedCell) -> FrozenTrial:
 
 
 def _outcome(trial: FrozenTrial) -> dict[str, Any]:
-    """How a trial ended; what its worker said counts only if the worker also told it."""
+    """Return how a trial ended. The worker's own word counts only if it also told Optuna."""
     attributes = trial.user_attrs
     told = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
     found = attributes.get(OUTCOME) if told else attributes.get(LOST) or attributes.get(OUTCOME)
@@ -535,7 +540,7 @@ def _outcome(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def _telling(tried: list[FrozenTrial]) -> FrozenTrial:
-    """The trial that says how the run stands: with a result, else under way, else the last."""
+    """Return the trial that tells the run's state: one with a result, else under way, else last."""
     for states in (
         (TrialState.COMPLETE, TrialState.PRUNED),
         (TrialState.RUNNING,),
@@ -547,25 +552,26 @@ def _telling(tried: list[FrozenTrial]) -> FrozenTrial:
     return tried[-1]
 
 
-def _state(trial: FrozenTrial, tried: list[FrozenTrial], limits: Limits) -> tuple[str, bool]:
-    """The run's state, and whether it should be enqueued again."""
-    match trial.state:
-        case TrialState.COMPLETE:
-            return "finished", False
-        case TrialState.PRUNED:
-            return "pruned", False
-        case TrialState.RUNNING:
-            return "running", False
-        case TrialState.WAITING:
-            return "queued", False
+def _state(trial: FrozenTrial, tried: list[FrozenTrial], limits: Limits) -> tuple[RunState, bool]:
+    """Return the run's state, and whether it should be enqueued again."""
+    if trial.state is not TrialState.FAIL:
+        return _STATES[trial.state], False
     outcomes = [_outcome(t) for t in tried if t.state is TrialState.FAIL]
-    if any(o.get("state") == "diverged" for o in outcomes):
-        return "diverged", False
-    kinds = [o.get("kind") for o in outcomes]
+    if any(outcome.get("state") == RunState.diverged for outcome in outcomes):
+        return RunState.diverged, False
+    kinds = [outcome.get("kind") for outcome in outcomes]
     given_up = (
         BAD_INPUT in kinds
-        or "done" in kinds
+        or DONE in kinds
         or kinds.count(EXCEPTION) >= limits.max_failures
         or kinds.count(PREEMPTED) >= limits.max_preemptions
     )
-    return ("failed", False) if given_up else ("queued", True)
+    return (RunState.failed, False) if given_up else (RunState.queued, True)
+
+
+_STATES = {
+    TrialState.COMPLETE: RunState.finished,
+    TrialState.PRUNED: RunState.pruned,
+    TrialState.RUNNING: RunState.running,
+    TrialState.WAITING: RunState.queued,
+}

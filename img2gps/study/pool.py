@@ -1,12 +1,13 @@
-"""Worker processes: started with their share of the cores, watched, stopped."""
+"""Worker processes: started with their share of the cores, watched, and stopped."""
 
 from __future__ import annotations
 
 import os
-import signal
+import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from img2gps.core import hardware
@@ -16,13 +17,22 @@ from img2gps.study import worker as working
 from img2gps.study.spec import Spec
 
 PATIENCE_S = 20.0  # for workers to save and leave; a run can always go on from its last epoch
-DYING_S = 2.0  # at most, from the kernel's counting a kill for memory to the end of its victim
-POLL_S = 0.05
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
+@dataclass(frozen=True)
+class Death:
+    """A worker that is gone, and why."""
+
+    worker: dict[str, str | int]
+    regular: bool  # it had nothing more to do
+    kind: str
+    reason: str
+    log: Path
+
+
 class Pool:
-    """Worker processes, each with its share of the cores; children of this process, none deeper."""
+    """Worker processes, each with its share of the cores."""
 
     def __init__(self, spec: Spec, url: str, size: int) -> None:
         self.spec, self.size = spec, size
@@ -32,24 +42,24 @@ class Pool:
             **dict.fromkeys(THREAD_VARIABLES, threads),
             working.STORAGE_VARIABLE: url,
             working.PARENT_VARIABLE: str(os.getpid()),
-            "PYTHONFAULTHANDLER": "1",  # where in the code a crash was, in the worker's log
+            "PYTHONFAULTHANDLER": "1",  # writes where in the code a crash was into the log
         }
         self._children: dict[int, tuple[subprocess.Popen[bytes], dict[str, str | int]]] = {}
-        self._memory_kills = process.memory_kills()
 
     def log(self, index: int) -> Path:
-        """Where a worker's words go."""
-        return Path(self.spec.root) / self.spec.name / f"worker-{index}.log"
+        """Return the file that a worker writes to; machines that share the folder have theirs."""
+        name = f"worker-{socket.gethostname()}-{index}.log"
+        return Path(self.spec.root) / self.spec.name / name
 
     @property
     def empty(self) -> bool:
-        """Whether no worker is there."""
+        """Whether there is no worker."""
         return not self._children
 
     def fill(self, waiting: int, running: int) -> None:
-        """Start workers for what is queued, up to the pool's size.
+        """Start workers for the queued runs, up to the pool's size.
 
-        Those that run nothing yet, or no longer, will take what is queued first.
+        Workers that run nothing yet, or nothing any more, will take queued runs first.
         """
         free = [index for index in range(self.size) if index not in self._children]
         idle = len(self._children) - running
@@ -69,28 +79,18 @@ class Pool:
             )
         self._children[index] = child, identity(child.pid)
 
-    def ended(self) -> list[tuple[dict[str, str | int], int, bool]]:
-        """Workers that are gone: who, exit code, and whether the kernel killed for memory since."""
-        codes = self._codes()
-        kills = process.memory_kills()  # after the polls: a kill is counted before its victim ends
-        killed, self._memory_kills = kills > self._memory_kills, kills
-        end = time.monotonic() + DYING_S
-        while (
-            killed
-            and -signal.SIGKILL not in codes.values()
-            and len(codes) < len(self._children)  # one that lives may be the victim
-            and time.monotonic() < end
-        ):
-            time.sleep(POLL_S)
-            codes = self._codes()
-        return [(self._children.pop(index)[1], code, killed) for index, code in codes.items()]
-
-    def _codes(self) -> dict[int, int]:
-        polled = {index: child.poll() for index, (child, _) in self._children.items()}
-        return {index: code for index, code in polled.items() if code is not None}
+    def deaths(self) -> list[Death]:
+        """Return the workers that have ended since the last call."""
+        found = []
+        for index, (child, worker) in list(self._children.items()):
+            if (code := child.poll()) is not None:
+                kind, reason = process.how_it_died(code)
+                found.append(Death(worker, code == 0, kind, reason, self.log(index)))
+                del self._children[index]
+        return found
 
     def close(self) -> list[dict[str, str | int]]:
-        """Stop all workers, those that do not listen by force; who they were."""
+        """Stop all workers, by force those that do not react, and return who they were."""
         for child, _ in self._children.values():
             child.terminate()
         end = time.monotonic() + PATIENCE_S
@@ -100,6 +100,6 @@ class Pool:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-        who = [who for _, who in self._children.values()]
+        workers = [worker for _, worker in self._children.values()]
         self._children.clear()
-        return who
+        return workers

@@ -1,4 +1,4 @@
-"""Processes: who is alive, dying with one's parent, what a signal means, stopping in time."""
+"""Processes: dying with one's parent, how a process ended, and stopping in time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 from img2gps.core.signals import Interrupted
@@ -20,13 +19,13 @@ MEANING = {
     signal.SIGFPE: "arithmetic error",
     signal.SIGILL: "illegal instruction",
     signal.SIGABRT: "aborted by a library",
-}  # signals that the program's own fault sends; all others come from outside
+}  # signals that the program's own fault raises; all others come from outside
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends; leave at once if it has.
+    """Have the kernel kill this process when its parent ends; exit at once if it has ended.
 
-    To be called in the child's main thread, for a parent that started it from its main thread.
+    Call it in the child's main thread. The parent must have started the child in its main thread.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -34,38 +33,23 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def how_it_died(returncode: int, *, memory_killed: bool) -> tuple[str, str]:
-    """`(kind, reason)` of a child's end: `exception` (its own fault) or `preempted`."""
+def how_it_died(returncode: int) -> tuple[str, str]:
+    """Return `(kind, reason)` of a child's end: `exception` (its own fault) or `preempted`."""
     if returncode >= 0:
         return "exception", f"worker process ended with exit status {returncode}"
     number = -returncode
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     if number in MEANING:
         return "exception", f"worker process died of {name} ({MEANING[signal.Signals(number)]})"
-    if number == signal.SIGKILL and memory_killed:
-        return "preempted", f"worker process was killed by {name} (out of memory)"
-    return "preempted", f"worker process was killed by {name}"
-
-
-def memory_kills() -> int:
-    """Processes that the kernel has killed for want of memory, as far as it tells."""
-    for path in ("/sys/fs/cgroup/memory.events", "/proc/vmstat"):
-        try:
-            lines = Path(path).read_text().splitlines()
-        except OSError:
-            continue
-        for line in lines:
-            key, _, count = line.partition(" ")
-            if key == "oom_kill":
-                return int(count)
-    return 0
+    why = " (unless somebody did that, the memory ran out)" if name == "SIGKILL" else ""
+    return "preempted", f"worker process was killed by {name}{why}"
 
 
 class Stop:
-    """SIGINT and SIGTERM, taken where it does no harm.
+    """Takes SIGINT and SIGTERM only where they do no harm.
 
-    Inside `interruptible()` a signal raises `Interrupted` at once; elsewhere, and inside
-    `protected()`, it is kept until then, so that no ledger entry is cut in two.
+    Inside `interruptible()` a signal raises `Interrupted` at once. Elsewhere, and inside
+    `protected()`, it waits, so that no write to the ledger is cut in two.
     """
 
     def __init__(self) -> None:
@@ -73,7 +57,7 @@ class Stop:
         self._armed = False
 
     def install(self) -> None:
-        """Take over both signals; for the main thread."""
+        """Take over both signals. Call it in the main thread."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._receive)
 
@@ -85,12 +69,12 @@ class Stop:
 
     @property
     def wanted(self) -> bool:
-        """Whether someone has asked to stop."""
+        """Whether the process was asked to stop."""
         return self.signum is not None
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let a signal end what is inside."""
+        """Let a signal interrupt the block."""
         self._armed = True
         try:
             if self.signum is not None:
@@ -101,7 +85,7 @@ class Stop:
 
     @contextmanager
     def protected(self) -> Iterator[None]:
-        """Keep a signal until what is inside is done."""
+        """Keep a signal until the block has ended."""
         before, self._armed = self._armed, False
         try:
             yield

@@ -1,27 +1,27 @@
-"""The real runner: composes a cell's configuration as the command line would, and trains it."""
+"""The real runner: decides a run as the command line would, and trains it."""
 
 from __future__ import annotations
 
 import gc
 import os
-from dataclasses import asdict, replace
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from img2gps.config.schema import Family
 from img2gps.core.errors import BadInput
-from img2gps.core.files import read_json
-from img2gps.runs.folder import FINAL_STATES, RESULT, find_result
-from img2gps.study.spec import Done, EpochHook, Planned, Spec
+from img2gps.runs.records import RESULT, RunResult, RunState, read_result
+from img2gps.study.composing import Composer
+from img2gps.study.spec import Done, EpochHook, RunRef, Spec
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from img2gps.config.schema import Config
     from img2gps.runs.plan import RunPlan
     from img2gps.training.weights import ResolvedWeights
 
-# Seconds of an epoch against ResNet-18's, measured on two cores in bf16. They order cells; nothing
-# else depends on them.
+# Seconds of an epoch relative to ResNet-18, measured on two cores in bf16. Only the order of the
+# runs depends on them.
 RELATIVE_SECONDS = {
     "resnet18": 1.0,
     "resnet34": 1.8,
@@ -35,46 +35,23 @@ USUAL_SECONDS = 2.0  # of a model not listed
 
 
 class TrainRunner:
-    """Runs `img2gps.train.run`. Weights are resolved once per study and kept in its spec."""
+    """Runs `img2gps.train.run`.
+
+    Weights are resolved once per study and kept in its spec; data sets and splits are opened once.
+    """
 
     def __init__(self, spec: Spec) -> None:
+        from img2gps.runs.plan import OpenData
+
         self.spec = spec
+        self.composer = Composer(spec)
         self.weights: dict[str, dict[str, Any]] = dict(spec.weights)
         self._resolved: dict[str, ResolvedWeights] = {}
-        self._loaded: dict[tuple[str, ...], Config] = {}
+        self._data = OpenData()
 
-    def load(self, overrides: list[str]) -> Config:
-        """The checked configuration of these overrides."""
-        *shared, last = overrides or [""]
-        if not last.startswith("seed="):
-            return self._load(tuple(overrides))
-        return replace(self._load(tuple(shared)), seed=int(last.removeprefix("seed=")))
-
-    def _load(self, overrides: tuple[str, ...]) -> Config:
-        """Composing takes longer than all the rest of planning, and seeds differ in a number."""
-        from img2gps.config.compose import load_config
-
-        if overrides not in self._loaded:
-            self._loaded = {overrides: load_config(self.compose(list(overrides)))}
-        return self._loaded[overrides]
-
-    def compose(self, overrides: list[str]) -> DictConfig:
-        """What the command line with these overrides composes, not checked yet."""
-        from hydra import compose, initialize_config_dir
-        from hydra.core.global_hydra import GlobalHydra
-
-        from img2gps.config.compose import register_sweeps
-
-        if not GlobalHydra.instance().is_initialized():
-            register_sweeps()
-            initialize_config_dir(self.spec.config_dir, version_base="1.3")
-        searched = ",".join(self.spec.searchpath)
-        path = [f"hydra.searchpath=[{searched}]"] if searched else []
-        return compose(self.spec.config_name, [*path, *overrides])
-
-    def plan(self, overrides: list[str]) -> Planned:
-        """Name the run: opens the data set, divides it, resolves the weights."""
-        planned = self.plan_fully(overrides)
+    def identify(self, overrides: list[str]) -> RunRef:
+        """Name the run; opens its data set and resolves its weights if no run before has."""
+        planned = self.plan_run(overrides)
         config = planned.config
         cost = (
             RELATIVE_SECONDS.get(config.model.name, USUAL_SECONDS)
@@ -82,35 +59,38 @@ class TrainRunner:
             * len(planned.split.train)
             * config.image_size**2
         )
-        return Planned(planned.run_id, self._path(planned.folder), cost, planned.identity)
+        return RunRef(planned.run_id, self._path(planned.folder), cost, planned.identity)
 
-    def plan_fully(self, overrides: list[str]) -> RunPlan:
-        """The run decided: with its data set, split, weights and precision."""
-        from img2gps.runs.plan import plan
+    def plan_run(self, overrides: list[str]) -> RunPlan:
+        """Decide a run: its data set, split, weights and precision."""
+        from img2gps.runs.plan import plan_run
 
-        config = self.load(overrides)
-        return plan(config, self._weights(config))
+        config = self.composer.load(overrides)
+        return plan_run(config, self.resolve_weights(config), self._data)
 
-    def _weights(self, config: Config) -> ResolvedWeights:
-        from img2gps.config.schema import Family
+    def resolve_weights(self, config: Config) -> ResolvedWeights:
+        """Return the weights that all runs of the study with this model start from.
+
+        Raises:
+            BadInput: the study started with weights that are missing now or have changed.
+        """
         from img2gps.training import weights
 
         key = f"{config.model.name} {config.weights}"
-        if config.model.family is Family.timm:  # whose resnet50 is not torchvision's
+        if config.model.family is Family.timm:  # its resnet50 has other weights than torchvision's
             key = f"timm {key}"
         if key not in self._resolved:
-            begun = self.weights.get(key)
+            before = self.weights.get(key)
             found: ResolvedWeights | None
-            if begun is None:
+            if before is None:
                 required = config.weights_required
                 found = weights.resolve(config.model, config.weights, required=required)
             else:
-                found = weights.find_again(weights.ResolvedWeights(**begun), config.model)
+                found = weights.find_again(weights.ResolvedWeights(**before), config.model)
             if found is None:
                 raise BadInput(
-                    f"weights={config.weights}: the file is gone or is not the one that study="
-                    f"{self.spec.name} was begun with; put that one back, or give study=NAME for a "
-                    "new study"
+                    f"weights={config.weights}: the file that study={self.spec.name} started with "
+                    "is missing or has changed; put it back, or give study=NAME for a new study"
                 )
             self._resolved[key], self.weights[key] = found, asdict(found)
         return self._resolved[key]
@@ -118,46 +98,51 @@ class TrainRunner:
     def _path(self, folder: Path) -> str:
         return Path(os.path.relpath(folder, self.spec.root)).as_posix()
 
-    def find(self, planned: Planned) -> Done | None:
-        """The run in its own folder, in another study's, or among the published results."""
-        own = Path(self.spec.root) / planned.path
+    def find(self, runs: Iterable[RunRef]) -> dict[str, Done]:
+        """Return the runs that ended in their own folder or finished in any other study's."""
         roots = [Path(root) for root in (self.spec.root, self.spec.results) if root]
-        for folder in (own, find_result(planned.run_id, roots)):
-            result = folder and read_json(folder / RESULT)
-            if folder and result and result.get("state") in FINAL_STATES:
-                return self._done(folder, result, skipped=True)
-        return None
+        studies = [path for root in roots if root.is_dir() for path in sorted(root.iterdir())]
+        found = {}
+        for run in runs:
+            own = Path(self.spec.root, run.path)
+            for folder in (own, *(study / run.run_id for study in studies)):
+                # Not read before it is known to exist: most runs are in no other study.
+                result = read_result(folder) if os.path.exists(f"{folder}/{RESULT}") else None  # noqa: PTH110
+                if result is None or not result.state.is_final:
+                    continue
+                if folder == own or result.state is RunState.finished:
+                    found[run.run_id] = self._done(folder, result, skipped=True)
+                    break
+        return found
 
     def run(self, overrides: list[str], on_epoch: EpochHook) -> Done:
         """Train, or go on training."""
         from img2gps import train
 
-        config = self.load(overrides)
+        config = self.composer.load(overrides)
         try:
-            outcome = train.run(config, on_epoch=on_epoch, weights=self._weights(config))
+            outcome = train.run(config, on_epoch=on_epoch, weights=self.resolve_weights(config))
         finally:
-            # Trainer, module and loaders refer to each other: without this a worker would hold the
-            # tensors of its last runs until Python happens to look, gigabytes of them.
+            # Trainer, module and loaders refer to each other, so that without this a worker would
+            # hold the tensors of several runs: gigabytes.
             gc.collect()
-        result = read_json(outcome.folder / RESULT) or {}
+        result = read_result(outcome.folder)
+        assert result is not None  # train.run has just written or read it
         return self._done(
             outcome.folder, result, skipped=outcome.skipped, resumed=outcome.resumed_epoch
         )
 
-    def _done(
-        self, folder: Path, result: dict[str, Any], *, skipped: bool, resumed: int = 0
-    ) -> Done:
-        cost = result.get("cost") or {}
+    def _done(self, folder: Path, result: RunResult, *, skipped: bool, resumed: int = 0) -> Done:
         path = self._path(folder)
         return Done(
-            run_id=result["run_id"],
+            run_id=result.run_id,
             path=path,
-            state=result["state"],
-            reason=result.get("reason") or "",
-            value=(result.get("metrics") or {}).get(self.spec.monitor),
-            epochs=cost.get("epochs"),
-            seconds=cost.get("seconds"),
-            mean_predictor=result.get("mean_predictor/rmse_m"),
+            state=result.state,
+            reason=result.reason,
+            value=result.metrics.get(self.spec.monitor),
+            epochs=result.cost.epochs,
+            seconds=result.cost.seconds,
+            mean_predictor=result.mean_predictor_rmse_m,
             resumed_epoch=resumed,
             linked=skipped and Path(path).parts[0] != self.spec.name,
             skipped=skipped,

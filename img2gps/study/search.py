@@ -1,6 +1,6 @@
-"""Which values come next and which runs are cut short: Optuna's samplers and pruners by name.
+"""Optuna's samplers, which choose the next values, and pruners, which cut runs short.
 
-Presets are a word; anything else of Optuna's, or of your own, is a mapping with `_target_`.
+A preset is one word. Any other sampler or pruner is a mapping with `_target_`.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from img2gps.study.storage import quiet
 
 SAMPLERS = ("grid", "random", "tpe", "gp")
 PRUNERS = ("none", "hyperband", "successive_halving")
-REDUCTION = 2  # of the runs, at each rung: 15 epochs leave room for no more
-STARTUP_TRIALS = 10  # drawn at random before a model of the results is of use
+REDUCTION = 2  # of the runs at each rung; 15 epochs leave room for no more
+STARTUP_TRIALS = 10  # drawn at random, before a model of the results is of any use
 
 
 def sampler(spec: Spec, begun: int, worker: int) -> BaseSampler:
-    """The sampler for one worker's session.
+    """Return the sampler for one worker's session.
 
-    Its seed follows from the study, the attempts that had begun and the worker: one worker that is
-    not interrupted repeats its draws, and no two sessions draw the same.
+    Its seed follows from the study, the number of attempts so far and the worker. So a single
+    worker that is not interrupted repeats its draws, and no two sessions draw the same.
     """
     seed = zlib.crc32(f"{spec.name}/{spec.seeds[0]}/{begun}/{worker}".encode())
     match spec.sampler:
         case "grid" | "random":
             return RandomSampler(seed=seed)
         case "tpe":
-            # constant_liar: with several workers the runs under way count, as bad ones.
+            # constant_liar: runs that other workers have under way count as bad ones.
             return TPESampler(
                 seed=seed,
                 multivariate=True,
-                group=True,  # conditional knobs: each set of knobs by itself
+                group=True,  # conditional knobs: one model for each set of knobs
                 constant_liar=True,
                 n_startup_trials=STARTUP_TRIALS,
             )
@@ -57,7 +57,7 @@ def sampler(spec: Spec, begun: int, worker: int) -> BaseSampler:
 
 
 def pruner(spec: Spec) -> BasePruner:
-    """The pruner; the presets judge first after `spec.first_rung` epochs."""
+    """Return the pruner; the presets first judge after `spec.first_rung` epochs."""
     match spec.pruner:
         case "none":
             return NopPruner()
@@ -74,18 +74,18 @@ def pruner(spec: Spec) -> BasePruner:
 
 
 def check(spec: Spec) -> None:
-    """Make both once, so that what cannot be made is said before anything runs."""
+    """Make sampler and pruner once, so that errors come before anything runs."""
     quiet()
     sampler(spec, 0, 0)
     pruner(spec)
 
 
 def first_rung(scheduler: SchedulerConfig, max_epochs: int) -> int:
-    """Epochs before a run may be judged by its curve.
+    """Return the number of epochs before a run may be judged by its curve.
 
-    With steps: one epoch after the first drop, because until then the rate's noise hides what the
-    run will reach; doubling from there lands after the second drop too (5, 10 -> rungs 6, 12).
-    A cosine says little before its half, a constant rate a little more.
+    With steps, one epoch after the first drop, because until then the noise of the high rate hides
+    what the run will reach. Doubled, that is after the second drop too (5, 10 -> rungs 6, 12).
+    With a cosine, after half of the epochs; with a constant rate, after a quarter.
     """
     match scheduler.name:
         case SchedulerName.step:
@@ -118,7 +118,7 @@ def _instantiate(key: str, target: Any, kind: type[Any], presets: tuple[str, ...
 
 
 def draw(spec: Spec, trial: optuna.Trial) -> Params:
-    """The values of one trial: each knob after those that decide whether it exists."""
+    """Draw the values of one trial, each knob after those that decide whether it exists."""
     params: Params = {}
     for axis in spec.space.by_dependence():
         if spec.space.active(axis.name, params):
@@ -128,7 +128,7 @@ def draw(spec: Spec, trial: optuna.Trial) -> Params:
 
 def _suggest(trial: optuna.Trial, axis: Axis) -> Any:
     if axis.listed:
-        # Optuna's choices are scalars; a list is drawn by its place.
+        # Optuna's choices must be scalars, so a list is drawn by its position.
         if any(isinstance(value, list | tuple | dict) for value in axis.values):
             return axis.values[trial.suggest_categorical(axis.name, range(len(axis.values)))]
         return trial.suggest_categorical(axis.name, axis.values)
@@ -141,10 +141,10 @@ def _suggest(trial: optuna.Trial, axis: Axis) -> Any:
 def epoch_hook(
     ledger: Ledger, claim: Claim, monitor: str, last_epoch: int, stop: Stop
 ) -> EpochHook:
-    """Reports each epoch's metric to the pruner, and ends the run when it says so.
+    """Return a hook that reports each epoch's metric, and ends the run when the pruner says so.
 
-    Never after `last_epoch`: a run that has been paid for in full is a result.
-    The hook raises `runs.Pruned`, and `ledger.Lost` when the trial is not this worker's any more.
+    It never ends a run after `last_epoch`, because that run has been paid for in full. The hook
+    raises `runs.Pruned`, and `ledger.Lost` when the trial does not belong to this worker any more.
     """
     pruning = not isinstance(ledger.study.pruner, NopPruner)
 

@@ -1,7 +1,7 @@
-"""What a study varies: axes, conditions between them, the cells of a grid, and their order.
+"""The space that a study varies: axes, conditions between them, and the cells of a grid.
 
-Knows Hydra's override grammar and nothing of Optuna. A *cell* is one point of the space as plain
-values, `{"model": "resnet18", "lr": 0.001}`; its id is the same as a line of overrides.
+A *cell* is one point of the space as plain values, `{"model": "resnet18", "lr": 0.001}`. Its id is
+the same as a line of overrides. This module knows Hydra's override grammar and nothing of Optuna.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from img2gps.core.errors import BadInput
 
 Params = dict[str, Any]
 
-PLAIN_TEXT = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/+@-]*")  # needs no quotes in Hydra's grammar
+PLAIN_TEXT = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/+@-]*")  # Hydra's grammar takes it without quotes
 BASE_CELL = "base"  # the cell of a study that varies only the seed
 RESERVED_TEXT = frozenset({"true", "false", "null", "nan", "inf"})
 
@@ -31,7 +31,7 @@ class Axis:
     high: float | None = None
     log: bool = False
     whole: bool = False  # whole numbers only
-    prefix: str = ""  # Hydra's + or ++, kept for the override
+    prefix: str = ""  # Hydra's + or ++, for the override
 
     @property
     def listed(self) -> bool:
@@ -40,14 +40,14 @@ class Axis:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Both ends of an axis that is not listed."""
+        """Return both ends of an axis that is not listed."""
         if self.low is None or self.high is None:
             raise ValueError(f"{self.name} is listed")
         return self.low, self.high
 
 
 def text_of(value: Any) -> str:
-    """A value in Hydra's override grammar.
+    """Return a value in Hydra's override grammar.
 
     >>> [text_of(v) for v in (0.001, True, None, "step", "a b", [1, "x"])]
     ['0.001', 'true', 'null', 'step', "'a b'", '[1,x]']
@@ -72,7 +72,7 @@ def text_of(value: Any) -> str:
 
 
 def cell_id(params: Mapping[str, Any]) -> str:
-    """The cell as a line that a person reads: `model=resnet18,lr=0.001`."""
+    """Return the cell as one line, such as `model=resnet18,lr=0.001`."""
     return ",".join(f"{key}={text_of(value)}" for key, value in params.items()) or BASE_CELL
 
 
@@ -80,8 +80,10 @@ def cell_id(params: Mapping[str, Any]) -> str:
 class Space:
     """All axes of a study.
 
-    `cells` lists points that are not a product (each is crossed with the axes); `when` says under
-    which conditions a knob exists: `{"optimizer.weight_decay": {"optimizer": ("adamw",)}}`.
+    Attributes:
+        cells: points that are not a product; each is crossed with the axes.
+        when: conditions under which a knob exists, such as
+            `{"optimizer.weight_decay": {"optimizer": ("adamw",)}}`.
     """
 
     axes: tuple[Axis, ...] = ()
@@ -90,12 +92,12 @@ class Space:
 
     @property
     def names(self) -> list[str]:
-        """Every varied knob: those of the listed cells first."""
+        """Return every varied knob, those of the listed cells first."""
         listed = [name for cell in self.cells for name in cell]
         return list(dict.fromkeys([*listed, *(axis.name for axis in self.axes)]))
 
     def values(self) -> dict[str, list[Any]]:
-        """Knob to its values in order; an interval is its two ends."""
+        """Return the values of each knob in order; of an interval its two ends."""
         found: dict[str, list[Any]] = {name: [] for name in self.names}
         for cell in self.cells:
             for name, value in cell.items():
@@ -106,14 +108,14 @@ class Space:
         return found
 
     def active(self, name: str, params: Mapping[str, Any]) -> bool:
-        """Whether a knob exists beside these values of the knobs it depends on."""
+        """Whether a knob exists for these values of the knobs that it depends on."""
         return all(
             other in params and params[other] in allowed
             for other, allowed in self.when.get(name, {}).items()
         )
 
     def first(self) -> Params:
-        """One point, for trying a configuration out."""
+        """Return one point, to try a configuration with."""
         point = dict(self.cells[0]) if self.cells else {}
         for axis in self.axes:
             low = axis.values[0] if axis.listed else axis.interval[0]
@@ -121,7 +123,7 @@ class Space:
         return self.without_inactive(point)
 
     def corners(self) -> list[Params]:
-        """Points that between them have every listed value and both ends of every interval."""
+        """Return points that together have every listed value and both ends of every interval."""
         first = self.first()
         found = [first]
         for cell in self.cells[1:]:
@@ -134,10 +136,10 @@ class Space:
         return list({cell_id(point): point for point in found}.values())
 
     def grid(self) -> list[Params]:
-        """Every cell once, in the order written.
+        """Return every cell once, in the order written.
 
         Raises:
-            BadInput: an interval, which has no end of values.
+            BadInput: an axis is an interval, which cannot be enumerated.
         """
         for axis in self.axes:
             if not axis.listed:
@@ -154,7 +156,7 @@ class Space:
         return list(found.values())
 
     def without_inactive(self, params: Params) -> Params:
-        """The same point without the knobs whose conditions it does not meet."""
+        """Return the point without the knobs whose conditions it does not meet."""
         kept = dict(params)
         while dropped := [name for name in kept if not self.active(name, kept)]:
             for name in dropped:
@@ -162,28 +164,28 @@ class Space:
         return kept
 
     def by_dependence(self) -> list[Axis]:
-        """The axes, each after those that its conditions name: the order in which to draw them."""
+        """Return the axes, each after those that its conditions name."""
         left, drawn, ordered = list(self.axes), set[str](), []
         while left:
             ready = [a for a in left if set(self.when.get(a.name, {})) <= drawn]
-            ordered += ready  # never empty: `space` refuses circles
+            ordered += ready  # never empty, because `space` refuses circles
             drawn |= {axis.name for axis in ready}
             left = [axis for axis in left if axis.name not in drawn]
         return ordered
 
     def overrides(self, params: Mapping[str, Any]) -> list[str]:
-        """The point as Hydra overrides, config groups before the values inside them."""
+        """Return the point as Hydra overrides, groups before the values inside them."""
         prefix = {axis.name: axis.prefix for axis in self.axes}
         names = sorted(params, key=lambda name: "." in name)
         return [f"{prefix.get(name, '')}{name}={text_of(params[name])}" for name in names]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; `from_dict` reads it back."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Space:
-        """The inverse of `to_dict`, after JSON made lists of tuples."""
+        """Read what `to_dict` returned; JSON makes lists of tuples."""
         axes = tuple(Axis(**{**axis, "values": tuple(axis["values"])}) for axis in plain["axes"])
         return cls(axes, tuple(plain["cells"]), _conditions(plain["when"]))
 
@@ -193,10 +195,11 @@ def space(
     cells: Sequence[Mapping[str, Any]] = (),
     when: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Space:
-    """A checked space.
+    """Return a checked space.
 
     Raises:
-        BadInput: a knob given twice, a condition on a knob that is not varied, or in a circle.
+        BadInput: a knob is given twice, or a condition names a knob that is not varied or that
+            depends on itself.
     """
     made = Space(tuple(axes), tuple(dict(cell) for cell in cells), _conditions(when or {}))
     twice = {axis.name for axis in made.axes} & {name for cell in made.cells for name in cell}
@@ -236,11 +239,12 @@ def _reaches(start: str, goal: str, when: Mapping[str, Mapping[str, Any]]) -> bo
 def parse_axes(lines: Sequence[str]) -> tuple[list[Axis], list[str]]:
     """Sort overrides into axes (`lr=0.001,0.003`, `lr=interval(1e-4,1e-2)`) and fixed ones.
 
-    A later line on the same knob replaces an earlier one; a fixed value for a knob that was an axis
-    leaves an axis of that one value: a study narrowed on the command line is still that study.
+    A later line for the same knob replaces an earlier one. A fixed value for a knob that was an
+    axis leaves an axis with that one value, so that a study stays the same study if the command
+    line narrows it.
 
     Raises:
-        BadInput: a line that Hydra's grammar does not know.
+        BadInput: a line is not in Hydra's grammar.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Sweep
@@ -292,7 +296,7 @@ def _hashable(value: Any) -> Any:
 
 
 def as_lines(params: Mapping[str, Any]) -> Iterator[str]:
-    """A study file's `params` as override lines; a YAML list is a choice, text is the grammar."""
+    """Return a study file's `params` as override lines; a YAML list becomes a choice."""
     for name, value in params.items():
         if isinstance(value, str):
             yield f"{name}={value}"
@@ -302,7 +306,7 @@ def as_lines(params: Mapping[str, Any]) -> Iterator[str]:
 
 
 def name_of(params: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> str:
-    """The name that the study gives this cell: the one that says most of its values, else ""."""
+    """Return the study's name for this cell, the one that fixes most of its values; else ""."""
     fitting = [
         name
         for name, wanted in named.items()

@@ -1,24 +1,27 @@
-"""What a study is, in plain values: written into its ledger, read by every worker."""
+"""What a study is, in plain values: written into its ledger and read by every worker."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib import import_module
+from typing import Any, Protocol, Self
 
+from img2gps.runs.records import RunState
 from img2gps.study.space import Params, Space
 
-DEFAULT_RUNNER = "img2gps.study.runner:TrainRunner"
+RUNNER_VARIABLE = "IMG2GPS_RUNNER"  # tests: another runner, as module:class
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When a cell is given up, and how long a silent worker is waited for."""
+    """When a run is given up, and how long to wait for a silent worker."""
 
     max_failures: int = 2  # attempts that raised or crashed
     max_preemptions: int = 10  # attempts whose worker was killed or lost
     heartbeat_s: float = 10.0
-    grace_s: float = 60.0  # of silence, after which another machine's worker counts as lost
+    grace_s: float = 60.0  # of silence, after which a worker of another machine counts as lost
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,10 @@ class Spec:
 
     Attributes:
         kind: `grid`, or the name of the sampler that searches.
-        overrides: Hydra overrides that every run shares, `study=NAME` among them.
+        overrides: Hydra overrides that all runs share, `study=NAME` among them.
         base: the resolved configuration without what is varied and without what cannot change a
-            result; the study refuses to go on when it changes.
-        identity: a cell, and what its run id is made of, to say what has changed.
+            result. The study refuses to go on when it changes.
+        identity: a cell and what its run id is made of, to tell what has changed.
         usual: the base configuration's own values of the knobs that are varied.
         sampler, pruner: a preset's name, or a mapping with `_target_`.
         first_rung: epochs before a pruner may judge.
@@ -67,56 +70,65 @@ class Spec:
     searchpath: tuple[str, ...] = ()
     command: str = ""
     created_at: str = ""
-    runner: str = DEFAULT_RUNNER
 
     @property
     def searched(self) -> bool:
         """Whether a sampler chooses the cells."""
         return self.kind != "grid"
 
+    def overrides_of(self, params: Params, seed: int | None = None) -> list[str]:
+        """Return the overrides that one run has beside those that all runs share."""
+        own = self.space.overrides(params)
+        return own if seed is None else [*own, f"seed={seed}"]
+
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> Spec:
-        """The inverse of `to_dict`."""
-        lists = ("seeds", "overrides", "order", "searchpath", "figures")
-        return cls(
-            **{
-                **plain,
-                **{key: tuple(plain[key]) for key in lists if key in plain},
-                "space": Space.from_dict(plain["space"]),
-                "limits": Limits(**plain["limits"]),
-            }
-        )
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` returned; keys of other versions are passed over."""
+        known = {item.name for item in fields(cls)}
+        given = {key: value for key, value in plain.items() if key in known}
+        for key in ("seeds", "overrides", "order", "searchpath", "figures"):
+            given[key] = tuple(plain.get(key, ()))
+        given["space"] = Space.from_dict(plain["space"])
+        given["limits"] = Limits(**plain["limits"])
+        return cls(**given)
 
 
 @dataclass(frozen=True)
-class Planned:
-    """One run before it is run: its id, its folder relative to the runs root, its relative cost."""
+class RunRef:
+    """A run by name, whether it was run or not; `path` is relative to the runs root."""
 
     run_id: str
     path: str
-    cost: float = 1.0
+    cost: float = 1.0  # relative to other runs
     identity: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Done:
-    """How a run ended: what the ledger keeps of it."""
+    """How a run ended, as far as the ledger keeps it."""
 
     run_id: str
     path: str
-    state: str
+    state: RunState
     reason: str = ""
     value: float | None = None
     epochs: int | None = None
     seconds: float | None = None
     mean_predictor: float | None = None
     resumed_epoch: int = 0
-    linked: bool = False  # it lies in another study's folder
-    skipped: bool = False  # it was finished before
+    linked: bool = False  # the run lies in another study's folder
+    skipped: bool = False  # the run had ended before
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read what `asdict` returned; keys of other versions are passed over."""
+        known = {item.name for item in fields(cls)}
+        given = {key: value for key, value in plain.items() if key in known}
+        return cls(**{**given, "state": RunState(plain["state"])})
 
 
 class EpochHook(Protocol):
@@ -127,22 +139,26 @@ class EpochHook(Protocol):
 
 
 class Runner(Protocol):
-    """What a study runs. The real one trains; tests have faster ones."""
+    """What a study runs. The real one trains; tests use faster ones.
 
-    def plan(self, overrides: list[str]) -> Planned:
+    `overrides` are those of one run, without those that all runs of the study share.
+    """
+
+    weights: dict[str, dict[str, Any]]
+
+    def identify(self, overrides: list[str]) -> RunRef:
         """Name the run without running it."""
 
-    def find(self, planned: Planned) -> Done | None:
-        """The run, if it is finished or diverged in any study's folder or among the results."""
+    def find(self, runs: Iterable[RunRef]) -> dict[str, Done]:
+        """Return those runs that have a final result in some study's folder, by run id."""
 
     def run(self, overrides: list[str], on_epoch: EpochHook) -> Done:
         """Run it, or go on with it."""
 
 
 def make_runner(spec: Spec) -> Runner:
-    """The runner that the study names as `module:function`, called with the study."""
-    from importlib import import_module
-
-    module, _, name = spec.runner.partition(":")
-    made: Runner = getattr(import_module(module), name)(spec)
+    """Return the runner of a study."""
+    name = os.environ.get(RUNNER_VARIABLE, "img2gps.study.runner:TrainRunner")
+    module, _, kind = name.partition(":")
+    made: Runner = getattr(import_module(module), kind)(spec)
     return made

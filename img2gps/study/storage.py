@@ -1,12 +1,15 @@
-"""Where a ledger lives: a journal file that survives a kill at any moment, or any Optuna URL."""
+"""Storages of ledgers: a journal file that survives a kill at any moment, or any Optuna URL."""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 
 from img2gps.core.errors import BadInput
 
@@ -22,10 +25,43 @@ JOURNAL = "ledger.journal"
 SQLITE_PATIENCE_S = 60.0  # how long a writer waits for another
 
 
-class _KernelLock(BaseJournalFileLock):
-    """A lock that the kernel drops with its holder.
+class _Journal(JournalFileBackend):
+    """Optuna's journal file; `bulk` writes many lines and waits for the disk once."""
 
-    Optuna's own leaves a file behind when its holder is killed and stalls everyone for 30 s.
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), lock_obj=_MendingLock(str(path)))
+        self._path, self._bulk = path, False
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        if not self._bulk:
+            super().append_logs(logs)
+            return
+        with get_lock_file(self._lock), self._path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+
+    @contextmanager
+    def bulk(self) -> Iterator[None]:
+        self._bulk = True
+        try:
+            yield
+        finally:
+            self._bulk = False
+            with self._path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+@contextmanager
+def in_bulk(storage: BaseStorage) -> Iterator[None]:
+    """Let a journal write what happens inside as one; a power cut may lose all of it."""
+    backend = getattr(storage, "_backend", None)
+    with backend.bulk() if isinstance(backend, _Journal) else nullcontext():
+        yield
+
+
+class _KernelLock(BaseJournalFileLock):
+    """A lock that the kernel releases when its holder ends.
+
+    Optuna's own lock leaves a file behind when its holder is killed, and everyone waits for 30 s.
     """
 
     def __init__(self, path: str) -> None:
@@ -48,18 +84,13 @@ class _KernelLock(BaseJournalFileLock):
             self._handle = None
 
 
-class _Journal(JournalFileBackend):
-    """Optuna's journal file, without the torn line that a writer killed half-way leaves.
+class _MendingLock(_KernelLock):
+    """Removes the torn line that a writer leaves when it is killed half-way.
 
-    Optuna would append to that line and no one could read the file again. Readers never take a
-    line without its end, so cutting it off loses nothing that anyone has seen.
+    Optuna would append to that line, and nobody could read the file again. Readers never take a
+    line without its end, so the removal loses nothing that anyone has seen.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path), lock_obj=_MendingLock(str(path)))
-
-
-class _MendingLock(_KernelLock):
     def __init__(self, journal: str) -> None:
         super().__init__(f"{journal}.lock")
         self._journal = journal
@@ -75,51 +106,49 @@ class _MendingLock(_KernelLock):
 
 
 def cut_torn_line(path: Path) -> None:
-    """Drop what follows the last line end."""
+    """Remove what follows the last line end."""
     with path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
-        if size == 0 or _byte(file, size - 1) == b"\n":
-            return
-        while size > 0 and _byte(file, size - 1) != b"\n":
-            size -= 1
-        file.truncate(size)
-
-
-def _byte(file: Any, at: int) -> bytes:
-    file.seek(at)
-    return bytes(file.read(1))
+        file.seek(max(0, size - 1))
+        if size and file.read(1) != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def default_url(root: str, study: str) -> str:
-    """The journal file in the study's own folder."""
+    """Return the journal file in the study's own folder."""
     return str(Path(root) / study / JOURNAL)
 
 
 def open_storage(url: str) -> BaseStorage:
-    """The storage behind a journal file's path or a database URL.
+    """Open the storage behind a journal file's path or a database URL.
 
     Raises:
-        BadInput: a damaged journal file, a database that cannot be reached, or whose driver is
-            missing.
+        BadInput: the journal is damaged, or the database cannot be reached or has no driver here.
     """
     quiet()
-    if "://" not in url:
-        path = Path(url)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInput(
-                f"{path.parent}: cannot be made ({error.strerror}); give another runs.root"
-            ) from error
-        try:
-            return JournalStorage(_Journal(path))
-        except (ValueError, KeyError, TypeError) as error:  # lines that are not the journal's
-            raise BadInput(
-                f"{path}: the ledger is damaged ({type(error).__name__}); put back a copy, or "
-                "remove it and start the study again: its finished runs are found and not repeated"
-            ) from error
-    arguments: dict[str, Any] = {"pool_pre_ping": True}  # a server may close an idle connection
+    return _database(url) if "://" in url else _journal(Path(url))
+
+
+def _journal(path: Path) -> BaseStorage:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"{path.parent}: cannot be made ({error.strerror}); give another runs.root"
+        ) from error
+    try:
+        return JournalStorage(_Journal(path))
+    except (ValueError, KeyError, TypeError) as error:  # lines that no journal has
+        raise BadInput(
+            f"{path}: the ledger is damaged ({type(error).__name__}); put back a copy, or remove "
+            "it and start the study again: its finished runs are found and not repeated"
+        ) from error
+
+
+def _database(url: str) -> BaseStorage:
     sqlite = url.startswith("sqlite")
+    arguments: dict[str, Any] = {"pool_pre_ping": True}  # a server may close an idle connection
     if sqlite:
         arguments = {"connect_args": {"timeout": SQLITE_PATIENCE_S}}
     try:
@@ -136,30 +165,30 @@ def open_storage(url: str) -> BaseStorage:
 
 
 def _with_driver(url: str) -> str:
-    """PostgreSQL through psycopg 3, which the extra `postgres` installs."""
+    """Have PostgreSQL reached through psycopg 3, which the extra `postgres` installs."""
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
 
 
 def _begin_immediate(storage: RDBStorage) -> None:
-    """SQLite: take the write lock when a transaction begins.
+    """Make SQLite take the write lock when a transaction begins.
 
-    A transaction that reads first and writes later lets two workers claim the same cell.
+    If a transaction could read before it takes the lock, two workers could claim the same run.
     """
     from sqlalchemy import event
 
     def on_connect(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # the driver's own BEGIN comes too late
+        connection.isolation_level = None  # the driver's own BEGIN would come too late
 
     def on_begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     event.listen(storage.engine, "connect", on_connect)
     event.listen(storage.engine, "begin", on_begin)
-    storage.engine.dispose()  # connections opened before
+    storage.engine.dispose()  # closes the connections opened before
 
 
 def masked(url: str) -> str:
-    """The URL without its passwords.
+    """Return the URL without its passwords.
 
     >>> masked("postgresql://me:secret@h/db?user=me&password=secret")
     'postgresql://me:***@h/db?user=me&password=***'
@@ -169,9 +198,9 @@ def masked(url: str) -> str:
 
 
 def quiet() -> None:
-    """Optuna and alembic speak of trials and migrations; a study has its own table."""
+    """Silence what Optuna and alembic say of trials and migrations; a study has its own display."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     optuna.logging.disable_default_handler()
     optuna.logging.enable_propagation()
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", category=ExperimentalWarning)  # TPE's groups, QMC
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)  # e.g. TPE's groups

@@ -1,7 +1,7 @@
 """Hydra's side of a study: from `-m ...` to a `Spec` that the engine runs.
 
-`hydra_plugins/img2gps_sweeper.py` holds the subclass that Hydra finds. Nothing of Optuna is
-imported before `sweep` is called: Hydra loads every sweeper for each command, `--help` among them.
+`hydra_plugins/img2gps_sweeper.py` has the subclass that Hydra finds. Hydra loads every sweeper for
+each command, even for `--help`, so Optuna is not imported before `sweep` is called.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from img2gps.analysis import declared
 from img2gps.core.errors import BadInput
-from img2gps.runs import study_record as record
+from img2gps.runs.records import now
 from img2gps.study.space import Axis, Params, Space, as_lines, parse_axes, space
 from img2gps.study.spec import Limits, Spec
 
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 
     from img2gps.config.schema import Config
 
-DEFAULT_STUDY = "default"  # conf/train.yaml's: no name was given
+DEFAULT_STUDY = "default"  # of conf/train.yaml: the user gave no name
 ORDERS = ("seed", "cost", "base")
-# What cannot change a result, so that a study goes on when it changes.
+# These cannot change a result, so a study goes on when they change.
 NOT_IDENTITY = ("study", "seed", "runs", "logger", "threads", "force", "baselines", "monitor",
                 "weights_required", "data.cache", "data.root", "data.custom",
                 "trainer.progress_bar", "trainer.accelerator", "trainer.devices")  # fmt: skip
-NULLED = ("data.custom",)  # of these, whose key stays in a study's base configuration
+NULLED = ("data.custom",)  # of these, keys that stay in a study's base configuration, as null
 
 
 @dataclass
 class SweeperConfig:
-    """`hydra.sweeper.*`: what a study file or the command line may say. See docs/sweeps.md."""
+    """`hydra.sweeper.*`, set by a study file or on the command line; see docs/sweeps.md."""
 
     _target_: str = "hydra_plugins.img2gps_sweeper.StudySweeper"
-    _recursive_: bool = False  # a sampler's _target_ is made in the workers, not here
+    _recursive_: bool = False  # workers make a sampler of its _target_, not Hydra
     question: str = ""
     params: dict[str, Any] = field(default_factory=dict)  # knob: values, in Hydra's sweep grammar
     cells: list[Any] = field(default_factory=list)  # points that are not a product
@@ -65,29 +65,29 @@ class SweeperConfig:
     max_preemptions: int = 10
     heartbeat_s: float = 10.0
     grace_s: float = 60.0
-    dry_run: bool = False  # say what it would cost, and run nothing
+    dry_run: bool = False  # print the cost and run nothing
 
 
 class BaseSweeper(Sweeper):
-    """Runs a study. Takes `SweeperConfig`'s fields."""
+    """Runs a study."""
 
     def __init__(self, **options: Any) -> None:
-        """Take the fields of `SweeperConfig`, checked by Hydra."""
+        """Take the fields of `SweeperConfig`, whose types Hydra has checked."""
         plain: Any = OmegaConf.to_container(OmegaConf.create(options), resolve=True)
         self.options = SweeperConfig(**plain)
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep what Hydra composed; the workers compose each run themselves."""
+        """Keep what Hydra has composed."""
         self.config: DictConfig = config
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the study that the command line and the study file ask for.
 
         Raises:
-            BadInput: a study that cannot be carried out.
-            SystemExit: with 1 when a run failed or diverged.
+            BadInput: the study cannot be run as asked.
+            SystemExit: with status 1 if a run failed or diverged.
         """
         from img2gps.study import engine, estimate, storage
         from img2gps.study.display import Display
@@ -103,14 +103,42 @@ class BaseSweeper(Sweeper):
             sys.exit(status)
 
     def spec(self, arguments: Sequence[str]) -> Spec:
-        """The study in plain values."""
-        from img2gps.analysis.winner import HIGHER_IS_BETTER, read_rule
+        """Return the study that the command line and the study file ask for."""
+        from img2gps.analysis.winner import read_rule
         from img2gps.runs.plan import check_machine
+        from img2gps.study.composing import Composer, references
         from img2gps.study.search import first_rung
+
+        options = self.options
+        _check(options)
+        draft = self._draft(arguments)
+        composer = Composer(draft)
+        config = composer.load(draft.overrides_of(draft.space.first()))
+        _check_config(config, options.direction)
+        check_machine(config)
+        composed = composer.compose([])
+        base = base_config(config, draft.space, references(composed))
+        name = config.study if config.study != DEFAULT_STUDY else adhoc_name(base, config)
+        return replace(
+            draft,
+            name=name,
+            root=config.runs.root,
+            results=config.runs.results,
+            seeds=draft.seeds or _own_seed(composed, config),
+            monitor=config.monitor,
+            max_epochs=config.max_epochs,
+            first_rung=options.first_rung or first_rung(config.scheduler, config.max_epochs),
+            overrides=(*draft.overrides, f"study={name}"),
+            base=base,
+            usual=_usual(composed, draft.space),
+            select=vars(read_rule(options.select, config.monitor, options.direction)),
+        )
+
+    def _draft(self, arguments: Sequence[str]) -> Spec:
+        """Return what can be said of the study before its configuration is composed."""
         from img2gps.study.storage import masked
 
         options, hydra = self.options, self.config.hydra
-        _check(options)
         axes, fixed = parse_axes([*as_lines(options.params), *arguments])
         seeds, axes = _seeds(options.seeds, axes, fixed)
         cells, named = _named(options.cells)
@@ -120,51 +148,18 @@ class BaseSweeper(Sweeper):
                 f"hydra.sweeper.seeds={list(seeds)}: a trial of a search is one run with one seed; "
                 "give one, and run the winner again with more"
             )
-        varied = space(axes, cells, options.when)
-        first = varied.first()
-        draft = Spec(
+        return Spec(
             name=DEFAULT_STUDY,
             kind=_kind(options.sampler),
-            space=varied,
+            space=space(axes, cells, options.when),
             root="",
-            overrides=tuple(fixed),
-            config_dir=_config_dir(hydra),
-            config_name=hydra.job.config_name,
-            searchpath=_searchpath(hydra),
-        )
-        config = _load(draft, [*fixed, *varied.overrides(first)])
-        check_machine(config)
-        if config.force:
-            raise BadInput(
-                "force=true: a study never repeats a finished run; repeat single runs, without -m"
-            )
-        if HIGHER_IS_BETTER.fullmatch(config.monitor) and options.direction == "minimize":
-            raise BadInput(
-                f"monitor={config.monitor}: more is better; give hydra.sweeper.direction=maximize"
-            )
-        base = base_config(config, varied)
-        usual = _usual(_load(draft, fixed, strict=False), varied)
-        name = config.study if config.study != DEFAULT_STUDY else adhoc_name(base, config)
-        seeds = seeds or (config.seed,)
-        return Spec(
-            name=name,
-            kind=draft.kind,
-            space=varied,
-            root=config.runs.root,
-            results=config.runs.results,
             seeds=seeds,
-            monitor=config.monitor,
             direction=options.direction,
             question=options.question,
             n_trials=options.n_trials or 0,
             sampler=options.sampler,
             pruner=options.pruner,
-            max_epochs=config.max_epochs,
-            first_rung=options.first_rung or first_rung(config.scheduler, config.max_epochs),
-            overrides=(*fixed, f"study={name}"),
-            base=base,
-            usual=usual,
-            select=vars(read_rule(options.select, config.monitor, options.direction)),
+            overrides=tuple(fixed),
             named_cells={**named, **options.named_cells},
             reference=options.reference,
             figures=tuple(options.figures),
@@ -172,11 +167,24 @@ class BaseSweeper(Sweeper):
             limits=Limits(
                 options.max_failures, options.max_preemptions, options.heartbeat_s, options.grace_s
             ),
-            config_dir=draft.config_dir,
-            config_name=draft.config_name,
-            searchpath=draft.searchpath,
+            config_dir=_config_dir(hydra),
+            config_name=hydra.job.config_name,
+            searchpath=_searchpath(hydra),
             command=shlex.join(["python", "-m", "img2gps.train", *map(masked, sys.argv[1:])]),
-            created_at=record.now(),
+            created_at=now(),
+        )
+
+
+def _check_config(config: Config, direction: str) -> None:
+    from img2gps.analysis.winner import HIGHER_IS_BETTER
+
+    if config.force:
+        raise BadInput(
+            "force=true: a study never repeats a finished run; repeat single runs, without -m"
+        )
+    if HIGHER_IS_BETTER.fullmatch(config.monitor) and direction == "minimize":
+        raise BadInput(
+            f"monitor={config.monitor}: more is better; give hydra.sweeper.direction=maximize"
         )
 
 
@@ -209,7 +217,7 @@ def _check(options: SweeperConfig) -> None:
 
 
 def _check_knobs(knobs: Sequence[str]) -> None:
-    """Varying what cannot change a result would give every cell a twin."""
+    """Refuse to vary what cannot change a result: every cell would have a twin."""
     idle = [name for name in NOT_IDENTITY if name not in ("data.root", "data.custom", "seed")]
     for knob in knobs:
         if knob == "sweeps":
@@ -227,7 +235,7 @@ def _kind(sampler: Any) -> str:
 
 
 def _named(cells: Sequence[Mapping[str, Any]]) -> tuple[list[Params], dict[str, Params]]:
-    """Listed cells without their `name`s, and what each name stands for."""
+    """Return the listed cells without their `name`s, and the cell of each name."""
     if not all(isinstance(cell, Mapping) for cell in cells):
         raise BadInput(
             "hydra.sweeper.cells: a list of {knob: value, ...}, with name: TEXT if wanted"
@@ -240,9 +248,9 @@ def _named(cells: Sequence[Mapping[str, Any]]) -> tuple[list[Params], dict[str, 
 def _seeds(
     given: Sequence[int] | None, axes: list[Axis], fixed: Sequence[str]
 ) -> tuple[tuple[int, ...], list[Axis]]:
-    """Seeds repeat a cell and are no knob: `seed=0,1` means `hydra.sweeper.seeds=[0,1]`.
+    """Return the seeds and the other axes: `seed=0,1` means `hydra.sweeper.seeds=[0,1]`.
 
-    None are returned where the configuration's own is meant: `seed=0` takes one of a study's.
+    Without any seed the configuration's own is meant; `seed=0` takes one of a study's.
     """
     if any(word.lstrip("+").startswith("seed=") for word in fixed):
         given = ()
@@ -253,32 +261,40 @@ def _seeds(
     return tuple(dict.fromkeys(seeds)), [axis for axis in axes if axis.name != "seed"]
 
 
-def _load(spec: Spec, overrides: Sequence[str], *, strict: bool = True) -> Any:
-    from img2gps.study.runner import TrainRunner
+def _own_seed(composed: DictConfig, config: Config) -> tuple[int, ...]:
+    if OmegaConf.is_interpolation(composed, "seed"):
+        raise BadInput(
+            "seed: refers to another key, and a study's runs are told apart by their seed; give "
+            "numbers, hydra.sweeper.seeds=[0,1,2]"
+        )
+    return (config.seed,)
 
-    runner = TrainRunner(spec)
-    return runner.load(list(overrides)) if strict else runner.compose(list(overrides))
 
+def base_config(config: Config, varied: Space, references: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the resolved configuration without what is varied or cannot change a result.
 
-def base_config(config: Config, varied: Space) -> dict[str, Any]:
-    """The resolved configuration without what is varied and what cannot change a result."""
+    Values that refer to the seed or to a varied knob differ from run to run and stay references.
+    """
     from img2gps.config.compose import config_to_dict
 
     base = config_to_dict(config)
-    for key in (*NOT_IDENTITY, *varied.names):
+    varying = [f"${{{name}}}" for name in ("seed", *varied.names)]
+    kept = {k: v for k, v in references.items() if any(name in str(v) for name in varying)}
+    removed = (*NOT_IDENTITY, *varied.names)
+    for key in (*kept, *removed):
         *groups, name = key.split(".")
         node: Any = base
         for group in groups:
             node = node.get(group) or {}
-        if name in node and key in NULLED:
-            node[name] = None
-        else:
+        if key in removed and key not in NULLED:
             node.pop(name, None)
+        elif name in node:
+            node[name] = None if key in removed else kept[key]
     return base
 
 
 def _usual(cfg: DictConfig, varied: Space) -> Params:
-    """The configuration's own values of the varied knobs; a group's is the name of its choice."""
+    """Return the configuration's own values of the varied knobs; of a group its choice's name."""
     usual = {}
     for name in varied.names:
         value = OmegaConf.select(cfg, name, throw_on_missing=False)
@@ -289,7 +305,7 @@ def _usual(cfg: DictConfig, varied: Space) -> Params:
 
 
 def adhoc_name(base: Mapping[str, Any], config: Config) -> str:
-    """The same command means the same study, also with more values on an axis."""
+    """Return a study name that stays the same when the same command has more values."""
     where = [config.data.root, config.data.custom] if config.data.custom else [config.data.root]
     text = json.dumps([base, *where], sort_keys=True, default=str)
     return f"adhoc-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -303,7 +319,7 @@ def _config_dir(hydra: DictConfig) -> str:
 
 
 def _searchpath(hydra: DictConfig) -> tuple[str, ...]:
-    """`--config-dir` and hydra.searchpath, which the workers must search too."""
+    """Return `--config-dir` and hydra.searchpath, which the workers must search too."""
     own = ("hydra", "main", "schema")
     found = [s for s in hydra.runtime.config_sources if s.provider not in own]
     return tuple(f"{source.schema}://{source.path}" for source in found if source.path)

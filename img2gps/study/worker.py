@@ -1,7 +1,7 @@
-"""A worker: pulls one run after another from the ledger until nothing is queued or running.
+"""A worker: claims one run after another until nothing is queued or running.
 
-Started by the engine as a process of its own: `python -m img2gps.study.worker STUDY INDEX`, with
-the ledger's address in the environment, where others cannot read its password.
+The engine starts it as a process: `python -m img2gps.study.worker STUDY INDEX`. The ledger's
+address, which may hold a password, is in the environment, where other users cannot read it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from img2gps.core.errors import BadInput
@@ -34,11 +34,18 @@ POLL_S = 0.5  # between two looks at a ledger that has nothing queued
 REASON_LENGTH = 300
 
 
-def work(ledger: Ledger, runner: Runner, stop: Stop, *, index: int = 0) -> None:
-    """Do what is queued, wait for what others run, and leave when all is done.
+def work(
+    ledger: Ledger,
+    runner: Runner,
+    stop: Stop,
+    *,
+    index: int = 0,
+    before_each: Callable[[], None] = lambda: None,
+) -> None:
+    """Run what is queued, wait for what others run, and return when all has ended.
 
     Raises:
-        Interrupted: when asked to stop; the run under way is back in the queue.
+        Interrupted: the process was asked to stop; the run under way is queued again.
     """
     spec = ledger.spec
     ledger.refresh()
@@ -50,6 +57,7 @@ def work(ledger: Ledger, runner: Runner, stop: Stop, *, index: int = 0) -> None:
             raise Interrupted(stop.signum or 0)
         claim = ledger.claim()
         if claim is not None:
+            before_each()
             attempt(ledger, runner, claim, stop)
             continue
         ledger.reap()
@@ -62,7 +70,7 @@ def work(ledger: Ledger, runner: Runner, stop: Stop, *, index: int = 0) -> None:
 
 
 def attempt(ledger: Ledger, runner: Runner, claim: Claim, stop: Stop) -> None:
-    """One attempt at one run; whatever it comes to is in the ledger afterwards."""
+    """Attempt one run; whatever comes of it is in the ledger afterwards."""
     spec = ledger.spec
     try:
         with _heartbeat(ledger, claim, spec.limits.heartbeat_s):
@@ -76,13 +84,13 @@ def attempt(ledger: Ledger, runner: Runner, claim: Claim, stop: Stop) -> None:
                     ledger.give_back(claim, INTERRUPTED, "interrupted")
                     raise Interrupted(stop.signum or 0) from error
                 ledger.give_back(claim, EXCEPTION, f"the run ended its process: {_line(error)}")
-            except Locked as error:  # by a worker that was given up and is still at it
+            except Locked as error:  # by a worker that was given up and still runs it
                 ledger.give_back(claim, PREEMPTED, _line(error))
                 time.sleep(POLL_S)
             except Lost:
                 raise
             except Exception as error:
-                if stop.wanted:  # a signal at which Hydra or OmegaConf raised errors of their own
+                if stop.wanted:  # Hydra and OmegaConf turn a signal into errors of their own
                     ledger.give_back(claim, INTERRUPTED, "interrupted")
                     raise Interrupted(stop.signum or 0) from error
                 if isinstance(error, BadInput):
@@ -97,14 +105,14 @@ def attempt(ledger: Ledger, runner: Runner, claim: Claim, stop: Stop) -> None:
 
 
 def _run(ledger: Ledger, runner: Runner, claim: Claim, spec: Spec, stop: Stop) -> Done:
-    params, planned = claim.params, claim.planned
+    params = claim.params
     if params is None:
         params = search.draw(spec, claim.trial)
         ledger.draw(claim, params, name_of(params, spec.named_cells))
-    overrides = [*spec.overrides, *spec.space.overrides(params), f"seed={claim.seed}"]
+    overrides = spec.overrides_of(params, claim.seed)
     with stop.interruptible():
-        found = runner.find(planned or runner.plan(overrides))
-        if found is not None:
+        ref = claim.ref or runner.identify(overrides)
+        if (found := runner.find([ref]).get(ref.run_id)) is not None:
             return found
         last_epoch = int(params.get("max_epochs", spec.max_epochs))
         hook = search.epoch_hook(ledger, claim, spec.monitor, last_epoch, stop)
@@ -113,19 +121,19 @@ def _run(ledger: Ledger, runner: Runner, claim: Claim, spec: Spec, stop: Stop) -
 
 @contextmanager
 def _heartbeat(ledger: Ledger, claim: Claim, interval_s: float) -> Iterator[None]:
-    """Tell the ledger now and then that this worker is alive, and notice when its parent is not."""
-    over = threading.Event()
+    """Tell the ledger regularly that this worker is alive; exit when its engine is not."""
+    ended = threading.Event()
     parent = os.environ.get(PARENT_VARIABLE)
 
     def beat() -> None:
-        while not over.wait(interval_s):
-            if parent and os.getppid() != int(parent):  # where the kernel does not see to it
+        while not ended.wait(interval_s):
+            if parent and os.getppid() != int(parent):  # not every kernel does that for us
                 os._exit(1)
             try:
                 ledger.beat(claim.trial._trial_id)
             except Lost:
                 return
-            except Exception as error:  # a server away for a moment; grace_s decides
+            except Exception as error:  # the server may be back in a moment
                 log.warning("heartbeat not written (%s); trying again", _line(error))
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
@@ -133,7 +141,7 @@ def _heartbeat(ledger: Ledger, claim: Claim, interval_s: float) -> Iterator[None
     try:
         yield
     finally:
-        over.set()
+        ended.set()
         thread.join()
 
 
@@ -142,7 +150,7 @@ def _line(error: BaseException) -> str:
 
 
 def main() -> None:
-    """The process: ends with 0 when all is done, 130 or 143 when interrupted."""
+    """Run as a process; exit status 0 if all has ended, 130 or 143 if interrupted."""
     parent = int(os.environ[PARENT_VARIABLE])
     die_with(parent)
     stop = Stop()
@@ -158,7 +166,7 @@ def main() -> None:
         status = error.status
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)  # all is in the ledger; unloading torch would keep the engine waiting
+    os._exit(status)  # all is in the ledger, and unloading torch takes seconds
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from img2gps.study.engine import run_study
 from img2gps.study.spec import Spec
 from tests.helpers.studies import QUICK, cells_of, executions, fake_spec, url_of
 
+pytestmark = pytest.mark.usefixtures("fake_runs")
+
 
 def studies(root: Path, *words: str) -> int:
     with pytest.raises(SystemExit) as end:
@@ -64,7 +66,7 @@ def test_a_queued_run_names_the_command_that_goes_on(
     assert {cell["state"] for cell in cells_of(spec)} == {"finished", "queued"}
     capsys.readouterr()
     assert studies(Path(spec.root), "show", "s") == 0
-    assert "no one is at work on it; go on with: python -m img2gps.train" in capsys.readouterr().out
+    assert "no engine is running; go on with: python -m img2gps.train" in capsys.readouterr().out
     assert studies(Path(spec.root), "show", "s", "--watch") == 0  # ends: no one is at work
 
 

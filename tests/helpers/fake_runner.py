@@ -1,4 +1,4 @@
-"""A runner that trains nothing: what a study does with runs that end well, badly, or not at all.
+"""A runner that trains nothing, whose runs end well, badly, or not at all.
 
 A run's value follows from its overrides; each epoch is a line in its folder, from which it goes on.
 Every run that is carried to its end appends its name to `executions.txt`.
@@ -11,15 +11,17 @@ import hashlib
 import os
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_json
-from img2gps.runs.folder import FINAL_STATES, RESULT, Pruned, open_folder
-from img2gps.study.spec import Done, EpochHook, Planned, Spec
+from img2gps.runs.folder import Pruned, open_folder
+from img2gps.runs.records import RESULT, RunState
+from img2gps.study.spec import Done, EpochHook, RunRef, Spec
 
 EPOCHS = 3
-MEMORY_GROUP = "IMG2GPS_TEST_MEMORY_GROUP"  # folder of a control group with little memory
 MEAN_PREDICTOR = 89.0
 
 
@@ -28,25 +30,28 @@ class FakeRunner:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
+        self.weights: dict[str, dict[str, Any]] = {}
 
-    def plan(self, overrides: list[str]) -> Planned:
-        settings = _settings(overrides)
+    def identify(self, overrides: list[str]) -> RunRef:
+        settings = self._settings(overrides)
         identity = {k: v for k, v in settings.items() if k not in ("study", "pause")}
         name = hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:10]
-        return Planned(name, f"{self.spec.name}/{name}", float(settings.get("cost", 1)), identity)
+        return RunRef(name, f"{self.spec.name}/{name}", float(settings.get("cost", 1)), identity)
 
-    def find(self, planned: Planned) -> Done | None:
-        for path in sorted(Path(self.spec.root).glob(f"*/{planned.run_id}/{RESULT}")):
-            result = read_json(path)
-            if result and result["state"] in FINAL_STATES:
-                study = path.parent.parent.name
-                done = {**result, "path": f"{study}/{planned.run_id}", "skipped": True}
-                return Done(**{**done, "linked": study != self.spec.name})
-        return None
+    def find(self, runs: Iterable[RunRef]) -> dict[str, Done]:
+        found = {}
+        for run in runs:
+            for path in sorted(Path(self.spec.root).glob(f"*/{run.run_id}/{RESULT}")):
+                result = read_json(path)
+                if result and RunState(result["state"]).is_final:
+                    study = path.parent.parent.name
+                    done = {**result, "path": f"{study}/{run.run_id}", "skipped": True}
+                    found[run.run_id] = Done.from_dict({**done, "linked": study != self.spec.name})
+        return found
 
     def run(self, overrides: list[str], on_epoch: EpochHook) -> Done:
-        settings, planned = _settings(overrides), self.plan(overrides)
-        folder = Path(self.spec.root) / planned.path
+        settings, ref = self._settings(overrides), self.identify(overrides)
+        folder = Path(self.spec.root) / ref.path
         with open_folder(folder):
             progress = folder / "progress.txt"
             begun = len(progress.read_text().splitlines()) if progress.exists() else 0
@@ -61,14 +66,14 @@ class FakeRunner:
                 try:
                     on_epoch(epoch, {self.spec.monitor: target + 10 * (epochs - epoch)})
                 except Pruned as end:
-                    return Done(planned.run_id, planned.path, "pruned", str(end), epochs=epoch)
-            state = "diverged" if settings.get("behave") == "diverge" else "finished"
+                    return Done(ref.run_id, ref.path, RunState.pruned, str(end), epochs=epoch)
+            diverges = settings.get("behave") == "diverge"
             done = Done(
-                planned.run_id,
-                planned.path,
-                state,
-                "loss is nan in epoch 3" if state == "diverged" else "",
-                target if state == "finished" else None,
+                ref.run_id,
+                ref.path,
+                RunState.diverged if diverges else RunState.finished,
+                "loss is nan in epoch 3" if diverges else "",
+                None if diverges else target,
                 epochs,
                 0.5,
                 MEAN_PREDICTOR,
@@ -77,15 +82,14 @@ class FakeRunner:
             told = Path(self.spec.root) / "executions.txt"
             repeated = (folder / RESULT).exists()
             # a kill between the two writes below makes no second execution
-            if repeated or not told.exists() or planned.run_id not in told.read_text().split():
+            if repeated or not told.exists() or ref.run_id not in told.read_text().split():
                 with told.open("a") as file:
-                    file.write(f"{planned.run_id}\n")
+                    file.write(f"{ref.run_id}\n")
             write_json(folder / RESULT, done.__dict__)
         return done
 
-
-def _settings(overrides: list[str]) -> dict[str, str]:
-    return dict(line.split("=", 1) for line in overrides)
+    def _settings(self, overrides: list[str]) -> dict[str, str]:
+        return dict(line.split("=", 1) for line in [*self.spec.overrides, *overrides])
 
 
 def _misbehave(how: str, folder: Path) -> None:
@@ -103,6 +107,3 @@ def _misbehave(how: str, folder: Path) -> None:
             ctypes.string_at(0)
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
-        case "out_of_memory":
-            (Path(os.environ[MEMORY_GROUP]) / "cgroup.procs").write_text(str(os.getpid()))
-            bytearray(b"1") * 2**29

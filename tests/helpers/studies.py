@@ -15,13 +15,15 @@ QUICK = Limits(heartbeat_s=0.3, grace_s=2.0)
 
 
 def fake_spec(root: Path, axes: dict[str, list[Any]], name: str = "s", **changes: Any) -> Spec:
-    """A study of fake runs over these axes; `fixed` are overrides that all of them share."""
+    """Return a study over these axes, for fake runs; `fixed` are overrides that all of them share.
+
+    Its test module uses the fixture `fake_runs`.
+    """
     fixed = tuple(changes.pop("fixed", ()))
     space = changes.pop("space", Space(tuple(Axis(k, tuple(v)) for k, v in axes.items())))
     settings: dict[str, Any] = {
         "kind": "grid",
         "limits": QUICK,
-        "runner": FAKE,
         "max_epochs": 3,
         "select": {"by": "val/rmse_m", "aggregate": "mean"},
         **changes,

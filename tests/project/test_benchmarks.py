@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import harness, limit, others, photos, precision, search
+from benchmarks import harness, limit, others, photos, planning, precision, search
 from benchmarks.__main__ import BEGIN, COMPARISONS, END, RESULTS, table, write_page
 from benchmarks.harness import Comparison, Settings
 from img2gps.photos import exif
@@ -23,6 +23,7 @@ IN_PROCESS = {
     "search": Comparison(search.TITLE, search.measure, search.rows),
     "ingest": others.ingest,
     "ledger": others.ledger,
+    "planning": Comparison(planning.TITLE, planning.measure, planning.rows),
 }
 
 

@@ -14,7 +14,7 @@ from img2gps.config.schema import Precision
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import CONFIG, run_id
 from img2gps.runs.identity import run_identity
-from img2gps.runs.plan import check_machine, plan
+from img2gps.runs.plan import check_machine, plan_run
 from img2gps.runs.records import RESULT, RunResult, read_result
 from img2gps.training.weights import ResolvedWeights
 from tests.conftest import ROOT
@@ -36,13 +36,13 @@ def test_runs_root_that_is_a_file_is_refused_before_anything_is_read(tmp_path: P
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(BadInput, match=rf"^runs.root={file}/runs: {file} is no folder that you"):
-        plan(tiny_config(f"runs.root={file}/runs"))
+        plan_run(tiny_config(f"runs.root={file}/runs"))
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:
     missing = composed("data=photos", f"data.root={tmp_path / 'nowhere'}", "weights=none")
     with pytest.raises(BadInput, match=r"nowhere: no such file or folder; give data.root=PATH"):
-        plan(missing)
+        plan_run(missing)
 
 
 PUBLISHED = sorted(path.parent for path in (ROOT / "results").glob(f"*/*/{RESULT}"))

@@ -138,9 +138,10 @@ def test_another_seed_is_another_run(reference: Outcome, workdir: Path) -> None:
 def test_run_id_covers_what_changes_the_result_and_nothing_else(
     workdir: Path, override: str, same: bool | None
 ) -> None:
-    from img2gps.runs.plan import plan
+    from img2gps.runs.plan import plan_run
 
-    one, other = plan(tiny_config("precision=bf16")), plan(tiny_config("precision=bf16", override))
+    one = plan_run(tiny_config("precision=bf16"))
+    other = plan_run(tiny_config("precision=bf16", override))
     assert (one.run_id == other.run_id) is bool(same)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 import itertools
 import json
-import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,20 @@ from rich.console import Console
 from img2gps.core.errors import BadInput
 from img2gps.core.process import identity
 from img2gps.core.signals import Interrupted
-from img2gps.study import process, search
+from img2gps.study import search
 from img2gps.study.display import Display, duration
 from img2gps.study.engine import run_study
 from img2gps.study.ledger import Ledger
-from img2gps.study.planning import differences, plan
+from img2gps.study.planning import differences, plan_study
 from img2gps.study.pool import Pool
 from img2gps.study.space import Axis, space
 from img2gps.study.spec import Done, EpochHook, Spec
 from img2gps.study.storage import open_storage
-from tests.helpers.fake_runner import MEMORY_GROUP, FakeRunner
+from tests.helpers.fake_runner import FakeRunner
 from tests.helpers.studies import QUICK, cells_of, executions, fake_spec, read_record, url_of
+
+MEMORY = " (unless somebody did that, the memory ran out)"
+pytestmark = pytest.mark.usefixtures("fake_runs")
 
 
 def run(spec: Spec, workers: int = 0, url: str | None = None) -> tuple[int, str]:
@@ -71,7 +73,7 @@ def test_runs_that_end_badly_are_named_and_the_rest_is_finished(tmp_path: Path) 
         "bad_input": ("failed", "lr=0: must be above 0", 1),
         "exit": ("failed", "the run ended its process: 0", 2),
         "segfault": ("failed", "worker process died of SIGSEGV (segmentation fault)", 2),
-        "killed": ("failed", "worker process was killed by SIGKILL", 2),
+        "killed": ("failed", f"worker process was killed by SIGKILL{MEMORY}", 2),
     }
     for reason in ("two moons", "loss is nan", "must be above 0", "SIGSEGV", "SIGKILL"):
         assert reason in said
@@ -79,70 +81,15 @@ def test_runs_that_end_badly_are_named_and_the_rest_is_finished(tmp_path: Path) 
     assert "ValueError: the photo has" in log  # the traceback, for whoever wants it
 
 
-def test_each_worker_killed_for_memory_is_told_from_one_that_was_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kills = 5
-    monkeypatch.setattr(process, "memory_kills", lambda: kills)
+def test_a_dead_worker_is_reported_with_its_own_log(tmp_path: Path) -> None:
     pool = Pool(fake_spec(tmp_path, {"lr": [0.1]}), "unused", 3)
-
-    def ended(count: int) -> list[bool]:
-        for index in range(count):
-            child = subprocess.Popen([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
-            child.wait()
-            pool._children[index] = child, identity(child.pid)
-        return [killed for _, _, killed in pool.ended()]
-
-    kills = 7
-    assert ended(2) == [True, True]
-    assert ended(1) == [False]
-    kills = 8  # some other process, seen while all workers live
-    assert pool.ended() == []
-    assert ended(1) == [False]
-
-    kills = 9  # counted while its victim is still ending
-    code = "import os, time; time.sleep(0.5); os.kill(os.getpid(), 9)"
-    child = subprocess.Popen([sys.executable, "-c", code])
-    pool._children[0] = child, identity(child.pid)
-    assert [killed for _, _, killed in pool.ended()] == [True]
-
-
-@pytest.fixture
-def little_memory() -> Iterator[Path]:
-    """A control group of 32 MB, whose members the kernel kills when they take more."""
-    own = next(
-        (line.split(":")[2] for line in Path("/proc/self/cgroup").read_text().splitlines()
-         if ":memory:" in line or line.startswith("0::")), "/",
-    )  # fmt: skip
-    for base, limit in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
-        group = Path("/sys/fs/cgroup", base, own.lstrip("/"), f"img2gps-test-{os.getpid()}")
-        try:
-            group.mkdir()
-        except OSError:
-            continue
-        try:
-            if (group / limit).exists():
-                (group / limit).write_text(str(32 * 2**20))
-                yield group
-                return
-        finally:
-            group.rmdir()
-    pytest.skip("no control group of memory can be made here (needs root)")
-
-
-def test_a_worker_that_the_kernel_kills_for_memory_is_said_to_be_so(
-    tmp_path: Path, little_memory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(MEMORY_GROUP, str(little_memory))
-    limits = replace(QUICK, max_preemptions=1)
-    spec = fake_spec(tmp_path, {"behave": ["well", "out_of_memory"]}, limits=limits)
-    status, said = run(spec, workers=2)
-    assert status == 1
-    assert state_of(spec) == {
-        "well": ("finished", "", 1),
-        "out_of_memory": ("failed", "worker process was killed by SIGKILL (out of memory)", 1),
-    }
-    assert "out of memory" in said
+    child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"])
+    child.wait()
+    pool._children[2] = child, identity(child.pid)
+    (death,) = pool.deaths()
+    assert death.log == pool.log(2) != pool.log(0)
+    assert socket.gethostname() in death.log.name  # machines that share the folder
+    assert death.reason == "worker process ended with exit status 7"
 
 
 def test_the_record_says_what_the_contract_promises(tmp_path: Path) -> None:
@@ -161,10 +108,10 @@ def test_the_record_says_what_the_contract_promises(tmp_path: Path) -> None:
         "command": "python -m img2gps.train -m ...",
     }  # fmt: skip
     assert {key: record[key] for key in wanted} == wanted
-    planned = FakeRunner(spec).plan([*spec.overrides, "lr=0.1", "batch_size=8", "seed=0"])
+    ref = FakeRunner(spec).identify(["lr=0.1", "batch_size=8", "seed=0"])
     assert record["cells"][0] == {
         "cell": "lr=0.1,batch_size=8", "name": "baseline", "params": {"lr": 0.1, "batch_size": 8},
-        "seed": 0, "run_id": planned.run_id, "path": f"s/{planned.run_id}", "state": "finished",
+        "seed": 0, "run_id": ref.run_id, "path": f"s/{ref.run_id}", "state": "finished",
         "reason": "", "value": 10.0, "epochs": 3, "seconds": 0.5, "mean_predictor": 89.0,
         "attempts": 1, "linked": False,
     }  # fmt: skip
@@ -215,7 +162,7 @@ def test_another_base_configuration_is_refused_with_keys_and_remedy(tmp_path: Pa
     for part in ("max_epochs=15 (now 10)", "scheduler.gamma=0.1 (now 0.5)", "study=NAME"):
         assert part in str(error.value)
     assert "name=step" not in str(error.value)
-    with pytest.raises(BadInput, match="begun varying lr, now lr,batch_size"):
+    with pytest.raises(BadInput, match="started varying lr, now lr,batch_size"):
         run(fake_spec(tmp_path, {"lr": [0.1], "batch_size": [8]}, base=before))
 
 
@@ -224,14 +171,14 @@ def test_another_measure_of_what_is_best_is_refused(tmp_path: Path, change: dict
     spec = fake_spec(tmp_path, {"lr": [0.1, 0.2]})
     run(spec)
     ((key, value),) = change.items()
-    with pytest.raises(BadInput, match=rf"begun with {key}=.* \(now {value}\); give study=NAME"):
+    with pytest.raises(BadInput, match=rf"started with {key}=.* \(now {value}\); give study=NAME"):
         run(replace(spec, **change))  # type: ignore[arg-type]  # of several types
 
 
 def test_another_rule_of_selection_is_refused_once_the_study_has_begun(tmp_path: Path) -> None:
     spec = fake_spec(tmp_path, {"lr": [0.1, 0.2]})
     run(spec)
-    with pytest.raises(BadInput, match=r"select.by=val/rmse_m \(now val/p90_m\): how the winner"):
+    with pytest.raises(BadInput, match=r"select.by=val/rmse_m \(now val/p90_m\): the rule"):
         run(replace(spec, select={"by": "val/p90_m", "aggregate": "mean"}))
     run(replace(spec, select={**spec.select, "direction": "minimize"}))  # what a rule once left out
 
@@ -240,7 +187,7 @@ def test_a_run_whose_worker_died_as_it_took_it_is_not_waited_for_in_vain(tmp_pat
     spec = fake_spec(tmp_path, {"lr": [0.1]})
     (tmp_path / spec.name).mkdir()
     ledger = Ledger.create(open_storage(url_of(spec)), spec)
-    plan(ledger, spec)
+    plan_study(ledger, spec)
     ledger.study.ask()  # running, and no word of a worker
     status, _ = run(spec, workers=1)
     assert status == 0
@@ -398,7 +345,7 @@ def test_another_set_of_axes_is_named_as_such(tmp_path: Path) -> None:
     spec = fake_spec(tmp_path, {"lr": [0.1]}, base={"batch_size": 16})
     run(spec)
     more = fake_spec(tmp_path, {"lr": [0.1], "batch_size": [8]}, base={})
-    with pytest.raises(BadInput, match="begun varying lr, now lr,batch_size; give study=NAME"):
+    with pytest.raises(BadInput, match="started varying lr, now lr,batch_size; give study=NAME"):
         run(more)
 
 

@@ -20,6 +20,8 @@ from img2gps.study.spec import Limits, Spec
 from tests.helpers import postgres
 from tests.helpers.studies import cells_of, executions, fake_spec, read_record, url_of
 
+pytestmark = pytest.mark.usefixtures("fake_runs")
+
 ROOT = Path(__file__).resolve().parents[2]
 # Runs a study given as JSON; what `-m` does after Hydra has composed.
 ENGINE = """

@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 
 from img2gps.core.errors import BadInput
 from img2gps.core.process import identity, known_dead
+from img2gps.runs.records import RunState
 from img2gps.study import process, storage
-from img2gps.study.ledger import EXCEPTION, PREEMPTED, Claim, Ledger, Lost, PlannedCell, key_of
-from img2gps.study.spec import Done, Limits, Planned, Spec
+from img2gps.study.ledger import EXCEPTION, PREEMPTED, Claim, Ledger, Lost, NewRun, key_of
+from img2gps.study.space import cell_id
+from img2gps.study.spec import Done, Limits, RunRef, Spec
 from tests.helpers.studies import fake_spec
 
 
@@ -35,7 +37,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def ledger_of(url: str, spec: Spec, n: int = 1) -> Ledger:
     made = Ledger.create(storage.open_storage(url), spec)
     made.save(spec)
-    made.plan(cell(i) for i in range(n))
+    made.enqueue(cell(i) for i in range(n))
     return made
 
 
@@ -49,14 +51,14 @@ def another(url: str, pid: int | None = None, machine: str | None = None) -> Led
     return made
 
 
-def cell(i: int) -> PlannedCell:
+def cell(i: int) -> NewRun:
     params = {"lr": i / 10, "model": "resnet18"}
-    return PlannedCell(key_of(params, 0), params, 0, planned=Planned(f"id{i}", f"s/id{i}"))
+    return NewRun(key_of(params, 0), params, 0, ref=RunRef(f"id{i}", f"s/id{i}"))
 
 
-def done(claim: Claim, state: str = "finished", value: float | None = 60.0) -> Done:
-    assert claim.planned is not None
-    return Done(claim.planned.run_id, claim.planned.path, state, "", value, 3, 1.0)
+def done(claim: Claim, state: RunState = RunState.finished, value: float | None = 60.0) -> Done:
+    assert claim.ref is not None
+    return Done(claim.ref.run_id, claim.ref.path, state, "", value, 3, 1.0)
 
 
 def claimed(ledger: Ledger) -> Claim:
@@ -98,18 +100,62 @@ def test_planning_twice_adds_only_what_is_new(url: str, spec: Spec) -> None:
     ledger = ledger_of(url, spec, 3)
     claim = claimed(ledger)
     ledger.finish(claim, done(claim))
-    new = another(url).plan(cell(i) for i in range(5))
+    new = another(url).enqueue(cell(i) for i in range(5))
     assert [c.key for c in new] == [cell(3).key, cell(4).key]
     assert states(ledger) == {"finished": 1, "queued": 4}
+
+
+def test_a_ledger_of_an_older_version_goes_on(url: str, spec: Spec) -> None:
+    """Written attribute by attribute, with the names that ledgers on people's disks have."""
+    Path(spec.root, "s").mkdir(exist_ok=True)
+    opened = storage.open_storage(url)
+    study = optuna.create_study(study_name="s", storage=opened)
+    limits = {"max_failures": 2, "max_preemptions": 3, "heartbeat_s": 0.1, "grace_s": 0.3}
+    axis = {"name": "lr", "values": [0.1], "low": None, "high": None, "log": False,
+            "whole": False, "prefix": ""}  # fmt: skip
+    study.set_user_attr("spec", {
+        "name": "s", "kind": "grid", "space": {"axes": [axis], "cells": [], "when": {}},
+        "root": spec.root, "results": None, "seeds": [0], "overrides": ["study=s"],
+        "order": ["seed", "cost", "base"], "limits": limits, "searchpath": [],
+        "runner": "img2gps.study.runner:TrainRunner", "created_at": "2026-01-01",
+    })  # fmt: skip
+    dead = {"worker": {**identity(), "started": "1"}, "engine": None, "at": 0.0}
+    outcome = {
+        "kind": "done", "run_id": "id0", "path": "s/id0", "state": "finished", "reason": "",
+        "value": 60.0, "epochs": 3, "seconds": 1.0, "mean_predictor": 89.0, "resumed_epoch": 0,
+        "linked": False, "skipped": False,
+    }  # fmt: skip
+    states_of = [optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.RUNNING]
+    for i, state in enumerate([*states_of, optuna.trial.TrialState.WAITING]):
+        old = {
+            "key": cell(i).key, "cell": cell_id(cell(i).params or {}), "params": cell(i).params,
+            "seed": 0, "name": "", "alive": dead,
+            "planned": {"run_id": f"id{i}", "path": f"s/id{i}", "cost": 1.0, "identity": {}},
+            **({"outcome": outcome} if i == 0 else {}),
+        }  # fmt: skip
+        value = 60.0 if i == 0 else None
+        study.add_trial(optuna.trial.create_trial(state=state, value=value, user_attrs=old))
+
+    ledger = Ledger(storage.open_storage(url), "s")
+    assert ledger.spec.created_at == "2026-01-01"
+    assert ledger.enqueue(cell(i) for i in range(4)) == [cell(3)]
+    assert states(ledger) == {"finished": 1, "running": 1, "queued": 2}
+    first = ledger.entry(cell(0).key)
+    assert first.done is not None
+    assert (first.done.value, first.done.state, first.ref) == (60.0, "finished", cell(0).ref)
+    assert ledger.reap() == [cell(1).key]
+    while (claim := ledger.claim()) is not None:
+        ledger.finish(claim, done(claim))
+    assert states(ledger) == {"finished": 4}
 
 
 def test_text_axes_may_grow_and_numbers_are_optunas_parameters(url: str, spec: Spec) -> None:
     ledger = ledger_of(url, spec, 1)
     for name in ("resnet34", "vit"):
         params = {"lr": 0.1, "model": name, "drop_last": True}
-        ledger.plan([PlannedCell(key_of(params, 0), params, 0)])
+        ledger.enqueue([NewRun(key_of(params, 0), params, 0)])
         claim = claimed(ledger)
-        ledger.finish(claim, Done("x", "s/x", "finished", value=1.0))
+        ledger.finish(claim, Done("x", "s/x", RunState.finished, value=1.0))
     found = optuna.load_study(study_name="s", storage=ledger._storage).trials[-1]
     assert found.params == {"lr": 0.1}
 
@@ -261,7 +307,7 @@ def test_a_trial_that_its_reaper_did_not_enqueue_again_is_not_lost(url: str, spe
 def test_diverged_runs_are_not_tried_again_until_forgotten(url: str, spec: Spec) -> None:
     ledger = ledger_of(url, spec)
     claim = claimed(ledger)
-    ledger.finish(claim, done(claim, "diverged", None))
+    ledger.finish(claim, done(claim, RunState.diverged, None))
     assert ledger.settle() == 0
     assert states(ledger) == {"diverged": 1}
     ledger.forget([claim.key], again=True)
@@ -269,7 +315,7 @@ def test_diverged_runs_are_not_tried_again_until_forgotten(url: str, spec: Spec)
     assert ledger.entry(claim.key).attempts == 0
     ledger.forget([claim.key], again=False)
     assert states(ledger) == {}
-    assert [c.key for c in ledger.plan([cell(0)])] == [claim.key]
+    assert [c.key for c in ledger.enqueue([cell(0)])] == [claim.key]
 
 
 def test_a_journal_survives_a_line_cut_short(tmp_path: Path, spec: Spec) -> None:
@@ -313,18 +359,17 @@ def test_a_database_that_is_not_there_is_named_without_its_password() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "memory", "kind", "reason"),
+    ("code", "kind", "reason"),
     [
-        (1, False, "exception", "worker process ended with exit status 1"),
-        (-11, False, "exception", "worker process died of SIGSEGV (segmentation fault)"),
-        (-6, False, "exception", "worker process died of SIGABRT (aborted by a library)"),
-        (-9, False, "preempted", "worker process was killed by SIGKILL"),
-        (-9, True, "preempted", "worker process was killed by SIGKILL (out of memory)"),
-        (-15, False, "preempted", "worker process was killed by SIGTERM"),
+        (1, "exception", "ended with exit status 1"),
+        (-11, "exception", "died of SIGSEGV (segmentation fault)"),
+        (-6, "exception", "died of SIGABRT (aborted by a library)"),
+        (-9, "preempted", "was killed by SIGKILL (unless somebody did that, the memory ran out)"),
+        (-15, "preempted", "was killed by SIGTERM"),
     ],
 )
-def test_how_a_worker_died_is_said_by_name(code: int, memory: bool, kind: str, reason: str) -> None:
-    assert process.how_it_died(code, memory_killed=memory) == (kind, reason)
+def test_how_a_worker_died_is_said_by_name(code: int, kind: str, reason: str) -> None:
+    assert process.how_it_died(code) == (kind, f"worker process {reason}")
 
 
 def test_a_process_number_used_again_is_not_the_same_process() -> None:

@@ -19,7 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from img2gps.config.compose import config_to_dict, register_sweeps
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import package_folder
-from img2gps.study.runner import TrainRunner
+from img2gps.study.composing import Composer
 from img2gps.study.spec import Spec
 from img2gps.study.sweeper import BaseSweeper, _check_knobs, adhoc_name
 
@@ -71,7 +71,7 @@ def test_every_cell_is_a_valid_configuration(name: str) -> None:
     spec = study(name)
     assert spec.name == name
     assert spec.question
-    runner = TrainRunner(spec)
+    composer = Composer(spec)
     seen: dict[str, set[Any]] = {knob: set() for knob in spec.space.names}
     for params in spec.space.corners() if spec.searched else spec.space.grid():
         new = [knob for knob, value in params.items() if value not in seen[knob]]
@@ -79,7 +79,7 @@ def test_every_cell_is_a_valid_configuration(name: str) -> None:
             continue  # each value once: composing every cell would take minutes
         for knob in new:
             seen[knob].add(params[knob])
-        loaded = runner.load([*spec.overrides, *spec.space.overrides(params)])
+        loaded = composer.load(spec.overrides_of(params))
         assert loaded.study == name
         plain = config_to_dict(loaded)
         for knob, value in params.items():
@@ -139,13 +139,28 @@ def test_where_a_source_of_ones_own_finds_its_photos_is_no_part_of_the_study() -
     assert here.overrides != there.overrides
 
 
+def test_what_refers_to_a_varied_knob_is_no_part_of_the_base_configuration() -> None:
+    decay = "optimizer.weight_decay=${lr}"
+    one, other = (study("table1", decay, f"lr={rate}") for rate in (0.1, 0.2))
+    assert one.base["optimizer"]["weight_decay"] == "${lr}"
+    assert one.base == other.base
+
+
+def test_a_seed_that_refers_to_another_key_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"seed: refers to another key.*seeds="):
+        study("table1", "seed=${batch_size}")
+    assert study("table1", "split.seed=${seed}").seeds == (0, 1, 2)
+
+
 def test_studies_begun_before_go_on() -> None:
     """A published record, made by another version of this code."""
     path = Path(__file__).parents[2] / "results" / "scaling_rule" / "study.json"
     begun = json.loads(path.read_text())["base_config"]
     assert begun == json.loads(json.dumps(study("scaling_rule", "weights=none").base))
-    runner = TrainRunner(study("lr_decay"))
-    assert adhoc_name({"lr": 0.1}, runner.load(["weights=none"])) == "adhoc-6d77d735"
+    assert (
+        adhoc_name({"lr": 0.1}, Composer(study("lr_decay")).load(["weights=none"]))
+        == "adhoc-6d77d735"
+    )
 
 
 def test_scaling_rule_follows_its_rules_and_matches_steps() -> None:

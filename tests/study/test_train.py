@@ -22,8 +22,7 @@ from img2gps.cli import main as cli
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json
 from img2gps.core.paths import package_folder
-from img2gps.runs import study_record as record
-from img2gps.runs.records import StudyRecord
+from img2gps.runs.records import RunState, read_study
 from img2gps.study.runner import TrainRunner
 from img2gps.study.space import Space
 from img2gps.study.spec import Spec
@@ -69,28 +68,30 @@ def test_weights_that_changed_since_the_study_began_are_refused(workdir: Path) -
     spec = Spec("s", "grid", Space(()), "runs", config_dir=conf, config_name="train")
     (workdir / "w.pth").write_bytes(b"one")
     begun = TrainRunner(spec)
-    chosen = begun.load([*TINY, "weights=w.pth"])
-    sha256 = begun._weights(chosen).sha256
+    chosen = begun.composer.load([*TINY, "weights=w.pth"])
+    sha256 = begun.resolve_weights(chosen).sha256
     spec = replace(spec, weights=begun.weights)
-    assert TrainRunner(spec)._weights(chosen).sha256 == sha256
-    said = "weights=w.pth: the file is gone or is not the one that study=s was begun with"
+    assert TrainRunner(spec).resolve_weights(chosen).sha256 == sha256
+    said = "weights=w.pth: the file that study=s started with is missing or has changed"
     (workdir / "w.pth").write_bytes(b"two")
     with pytest.raises(BadInput, match=said):
-        TrainRunner(spec)._weights(chosen)
+        TrainRunner(spec).resolve_weights(chosen)
     (workdir / "w.pth").unlink()
     with pytest.raises(BadInput, match=said):
-        TrainRunner(spec)._weights(chosen)
+        TrainRunner(spec).resolve_weights(chosen)
     GlobalHydra.instance().clear()
 
 
 def test_a_fallback_to_random_weights_stays_one_for_the_whole_study(workdir: Path) -> None:
     conf = str(package_folder("conf"))
     spec = Spec("s", "grid", Space(()), "runs", config_dir=conf, config_name="train")
-    chosen = TrainRunner(spec).load([*TINY, "weights=imagenet", "model=efficientnet_lite0"])
+    chosen = TrainRunner(spec).composer.load(
+        [*TINY, "weights=imagenet", "model=efficientnet_lite0"]
+    )
     fallback = {"requested": "imagenet", "resolved": "random", "reason": "no network"}
     key = "efficientnet_lite0 imagenet"
     runner = TrainRunner(replace(spec, weights={key: fallback}))
-    assert runner._weights(chosen).resolved == "random"
+    assert runner.resolve_weights(chosen).resolved == "random"
     GlobalHydra.instance().clear()
 
 
@@ -102,13 +103,13 @@ def test_a_study_takes_a_published_run_as_done(workdir: Path) -> None:
     )  # fmt: skip
     runner = TrainRunner(spec)
     overrides = [*TINY, "study=s", "max_epochs=1", "seed=0"]
-    planned = runner.plan(overrides)
-    assert runner.find(planned) is None
+    ref = runner.identify(overrides)
+    assert runner.find([ref]) == {}
     first = runner.run(overrides, lambda *_: None)
     published = workdir / "results" / "elsewhere" / first.run_id
     published.parent.mkdir(parents=True)
     (workdir / "runs" / first.path).rename(published)
-    found = runner.find(planned)
+    found = runner.find([ref]).get(ref.run_id)
     GlobalHydra.instance().clear()
     assert found is not None
     assert (found.value, found.linked) == (first.value, True)
@@ -131,8 +132,8 @@ def test_a_grid_killed_half_way_goes_on_and_counts_what_it_skips(workdir: Path) 
     status, output = finish(train(*GRID, "hydra.sweeper.workers=2"))
 
     assert status == 0, output
-    study = record.read("runs", "quick")
-    assert record.counts(study["cells"])["finished"] == 4
+    study = read_study("runs", "quick")
+    assert study.counts()[RunState.finished] == 4
     counted = re.search(r"this session: (\d+) ended, (\d+) of them resumed; (\d+) skipped", output)
     assert counted, output
     ended, resumed, skipped = map(int, counted.groups())
@@ -140,20 +141,19 @@ def test_a_grid_killed_half_way_goes_on_and_counts_what_it_skips(workdir: Path) 
     assert skipped <= len(results)
     assert ended + skipped == 4
     resumed_epochs = [
-        (read_json(record.run_folder("runs", cell) / "result.json") or {})["resumed_epoch"]
-        for cell in study["cells"]
+        (read_json(run.folder("runs") / "result.json") or {})["resumed_epoch"] for run in study.runs
     ]
     assert resumed <= sum(epoch > 0 for epoch in resumed_epochs)
     assert all(path.stat().st_mtime_ns == before for path, before in results.items())
-    for cell in study["cells"]:
-        history = (record.run_folder("runs", cell) / "history.csv").read_text().splitlines()
+    for run in study.runs:
+        history = (run.folder("runs") / "history.csv").read_text().splitlines()
         assert [line.split(",")[0] for line in history] == ["epoch", "1", "2", "3"]
-        saved = yaml.safe_load((record.run_folder("runs", cell) / "config.yaml").read_text())
+        saved = yaml.safe_load((run.folder("runs") / "config.yaml").read_text())
         assert (saved["lr"], saved["batch_size"]) == (
-            cell["params"]["lr"], cell["params"]["batch_size"],
+            run.params["lr"], run.params["batch_size"],
         )  # fmt: skip
         assert saved["threads"] == 1  # TINY's own; the share of the cores otherwise
-    best = best_cell(StudyRecord.from_dict(study))
+    best = best_cell(study)
     assert best is not None
     assert f"best: {best.cell}: val/rmse_m {best.value:.2f} m (the mean predictor gets" in output
 
@@ -193,22 +193,20 @@ def test_a_search_of_ones_own_prunes_real_runs(workdir: Path, workers: int) -> N
     where = f"--config-dir={folder.parent}"
     status, output = finish(train("-m", where, "sweeps=own", f"hydra.sweeper.workers={workers}"))
     assert status == 0, output
-    study = record.read("runs", "search")
-    found = record.counts(study["cells"])
-    assert found["finished"] + found["pruned"] == 4
-    assert found["finished"] >= 1
-    assert study["kind"] == "TPESampler"
-    for cell in study["cells"]:
-        assert ("optimizer.weight_decay" in cell["params"]) == (
-            cell["params"]["optimizer"] == "adamw"
-        )
-        result = read_json(record.run_folder("runs", cell) / "result.json")
+    study = read_study("runs", "search")
+    found = study.counts()
+    assert found[RunState.finished] + found[RunState.pruned] == 4
+    assert found[RunState.finished] >= 1
+    assert study.kind == "TPESampler"
+    for run in study.runs:
+        assert ("optimizer.weight_decay" in run.params) == (run.params["optimizer"] == "adamw")
+        result = read_json(run.folder("runs") / "result.json")
         assert result is not None
-        assert result["state"] == cell["state"]
-        assert result["cost"]["epochs"] == cell["epochs"]
-        if cell["state"] == "pruned":
-            said = f"by SuccessiveHalvingPruner after epoch {cell['epochs']}"
-            assert cell["reason"] == result["reason"] == said
+        assert result["state"] == run.state
+        assert result["cost"]["epochs"] == run.epochs
+        if run.state == "pruned":
+            said = f"by SuccessiveHalvingPruner after epoch {run.epochs}"
+            assert run.reason == result["reason"] == said
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`img2gps studies`: what studies there are, how one stands, and second chances for its runs."""
+"""`img2gps studies`: list studies, show one, retry its failed runs, forget it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import WINNER
+from img2gps.runs.records import STUDY, RunState, StudyRecord, read_study, study_names
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from img2gps.study.ledger import Entry, Ledger
 
 HELP = "list studies; show one, retry its failed runs, forget it"
 WATCH_S = 2.0
@@ -55,114 +61,99 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.table import Table
 
-    from img2gps.analysis.winner import best_cell
-    from img2gps.runs import study_record as record
-    from img2gps.runs.records import StudyRecord
-    from img2gps.study import display
-
-    names = record.names(args.root)
+    names = study_names(args.root)
     if not names:
         print(f"no studies below {args.root}; start one: python -m img2gps.train -m lr=0.001,0.003")
         return 0
     table = Table("study", "kind", "done", "running", "failed", "best cell", "value", "changed")
     for name in names:
         try:
-            study = record.read(args.root, name)
+            table.add_row(*_row(read_study(args.root, name)))
         except BadInput:
-            table.add_row(name, f"{record.STUDY} cannot be read; run the study again")
-            continue
-        found = record.counts(study["cells"])
-        done = len(study["cells"]) - found["running"] - found["queued"]
-        running = str(found["running"]) if record.running(study) else "-"
-        best = best_cell(StudyRecord.from_dict(study))
-        table.add_row(
-            name,
-            study["kind"],
-            f"{done} of {len(study['cells'])}",
-            running,
-            str(found["failed"] + found["diverged"]),
-            best.cell if best else "-",
-            display.metres(best.value if best else None, study["monitor"]),
-            study["updated_at"],
-        )
-    _console(Console).print(table)
+            table.add_row(name, f"{STUDY} cannot be read; run the study again")
+    _console().print(table)
     return 0
 
 
-def _console(kind: Any) -> Any:
-    """As wide as the terminal; into a pipe without a limit, so that nothing is cut off."""
+def _row(study: StudyRecord) -> list[str]:
+    from img2gps.analysis.winner import best_cell
+    from img2gps.study.display import metres
+
+    found, best = study.counts(), best_cell(study)
+    return [
+        study.study,
+        study.kind,
+        f"{sum(run.state.has_ended for run in study.runs)} of {len(study.runs)}",
+        str(found[RunState.running]) if study.is_running else "-",
+        str(sum(run.state.went_wrong for run in study.runs)),
+        best.cell if best else "-",
+        metres(best.value if best else None, study.monitor),
+        study.updated_at,
+    ]
+
+
+def _console() -> Console:
+    """Return a console as wide as the terminal, and wide enough for any table in a pipe."""
+    from rich.console import Console
+
     width = None if sys.stdout.isatty() else 240
-    return kind(width=width, highlight=False, markup=False, emoji=False)
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 def _show(args: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.live import Live
 
-    from img2gps.runs import study_record as record
-
-    study = record.read(args.root, args.name)
-    console = _console(Console)
-    if not args.watch:
+    study = read_study(args.root, args.name)
+    console = _console()
+    if args.watch:
+        with Live(_cells(study), console=console, auto_refresh=False) as live:
+            while study.is_running:
+                time.sleep(WATCH_S)
+                study = read_study(args.root, args.name)
+                live.update(_cells(study), refresh=True)
+    else:
         console.print(_cells(study))
-        for line in _summary(study):
-            console.print(line, soft_wrap=True)
-        return _status(study)
-    with Live(_cells(study), console=console, auto_refresh=False) as live:
-        while record.running(study):
-            time.sleep(WATCH_S)
-            study = record.read(args.root, args.name)
-            live.update(_cells(study), refresh=True)
     for line in _summary(study):
         console.print(line, soft_wrap=True)
-    return _status(study)
+    return 1 if any(run.state.went_wrong for run in study.runs) else 0
 
 
-def _status(study: Mapping[str, Any]) -> int:
-    return 1 if any(cell["state"] in ("failed", "diverged") for cell in study["cells"]) else 0
-
-
-def _cells(study: Mapping[str, Any]) -> Any:
+def _cells(study: StudyRecord) -> Table:
     from rich.table import Table
 
-    from img2gps.study import display
+    from img2gps.study.display import duration, metres
 
-    table = Table(
-        "cell", "seed", "run", "state", study["monitor"], "epochs", "time", "tries", "why"
-    )
-    for cell in study["cells"]:
-        name = f" ({cell['name']})" if cell["name"] else ""
-        linked = f"in {cell['path']}" if cell["linked"] else ""
+    table = Table("cell", "seed", "run", "state", study.monitor, "epochs", "time", "tries", "why")
+    for run in study.runs:
+        name = f" ({run.name})" if run.name else ""
+        linked = f"in {run.path}" if run.linked else ""
         table.add_row(
-            (cell["cell"] or "not drawn yet") + name,
-            str(cell["seed"]),
-            cell["run_id"],
-            cell["state"],
-            display.metres(cell["value"], study["monitor"]),
-            "-" if cell["epochs"] is None else str(cell["epochs"]),
-            display.duration(cell["seconds"]),
-            str(cell["attempts"]),
-            cell["reason"] or linked,
+            (run.cell or "not drawn yet") + name,
+            str(run.seed),
+            run.run_id,
+            run.state,
+            metres(run.value, study.monitor),
+            "-" if run.epochs is None else str(run.epochs),
+            duration(run.seconds),
+            str(run.attempts),
+            run.reason or linked,
         )
     return table
 
 
-def _summary(study: Mapping[str, Any]) -> list[str]:
-    from img2gps.runs import study_record as record
-    from img2gps.study import display
+def _summary(study: StudyRecord) -> list[str]:
+    from img2gps.study.display import best_line, progress_line
 
-    lines = [f"question: {study['question']}"] if study["question"] else []
-    lines += [display.progress_line(study), f"best: {display.best_line(study)}"]
-    left = sum(cell["state"] in ("queued", "running") for cell in study["cells"])
-    if left and not record.running(study):
-        lines.append(f"no one is at work on it; go on with: {study['command']}")
+    lines = [f"question: {study.question}"] if study.question else []
+    lines += [progress_line(study), f"best: {best_line(study)}"]
+    if not study.is_running and any(not run.state.has_ended for run in study.runs):
+        lines.append(f"no engine is running; go on with: {study.command}")
     return lines
 
 
-def _ledger(args: argparse.Namespace) -> Any:
+def _ledger(args: argparse.Namespace) -> Ledger:
     from img2gps.study.ledger import Ledger
     from img2gps.study.storage import JOURNAL, open_storage
 
@@ -178,8 +169,8 @@ def _ledger(args: argparse.Namespace) -> Any:
         raise BadInput(f"{args.name}: no such study in the ledger; see img2gps studies") from error
 
 
-def _chosen(entries: list[Any], wanted: list[str]) -> list[Any]:
-    """Ledger entries that run ids (or their starts) or cells name; all without any."""
+def _chosen(entries: list[Entry], wanted: list[str]) -> list[Entry]:
+    """Return the entries that run ids (or their starts) or cells name; all if none is named."""
     if not wanted:
         return entries
     found = []
@@ -196,19 +187,18 @@ def _chosen(entries: list[Any], wanted: list[str]) -> list[Any]:
     return found
 
 
-def _run_id(entry: Any) -> str:
-    where = entry.done or entry.planned
+def _run_id(entry: Entry) -> str:
+    where = entry.done or entry.ref
     return where.run_id if where else ""
 
 
 def _retry(args: argparse.Namespace) -> int:
     ledger = _ledger(args)
     ledger.refresh()
-    entries = ledger.entries()
-    chosen = _chosen(entries, args.run) if args.run else entries
-    if args.run and not any(entry.state == "failed" for entry in chosen):
+    chosen = _chosen(ledger.entries(), args.run)
+    keys = [entry.key for entry in chosen if entry.state is RunState.failed]
+    if args.run and not keys:
         raise BadInput(f"{chosen[0].key}: is {chosen[0].state}; only failed runs are tried again")
-    keys = [entry.key for entry in chosen if entry.state == "failed"]
     ledger.forget(keys, again=True)
     _rewrite(args, ledger)
     print(f"{args.name}: {len(keys)} failed runs are queued again")
@@ -218,12 +208,9 @@ def _retry(args: argparse.Namespace) -> int:
 
 
 def _forget(args: argparse.Namespace) -> int:
-    from img2gps.runs import study_record as record
-
     ledger = _ledger(args)
     ledger.refresh()
-    study = record.read(args.root, args.name)
-    if record.running(study):
+    if read_study(args.root, args.name).is_running:
         raise BadInput(f"{args.name}: is running; stop it first")
     if args.run:
         keys = [entry.key for entry in _chosen(ledger.entries(), args.run)]
@@ -237,24 +224,24 @@ def _forget(args: argparse.Namespace) -> int:
     ledger.delete()
     folder = args.root / args.name
     for path in folder.iterdir():
-        # Ledger, record, logs; never a run's folder, nor the count of looks at the test part.
+        # Ledger, record and logs, but no run folder and not the count of looks at the test part.
         if path.is_file() and not path.is_symlink() and path.name != WINNER:
             path.unlink()
     if not any(folder.iterdir()):
         shutil.rmtree(folder)
-    print(f"{args.name}: forgotten; its run folders stay, and are found when they are asked for")
+    print(f"{args.name}: forgotten; its run folders stay, and studies that need them link them")
     return 0
 
 
 def _confirmed(name: str) -> bool:
     if not sys.stdin.isatty():
-        raise BadInput(f"{name}: forgetting a whole study must be confirmed; give --yes")
+        raise BadInput(f"{name}: to forget a whole study, confirm with --yes")
     return input(f"Forget the whole study {name}? Its runs stay. [y/N] ").strip().lower() == "y"
 
 
-def _rewrite(args: argparse.Namespace, ledger: Any) -> None:
+def _rewrite(args: argparse.Namespace, ledger: Ledger) -> None:
     from img2gps.study.engine import Engine
-    from img2gps.study.planning import planning
+    from img2gps.study.planning import study_lock
 
-    with planning(args.root, args.name):
+    with study_lock(args.root, args.name):
         Engine(ledger).save()
