@@ -1,0 +1,65 @@
+"""The answer that a ranking gives, in three sentences."""
+
+from __future__ import annotations
+
+from img2gps.analysis.ranking import Ranking
+from img2gps.analysis.wording import cell_name, span
+
+
+def answer(ranking: Ranking) -> list[str]:
+    """Return three sentences: the winner, how sure that is, and what the mean predictor gets."""
+    sure = "; ".join([*_compared(ranking), _photos(ranking)])
+    return [f"{_lowest(ranking)}.", f"How sure: {sure}.", f"{_mean_predictor(ranking)}."]
+
+
+def _lowest(ranking: Ranking) -> str:
+    winner, corrected, interval = ranking.winner, ranking.corrected, ranking.winner.interval
+    seeds = f"mean of {interval.n_seeds} seeds" if interval.n_seeds > 1 else "one seed"
+    text = (
+        f"Lowest validation RMSE: {cell_name(winner.params) or winner.cell}, "
+        f"{interval.estimate:.1f} m ({seeds}, 95 % interval {span(interval)})"
+    )
+    if ranking.candidates < 2 or corrected.interval is None:
+        return text
+    return (
+        f"{text}; corrected for having been selected among {ranking.candidates} cells, expect "
+        f"{corrected.corrected:.1f} m ({span(corrected.interval)}) on other photos like these"
+    )
+
+
+def _compared(ranking: Ranking) -> list[str]:
+    marks = [cell.in_best_set for cell in ranking.cells if cell.in_best_set is not None]
+    if len(ranking.cells) == 1:
+        return ["there is only one cell, so nothing was compared"]
+    if not marks:
+        return ["with one seed per cell, differences may be the luck of the seed"]
+    same, others = sum(marks) - 1, len(marks) - 1
+    if not same:
+        text = "all other cells are statistically distinguishable from it"
+    elif others == 1:
+        text = "the other cell is statistically indistinguishable from it"
+    else:
+        text = f"{same} of the {others} other cells are statistically indistinguishable from it"
+    share = f"{ranking.winner.win_share:.0%}"
+    return [text, f"it is selected in {share} of the resamples of photos and seeds"]
+
+
+def _photos(ranking: Ranking) -> str:
+    interval = ranking.winner.interval
+    photos = f"{interval.n_photos} photos of {interval.n_spots} spots"
+    if ranking.detectable is None:
+        return f"the validation part is {photos}"
+    return f"{photos} show differences of about {ranking.detectable.median_m:.0f} m or more"
+
+
+def _mean_predictor(ranking: Ranking) -> str:
+    mean = ranking.mean_predictor
+    text = f"The mean predictor, which looks at no photo, gets {mean.estimate:.1f} m ({span(mean)})"
+    shown = [cell.beats_mean for cell in ranking.cells if cell.beats_mean is not None]
+    if not shown:
+        return text
+    if len(shown) == 1:
+        return f"{text}; the cell is {'' if shown[0] else 'not '}shown to do better"
+    if all(shown):
+        return f"{text}; all {len(shown)} cells are shown to do better"
+    return f"{text}; {shown.count(False)} of {len(shown)} cells are not shown to do better"

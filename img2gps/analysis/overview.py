@@ -1,0 +1,93 @@
+"""Everything that a report says about a study: its rankings, what is missing, what to know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from img2gps.analysis.ranking import Ranking, knobs, rank
+from img2gps.analysis.study import DONE, Study
+from img2gps.analysis.winner import Rule, read_rule
+from img2gps.runs.winner import read_winner
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A planned cell without a figure, or with fewer seeds than planned."""
+
+    cell: str
+    params: dict[str, Any]
+    reason: str
+    ranked: bool  # some of its seeds are in a ranking
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A study, analysed. `rankings` is empty as long as nothing has finished."""
+
+    study: Study
+    rankings: list[Ranking]  # the largest first
+    missing: list[Missing]
+    notes: list[str]
+
+
+def analyse(study: Study) -> Analysis:
+    """Return everything that the report says about a study."""
+    rankings = [rank(study, group) for group in study.groups()]
+    notes = list(study.notes)
+    counts = study.counts()
+    if set(counts) - {DONE}:
+        parts = [f"{count} {state}" for state, count in counts.items()]
+        notes.append(f"Of {len(study.runs)} planned runs: {', '.join(parts)}.")
+    if len(rankings) > 1:
+        notes.append(
+            f"{len(rankings)} rankings, because runs on different validation photos, or with and "
+            "without pretraining, are not comparable."
+        )
+    notes += _selected(study, rankings)
+    return Analysis(study, rankings, _missing(study, rankings), notes)
+
+
+def _selected(study: Study, rankings: Sequence[Ranking]) -> list[str]:
+    """Say where the study's rule or its frozen winner differ from the ranking."""
+    notes = []
+    rule, ranked = read_rule(study.record.select, study.record.monitor, "minimize"), Rule()
+    if (rule.by, rule.aggregate) != (ranked.by, ranked.aggregate):
+        notes.append(
+            f"The study selects by the {rule.aggregate} of {rule.by}; this report ranks by the "
+            f"{ranked.aggregate} of {ranked.by}."
+        )
+    frozen = read_winner(study.folder)
+    if frozen is None:
+        return notes
+    if frozen.cell and rankings and frozen.cell != rankings[0].winner.cell:
+        notes.append(
+            f"img2gps select has frozen {frozen.cell}; the lowest RMSE here is that of "
+            f"{rankings[0].winner.cell}."
+        )
+    if frozen.test_looks > 1:
+        notes.append(
+            f"The test part has been used {frozen.test_looks} times: it is no longer a clean test "
+            "set."
+        )
+    return notes
+
+
+def _missing(study: Study, rankings: Sequence[Ranking]) -> list[Missing]:
+    """Return the cells that are not in any ranking, or not with all their seeds."""
+    ranked = {cell.cell for ranking in rankings for cell in ranking.cells}
+    found = []
+    for cell, rows in study.runs.groupby("rank_cell", sort=False):
+        left = rows[rows["state"] != DONE]
+        if left.empty and cell in ranked:
+            continue
+        texts = [f"{run.state}: {run.reason}".removesuffix(": ") for run in left.itertuples()]
+        reasons = Counter(texts or ["finished without predictions.csv"] * len(rows))
+        text = "; ".join(
+            f"{count} {reason}" if len(rows) > 1 else reason for reason, count in reasons.items()
+        )
+        params = knobs(rows["params"].iloc[0], study.axes)
+        found.append(Missing(str(cell), params, text, cell in ranked))
+    return found
