@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the maker of studies is among the tests
 
 from img2gps.analysis import collect  # noqa: E402
-from img2gps.analysis import ranking as analysis  # noqa: E402
+from img2gps.analysis.overview import analyse  # noqa: E402
 from img2gps.report import paper, tables  # noqa: E402
 from tests.helpers.fake_study import Options, make_study  # noqa: E402
 
@@ -71,7 +71,7 @@ def main() -> int:
         root = Path(folder) / "runs"
         runs = make(root, args.runs, args.epochs, args.photos)
         study = timed("collect", lambda: collect.load_study(root / "large", [root]))
-        found = timed("analyse", lambda: analysis.analyse(study))
+        found = timed("analyse", lambda: analyse(study))
         timed("tables", lambda: tables.study_tables(found))
         timed("paper_pack", lambda: paper.pack(found))
         command = [sys.executable, "-c", CLI, "report", "large"]

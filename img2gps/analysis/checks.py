@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from img2gps.analysis import stats
+from img2gps.analysis.choices import ABSENT, plain
 from img2gps.analysis.errors import Errors
 from img2gps.analysis.stats import Effect, FoldMean, Interval
 from img2gps.analysis.study import Group, Study
@@ -44,10 +45,10 @@ def truth(errors: Errors, cell: int, test: Errors | None) -> Truth | None:
     """Return a cell's RMSE against the true positions; None where these are not known."""
     if errors.true_error_m is None:
         return None
-    known = test is not None and test.true_error_m is not None
+    tested = None if test is None else test.true_error_m
     return Truth(
         float(stats.cell_rmse(errors.true_error_m[cell][None])[0]),
-        float(stats.cell_rmse(test.true_error_m)[0]) if known else np.nan,
+        np.nan if tested is None else float(stats.cell_rmse(tested)[0]),
     )
 
 
@@ -78,8 +79,9 @@ def importance(
         return [], f"not a grid ({study.kind}): cells were chosen, not enumerated"
     if all(len(values) < 2 for values in axes.values()):
         return [], "no axis with two values"
-    points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
-    order = [cells.index(point) for point in points if point in cells]
+    where = {tuple(plain(cell.get(a, ABSENT)) for a in axes): i for i, cell in enumerate(cells)}
+    points = [tuple(map(plain, values)) for values in product(*axes.values())]
+    order = [where[point] for point in points if point in where]
     if absent := len(points) - len(order):
         return [], f"{absent} of {len(points)} cells of the full grid are not in this ranking"
     if len(points) != len(cells):

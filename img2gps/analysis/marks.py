@@ -1,4 +1,4 @@
-"""Which cells of a ranking may win, which are as good as the lowest, which beat the mean predictor."""
+"""Which cells of a ranking may win, are as good as the lowest, or beat the mean predictor."""
 
 from __future__ import annotations
 

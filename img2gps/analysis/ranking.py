@@ -18,10 +18,13 @@ from img2gps.analysis import checks, stats
 from img2gps.analysis.declared import Reference
 from img2gps.analysis.edges import Edge, edges
 from img2gps.analysis.errors import Errors
-from img2gps.analysis.marks import Indices, Mark, candidates, marks, resamples
+from img2gps.analysis.marks import Indices, Mark, candidates, marks
+from img2gps.analysis.marks import resamples as resamples
 from img2gps.analysis.stats import Corrected, Detectable, Effect, FoldMean, Interval
 from img2gps.analysis.study import Group, Study
-from img2gps.analysis.winner import FOLD_AXIS, Rule
+from img2gps.analysis.winner import FOLD_AXIS as FOLD_AXIS
+from img2gps.analysis.winner import Rule
+from img2gps.runs.winner import read_winner
 
 
 @dataclass(frozen=True)
@@ -239,6 +242,12 @@ def _limits(study: Study, tried: int, errors: Errors) -> list[str]:
             f"Intervals are unreliable: {errors.n_spots} validation spots, fewer than "
             f"{stats.MIN_SPOTS}."
         )
+    frozen = read_winner(study.folder)
+    if frozen and frozen.test_looks > 1:
+        notes.append(
+            f"The test part has been used {frozen.test_looks} times: it is no longer a clean test "
+            "set."
+        )
     return notes
 
 
@@ -259,3 +268,22 @@ def _as_row(cell: Cell) -> dict[str, Any]:
         "win_share": cell.win_share,
         "best_rmse_m": cell.best_rmse_m,
     }
+
+
+def __getattr__(name: str) -> Any:
+    """Find names where they stand now; the report still imports them from here."""
+    from img2gps.analysis import answer, overview, wording
+
+    moved: dict[str, Any] = {
+        "described": wording.cell_name,
+        "spoken": wording.knob_name,
+        "span": wording.span,
+        "answer": answer.answer,
+        "frame": Ranking.frame,
+        "params_of": lambda row, axes: knobs(row["params"], axes),
+    }
+    if name in moved:
+        return moved[name]
+    if name in ("Analysis", "Missing", "analyse"):
+        return getattr(overview, name)
+    raise AttributeError(name)

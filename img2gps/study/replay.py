@@ -18,7 +18,7 @@ import numpy as np
 import optuna
 
 from img2gps.analysis import collect
-from img2gps.analysis import ranking as analysis
+from img2gps.analysis.overview import analyse
 from img2gps.analysis.study import Study
 from img2gps.analysis.winner import best_cell
 from img2gps.config.schema import SchedulerConfig, SchedulerName
@@ -93,7 +93,7 @@ def read(folder: Path, roots: Sequence[Path]) -> Grid:
     if facts.get("kind") != "grid" or len(study.axes) == 0:
         raise BadInput(f"{folder}: not a grid (kind {facts.get('kind')}); replay one that is")
     unfinished = len(study.runs) - len(study.finished)
-    rankings = analysis.analyse(study).rankings
+    rankings = analyse(study).rankings
     if unfinished or len(rankings) != 1:
         raise BadInput(
             f"{folder}: {unfinished} runs have no final figure and {len(rankings)} rankings "

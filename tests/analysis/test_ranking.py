@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from img2gps.analysis.collect import load_study
-from img2gps.analysis.ranking import analyse
+from img2gps.analysis.overview import analyse
 from tests.helpers.fake_study import Options, make_study
 
 

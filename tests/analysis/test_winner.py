@@ -7,7 +7,7 @@ import math
 import pytest
 
 from img2gps.analysis.collect import load_study
-from img2gps.analysis.ranking import analyse
+from img2gps.analysis.overview import analyse
 from img2gps.analysis.winner import best_cell
 from img2gps.core.errors import BadInput
 from img2gps.runs.records import RunState, StudyRecord, StudyRun, read_study

@@ -290,7 +290,7 @@ def test_a_cell_with_one_lucky_seed_cannot_win(tmp_path: Path) -> None:
     assert lowest.cell == WINNER
     assert ranking.winner.cell != WINNER
     assert (lowest.win_share, lowest.in_best_set, ranking.candidates) == (0.0, None, 17)
-    note = "1 cell has not all seeds finished: shown, but not among those that can win."
+    note = "1 cell lacks a finished seed: shown, but cannot win."
     assert note in ranking.notes
     grid = named(tables.study_tables(study), "table1_resnet18")
     assert fields(grid)[("0.001", "batch size 16")].marks == (tables.FEWER,)
@@ -315,7 +315,7 @@ def test_one_seed_gives_no_mark_and_says_so(tmp_path: Path) -> None:
     assert "one seed [95 % interval over spots; 60 photos" in legend(grid)
     used = {mark for row in grid.rows for entry in row for mark in entry.marks}
     assert used == {tables.EDGE}
-    assert "differences cannot be told from the seed's luck" in analysis.answer(ranking)[1]
+    assert "differences may be the luck of the seed" in analysis.answer(ranking)[1]
 
 
 def test_few_spots_are_called_unreliable(tmp_path: Path) -> None:
@@ -430,7 +430,7 @@ def test_later_looks_at_the_test_part_are_counted(tmp_path: Path) -> None:
         frozen = {"cell": WINNER, "test_looks": looks}
         (made.folder / "winner.json").write_text(json.dumps(frozen))
         study = analysis.analyse(collect.load_study(made.folder, []))
-        note = "The test part has been looked at 3 times: it is untouched no more."
+        note = "The test part has been used 3 times: it is no longer a clean test set."
         assert (note in study.rankings[0].notes) is said
         assert study.notes == []
 
@@ -456,7 +456,7 @@ def test_the_answer_is_three_sentences_with_winner_certainty_and_mean_predictor(
         "Lowest validation RMSE: resnet18, learning rate 0.001, batch size 16, "
     )
     assert f"expect {ranking.corrected.corrected:.1f} m" in first
-    assert "all other cells are distinguishable from it" in second
+    assert "all other cells are statistically distinguishable from it" in second
     assert "16 of 17 cells are not shown to do better" in third
     assert f"{ranking.mean_predictor.estimate:.1f} m" in third
 
