@@ -1,4 +1,4 @@
-"""Hydra around a run: where the configuration is, exit status, one-line errors, signals."""
+"""The command line of training: Hydra, one-line errors, signals and the exit status."""
 
 from __future__ import annotations
 
@@ -38,21 +38,22 @@ class Ended(Protocol):
 
 
 def main(run: Callable[[Config], Ended]) -> None:
-    """Compose the configuration from the command line and run it (or the study, with -m).
+    """Compose the configuration from the command line, and train the run, or with -m the study.
 
-    Exit status: 0 done, 1 failed or diverged, 2 bad input, 130 or 143 interrupted.
+    The exit status is 0 if it is done, 1 if it failed or diverged, 2 after bad input, and 130 or
+    143 after an interruption.
     """
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(usage.text())  # noqa: T201
         return
-    # Without it Hydra prints its own lines and exits with 1 before an error reaches us.
+    # Otherwise Hydra prints its own lines and exits with 1 before an error gets here.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     register_sweeps()
 
     def task(cfg: DictConfig) -> float | None:
         try:
             return _task(run, cfg)
-        except BadInput as error:  # SystemExit passes through Hydra without a word added
+        except BadInput as error:  # Hydra lets a SystemExit pass without a word
             _exit(str(error))
         except Interrupted as error:
             _stopped(error)
@@ -63,20 +64,29 @@ def main(run: Callable[[Config], Ended]) -> None:
     try:
         usage.check_order(sys.argv[1:])
         decorated()
-    except (HydraException, OmegaConfBaseException, BadInput) as error:
-        if stop := received():  # Hydra and OmegaConf put errors of their own in its place
-            _stopped(stop)
-        _exit(messages.describe(error) if not isinstance(error, BadInput) else str(error))
-    except ValueError as error:
-        if "can be specified" in str(error):  # of Hydra's own flags, such as -m --cfg job
-            _exit(f"{error}; leave one out")
-        if "Config group override must be" in str(error) and (given := usage.group_of(sys.argv)):
-            _exit(f"{given}: not the name of a choice; see --help")
-        raise
     except Interrupted as error:
         _stopped(error)
+    except (HydraException, OmegaConfBaseException, BadInput, ValueError) as error:
+        if stop := received():  # Hydra and OmegaConf raise errors of their own in its place
+            _stopped(stop)
+        if (message := _explain(error)) is None:
+            raise
+        _exit(message)
     finally:
         GlobalHydra.instance().clear()
+
+
+def _explain(error: Exception) -> str | None:
+    """Return what is wrong with the input, or None if the error is not the user's."""
+    if isinstance(error, BadInput):
+        return str(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return messages.describe(error)
+    if "can be specified" in str(error):  # about Hydra's flags, such as -m --cfg job
+        return f"{error}; leave one out"
+    if "Config group override must be" in str(error) and (given := usage.group_of(sys.argv)):
+        return f"{given}: not the name of a choice; see --help"
+    return None
 
 
 def _task(run: Callable[[Config], Ended], cfg: DictConfig) -> float | None:

@@ -1,6 +1,6 @@
-"""What `python -m img2gps.train --help` says, read from the configuration files themselves.
+"""The text of `python -m img2gps.train --help`, and checks of the order of its arguments.
 
-Hydra's own help parses every file of every group anew for each of them, which takes seconds.
+Hydra's own help parses every file of every group again for each of them, which takes seconds.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from img2gps.core.errors import BadInput
 from img2gps.core.paths import package_folder
 
 USAGE = """\
-One run: a model trained and validated on photos with positions; a study with -m.
+Train and validate a model on photos with positions; with -m run a study of many such runs.
 
   python -m img2gps.train model=resnet18 lr=0.001
   python -m img2gps.train data=photos data.root=DIR
   python -m img2gps.train -m model=resnet18,resnet50 lr=0.001,0.003 batch_size=8,16
   python -m img2gps.train -m sweeps=table1
 
---cfg job shows the whole configuration that a command line comes to; --hydra-help has the rest.
-Options come first. A value with special characters is quoted twice: 'data.root="/x/Münster (2)"'.
+--cfg job shows the whole configuration of a command line; --hydra-help describes the rest. Options
+come first. A value with special characters is quoted twice: 'data.root="/x/Münster (2)"'.
 
-Groups, GROUP=CHOICE; what is in one: --cfg job --package GROUP
+Groups, given as GROUP=CHOICE; --cfg job --package GROUP shows what is in one
 {groups}
 
-Knobs, KEY=VALUE, with their defaults
+Knobs, given as KEY=VALUE, with their defaults
 {knobs}
 """
 
 
 def text() -> str:
-    """Examples, groups with their choices, and the root knobs with their comments."""
+    """Return examples, groups with their choices, and the root knobs with their comments."""
     conf = package_folder("conf")
     choices = {
         group: sorted(path.stem for path in (conf / group).glob("*.yaml")) for group in _groups()
@@ -46,17 +46,17 @@ def text() -> str:
 
 
 def check_order(arguments: Sequence[str]) -> None:
-    """Refuse an option between overrides, after which argparse knows no argument any more.
+    """Refuse an option between overrides, because argparse would reject what follows it.
 
     Raises:
-        BadInput: with the same command line in its right order.
+        BadInput: an option is misplaced; the message has the right command line.
     """
     given = [i for i, argument in enumerate(arguments) if _is_override(argument)]
     options = [i for i, argument in enumerate(arguments) if argument.startswith("-")]
     between = [i for i in options if given and given[0] < i < given[-1]]
     if not between:
         return
-    first = next(i for i in given if i > between[0])  # what follows the option may be its value
+    first = next(i for i in given if i > between[0])  # a word in between is the option's value
     moved = [*arguments[between[0] : first], *arguments[: between[0]], *arguments[first:]]
     raise BadInput(
         f"{arguments[between[0]]}: comes before all KEY=VALUE; write "
@@ -65,7 +65,7 @@ def check_order(arguments: Sequence[str]) -> None:
 
 
 def group_of(arguments: Sequence[str]) -> str | None:
-    """The override that names no choice of its group, such as `model=3`, or nothing, `=3`."""
+    """Return the override that Hydra takes for no choice of a group, such as `model=3` or `=3`."""
     groups = [*_groups(), "sweeps", ""]
     given = [a for a in arguments if a.lstrip("+").partition("=")[0] in groups]
     named = re.compile(r"[^=]+=(?!null$)[A-Za-z_][\w,-]*")

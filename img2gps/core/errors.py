@@ -1,8 +1,8 @@
-"""The one exception that means "the user's input, not our code"."""
+"""The exception for input that cannot be used."""
 
 
 class BadInput(Exception):
-    """Input that cannot be used; the message is one line: what, why, and the remedy.
+    """Input that cannot be used. Its message is one line that says what, why and how to mend it.
 
-    Commands print it without a traceback and exit with status 2.
+    Commands print the line without a traceback and exit with status 2.
     """

@@ -1,6 +1,6 @@
-"""Positions on the ground: distances, local east/north metres, label scaling.
+"""Positions on the ground: distances, local metres east and north, and the scaling of labels.
 
-Pure functions on arrays; degrees (WGS 84) in, metres out, unless a name says otherwise.
+Pure functions of arrays: degrees (WGS 84) in, metres out, unless a name says otherwise.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ Floats = NDArray[np.float64]
 
 
 def distance_m(lat1: ArrayLike, lon1: ArrayLike, lat2: ArrayLike, lon2: ArrayLike) -> Floats:
-    """Great-circle distance in metres by the haversine formula; arguments broadcast.
+    """Return the great-circle distance in metres (haversine formula); arguments broadcast.
 
-    On the sphere of the mean radius; within 0.6 % of the ellipsoid's geodesic.
+    It is computed on a sphere of the mean radius and within 0.6 % of the ellipsoid's geodesic.
 
     >>> float(distance_m(0.0, 0.0, 0.0, 1.0).round())
     111195.0
@@ -31,19 +31,19 @@ def distance_m(lat1: ArrayLike, lon1: ArrayLike, lat2: ArrayLike, lon2: ArrayLik
 
 
 def wrap_lon_deg(lon: ArrayLike) -> Floats:
-    """Longitude brought into [-180, 180)."""
+    """Return the longitude within [-180, 180)."""
     wrapped = (np.asarray(lon, dtype=np.float64) + 180.0) % 360.0 - 180.0
-    # A hair below -180 rounds up to 180, which is -180.
+    # Slightly below -180 rounds up to 180, which is -180.
     return np.asarray(np.where(wrapped >= 180.0, -180.0, wrapped))
 
 
 def to_east_north_m(
     lat: ArrayLike, lon: ArrayLike, lat0: float, lon0: float
 ) -> tuple[Floats, Floats]:
-    """Metres east and north of (lat0, lon0) on the local tangent plane (equirectangular).
+    """Return metres east and north of (lat0, lon0) on the local tangent plane (equirectangular).
 
-    Good to a centimetre over a campus; 50 km away, off by some 1 % at middle latitudes. Crosses
-    the antimeridian.
+    The error is a centimetre over a campus, and some 1 % at 50 km in middle latitudes. Positions
+    may lie on both sides of the antimeridian.
     """
     north = np.radians(np.asarray(lat, dtype=np.float64) - lat0) * EARTH_RADIUS_M
     dlon = wrap_lon_deg(np.asarray(lon, dtype=np.float64) - lon0)
@@ -54,7 +54,7 @@ def to_east_north_m(
 def from_east_north_m(
     east: ArrayLike, north: ArrayLike, lat0: float, lon0: float
 ) -> tuple[Floats, Floats]:
-    """Inverse of `to_east_north_m`: latitude and longitude in degrees."""
+    """Return latitude and longitude in degrees; the inverse of `to_east_north_m`."""
     lat = lat0 + np.degrees(np.asarray(north, dtype=np.float64) / EARTH_RADIUS_M)
     scale = EARTH_RADIUS_M * np.cos(np.radians(lat0))
     lon = lon0 + np.degrees(np.asarray(east, dtype=np.float64) / scale)
@@ -62,7 +62,7 @@ def from_east_north_m(
 
 
 def mean_position(lat: ArrayLike, lon: ArrayLike) -> tuple[float, float]:
-    """Mean latitude and longitude in degrees, also across the antimeridian."""
+    """Return the mean latitude and longitude in degrees, also across the antimeridian."""
     lats, lons = np.asarray(lat, dtype=np.float64), np.asarray(lon, dtype=np.float64)
     lon0 = float(lons[0])
     mean_lon = wrap_lon_deg(lon0 + wrap_lon_deg(lons - lon0).mean())
@@ -70,15 +70,15 @@ def mean_position(lat: ArrayLike, lon: ArrayLike) -> tuple[float, float]:
 
 
 def rmse_m(lat: ArrayLike, lon: ArrayLike, pred_lat: ArrayLike, pred_lon: ArrayLike) -> float:
-    """Root mean squared great-circle error in metres."""
+    """Return the root mean squared great-circle error in metres."""
     return float(np.sqrt(np.mean(distance_m(lat, lon, pred_lat, pred_lon) ** 2)))
 
 
 @dataclass(frozen=True)
 class LabelScaler:
-    """Degrees to zero-mean, unit-variance targets and back, each axis by itself.
+    """Scales degrees to targets of zero mean and unit variance and back, each axis by itself.
 
-    Fitted on the training part only and stored in the checkpoint.
+    It is fitted on the training part only and stored in the checkpoint.
     """
 
     lat_mean: float
@@ -88,9 +88,9 @@ class LabelScaler:
 
     @classmethod
     def fit(cls, lat: ArrayLike, lon: ArrayLike) -> LabelScaler:
-        """Mean and standard deviation of the labels, the latter at least one metre.
+        """Take the mean and the standard deviation of the labels, the latter at least one metre.
 
-        The floor is for an axis without spread, where rounding would become the scale.
+        Without that floor rounding would become the scale of an axis without spread.
         """
         lats, lons = np.asarray(lat, dtype=np.float64), np.asarray(lon, dtype=np.float64)
         lat_mean, lon_mean = mean_position(lats, lons)
@@ -99,13 +99,13 @@ class LabelScaler:
         return cls(lat_mean, max(lat_std, metre_deg), lon_mean, max(lon_std, metre_deg))
 
     def scale(self, lat: ArrayLike, lon: ArrayLike) -> Floats:
-        """Targets of shape (n, 2): latitude, longitude."""
+        """Return targets of shape (n, 2): latitude, longitude."""
         y = (np.asarray(lat, dtype=np.float64) - self.lat_mean) / self.lat_std
         dlon = wrap_lon_deg(np.asarray(lon, dtype=np.float64) - self.lon_mean)
         return np.stack([y, dlon / self.lon_std], axis=-1)
 
     def unscale(self, targets: ArrayLike) -> tuple[Floats, Floats]:
-        """Latitude and longitude in degrees from targets of shape (n, 2)."""
+        """Return latitude and longitude in degrees from targets of shape (n, 2)."""
         t = np.asarray(targets, dtype=np.float64)
         lat = np.clip(t[..., 0] * self.lat_std + self.lat_mean, -90.0, 90.0)
         return lat, wrap_lon_deg(t[..., 1] * self.lon_std + self.lon_mean)

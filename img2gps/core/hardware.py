@@ -1,4 +1,4 @@
-"""What this process runs on: cores, versions, commit, peak memory."""
+"""The machine and the code that this process runs: cores, versions, commit, peak memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECORDED = ("torch", "torchvision", "pytorch-lightning", "timm", "numpy", "pillo
 
 
 def cores() -> int:
-    """CPU cores that this process may use (affinity and OMP_NUM_THREADS respected)."""
+    """Return the CPU cores that this process may use, by its affinity and OMP_NUM_THREADS."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     asked = os.environ.get("OMP_NUM_THREADS", "")
     limit = int(asked) if asked.isdigit() and int(asked) > 0 else allowed
@@ -55,7 +55,7 @@ def describe(gpu: str = "") -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages whose version can matter."""
+    """Return the versions of Python and of the packages whose version can matter."""
     found = {"python": platform.python_version()}
     for name in RECORDED:
         try:
@@ -67,7 +67,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def code() -> dict[str, Any]:
-    """Version, commit and dirty flag of this code; no commit for an installed wheel."""
+    """Return version, commit and dirty flag of this code; an installed wheel has no commit."""
     root = Path(__file__).resolve().parents[2]
 
     def git(*words: str) -> str | None:
@@ -86,10 +86,10 @@ def code() -> dict[str, Any]:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what tensors leave behind instead of giving it back to the kernel.
+    """Let glibc keep freed memory for the next batch instead of giving it back to the kernel.
 
-    It returns every large block at once, and the kernel clears the same pages anew for the next
-    batch: 4 % of a training step. Elsewhere than on glibc nothing happens.
+    Otherwise the kernel clears the same pages again for every batch, which takes 4 % of a training
+    step. Without glibc this does nothing.
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -99,6 +99,6 @@ def keep_freed_memory() -> None:
 
 
 def peak_memory_mb() -> float:
-    """Largest resident size of this process so far, in 10**6 bytes."""
+    """Return the largest resident size of this process so far, in 10**6 bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

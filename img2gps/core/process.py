@@ -1,4 +1,4 @@
-"""Which process is which, and whether one is still alive."""
+"""Naming a process, and finding out whether it is still alive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @cache
 def machine() -> str:
-    """Machine, boot and process namespace: where a process number means something."""
+    """Return host, boot and process namespace, within which a process number is unique."""
     parts = [socket.gethostname()]
     for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         try:
@@ -21,7 +21,7 @@ def machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """When the kernel started the process, so that a number used again is not mistaken."""
+    """Return when the process started, so that a reused process number is not mistaken for it."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -31,13 +31,13 @@ def _started(pid: int) -> str:
 
 
 def identity(pid: int | None = None) -> dict[str, str | int]:
-    """Name of a process that no other one ever has."""
+    """Return the identity of a process, by default of this one, which no other ever has."""
     pid = os.getpid() if pid is None else pid
     return {"machine": machine(), "pid": pid, "started": _started(pid)}
 
 
 def known_dead(worker: object) -> bool:
-    """Whether a process is certainly gone; of one on another machine nothing is certain."""
+    """Return whether a process is certainly gone; on another machine nothing is certain."""
     if not isinstance(worker, dict) or worker.get("machine") != machine():
         return False
     pid = int(worker["pid"])

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as one exception that unwinds the run and names the exit status."""
+"""Ctrl-C and SIGTERM as one exception, which ends the run and has the exit status."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _received: int | None = None
 
 
 class Interrupted(BaseException):
-    """The process was asked to stop. Not a KeyboardInterrupt, which Lightning would swallow."""
+    """The process was asked to stop. Lightning would swallow a KeyboardInterrupt."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(RESUMABLE)
-        self.status = 128 + signum  # the shell's convention: 130 for Ctrl-C, 143 for SIGTERM
+        self.status = 128 + signum  # as shells do: 130 for Ctrl-C, 143 for SIGTERM
 
 
 def raise_on_signals() -> None:
-    """Let SIGINT and SIGTERM raise `Interrupted` in the main thread; later ones change nothing."""
+    """Let the first SIGINT or SIGTERM raise `Interrupted` in the main thread; ignore later ones."""
     global _received  # a signal belongs to the process
     _received = None
     for signum in (signal.SIGINT, signal.SIGTERM):
@@ -27,12 +27,12 @@ def raise_on_signals() -> None:
 
 
 def received() -> Interrupted | None:
-    """The signal that has come, also where nothing let it through."""
+    """Return the interruption that has come, also if something swallowed it."""
     return None if _received is None else Interrupted(_received)
 
 
 def check() -> None:
-    """Raise again what was raised where nothing let it through, such as a callback from C."""
+    """Raise the interruption again if something swallowed it, such as a callback from C."""
     if stop := received():
         raise stop
 

@@ -1,1 +1,1 @@
-"""What a finished run answers: predictions, and scores on other photos."""
+"""Using a finished run: predictions for photos, and scores on photos that it has never seen."""

@@ -1,12 +1,12 @@
 """From a run folder and photos to latitude and longitude.
 
-A run folder is data: its config.yaml is read as plain values and its checkpoint with
-`weights_only=True`; nothing named in it is imported or called.
+A run folder is data. Its config.yaml is read as plain values and its checkpoint with
+`weights_only=True`; nothing that they name is imported or called.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 from img2gps.config.compose import read_config
 from img2gps.config.schema import Config, Family, Precision
 from img2gps.core.errors import BadInput
-from img2gps.core.files import read_json
 from img2gps.core.geo import LabelScaler
 from img2gps.photos import decode, photofile
-from img2gps.runs.folder import CHECKPOINT, CONFIG, RESULT
-from img2gps.training import model
+from img2gps.runs.folder import CHECKPOINT, CONFIG
+from img2gps.runs.records import RunResult, RunState, read_result
+from img2gps.training.model import Regressor, build
 from img2gps.training.weights import ResolvedWeights
 
 BATCH = 32  # photos at once
-PREFIX = "model."  # of the regressor's tensors in the checkpoint of a GeoRegression
+PREFIX = "model."  # of the regressor's tensors in a checkpoint
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One photo's answer, or why there is none."""
+    """The answer for one photo, or the reason why there is none."""
 
     photo: str
     lat_deg: float | None = None
@@ -39,56 +39,38 @@ class Prediction:
 
 
 class Predictor:
-    """A finished run, ready to answer."""
+    """A finished run that answers where photos were taken."""
 
     def __init__(
-        self, regressor: model.Regressor, scaler: LabelScaler, config: Config, precision: Precision
+        self, regressor: Regressor, scaler: LabelScaler, config: Config, precision: Precision
     ) -> None:
-        # As in training: another memory layout takes other bf16 kernels, which round differently.
+        # As in training, because bf16 rounds differently in another memory layout.
         self.regressor = regressor.eval().to(memory_format=torch.channels_last)
         self.scaler = scaler
         self.config = config
         self.precision = precision
 
     @classmethod
-    def load(cls, folder: Path, regressor: model.Regressor | None = None) -> Predictor:
-        """The weights of a run folder; `regressor` is needed where the model is the user's own.
+    def load(cls, folder: Path, regressor: Regressor | None = None) -> Predictor:
+        """Load a finished run. A run with a model of the user's own needs its `regressor`.
 
         Raises:
             BadInput: the folder holds no finished run, or the weights do not fit.
         """
         config = read_config(folder / CONFIG)
-        result = read_json(folder / RESULT)
-        if result is None or result["state"] != "finished":
-            state = "not finished" if result is None else result["state"]
-            raise BadInput(f"{folder}: the run is {state}; finish it by the command that began it")
+        result = _finished(folder)
         if regressor is None:
             if config.model.family is Family.custom:
                 raise BadInput(
                     f"{folder}: the model is one of your own ({config.model.name}), which is never "
                     "imported from a saved run; in Python: Predictor.load(folder, regressor)"
                 )
-            regressor = model.build(config.model, ResolvedWeights("none", "none"))
-        try:
-            saved = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
-            state = saved["state_dict"]
-            tensors = {k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)}
-            regressor.load_state_dict(tensors)
-            scaler = LabelScaler(**saved["label_scaler"])
-        except FileNotFoundError as error:
-            raise BadInput(
-                f"{folder}: has no {CHECKPOINT} (published runs keep none); repeat the run with "
-                "force=true"
-            ) from error
-        except Exception as error:  # torch raises several kinds on a file that is none
-            raise BadInput(
-                f"{folder / CHECKPOINT}: not a checkpoint of this run ({type(error).__name__}); "
-                "repeat the run with force=true"
-            ) from error
-        return cls(regressor, scaler, config, Precision(result["precision"]))
+            regressor = build(config.model, ResolvedWeights("none", "none"))
+        scaler = _load_weights(folder, regressor)
+        return cls(regressor, scaler, config, Precision(result.precision))
 
     def positions(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Latitude and longitude (n, 2) of upright square photos (n, size, size, 3), uint8."""
+        """Return latitude and longitude (n, 2) of upright square photos (n, size, size, 3)."""
         nchw = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2)
         images = self.regressor.normalise(nchw.to(torch.float32))
         enabled = self.precision is Precision.bf16
@@ -97,14 +79,14 @@ class Predictor:
         return np.stack(self.scaler.unscale(scaled.double().numpy()), axis=-1)
 
     def photos(self, paths: Iterable[Path]) -> Iterator[Prediction]:
-        """One answer a photo, in order; a file that cannot be used gets its reason instead."""
-        waiting: list[tuple[Path, NDArray[np.uint8] | str]] = []
+        """Yield one answer per photo, in order; a file that cannot be used gets its reason."""
+        batch: list[tuple[Path, NDArray[np.uint8] | str]] = []
         for path in paths:
-            waiting.append((path, self._decode(path)))
-            if len(waiting) == BATCH:
-                yield from self._answer(waiting)
-                waiting = []
-        yield from self._answer(waiting)
+            batch.append((path, self._decode(path)))
+            if len(batch) == BATCH:
+                yield from self._answer(batch)
+                batch = []
+        yield from self._answer(batch)
 
     def _decode(self, path: Path) -> NDArray[np.uint8] | str:
         try:
@@ -112,15 +94,42 @@ class Predictor:
         except photofile.Unusable as error:
             return f"{error.reason}; {error.remedy}"
 
-    def _answer(self, waiting: list[tuple[Path, NDArray[np.uint8] | str]]) -> list[Prediction]:
-        good = [pixels for _, pixels in waiting if not isinstance(pixels, str)]
-        answers = iter(self.positions(np.stack(good)) if good else ())
-        out = []
-        for path, pixels in waiting:
+    def _answer(
+        self, batch: Sequence[tuple[Path, NDArray[np.uint8] | str]]
+    ) -> Iterator[Prediction]:
+        good = [pixels for _, pixels in batch if not isinstance(pixels, str)]
+        answers = iter(self.positions(np.stack(good)).tolist() if good else ())
+        for path, pixels in batch:
             name = photofile.display_name(str(path))
             if isinstance(pixels, str):
-                out.append(Prediction(name, error=pixels))
+                yield Prediction(name, error=pixels)
             else:
-                position: NDArray[np.float64] = next(answers)
-                out.append(Prediction(name, float(position[0]), float(position[1])))
-        return out
+                yield Prediction(name, *next(answers))
+
+
+def _finished(folder: Path) -> RunResult:
+    result = read_result(folder)
+    if result is None or result.state is not RunState.finished:
+        state = "not finished" if result is None else result.state
+        raise BadInput(f"{folder}: the run is {state}; finish it by the command that began it")
+    return result
+
+
+def _load_weights(folder: Path, regressor: Regressor) -> LabelScaler:
+    """Load a run's weights into the regressor and return the label scaling that goes with them."""
+    try:
+        saved = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
+        state = saved["state_dict"]
+        tensors = {k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)}
+        regressor.load_state_dict(tensors)
+        return LabelScaler(**saved["label_scaler"])
+    except FileNotFoundError as error:
+        raise BadInput(
+            f"{folder}: has no {CHECKPOINT} (published runs keep none); repeat the run with "
+            "force=true"
+        ) from error
+    except Exception as error:  # torch raises many kinds on such a file
+        raise BadInput(
+            f"{folder / CHECKPOINT}: not a checkpoint of this run ({type(error).__name__}); "
+            "repeat the run with force=true"
+        ) from error

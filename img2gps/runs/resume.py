@@ -1,4 +1,4 @@
-"""Where a run begins: at the first epoch, or after the one that its checkpoint holds."""
+"""Where a run starts: at its first epoch, or after the epoch of its checkpoint."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run begins: after which epoch (0 = at the beginning), with how many threads."""
+    """The epoch after which a run starts (0 = anew), and its number of threads."""
 
     epoch: int
     threads: int
 
 
 def prepare(folder: RunFolder, config: Config) -> Start:
-    """Read how far the run is, cut what is newer than its checkpoint, write config.yaml.
+    """Find where the run starts, drop what is newer than its checkpoint, and write config.yaml.
 
-    A run that goes on keeps its thread count: 1 and 2 threads differ in the last bits.
+    A resumed run keeps its thread count, because 1 and 2 threads differ in the last bits.
     """
     threads = config.threads or hardware.cores()
     epoch = 0 if config.force else checkpoint_epoch(folder)
@@ -41,14 +41,14 @@ def prepare(folder: RunFolder, config: Config) -> Start:
     else:
         folder.clear()
     saved = {**config_to_dict(config), "threads": threads, "force": False}
-    if config.data.root:  # wherever a later command is called from
+    if config.data.root:  # so that later commands find it from any folder
         saved["data"]["root"] = str(expanded(config.data.root, "data.root").absolute())
     write_config(folder.path, saved)
     return Start(epoch, threads)
 
 
 def checkpoint_epoch(folder: RunFolder) -> int:
-    """Epochs that the folder's checkpoint holds; 0 without a usable one."""
+    """Return how many epochs the checkpoint holds; 0 if there is no usable one."""
     if not folder.checkpoint.is_file():
         return 0
     try:

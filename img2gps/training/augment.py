@@ -1,7 +1,8 @@
-"""Training pictures, varied: whole batches of float pixels in [0, 255], each picture by itself.
+"""Random changes to training photos, on whole batches of float pixels in [0, 255].
 
-No horizontal flip: a mirrored place is another place. No hue: slow, and of no use here.
-Every draw comes from the generator given, so a resumed run sees the same pictures.
+There is no horizontal flip, because a mirrored place is another place, and no change of hue,
+which is slow and of no use here. Every draw comes from the given generator, so a resumed run sees
+the same photos.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ GREY = 127.5
 
 
 def augment(images: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
-    """Pictures (n, 3, h, w) in [0, 255] to pictures of the same shape and range."""
+    """Return photos of the same shape (n, 3, h, w) and range [0, 255], each changed by itself."""
     match config.name:
         case AugmentationName.none:
             return images
@@ -32,7 +33,7 @@ def augment(images: Tensor, config: AugmentationConfig, generator: Generator) ->
 
 
 def _uniform(images: Tensor, low: float, high: float, generator: Generator) -> Tensor:
-    """One number a picture, shape (n, 1, 1, 1)."""
+    """Return one random number per photo, shape (n, 1, 1, 1)."""
     drawn = torch.rand(len(images), generator=generator) * (high - low) + low
     return drawn.view(-1, 1, 1, 1).to(images.device)
 
@@ -43,7 +44,7 @@ def _luma(images: Tensor) -> Tensor:
 
 
 def colour(images: Tensor, strength: float, generator: Generator) -> Tensor:
-    """Brightness, contrast and saturation, each x (1 +- strength)."""
+    """Multiply brightness, contrast and saturation, each by up to 1 +- strength."""
     low, high = 1 - strength, 1 + strength
     images = (images * _uniform(images, low, high, generator)).clamp_(0, 255)
     mean = _luma(images).mean(dim=(2, 3), keepdim=True)
@@ -52,7 +53,7 @@ def colour(images: Tensor, strength: float, generator: Generator) -> Tensor:
 
 
 def crop(images: Tensor, min_area: float, generator: Generator) -> Tensor:
-    """A part of each picture, of area between min_area and 1, bilinearly scaled up again."""
+    """Cut out a part of at least min_area of each photo and scale it up again, bilinearly."""
     side = _uniform(images, min_area, 1.0, generator).sqrt().flatten()
     shift_x = _uniform(images, -1.0, 1.0, generator).flatten() * (1 - side)
     shift_y = _uniform(images, -1.0, 1.0, generator).flatten() * (1 - side)
@@ -63,7 +64,7 @@ def crop(images: Tensor, min_area: float, generator: Generator) -> Tensor:
 
 
 def erase(images: Tensor, probability: float, max_area: float, generator: Generator) -> Tensor:
-    """A grey rectangle of up to max_area of the picture, in `probability` of them."""
+    """Put a grey rectangle of up to max_area on a photo, with the given probability."""
     _, _, height, width = images.shape
     hit = _uniform(images, 0.0, 1.0, generator) < probability
     area = _uniform(images, 0.02, max(max_area, 0.02), generator)
@@ -78,6 +79,6 @@ def erase(images: Tensor, probability: float, max_area: float, generator: Genera
 
 
 def grayscale(images: Tensor, probability: float, generator: Generator) -> Tensor:
-    """Some pictures without their colour."""
+    """Take the colour from a photo, with the given probability."""
     hit = _uniform(images, 0.0, 1.0, generator) < probability
     return torch.where(hit, _luma(images), images)

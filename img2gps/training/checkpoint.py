@@ -1,4 +1,4 @@
-"""Checkpoints on disk: there whole or not at all, written without a copy in memory."""
+"""Checkpoints on disk, which exist whole or not at all and are written without a copy in memory."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 
 def save(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write beside `path`, then put the file in place in one step."""
+    """Write beside `path`, then move the file into place in one step."""
     partial = path.with_name(f".{path.name}.partial")
     torch.save(checkpoint, partial)
     partial.replace(path)
 
 
 class CheckpointFile(TorchCheckpointIO):
-    """Lightning's own writes into memory first, then into /tmp, which may be another disk."""
+    """Lightning's own writer copies into memory first, then into /tmp, perhaps on another disk."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None

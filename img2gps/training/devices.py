@@ -1,4 +1,4 @@
-"""What torch can compute on here, and which arithmetic is native to it."""
+"""The devices that torch can use here, and whether they compute bf16 natively."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})  # Linux names of native bf1
 
 
 def native_bf16(accelerator: str = "auto") -> bool:
-    """Whether bf16 is computed natively: a CUDA device of capability 8, or AVX-512 bf16 / AMX."""
+    """Return whether bf16 is native: CUDA capability 8 or higher, or AVX-512 bf16 or AMX."""
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return torch.cuda.get_device_capability()[0] >= 8
     return bool(BF16_FLAGS & hardware.cpu_flags())
 
 
 def gpu_name() -> str:
-    """Return the name of the CUDA device; "" where there is none."""
+    """Return the name of the CUDA device; "" if there is none."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else ""

@@ -1,4 +1,4 @@
-"""Errors in metres: pure summary of an array below, a torchmetrics state above."""
+"""Errors in metres: pure functions of arrays, and a torchmetrics state that collects them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from img2gps.core.errors import BadInput
 from img2gps.core.geo import Floats, distance_m, to_east_north_m
 
 WITHIN_M = (5, 10, 25, 50)
-SETTLED = 0.02  # share of the final RMSE within which a curve counts as converged
+SETTLED = 0.02  # share of the final RMSE within which a curve has converged
 
 Summary = dict[str, float]
 ExtraMetric = Callable[[Floats, Floats, Floats, Floats], float]
 
 
 def summarise(errors_m: NDArray[np.float64]) -> Summary:
-    """RMSE, mean, median, 90th percentile (metres) and shares within 5, 10, 25 and 50 m.
+    """Return RMSE, mean, median and 90th percentile in metres, and shares within 5 to 50 m.
 
     >>> summarise(np.array([3.0, 4.0]))["rmse_m"]
     3.5355339059327378
@@ -39,10 +39,11 @@ def summarise(errors_m: NDArray[np.float64]) -> Summary:
 
 
 def bias_and_spread(lat: Floats, lon: Floats, pred_lat: Floats, pred_lon: Floats) -> Summary:
-    """The study's "bias" and "clustering".
+    """Return the bias of predictions and how widely they spread.
 
-    `bias_east_m`, `bias_north_m`: mean of predicted minus true. `spread_ratio`: root of the total
-    variance of the predictions over that of the truth; 0 for a constant answer, 1 for the truth.
+    `bias_east_m` and `bias_north_m` are the mean of predicted minus true. `spread_ratio` is the
+    root of the total variance of the predictions over that of the truth: 0 for a constant answer,
+    1 for the truth.
     """
     lat0, lon0 = float(lat.mean()), float(lon[0])
     east, north = to_east_north_m(lat, lon, lat0, lon0)
@@ -57,7 +58,7 @@ def bias_and_spread(lat: Floats, lon: Floats, pred_lat: Floats, pred_lon: Floats
 
 
 def converged_epoch(rmse_by_epoch: list[float]) -> int | None:
-    """First epoch (from 1) after which the validation RMSE stays within 2 % of its final value.
+    """Return the first epoch from which on the validation RMSE stays within 2 % of its end.
 
     >>> converged_epoch([90.0, 61.0, 70.0, 60.5, 60.0])
     4
@@ -72,9 +73,9 @@ def converged_epoch(rmse_by_epoch: list[float]) -> int | None:
 
 
 class PositionErrors(Metric):
-    """Collects labels and predictions (degrees, float64) of an epoch; computes `summarise`.
+    """Collects labels and predictions of an epoch (degrees, float64) and summarises them.
 
-    `extra` are a user's own functions of (lat, lon, pred_lat, pred_lon), by name.
+    `extra` holds a user's own functions of (lat, lon, pred_lat, pred_lon), by name.
     """
 
     full_state_update = False
@@ -95,7 +96,7 @@ class PositionErrors(Metric):
         self.predicted.append(predicted)
 
     def arrays(self) -> tuple[NDArray[np.int64], Floats, Floats]:
-        """Rows, labels and predictions so far, ordered by row."""
+        """Return rows, labels and predictions so far, ordered by row."""
         rows, label, predicted = (
             dim_zero_cat(state).detach().cpu().numpy()
             for state in (self.rows, self.label, self.predicted)
@@ -104,7 +105,7 @@ class PositionErrors(Metric):
         return rows[order], label[order], predicted[order]
 
     def compute(self) -> Summary:
-        """Summary in metres, and the extra metrics."""
+        """Return the summary in metres and the extra metrics."""
         _, label, predicted = self.arrays()
         columns = label[:, 0], label[:, 1], predicted[:, 0], predicted[:, 1]
         out = summarise(distance_m(*columns))
@@ -113,7 +114,7 @@ class PositionErrors(Metric):
 
 
 def load_extra(nodes: Mapping[str, Any]) -> dict[str, ExtraMetric]:
-    """A user's own metrics out of `metrics: {NAME: {_target_: package.function}}`."""
+    """Return a user's own metrics, given as `metrics: {NAME: {_target_: package.function}}`."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
@@ -128,5 +129,5 @@ def load_extra(nodes: Mapping[str, Any]) -> dict[str, ExtraMetric]:
 
 
 def as_degrees(lat: Floats, lon: Floats) -> Tensor:
-    """(n, 2) float64 tensor of degrees."""
+    """Return a float64 tensor (n, 2) of degrees."""
     return torch.from_numpy(np.stack([lat, lon], axis=-1))

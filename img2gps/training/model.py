@@ -23,10 +23,11 @@ STRIDE = 32  # of the last feature map, in all backbones built here
 
 
 class Regressor(nn.Module):
-    """Pictures (n, 3, h, w) to scaled positions (n, 2).
+    """Maps photos (n, 3, h, w) to scaled positions (n, 2).
 
-    The backbone may run in bf16; the head is float32, as eight bits of mantissa would round
-    positions to half a metre. `mean` and `std` normalise pixels in [0, 255].
+    The backbone may run in bf16. The head always uses float32, because eight bits of mantissa would
+    round positions to half a metre. The arguments `mean` and `std` are those of pixels in
+    [0, 1].
     """
 
     mean: Tensor
@@ -46,18 +47,18 @@ class Regressor(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scaled positions, float32."""
+        """Return scaled positions, float32."""
         features = self.backbone(images)
         with torch.autocast(features.device.type, enabled=False):
             out: Tensor = self.head(features.float())
         return out
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Pixels in [0, 255], float32 (n, 3, h, w), to the backbone's input, in place."""
+        """Turn pixels in [0, 255], float32 (n, 3, h, w), into the backbone's input, in place."""
         mean, std, flat = self.mean, self.std, pixels
         if pixels.is_contiguous(memory_format=torch.channels_last):
-            # Whole rows at once: broadcast over the channels, which lie innermost, the same
-            # arithmetic runs in loops of three numbers and takes five times as long.
+            # Whole rows at once. Broadcasting over the channels, which are innermost, would run
+            # in loops of three numbers and take five times as long.
             width = pixels.shape[-1]
             mean, std = mean.flatten().repeat(width), std.flatten().repeat(width)
             flat = pixels.permute(0, 2, 3, 1).flatten(2)
@@ -66,10 +67,10 @@ class Regressor(nn.Module):
 
 
 def build(config: ModelConfig, weights: ResolvedWeights) -> Regressor:
-    """The model with its starting weights; the head is drawn from torch's generator.
+    """Return the model with its starting weights; torch's generator draws the head.
 
     Raises:
-        BadInput: an unknown name, a missing extra, or weights of another architecture.
+        BadInput: the name is unknown, an extra is missing, or the weights are of another model.
     """
     match config.family:
         case Family.resnet:
@@ -94,18 +95,18 @@ def _with_head(
 
 
 def smallest_feature_map(config: ModelConfig, image_size: int) -> int:
-    """Side of the last feature map, in cells; 2 (nothing to warn of) for a model of one's own."""
+    """Return the side of the last feature map; 2 (safe) for a model of the user's own."""
     return 2 if config.family is Family.custom else math.ceil(image_size / STRIDE)
 
 
 def check_image_size(config: ModelConfig, image_size: int) -> None:
-    """Refuse a size that a model, such as a vision transformer, cannot take.
+    """Refuse a size that the model, such as a vision transformer, cannot take.
 
     Raises:
-        BadInput: naming the size that it takes.
+        BadInput: the model takes another size, which the message names.
     """
     if config.family is not Family.timm or importlib.util.find_spec("timm") is None:
-        return  # convolutions take any size; a missing timm is told of when the model is made
+        return  # convolutions take any size; `build` tells of a missing timm
     known = importlib.import_module("timm").get_pretrained_cfg(config.name)
     if known is not None and known.fixed_input_size and known.input_size[-1] != image_size:
         wanted = known.input_size[-1]
@@ -116,12 +117,12 @@ def check_image_size(config: ModelConfig, image_size: int) -> None:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Trainable parameters."""
+    """Return the number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def count_flops(model: nn.Module, image_size: int) -> float:
-    """Floating-point operations of one picture's forward pass (a multiply-add is two)."""
+    """Return the operations of one photo's forward pass; a multiply-add counts as two."""
     from torch.utils.flop_counter import FlopCounterMode
 
     device = next(model.parameters()).device
@@ -155,7 +156,7 @@ def _timm_backbone(name: str) -> tuple[Any, int]:
         net = timm.create_model(name, pretrained=False, num_classes=0)
     except RuntimeError as error:
         raise BadInput(f"model.name={name}: no model of timm; see timm.list_models()") from error
-    # Some have a layer behind the pooling, whose width is what comes out.
+    # Some models have a layer behind the pooling, which then decides the width.
     return net, getattr(net, "head_hidden_size", None) or net.num_features
 
 
@@ -174,13 +175,13 @@ def _custom(config: ModelConfig) -> Regressor:
 
 
 def _load(backbone: nn.Module, path: Path, *, in_order: bool) -> None:
-    """Load a state dict, never unpickling code; a classifier in the file is left out.
+    """Load a state dict without unpickling code, and leave out a classifier.
 
-    `in_order` matches tensors by position, for files with other names for the same layers.
+    `in_order` matches tensors by position, for files that name the same layers differently.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises several kinds on a file that is none
+    except Exception as error:  # torch raises many kinds on such a file
         raise BadInput(
             f"weights={path}: not a plain state dict ({type(error).__name__}); save one with "
             "torch.save(model.state_dict(), PATH)"

@@ -121,8 +121,8 @@ def test_impossible_value_is_one_line_with_key_value_and_remedy(override: str, s
         ("optimizer.nam=x", "optimizer.nam: no such key; did you mean optimizer.name?"),
         ("data.subset=x", "data.subset: no key of the chosen data; it belongs to data=hugging"),
         ("metrics.mine=x", "metrics.mine: no such metric; add it: +metrics.mine._target_="),
-        ("+lr=1", "lr: is there already; write lr=VALUE once, without a +"),
-        ("+model=resnet50", "model: is there already; write model=VALUE once, without a +"),
+        ("+lr=1", "lr: exists already; write lr=VALUE once, without a +"),
+        ("+model=resnet50", "model: exists already; write model=VALUE once, without a +"),
         ("~modle", "modle: no such key; did you mean model?"),
         ("model=resnet19", "model=resnet19: no such choice; one of: "),
         (
