@@ -23,27 +23,8 @@ from img2gps.analysis.stats.power import POWER, Detectable, detectable, photos_n
 from img2gps.analysis.stats.sample import LEVEL, MIN_SPOTS, N_RESAMPLES, cell_rmse
 from img2gps.analysis.stats.selection import Corrected, selection_corrected
 
-__all__ = [
-    "LEVEL",
-    "MIN_SPOTS",
-    "N_RESAMPLES",
-    "POWER",
-    "Corrected",
-    "Detectable",
-    "Effect",
-    "FoldMean",
-    "Interval",
-    "Resamples",
-    "beats_mean_predictor",
-    "cell_interval",
-    "cell_rmse",
-    "confidence_set",
-    "contrast_interval",
-    "detectable",
-    "difference_interval",
-    "fold_mean",
-    "importance",
-    "photos_needed",
-    "resample",
-    "selection_corrected",
-]
+__all__ = ["LEVEL", "MIN_SPOTS", "N_RESAMPLES", "POWER"]
+__all__ += ["Corrected", "Detectable", "Effect", "FoldMean", "Interval", "Resamples"]
+__all__ += ["beats_mean_predictor", "cell_interval", "cell_rmse", "confidence_set"]
+__all__ += ["contrast_interval", "detectable", "difference_interval", "fold_mean", "importance"]
+__all__ += ["photos_needed", "resample", "selection_corrected"]

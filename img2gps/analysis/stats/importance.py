@@ -28,24 +28,18 @@ def importance(
     spot: ArrayLike,
     axes: Mapping[str, int],
     *,
-    level: float = LEVEL,
     n: int = 500,
     seed: int = 0,
 ) -> list[Effect]:
     """Return the analysis of variance of the runs' RMSE on a full grid.
 
+    The cells of `error` (c, s, p) are in row-major order of the axes, which are given with their
+    numbers of values.
+
     The shares of main effects, two-way interactions, higher ones (together) and seeds sum to 1
     (fixed-effects ANOVA; eta squared in Cohen 1988, ch. 8). Axes with one value are left out. So
     are the seeds where a cell has only one; then the shares are those of the cells' means, and all
     of them contain the seeds' luck. Intervals are percentiles over resampled spots.
-
-    Args:
-        error: metres, (c, s, p), the cells in row-major order of the axes.
-        spot: (p,).
-        axes: name to number of values; their product is c.
-        level: of the intervals.
-        n: resamples.
-        seed: of the resampling.
 
     Raises:
         ValueError: the cells are not a full grid, or one has no run.
@@ -77,6 +71,6 @@ def importance(
     effects = []
     for names, part in parts.items():
         share = np.clip(part / total, 0.0, 1.0)
-        low, high = np.quantile(share[1:], [(1 - level) / 2, (1 + level) / 2])
+        low, high = np.quantile(share[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         effects.append(Effect(names, float(share[0]), float(low), float(high)))
     return effects

@@ -61,68 +61,40 @@ class Interval:
         return found
 
 
-def cell_interval(
-    error: ArrayLike, spot: ArrayLike, *, level: float = LEVEL, seed: int = 0
-) -> Interval:
-    """Return the interval of one cell's RMSE on other validation photos and with other seeds.
+def cell_interval(error: ArrayLike, spot: ArrayLike, *, seed: int = 0) -> Interval:
+    """Return the interval of one cell's RMSE on other photos and with other seeds.
+
+    `error` has the shape (s, p); seeds that are missing are NaN.
 
     It is computed on the log scale, which stabilises the variance (Efron & Tibshirani, ch. 12.6).
-
-    Args:
-        error: metres, shape (s, p); seeds that are missing are NaN.
-        spot: place of each photo, shape (p,).
-        level: nominal coverage.
-        seed: of the resampling.
     """
     sample = Sample(np.asarray(error, dtype=np.float64)[None], spot)
-    return _interval(sample, np.array([1.0]), level, seed, log=True)
+    return _interval(sample, np.array([1.0]), seed, log=True)
 
 
 def difference_interval(
-    error_a: ArrayLike,
-    error_b: ArrayLike,
-    spot: ArrayLike,
-    *,
-    level: float = LEVEL,
-    seed: int = 0,
+    error_a: ArrayLike, error_b: ArrayLike, spot: ArrayLike, *, seed: int = 0
 ) -> Interval:
     """Return the interval of RMSE(a) - RMSE(b), paired on the same photos.
 
-    It holds for one pair chosen beforehand; `confidence_set` compares many cells. The seeds of a
-    and b are taken as independent.
-
-    Args:
-        error_a: metres, shape (s, p).
-        error_b: metres, shape (s', p), the same photos.
-        spot: shape (p,).
-        level: nominal coverage.
-        seed: of the resampling.
+    The errors have the shapes (s, p) and (s', p). The interval holds for one pair chosen
+    beforehand; `confidence_set` compares many cells.
     """
     a, b = np.atleast_2d(np.asarray(error_a)), np.atleast_2d(np.asarray(error_b))
     both = np.full((2, max(len(a), len(b)), a.shape[1]), np.nan)
     both[0, : len(a)], both[1, : len(b)] = a, b
-    return contrast_interval(both, [1.0, -1.0], spot, level=level, seed=seed)
+    return contrast_interval(both, [1.0, -1.0], spot, seed=seed)
 
 
 def contrast_interval(
-    error: ArrayLike,
-    weights: ArrayLike,
-    spot: ArrayLike,
-    *,
-    level: float = LEVEL,
-    seed: int = 0,
+    error: ArrayLike, weights: ArrayLike, spot: ArrayLike, *, seed: int = 0
 ) -> Interval:
     """Return the interval of a weighted sum of the cells' RMSE, for one question asked beforehand.
 
-    Args:
-        error: metres, shape (c, s, p).
-        weights: shape (c,), with sum 0 for a comparison.
-        spot: shape (p,).
-        level: nominal coverage.
-        seed: of the resampling.
+    `error` has the shape (c, s, p), `weights` (c,). Seeds of different cells are independent.
     """
     signs = np.asarray(weights, dtype=np.float64)
-    return _interval(Sample(error, spot), signs, level, seed, log=False)
+    return _interval(Sample(error, spot), signs, seed, log=False)
 
 
 @dataclass(frozen=True)
@@ -139,7 +111,7 @@ class Spread:
         return math.hypot(self.se_spots, self.se_seeds)
 
 
-def _interval(sample: Sample, sign: Floats, level: float, seed: int, *, log: bool) -> Interval:
+def _interval(sample: Sample, sign: Floats, seed: int, *, log: bool) -> Interval:
     """Return the bootstrap-t interval of sum(sign * RMSE of cell)."""
     estimate = float(estimates(sample, sign, sample.once)[0][0])
     spread = spread_of(sample, sign)
@@ -148,7 +120,7 @@ def _interval(sample: Sample, sign: Floats, level: float, seed: int, *, log: boo
     facts = (spread.se_spots, se_seeds, n_seeds, sample.n_spots, sample.n_photos)
     if sample.n_spots < 2 or spread.se_spots < TINY_M:  # equal errors everywhere
         return Interval(estimate, math.nan, math.nan, *facts)
-    tail = (1 + level) / 2
+    tail = (1 + LEVEL) / 2
     widening = stats.t.ppf(tail, spread.freedom) / stats.t.ppf(tail, sample.n_spots - 1)
     step = spread.total * float(widening)
 

@@ -26,20 +26,12 @@ class Detectable:
     n_photos: int
 
 
-def detectable(
-    error: ArrayLike, spot: ArrayLike, *, level: float = LEVEL, power: float = POWER
-) -> Detectable | None:
+def detectable(error: ArrayLike, spot: ArrayLike) -> Detectable | None:
     """Return the smallest difference between the best cell and another that would be noticed.
 
-    It is (t(level) + t(power)) x the standard error of the paired difference (Cohen 1988, ch. 2).
+    It is (t(95 %) + t(80 %)) x the standard error of the paired difference (Cohen 1988, ch. 2).
     Only the better half of the other cells counts, because the errors of cells that went astray are
     of another kind. None with fewer than two cells.
-
-    Args:
-        error: metres, (c, s, p).
-        spot: (p,).
-        level: of the two-sided test, for one pair chosen beforehand.
-        power: probability of noticing.
     """
     errors = np.asarray(error, dtype=np.float64)
     best, *others = cell_rmse(errors).argsort()
@@ -47,7 +39,7 @@ def detectable(
     found, se_spots = [], []
     for other in others[: math.ceil(len(others) / 2)]:
         spread = spread_of(Sample(errors[[other, best]], spot), sign)
-        factor = stats.t.ppf((1 + level) / 2, spread.freedom) + stats.t.ppf(power, spread.freedom)
+        factor = stats.t.ppf((1 + LEVEL) / 2, spread.freedom) + stats.t.ppf(POWER, spread.freedom)
         found.append(float(factor) * spread.total)
         se_spots.append(spread.se_spots)
     if not found:
@@ -61,14 +53,7 @@ def detectable(
     )
 
 
-def photos_needed(
-    difference_m: float,
-    se_photos_m: float,
-    n_photos: int,
-    *,
-    level: float = LEVEL,
-    power: float = POWER,
-) -> int:
+def photos_needed(difference_m: float, se_photos_m: float, n_photos: int) -> int:
     """Return how many validation photos would tell apart two cells that differ by `difference_m`.
 
     The seeds' luck is left out. The standard error falls with the square root of the number of
@@ -77,5 +62,5 @@ def photos_needed(
     >>> photos_needed(1.0, 1.0, 100)
     785
     """
-    factor = stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power)
+    factor = stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(POWER)
     return math.ceil(n_photos * (float(factor) * se_photos_m / difference_m) ** 2)

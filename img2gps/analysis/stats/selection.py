@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from img2gps.analysis.stats.intervals import Interval, cell_interval
-from img2gps.analysis.stats.sample import LEVEL, N_RESAMPLES, Bools, Floats, Sample, mean_where
+from img2gps.analysis.stats.sample import N_RESAMPLES, Bools, Floats, Sample, mean_where
 
 IN_BAG = 1 - math.exp(-1)  # share of the spots that a resample draws at least once
 
@@ -31,12 +31,7 @@ class Corrected:
 
 
 def selection_corrected(
-    error: ArrayLike,
-    spot: ArrayLike,
-    *,
-    level: float = LEVEL,
-    n: int = N_RESAMPLES,
-    seed: int = 0,
+    error: ArrayLike, spot: ArrayLike, *, n: int = N_RESAMPLES, seed: int = 0
 ) -> Corrected:
     """Return the bootstrap bias-corrected RMSE of the selected cell; nothing is trained again.
 
@@ -51,13 +46,6 @@ def selection_corrected(
     In 400 simulated studies of nine equally good cells at 70 m the lowest figure was 3.4 m too low
     and the corrected one 0.2 m (7.1 m and 0.5 m where a run's luck is 10 % of its RMSE); the
     interval held the truth in 91 to 95 %, the uncorrected one in 84 to 91 %.
-
-    Args:
-        error: metres, (c, s, p).
-        spot: (p,).
-        level: of the interval.
-        n: resamples.
-        seed: of the resampling.
     """
     errors = np.asarray(error, dtype=np.float64)
     sample = Sample(errors, spot)
@@ -72,7 +60,7 @@ def selection_corrected(
         return Corrected(winner, float(estimate[winner]), math.nan, None, wins)
     left_out = mean_where(sample.rmse(counts == 0) ** 2, scoring)
     corrected = math.sqrt(left_out[np.arange(len(chosen)), chosen].mean())
-    own = cell_interval(errors[winner], spot, level=level, seed=seed)
+    own = cell_interval(errors[winner], spot, seed=seed)
     factor = corrected / own.estimate
     interval = replace(
         own,
