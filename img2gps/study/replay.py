@@ -1,30 +1,30 @@
-"""What a search would have cost on a grid that is finished: its recorded curves, replayed.
+"""What a search would have cost on a finished grid: its recorded curves, replayed.
 
-Nothing is trained. The sampler and the pruner are those of a real study, they see the recorded
-metric epoch by epoch, and every replay draws anew. A cell that is drawn again costs nothing, as in
-a study, and one that was cut short goes on from where it was.
+Nothing is trained. The sampler and the pruner are those of a real study and see the recorded
+metric epoch by epoch. Every replay draws anew. A cell that is drawn again costs nothing, as in a
+study, and a cell that was pruned continues where it stopped.
 """
 
 from __future__ import annotations
 
+import operator
 import statistics
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 
-from img2gps.analysis import collect
+from img2gps.analysis.collect import load_study
 from img2gps.analysis.overview import analyse
 from img2gps.analysis.study import Study
 from img2gps.analysis.winner import best_cell
 from img2gps.config.schema import SchedulerConfig, SchedulerName
 from img2gps.core.errors import BadInput
-from img2gps.core.files import write_json
-from img2gps.runs.records import STUDY, read_study_file
+from img2gps.runs.records import StudyRecord
 from img2gps.study import search
 from img2gps.study.space import Axis, Space, cell_id
 from img2gps.study.spec import Spec
@@ -37,6 +37,7 @@ STRATEGIES = {  # name: (sampler, pruner), as hydra.sweeper.sampler and .pruner 
     "random + successive_halving": ("random", "successive_halving"),
     "tpe + hyperband": ("tpe", "hyperband"),
 }
+WINNER, BEST_SET = GOALS = ("winner", "best set")
 
 Curve = Sequence[float]
 
@@ -47,9 +48,9 @@ class Grid:
 
     Attributes:
         spec: its axes, monitor and first rung, as a search over them would have.
-        curves: cell to one curve a seed: the monitored metric after each epoch.
+        curves: by cell one curve for each seed: the monitored metric after each epoch.
         winner: the cell that is best over its seeds.
-        good: the winner and the cells that cannot be told from it.
+        good: the winner and the cells that are statistically indistinguishable from it.
         notes: what the reader must know.
     """
 
@@ -67,14 +68,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class Price:
-    """Epochs until a search's best cell so far was a good one, over all replays.
+    """Epochs until the best cell of a search so far reaches a goal, over all replays.
 
-    `found` is the share of replays that got there before they had spent as much as the grid; the
-    quantiles count the others as the grid's epochs.
+    `found` is the share of replays that reached it before they had spent as much as the grid; the
+    quantiles count the others with the grid's epochs.
     """
 
     strategy: str
-    goal: str  # "winner" or "best set"
+    goal: str
     found: float
     median: float
     quartile: float  # upper
@@ -83,60 +84,55 @@ class Price:
 
 
 def read(folder: Path, roots: Sequence[Path]) -> Grid:
-    """The grid in a study's folder.
+    """Read the grid in a study's folder.
 
     Raises:
-        BadInput: not a grid, or not finished.
+        BadInput: the study is not a grid, or not finished.
     """
-    study = collect.load_study(folder, roots)
-    facts = study.facts
-    if facts.get("kind") != "grid" or len(study.axes) == 0:
-        raise BadInput(f"{folder}: not a grid (kind {facts.get('kind')}); replay one that is")
+    study = load_study(folder, roots)
+    if study.kind != "grid" or not study.axes:
+        raise BadInput(f"{folder}: not a grid (kind {study.kind}); replay one that is")
     unfinished = len(study.runs) - len(study.finished)
     rankings = analyse(study).rankings
-    if unfinished or len(rankings) != 1:
+    best = best_cell(study.record)
+    if unfinished or len(rankings) != 1 or best is None:
         raise BadInput(
             f"{folder}: {unfinished} runs have no final figure and {len(rankings)} rankings "
             "exist; finish the study first, with one kind of start"
         )
-    names = {cell_id(params) for params in _spec(study, "").space.grid()}
+    spec = _spec(study.record, int(study.history["epoch"].max()))
+    names = {cell_id(params) for params in spec.space.grid()}
     if names != set(study.cells):
         raise BadInput(
             f"{folder}: its {len(study.cells)} cells are not all combinations of its axes "
             f"({len(names)}), so a search over these would ask for cells that never ran; replay a "
             "full grid"
         )
-    monitor = str(facts.get("monitor", "val/rmse_m"))
+    close = {cell.cell for cell in rankings[0].cells if cell.in_best_set}
+    notes = () if close else ("one seed a cell: only the winner itself counts as found",)
+    return Grid(spec, _curves(study), best.cell, frozenset(close | {best.cell}), notes)
+
+
+def _curves(study: Study) -> dict[str, list[Curve]]:
     curves: dict[str, list[Curve]] = {}
     for run, row in study.finished.iterrows():
         own = study.history[study.history["run"] == run].sort_values("epoch")
-        curves.setdefault(str(row["cell"]), []).append(own[monitor].astype(float).tolist())
-    cells = {cell.cell: cell for cell in rankings[0].cells}
-    winner = _winner(folder)
-    close = {name for name, cell in cells.items() if cell.in_best_set}
-    notes = [] if close else ["one seed a cell: only the winner itself counts as found"]
-    return Grid(_spec(study, monitor), curves, winner, frozenset(close | {winner}), tuple(notes))
+        curves.setdefault(row["cell"], []).append(own[study.record.monitor].astype(float).tolist())
+    return curves
 
 
-def _winner(folder: Path) -> str:
-    best = best_cell(read_study_file(folder / STUDY))
-    if best is None:
-        raise BadInput(f"{folder}: no cell has all its seeds finished; finish the study first")
-    return best.cell
-
-
-def _spec(study: Study, monitor: str) -> Spec:
-    base = study.facts.get("base_config") or {}
-    epochs = int(base.get("max_epochs") or study.history["epoch"].max())
-    plain = base.get("scheduler") or {}
+def _spec(record: StudyRecord, last_epoch: int) -> Spec:
+    """Return the spec of a search over the axes of a grid."""
+    epochs = int(record.base_config.get("max_epochs") or last_epoch)
+    plain = record.base_config.get("scheduler") or {}
     scheduler = SchedulerConfig(**{**plain, "name": SchedulerName(plain.get("name", "step"))})
     return Spec(
-        name=study.name,
+        name=record.study,
         kind="random",
-        space=Space(tuple(Axis(name, tuple(values)) for name, values in study.axes.items())),
+        space=Space(tuple(Axis(name, tuple(values)) for name, values in record.axes.items())),
         root="",
-        monitor=monitor,
-        direction=str(study.facts.get("direction", "minimize")),
+        monitor=record.monitor,
+        direction=record.direction,
         max_epochs=epochs,
         first_rung=search.first_rung(scheduler, epochs),
     )
@@ -151,24 +147,51 @@ def prices(grid: Grid, *, times: int = TIMES, strategies: Sequence[str] = ()) ->
         sampler, pruner = STRATEGIES[name]
         spec = replace(grid.spec, sampler=sampler, pruner=pruner)
         spent = [replay(grid, spec, number) for number in range(times)]
-        for goal in ("winner", "best set"):
-            epochs = [each.get(goal, grid.epochs) for each in spent]
-            found.append(
-                Price(
-                    strategy=name,
-                    goal=goal,
-                    found=statistics.fmean(goal in each for each in spent),
-                    median=float(np.median(epochs)),
-                    quartile=float(np.quantile(epochs, 0.75)),
-                    tenth=float(np.quantile(epochs, 0.9)),
-                    grid=grid.epochs,
-                )
-            )
+        found += [_price(name, goal, spent, grid.epochs) for goal in GOALS]
     return found
 
 
+def _price(strategy: str, goal: str, spent: Sequence[dict[str, int]], grid: int) -> Price:
+    median, quartile, tenth = np.quantile([s.get(goal, grid) for s in spent], [0.5, 0.75, 0.9])
+    return Price(
+        strategy=strategy,
+        goal=goal,
+        found=statistics.fmean(goal in each for each in spent),
+        median=float(median),
+        quartile=float(quartile),
+        tenth=float(tenth),
+        grid=grid,
+    )
+
+
+@dataclass
+class _Search:
+    """A search under way: the epochs of each cell so far, its best cell, the goals reached."""
+
+    grid: Grid
+    spent: int = 0
+    done: dict[str, int] = field(default_factory=dict)
+    best: tuple[float, str] | None = None
+    reached: dict[str, int] = field(default_factory=dict)
+
+    def pay(self, cell: str, epoch: int) -> None:
+        """Count the epochs of a cell that were not trained before."""
+        self.spent += max(0, epoch - self.done.get(cell, 0))
+        self.done[cell] = max(epoch, self.done.get(cell, 0))
+
+    def finish(self, cell: str, value: float) -> None:
+        """Note the final figure of a cell, and the goals that the best cell reaches."""
+        better = operator.lt if self.grid.spec.direction == "minimize" else operator.gt
+        if self.best is None or better(value, self.best[0]):
+            self.best = value, cell
+        if self.best[1] == self.grid.winner:
+            self.reached.setdefault(WINNER, self.spent)
+        if self.best[1] in self.grid.good:
+            self.reached.setdefault(BEST_SET, self.spent)
+
+
 def replay(grid: Grid, spec: Spec, number: int) -> dict[str, int]:
-    """Epochs that one search spends until its best cell is the winner, and one of the best set.
+    """Return the epochs that one search spends until it reaches each goal.
 
     A goal that is not reached before the grid's own epochs are spent is left out.
     """
@@ -178,49 +201,43 @@ def replay(grid: Grid, spec: Spec, number: int) -> dict[str, int]:
         direction=optuna.study.StudyDirection[spec.direction.upper()],
         study_name=f"replay-{number}",  # Hyperband draws its brackets by the study's name
     )
-    better: Callable[[float, float], bool] = (
-        float.__lt__ if spec.direction == "minimize" else float.__gt__
-    )
-    done: dict[str, int] = {}  # epochs of each cell so far
-    best: tuple[float, str] | None = None
-    spent, reached = 0, dict[str, int]()
+    under_way = _Search(grid)
     for _ in range(DRAWS * len(grid.curves)):
         trial = study.ask()
         cell = cell_id(search.draw(spec, trial))
         curves = grid.curves[cell]
         curve = curves[number % len(curves)]
-        epoch, pruned = 0, False
-        while epoch < len(curve) and not pruned:
-            epoch += 1
-            trial.report(curve[epoch - 1], epoch)
-            pruned = epoch < len(curve) and trial.should_prune()
-        spent += max(0, epoch - done.get(cell, 0))
-        if spent > grid.epochs:
+        epoch, pruned = _train(trial, curve)
+        under_way.pay(cell, epoch)
+        if under_way.spent > grid.epochs:
             break
-        done[cell] = max(epoch, done.get(cell, 0))
         if pruned:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             continue
         study.tell(trial, curve[-1])
-        if best is None or better(curve[-1], best[0]):
-            best = curve[-1], cell
-        if best[1] == grid.winner:
-            reached.setdefault("winner", spent)
-        if best[1] in grid.good:
-            reached.setdefault("best set", spent)
-        if len(reached) == 2:
+        under_way.finish(cell, curve[-1])
+        if len(under_way.reached) == len(GOALS):
             break
-    return reached
+    return under_way.reached
+
+
+def _train(trial: optuna.Trial, curve: Curve) -> tuple[int, bool]:
+    """Report a curve to the pruner; return the last epoch, and whether the trial was pruned."""
+    for epoch, value in enumerate(curve, 1):
+        trial.report(value, epoch)
+        if epoch < len(curve) and trial.should_prune():
+            return epoch, True
+    return len(curve), False
 
 
 def table(found: Sequence[Price]) -> list[str]:
-    """Lines for a person."""
+    """Return the prices as lines for the terminal."""
     lines = [
         f"{'search':<28} {'until its best is':<18} {'found':>6} {'median':>7} {'3 of 4':>7} "
         f"{'9 of 10':>8}  of {found[0].grid} epochs"
     ]
     for price in found:
-        what = "the winner" if price.goal == "winner" else "in the best set"
+        what = "the winner" if price.goal == WINNER else "in the best set"
         lines.append(
             f"{price.strategy:<28} {what:<18} {price.found:>6.0%} {price.median:>7.0f} "
             f"{price.quartile:>7.0f} {price.tenth:>8.0f}"
@@ -229,7 +246,7 @@ def table(found: Sequence[Price]) -> list[str]:
 
 
 def report(folder: Path, roots: Sequence[Path], *, times: int = TIMES) -> dict[str, Any]:
-    """Prices of a study's grid, as plain values."""
+    """Return the prices of searching a study's grid, as plain values."""
     grid = read(folder, roots)
     return {
         "study": grid.spec.name,
@@ -242,8 +259,3 @@ def report(folder: Path, roots: Sequence[Path], *, times: int = TIMES) -> dict[s
         "notes": list(grid.notes),
         "prices": [vars(price) for price in prices(grid, times=times)],
     }
-
-
-def write(path: Path, found: dict[str, Any]) -> None:
-    """The report as JSON."""
-    write_json(path, found)

@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Print the prices as a table."""
     from img2gps.core.errors import BadInput
+    from img2gps.core.files import write_json
     from img2gps.study import replay
 
     if args.times < 1:
@@ -28,14 +29,14 @@ def execute(args: argparse.Namespace) -> int:
     for line in replay.table([replay.Price(**price) for price in found["prices"]]):
         print(line)
     print(
-        f"{found['cells']} cells; not to be told from the winner ({found['winner']}): "
-        f"{len(found['best_set']) - 1}"
+        f"{len(found['best_set']) - 1} of the {found['cells'] - 1} other cells are statistically "
+        f"indistinguishable from the winner ({found['winner']})"
     )
     for note in found["notes"]:
         print(f"note: {note}")
     if args.out:
         try:
-            replay.write(args.out, found)
+            write_json(args.out, found)
         except OSError as error:
             raise BadInput(
                 f"--out {args.out}: cannot be written ({error.strerror}); name a file in a folder "
