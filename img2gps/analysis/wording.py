@@ -11,6 +11,7 @@ from img2gps.analysis.stats import Interval
 
 # Knobs whose key is not the common word for them.
 KNOB_NAMES = {
+    "name": "cell",  # the study's own name for all that a cell sets
     "lr": "learning rate",
     "n_train": "training photos",
     "split.n_train": "training photos",

@@ -1,22 +1,26 @@
-"""From study folders to a report: reads, measures, draws, and writes the page with its files."""
+"""From study folders to a report: read, measure, draw, and write the page with its files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from img2gps.analysis import collect
 from img2gps.analysis import ranking as measured
+from img2gps.analysis.photos import of_photos
 from img2gps.analysis.ranking import Analysis, Ranking
 from img2gps.analysis.study import Study
+from img2gps.analysis.suspects import MIN_CELLS, learned, suspects
+from img2gps.analysis.wording import knob_name, knob_value
 from img2gps.core.errors import BadInput
 from img2gps.photos.dataset import Dataset
 from img2gps.report import gallery, page, paper, several, tables
-from img2gps.report.figures import choose, errors
-from img2gps.report.figures.base import Figure, listed, metres, number, said
+from img2gps.report.figures import choose
+from img2gps.report.figures.base import Figure, listed, metres
+from img2gps.report.figures.scene import scene
 from img2gps.report.page import Link, Page
 from img2gps.runs.cached import dataset_of
 
@@ -24,7 +28,7 @@ _SHOWN_SUSPECTS = 20
 
 
 def find(name: str, roots: Sequence[Path]) -> Path:
-    """The folder of a study below the first root that has it.
+    """Return the folder of a study below the first root that has it.
 
     Raises:
         BadInput: no root has it; the message lists the studies that there are.
@@ -37,7 +41,7 @@ def find(name: str, roots: Sequence[Path]) -> Path:
 
 
 def names(roots: Sequence[Path]) -> list[str]:
-    """All studies below the roots, sorted.
+    """Return the names of all studies below the roots, sorted.
 
     Raises:
         BadInput: there is none.
@@ -62,13 +66,13 @@ def load(name: str, roots: Sequence[Path]) -> Analysis:
 
 
 def figures(analysis: Analysis) -> dict[str, Figure]:
-    """The figures of the first ranking by name, as the page has them; for notebooks."""
-    ranking = analysis.rankings[0] if analysis.rankings else None
-    return {figure.name: figure for figure in choose.of_study(choose.scene(analysis, ranking))}
+    """Return the figures of the first ranking by name, as the page has them; for notebooks."""
+    found = choose.of_study(scene(analysis, _first(analysis)))
+    return {figure.name: figure for figure in found}
 
 
 def report(studies: Sequence[str], *, roots: Sequence[Path], out: Path) -> Path:
-    """Write the report of one study, or of several and their comparison; returns the page.
+    """Write the report of one study, or of several and their comparison, and return the page.
 
     Args:
         studies: their names below the roots.
@@ -88,11 +92,31 @@ def report(studies: Sequence[str], *, roots: Sequence[Path], out: Path) -> Path:
 
 def _study(analysis: Analysis, folder: Path) -> Path:
     """Write one study's report into `folder`."""
-    study = analysis.study
-    ranking = analysis.rankings[0] if analysis.rankings else None
+    ranking = _first(analysis)
+    dataset = None if ranking is None else _dataset(ranking)
+    drawing = scene(analysis, ranking, _others(analysis.study, ranking, dataset))
     pack = paper.pack(analysis)
     paper.write(folder, pack)
-    shown = Page(
+    shown = _page(analysis, pack)
+    shown.sections = _sections(analysis)
+    drawn = choose.of_study(drawing)
+    shown.figures = [page.picture(figure, folder / "figures") for figure in drawn]
+    if ranking is not None:
+        shown.left_out = choose.left_out(drawn)
+        shown.gallery = gallery.gallery(of_photos(drawing.winners_predictions), dataset)
+        _add_suspects(shown, ranking, analysis.study.predictions, folder)
+    return write(shown, folder)
+
+
+def _first(analysis: Analysis) -> Ranking | None:
+    """Return the ranking that answer and figures are about."""
+    return analysis.rankings[0] if analysis.rankings else None
+
+
+def _page(analysis: Analysis, pack: Mapping[str, str]) -> Page:
+    """Return the page with all that is text."""
+    study = analysis.study
+    return Page(
         name=study.name,
         question=str(study.facts.get("question") or ""),
         source=str(study.folder),
@@ -104,22 +128,10 @@ def _study(analysis: Analysis, folder: Path) -> Path:
         commands=pack["commands.sh"].splitlines(),
         files=[Link(name, name) for name in pack if "/" not in name],
     )
-    shown.sections = _sections(analysis)
-    dataset = _dataset(ranking)
-    others = None if dataset is None else _others(study, dataset.manifest)
-    if ranking is not None and ranking.group.folds > 1:
-        others = None  # each fold trains on what the other folds are validated on
-    scene = choose.scene(analysis, ranking, others)
-    drawn = choose.of_study(scene)
-    shown.figures = [page.picture(figure, folder / "figures") for figure in drawn]
-    shown.left_out = choose.left_out(drawn) if ranking is not None else ""
-    if ranking is not None:
-        _photo_by_photo(shown, scene, ranking, dataset, folder)
-    return write(shown, folder)
 
 
 def _sections(analysis: Analysis) -> list[page.Section]:
-    """The study's tables by what a reader looks for."""
+    """Return the study's tables by what a reader looks for."""
     layout = (  # anchor, heading, keys of tables begin with, folded
         ("winner", "The winner", ("summary",), False),
         ("table1", "RMSE by cell", ("table1",), False),
@@ -140,12 +152,12 @@ def _sections(analysis: Analysis) -> list[page.Section]:
 
 
 def write(shown: Page, folder: Path) -> Path:
-    """Write the page into `folder`, whole or not at all; returns its path."""
+    """Write the page into `folder`, whole or not at all, and return its path."""
     return paper.write(folder, {"index.html": page.render(shown)})[0]
 
 
 def answer(analysis: Analysis) -> list[str]:
-    """Three sentences, also where nothing has finished."""
+    """Return three sentences, also where nothing has finished."""
     if analysis.rankings:
         first, *rest = measured.answer(analysis.rankings[0])
         if len(analysis.rankings) > 1:
@@ -167,51 +179,48 @@ def answer(analysis: Analysis) -> list[str]:
 
 
 def notes(analysis: Analysis) -> list[str]:
-    """What a reader must know before believing the numbers."""
-    found = list(analysis.notes)
-    for ranking in analysis.rankings[:1]:
+    """Return what a reader must know before believing the numbers."""
+    found, ranking = list(analysis.notes), _first(analysis)
+    if ranking is not None:
         found += [*ranking.winner.interval.notes, *ranking.notes]
         found += [
-            f"The winner lies on the grid's edge: {said(edge.axis)} {number(edge.value)}. Extend "
-            f"it there, for example to {number(edge.suggestion)}."
+            f"The winner lies on the grid's edge: {knob_name(edge.axis)} {knob_value(edge.value)}. "
+            f"Extend it there, for example to {knob_value(edge.suggestion)}."
             for edge in ranking.edges
         ]
-    if len(analysis.rankings) > 1:
-        found.append(f"Answer and figures: {analysis.rankings[0].group.label}.")
+        if len(analysis.rankings) > 1:
+            found.append(f"Answer and figures: {ranking.group.label}.")
     return list(dict.fromkeys(note[:1].upper() + note[1:] for note in found))
 
 
-def _dataset(ranking: Ranking | None) -> Dataset | None:
+def _dataset(ranking: Ranking) -> Dataset | None:
     """Open the data set of the ranked runs, if its cache is on this machine."""
-    if ranking is None:
+    return dataset_of(Path(str(ranking.group.runs["folder"].iloc[0])))
+
+
+def _others(study: Study, ranking: Ranking | None, dataset: Dataset | None) -> pd.DataFrame | None:
+    """Return the labels of the photos that no run was validated on; None if not at hand.
+
+    Folds have none: each trains on what the others are validated on.
+    """
+    if dataset is None or ranking is None or ranking.group.folds > 1:
         return None
-    folders = ranking.group.runs["folder"]
-    return dataset_of(Path(str(folders.iloc[0])))
+    others = ~dataset.manifest["content"].isin(set(study.predictions["content"]))
+    return dataset.manifest.loc[others, ["lat_deg", "lon_deg"]]
 
 
-def _others(study: Study, manifest: pd.DataFrame) -> pd.DataFrame:
-    """Labels of the photos that no run was validated on."""
-    validated = set(study.predictions["content"])
-    return manifest[~manifest["content"].isin(validated)][["lat_deg", "lon_deg"]]
-
-
-def _photo_by_photo(
-    shown: Page, scene: choose.Scene, ranking: Ranking, dataset: Dataset | None, folder: Path
-) -> None:
-    """Gallery and suspects, and the file of all suspects."""
-    photos = errors.of_photos(choose.winners_predictions(scene))
-    shown.gallery = gallery.gallery(photos, dataset)
-    table = scene.study.predictions
-    cells = table["run"].map(ranking.group.runs["rank_cell"])
-    table = table.assign(rank_cell=cells).dropna(subset=["rank_cell"])
-    found = gallery.suspects(table)
+def _add_suspects(shown: Page, ranking: Ranking, predictions: pd.DataFrame, folder: Path) -> None:
+    """Show the first suspects on the page and write all of them to a file beside it."""
+    cells = predictions["run"].map(ranking.group.runs["rank_cell"])
+    table = predictions.assign(rank_cell=cells).dropna(subset=["rank_cell"])
+    found = suspects(table)
     found.to_csv(folder / "suspects.csv", index=False, lineterminator="\n", float_format="%.7g")
     rows = found.head(_SHOWN_SUSPECTS).to_dict("records")
     shown.suspects = [{str(key): value for key, value in row.items()} for row in rows]
-    count = len(gallery.learned(table))
+    count = len(learned(table))
     shown.no_suspects = (
         "No photo is wrong in most of the cells that beat the mean predictor."
-        if count >= gallery.MIN_CELLS
-        else f"Suspects need {gallery.MIN_CELLS} cells that beat the mean predictor; here {count}."
+        if count >= MIN_CELLS
+        else f"Suspects need {MIN_CELLS} cells that beat the mean predictor; here {count}."
     )
     shown.files.append(Link("suspects.csv", "suspects.csv"))

@@ -27,7 +27,8 @@ from pathlib import Path
 
 from img2gps.analysis.choices import ABSENT, NAME, fits, read_choice
 from img2gps.analysis.contrast import contrast
-from img2gps.analysis.ranking import Analysis, span
+from img2gps.analysis.ranking import Analysis
+from img2gps.analysis.wording import span
 from img2gps.core.errors import BadInput
 from img2gps.report import build, paper, several, tables
 
@@ -42,7 +43,7 @@ OPEN = re.compile(r"<!-- img2gps: [^\n]*")
 
 
 def fill(text: str, roots: Sequence[Path]) -> str:
-    """The document with every block filled anew.
+    """Return the document with every block filled anew.
 
     Raises:
         BadInput: a block that is not closed, or that names no study, table, number or cell that

@@ -1,7 +1,6 @@
-"""The paper pack: tables, a LaTeX command for every number, a methods paragraph, the commands.
+"""The paper pack: tables, LaTeX commands for the numbers, a methods paragraph, the commands.
 
-Everything is generated from a study's files, so that no number is copied by hand. `write` is the
-one place of the report's text files that touches the disk.
+Everything is generated from a study's files, so that no number is copied by hand.
 """
 
 from __future__ import annotations
@@ -16,36 +15,40 @@ import numpy as np
 import pandas as pd
 
 from img2gps.analysis import ranking as analysis
-from img2gps.analysis.ranking import Analysis, Ranking, spoken
+from img2gps.analysis.ranking import Analysis, Ranking
+from img2gps.analysis.wording import knob_name
 from img2gps.core.files import write_text_atomic
 from img2gps.report import tables
 from img2gps.report.table import Table, latex_text
 
 PREFIX = "igps"
-_DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
-_SIGNS = {".": "Point", "-": "Minus", "+": "Plus"}
+_PLACES = ("", *(f"Ranking{n}" for n in ("Two", "Three", "Four", "Five", "Six", "Seven", "Eight")))
+_STARTS = {
+    "imagenet": "started from ImageNet weights",
+    "file": "started from weights in a file",
+}
 
 
 def pack(study: Analysis) -> dict[str, str]:
-    """All files of the pack by relative name; nothing is written.
+    """Return all files of the pack by relative name; nothing is written.
 
-    `tables/*.{md,tex,csv,html}`, `cells.csv`, `numbers.tex`, `methods.txt`, `methods.tex`,
-    `commands.sh`, and `paper.tex`, which shows them all.
+    These are `tables/*.{md,tex,csv,html}`, `cells.csv`, `numbers.tex`, `methods.txt`,
+    `methods.tex`, `commands.sh`, and `paper.tex`, which shows them all.
     """
-    found = tables.study_tables(study)
-    files = table_files(found)
-    files["cells.csv"] = cells_csv(study)
-    files["numbers.tex"] = newcommands(numbers(study))
-    text = methods(study)
-    files["methods.txt"] = text
-    files["methods.tex"] = latex_text(text)
-    files["commands.sh"] = commands(study)
-    files["paper.tex"] = _paper(study, found)
-    return files
+    found, text = tables.study_tables(study), methods(study)
+    return {
+        **table_files(found),
+        "cells.csv": cells_csv(study),
+        "numbers.tex": newcommands(numbers(study)),
+        "methods.txt": text,
+        "methods.tex": latex_text(text),
+        "commands.sh": commands(study),
+        "paper.tex": _paper(study, found),
+    }
 
 
 def table_files(found: list[Table]) -> dict[str, str]:
-    """Each table in its four forms."""
+    """Return each table in its four forms."""
     files = {}
     for table in found:
         files[f"tables/{table.key}.md"] = table.markdown()
@@ -56,17 +59,14 @@ def table_files(found: list[Table]) -> dict[str, str]:
 
 
 def write(folder: Path, files: Mapping[str, str]) -> list[Path]:
-    """Write the files below `folder`, each atomically; their paths."""
-    paths = []
+    """Write the files below `folder`, each whole or not at all, and return their paths."""
     for name, text in files.items():
-        path = folder / name
-        write_text_atomic(path, text)
-        paths.append(path)
-    return paths
+        write_text_atomic(folder / name, text)
+    return [folder / name for name in files]
 
 
 def cells_csv(study: Analysis) -> str:
-    """Every ranked cell, one row each, with interval, standard errors and marks, for machines."""
+    """Return every ranked cell, one row each, with interval, standard errors and marks."""
     frames = [
         analysis.frame(ranking).assign(ranking=ranking.group.label) for ranking in study.rankings
     ]
@@ -75,22 +75,22 @@ def cells_csv(study: Analysis) -> str:
 
 
 def numbers(study: Analysis) -> dict[str, str]:
-    """Name to text of every number of the study; names are letters only, as LaTeX wants them.
+    """Return the study's numbers by name; names are letters only, as LaTeX wants them.
 
-    Metres with one decimal. A second ranking's names carry `RankingTwo` and so on.
+    Metres have one decimal. The names of a second ranking begin with `RankingTwo`, and so on.
+    `cells.csv` has the figures of every cell.
     """
     counts = study.study.counts()
     found = {"Runs": str(len(study.study.runs)), "Cells": str(len(study.study.cells))}
     found |= {f"Runs{state.title()}": str(count) for state, count in counts.items()}
     epochs = pd.to_numeric(study.study.column("epochs"), errors="coerce")
     found["Epochs"] = str(int(epochs.fillna(0).sum()))
-    for number, ranking in enumerate(study.rankings, 1):
-        prefix = "" if number == 1 else f"Ranking{letters(str(number))}"
-        found |= {prefix + name: text for name, text in _ranking_numbers(ranking).items()}
+    for place, ranking in zip(_PLACES, study.rankings, strict=False):
+        found |= {place + name: text for name, text in _of_ranking(ranking).items()}
     return {name: text for name, text in found.items() if text != "nan"}
 
 
-def _ranking_numbers(ranking: Ranking) -> dict[str, str]:
+def _of_ranking(ranking: Ranking) -> dict[str, str]:
     winner, corrected = ranking.winner, ranking.corrected
     found = {
         "Seeds": str(winner.interval.n_seeds),
@@ -100,7 +100,9 @@ def _ranking_numbers(ranking: Ranking) -> dict[str, str]:
         "Optimism": f"{corrected.optimism:.1f}",
         "BestSetCells": str(sum(cell.in_best_set is True for cell in ranking.cells)),
         "CellsNotShownToBeatMean": str(sum(cell.beats_mean is False for cell in ranking.cells)),
+        "WinnerBestEpochRmse": f"{winner.best_rmse_m:.1f}",
     }
+    found |= {f"Winner{_letters(k)}": latex_text(str(v)) for k, v in winner.params.items()}
     intervals = {
         "Winner": winner.interval,
         "Corrected": corrected.interval,
@@ -109,20 +111,12 @@ def _ranking_numbers(ranking: Ranking) -> dict[str, str]:
         "KnownSpots": ranking.known_spots,
         "NewSpots": ranking.new_spots,
     }
-    for key, value in winner.params.items():
-        found[f"Winner{letters(key)}"] = latex_text(str(value))
-    for cell in ranking.cells:
-        name = f"Cell{letters(cell.cell)}"
-        while name in intervals:  # names that differ in other signs only
-            name += "Again"
-        intervals[name] = cell.interval
-        found[f"{name}BestEpochRmse"] = f"{cell.best_rmse_m:.1f}"
     for name, interval in intervals.items():
         if interval is not None:
             found[f"{name}Rmse"] = f"{interval.estimate:.1f}"
             found[f"{name}Low"] = f"{interval.low:.1f}"
             found[f"{name}High"] = f"{interval.high:.1f}"
-    found |= {f"{letters(k)}Rmse": f"{value:.1f}" for k, value in ranking.baselines.items()}
+    found |= {f"{_letters(k)}Rmse": f"{value:.1f}" for k, value in ranking.baselines.items()}
     if ranking.detectable is not None:
         found["SmallestDifference"] = f"{ranking.detectable.median_m:.1f}"
     if ranking.photos_for_pair is not None:
@@ -131,13 +125,13 @@ def _ranking_numbers(ranking: Ranking) -> dict[str, str]:
         found["TruthValidationRmse"] = f"{ranking.truth.validation_m:.1f}"
         found["TruthTestRmse"] = f"{ranking.truth.test_m:.1f}"
     for effect in ranking.importance:
-        name = "".join(letters(axis) for axis in effect.axes) or "Seeds"
+        name = "".join(map(_letters, effect.axes)) or "Seeds"
         found[f"Share{name}Percent"] = f"{100 * effect.share:.1f}"
     return found
 
 
 def newcommands(found: Mapping[str, str]) -> str:
-    r"""The numbers as LaTeX commands: `\igpsWinnerRmse` and so on.
+    r"""Return the numbers as LaTeX commands: `\igpsWinnerRmse` and so on.
 
     >>> newcommands({"WinnerRmse": "68.8"})
     '\\newcommand{\\igpsWinnerRmse}{68.8}\n'
@@ -147,20 +141,13 @@ def newcommands(found: Mapping[str, str]) -> str:
     )
 
 
-def letters(text: str) -> str:
-    """A text as one word of letters, digits spelled.
-
-    >>> letters("lr=0.001")
-    'LrZeroPointZeroZeroOne'
-    """
-    spelled = re.sub(r"\d", lambda digit: f" {_DIGITS[int(digit[0])]} ", text)
-    spelled = re.sub(r"(?<= )[.+-](?= )", lambda sign: f" {_SIGNS[sign[0]]} ", spelled)
-    words = re.findall(r"[A-Za-z]+", spelled)
-    return "".join(word[0].upper() + word[1:] for word in words)
+def _letters(knob: str) -> str:
+    """Return a knob's key as one word of letters: `BatchSize` for `batch_size`."""
+    return "".join(word.capitalize() for word in re.findall(r"[A-Za-z]+", knob))
 
 
 def methods(study: Analysis) -> str:
-    """What was done and how it was judged, in one paragraph of plain text for each ranking."""
+    """Return what was done and how it was judged, one paragraph of text for each ranking."""
     if not study.rankings:
         return "No run has finished.\n"
     return "\n".join(_methods(study, ranking) for ranking in study.rankings)
@@ -170,15 +157,12 @@ def _methods(study: Analysis, ranking: Ranking) -> str:
     rows = ranking.group.runs
     value = partial(_values, rows)
     interval = ranking.winner.interval
-    start = {
-        "imagenet": "started from ImageNet weights",
-        "file": "started from weights in a file",
-    }.get(value("weights/resolved"), "trained from scratch")
+    start = _STARTS.get(value("weights/resolved"), "trained from scratch")
     synthetic = " (synthetic)" if study.study.synthetic else ""
     axes = {k: v for k, v in study.study.axes.items() if k != analysis.FOLD_AXIS}
     intervals = study.study.facts.get("intervals") or {}
     tried = {k: (" to " if k in intervals else ", ").join(map(str, v)) for k, v in axes.items()}
-    varied = "; ".join(f"{spoken(knob)}: {values}" for knob, values in tried.items())
+    varied = "; ".join(f"{knob_name(knob)}: {values}" for knob, values in tried.items())
     states = ", ".join(f"{count} {state}" for state, count in study.study.counts().items())
     share = value("split/leakage/known_spots", "{:.0%}")
     sentences = [
@@ -214,7 +198,7 @@ def _methods(study: Analysis, ranking: Ranking) -> str:
 
 
 def _values(rows: pd.DataFrame, column: str, form: str = "{}") -> str:
-    """The different values of a column in words; "unknown" where there are none."""
+    """Return the different values of a column in words; "unknown" where there are none."""
     if column not in rows:
         return "unknown"
     seen: dict[str, None] = {}
@@ -226,7 +210,7 @@ def _values(rows: pd.DataFrame, column: str, form: str = "{}") -> str:
 
 
 def commands(study: Analysis) -> str:
-    """A shell script that repeats the study, its winner alone, and its report."""
+    """Return a shell script that repeats the study, its winner alone, and its report."""
     facts = study.study.facts
     name = shlex.quote(study.study.name)
     lines = ["#!/bin/sh", "set -e"]

@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
 import pandas as pd
 
-from img2gps.analysis import stats
-from img2gps.analysis.ranking import Analysis, Ranking, described, span
+from img2gps.analysis import pairs
+from img2gps.analysis.ranking import Analysis, Ranking
+from img2gps.analysis.wording import cell_name, span
 from img2gps.core.errors import BadInput
 from img2gps.report import page, paper, tables
-from img2gps.report.figures import choose, curves, studies
+from img2gps.report.figures import curves, studies
 from img2gps.report.figures.base import Figure, listed, metres
+from img2gps.report.figures.scene import Scene, scene
 from img2gps.report.page import Link, Page, Section
 
 
 @dataclass(frozen=True)
 class Winner:
-    """The first ranking of a study and the predictions of its winner."""
+    """The winner of a study's first ranking."""
 
     name: str
     ranking: Ranking
-    scene: choose.Scene
-    predictions: pd.DataFrame
+    scene: Scene
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """Predictions of all the winner's runs."""
+        return self.scene.winners_predictions
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """History of the winner's runs, labelled by the study."""
+        table = self.scene.curves
+        return table[table["rank_cell"] == self.scene.winner].assign(label=self.name)
 
 
 def page_of(analyses: Sequence[Analysis], folder: Path) -> Page:
-    """The comparison's page; its figures and its table are written into `folder`."""
+    """Return the comparison's page; its figures and its table are written into `folder`."""
     winners = [_winner(a) for a in analyses if a.rankings]
     winners.sort(key=lambda w: w.ranking.winner.interval.estimate)
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for analysis in analyses:
-        for state, count in analysis.study.counts().items():
-            counts[state] = counts.get(state, 0) + count
+        counts.update(analysis.study.counts())
     names = [a.study.name for a in analyses]
     synthetic = [a.study.name for a in analyses if a.study.synthetic]
     table = tables.comparison(analyses)
@@ -59,12 +70,11 @@ def page_of(analyses: Sequence[Analysis], folder: Path) -> Page:
 
 def _winner(analysis: Analysis) -> Winner:
     ranking = analysis.rankings[0]
-    scene = choose.scene(analysis, ranking)
-    return Winner(analysis.study.name, ranking, scene, choose.winners_predictions(scene))
+    return Winner(analysis.study.name, ranking, scene(analysis, ranking))
 
 
 def answer(winners: Sequence[Winner], names: Sequence[str]) -> list[str]:
-    """Three sentences; winners by RMSE, the lowest first."""
+    """Return three sentences; winners are ordered by RMSE, the lowest first."""
     if not winners:
         return [
             f"No answer yet: nothing has finished in {listed(list(names))}.",
@@ -73,7 +83,7 @@ def answer(winners: Sequence[Winner], names: Sequence[str]) -> list[str]:
         ]
     each = [
         f"{w.name} {metres(w.ranking.winner.interval.estimate)} "
-        f"({described(w.ranking.winner.params) or w.ranking.winner.cell}, "
+        f"({cell_name(w.ranking.winner.params) or w.ranking.winner.cell}, "
         f"{span(w.ranking.winner.interval)})"
         for w in winners
     ]
@@ -91,7 +101,7 @@ def answer(winners: Sequence[Winner], names: Sequence[str]) -> list[str]:
 
 
 def difference(a: Analysis, b: Analysis) -> str:
-    """How far the winner of b lies above that of a on the photos that both have.
+    """Say how far the winner of b lies above that of a on the photos that both have.
 
     Raises:
         BadInput: one of them has no finished run.
@@ -103,18 +113,14 @@ def difference(a: Analysis, b: Analysis) -> str:
 
 
 def _difference(a: Winner, b: Winner) -> str:
-    """How far b lies above a on the validation photos that both have."""
-    wide = [
-        w.predictions.pivot_table(index="seed", columns="content", values="error_m") for w in (a, b)
-    ]
-    common = wide[0].columns.intersection(wide[1].columns)
-    if len(common) < 2:
+    """Say how far b lies above a on the validation photos that both have."""
+    apart = pairs.of_studies(b.predictions, a.predictions)
+    if apart is None:
         return f"{b.name} was validated on other photos than {a.name}, so they cannot be compared"
-    spot = a.predictions.drop_duplicates("content").set_index("content")["spot"].loc[common]
-    errors = [table[common].to_numpy(dtype=np.float64) for table in wide]
-    found = stats.difference_interval(errors[1], errors[0], spot.to_numpy())
-    photos = f"{len(common)} common photos"
-    said = f"{b.name} lies {found.estimate:+.1f} m from {a.name} on their {photos}"
+    found = apart.interval
+    said = (
+        f"{b.name} lies {found.estimate:+.1f} m from {a.name} on their {apart.photos} common photos"
+    )
     if math.isnan(found.low):
         return said
     verdict = "which excludes 0" if found.low > 0 or found.high < 0 else "which includes 0"
@@ -137,7 +143,7 @@ def _figures(winners: Sequence[Winner]) -> list[Figure]:
             rows.append({"study": winner.name, "kind": kind, **figures})
     same = len({w.ranking.group.validation for w in winners}) == 1
     found = [studies.winners(pd.DataFrame(rows), same_photos=same)]
-    lines = pd.concat([choose.winners_curves(w.scene).assign(label=w.name) for w in winners])
+    lines = pd.concat([winner.curves for winner in winners])
     if len(lines):
         mean = winners[0].ranking.mean_predictor.estimate if same else math.nan
         found.append(curves.epochs(lines, name="epochs_by_study", legend="study", mean_rmse_m=mean))

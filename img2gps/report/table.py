@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 
 class Mark(NamedTuple):
@@ -20,6 +20,9 @@ class Mark(NamedTuple):
     text: str
     latex: str
     meaning: str
+
+
+Legend: TypeAlias = list[str | tuple[Mark, str]]
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,14 @@ class Table:
     """Header, rows and what stands above and below them.
 
     The first `heads` columns name the row; they and the columns in `texts` stand to the left.
-    `legend` are pairs of a mark (None for none) and a text.
+    `legend` are texts, some with the mark that they explain.
     """
 
     key: str  # file name without suffix
     caption: str
     header: list[str]
     rows: list[list[Entry]]
-    legend: list[tuple[Mark | None, str]] = field(default_factory=list)
+    legend: Legend = field(default_factory=list)
     banner: str = ""
     heads: int = 1
     texts: tuple[int, ...] = ()
@@ -53,8 +56,11 @@ class Table:
     def _left(self) -> list[bool]:
         return [i < self.heads or i in self.texts for i in range(len(self.header))]
 
+    def _notes(self) -> list[tuple[Mark | None, str]]:
+        return [(None, note) if isinstance(note, str) else note for note in self.legend]
+
     def markdown(self) -> str:
-        """GitHub's tables, with the legend as a list."""
+        """Return a table of GitHub's Markdown, with the legend as a list."""
         lines = [f"**{_markdown(self.caption)}**", ""]
         if self.banner:
             lines += [f"> {_markdown(self.banner)}", ""]
@@ -63,12 +69,12 @@ class Table:
         lines += [_row(_markdown_entry(entry) for entry in row) for row in self.rows]
         if self.legend:
             lines.append("")
-        for mark, text in self.legend:
+        for mark, text in self._notes():
             lines.append(f"- {_markdown(mark.text) + ' ' if mark else ''}{_markdown(text)}")
         return "\n".join(lines) + "\n"
 
     def latex(self) -> str:
-        r"""A floating table for `\usepackage{booktabs}`."""
+        r"""Return a floating table for `\usepackage{booktabs}`."""
         columns = "".join("l" if left else "r" for left in self._left())
         lines = [r"\begin{table}", r"\centering", rf"\caption{{{latex_text(self.caption)}}}"]
         lines += [rf"\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', self.key)}}}"]
@@ -79,13 +85,13 @@ class Table:
         lines.append(r"\midrule")
         lines += [" & ".join(_latex_entry(entry) for entry in row) + r" \\" for row in self.rows]
         lines += [r"\bottomrule", r"\end{tabular}"]
-        for mark, text in self.legend:
+        for mark, text in self._notes():
             sign = rf"\textsuperscript{{{mark.latex}}}~" if mark else ""
             lines.append(rf"\par{{\footnotesize {sign}{latex_text(text)}}}")
         return "\n".join([*lines, r"\end{table}"]) + "\n"
 
     def csv(self) -> str:
-        """The fields alone: numbers in full, no marks; `cells.csv` has intervals and marks."""
+        """Return the fields alone, numbers in full; `cells.csv` has intervals and marks."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(self.header)
@@ -94,7 +100,7 @@ class Table:
         return out.getvalue()
 
     def html(self) -> str:
-        """A `<table>` with its legend, in one `<figure>`."""
+        """Return a `<table>` with its legend, in one `<figure>`."""
         parts = [f'<figure class="table" id="{html.escape(self.key)}">']
         if self.banner:
             parts.append(f'<p class="banner">{html.escape(self.banner)}</p>')
@@ -112,7 +118,7 @@ class Table:
         parts.append("</tbody></table>")
         if self.legend:
             parts.append('<ul class="legend">')
-            for mark, text in self.legend:
+            for mark, text in self._notes():
                 sign = f"<sup>{html.escape(mark.text)}</sup> " if mark else ""
                 parts.append(f"<li>{sign}{html.escape(text)}</li>")
             parts.append("</ul>")

@@ -17,6 +17,7 @@ from PIL import Image
 
 from img2gps.analysis import collect
 from img2gps.analysis import ranking as analysis
+from img2gps.analysis.photos import of_photos
 from img2gps.analysis.stats import Interval
 from img2gps.core import geo
 from img2gps.report.figures import choose, curves, errors, grid, maps
@@ -31,6 +32,7 @@ from img2gps.report.figures.base import (
     metres,
     save,
 )
+from img2gps.report.figures.scene import scene as scene_of
 from tests.helpers.fake_study import CENTRE, Options, Params, make_study
 
 MEAN = 90.0
@@ -182,7 +184,7 @@ def test_positions_say_when_predictions_huddle() -> None:
 
 def test_seeds_are_averaged_as_mean_squares_photo_by_photo() -> None:
     two = pd.concat([photos(5, error_m=3.0), photos(5, error_m=4.0)])
-    merged = errors.of_photos(two)
+    merged = of_photos(two)
     assert len(merged) == 5
     np.testing.assert_allclose(merged["error_m"], math.sqrt((9 + 16) / 2))
 
@@ -221,7 +223,7 @@ def test_a_real_effect_of_the_heading_is_named() -> None:
     figure = errors.by_heading(photos(80, heading_deg=heading, error_m=error), mean_rmse_m=MEAN)
     assert figure is not None
     assert figure.title.startswith("Photos facing S are worst")
-    bins = values_with(figure, "bin", "n").set_index("bin")
+    bins = values_with(figure, "group", "n").set_index("group")
     assert bins.loc["N", "photos"] == 20  # 350 degrees is north
     assert bins.loc["S", "rmse_m"] == pytest.approx(
         math.sqrt(np.mean(error[heading == 178.0] ** 2))
@@ -237,14 +239,14 @@ def test_photos_of_one_spot_count_once_in_the_test() -> None:
         photos(80, spot=spot, heading_deg=heading, error_m=error), mean_rmse_m=MEAN
     )
     assert figure is not None
-    assert figure.title.startswith("No difference")
+    assert figure.title.startswith("These 80 photos show no difference")
 
 
 def test_the_clock_of_the_photo_counts_not_utc() -> None:
     taken = ["2026-03-01T23:30:00-05:00"] * 60 + ["2026-03-01T01:10:00+00:00"] * 60
     figure = errors.by_hour(photos(taken_at=taken), mean_rmse_m=MEAN)
     assert figure is not None
-    assert set(values_with(figure, "bin", "n")["bin"]) == {"22-24 h", "00-02 h"}
+    assert set(values_with(figure, "group", "n")["group"]) == {"22-24 h", "00-02 h"}
 
 
 def test_without_headings_times_or_distances_there_is_no_figure() -> None:
@@ -271,7 +273,7 @@ def test_tiles_hold_the_rmse_of_their_photos() -> None:
     table = photos(200)
     figure = maps.coverage(table, None)
     assert figure is not None
-    assert "others are not at hand, or there are none" in figure.caption
+    assert "others are not at hand" in figure.caption
     tiles = values_with(figure, "e0", "rmse_m")
     assert tiles["photos"].sum() == 200
     lat0, lon0 = geo.mean_position(table["lat_deg"], table["lon_deg"])
@@ -288,9 +290,7 @@ def test_heat_map_frames_the_lowest_and_marks_what_does_not_beat_the_mean() -> N
     table = table.assign(lr=[0.001, 0.001, 0.003, 0.003], batch_size=[8, 16, 8, 16])
     table.loc[2, "beats_mean"] = False
     table.loc[3, "reason"] = "failed: out of memory"
-    figure = grid.heat_map(
-        table, rows="lr", columns="batch_size", facet=None, winner="b", mean_rmse_m=MEAN
-    )
+    figure = grid.heat_map(table, axes=grid.Axes("lr", "batch_size"), winner="b", mean_rmse_m=MEAN)
     shown = values_with(figure, "row", "text").set_index(["row", "column"])
     assert list(shown["text"]) == ["70.0", "60.0", "88.0 †", "-"]
     assert shown.loc[("0.001", "16"), "weight"] == "bold"
@@ -301,12 +301,41 @@ def test_heat_map_frames_the_lowest_and_marks_what_does_not_beat_the_mean() -> N
 def test_letters_on_the_tiles_contrast_with_cividis() -> None:
     """cividis reversed: the lowest value is bright and carries black letters."""
     table = cells({"a": 60.0, "b": 90.0}).assign(lr=[1, 1], batch_size=[8, 16])
-    figure = grid.heat_map(
-        table, rows="lr", columns="batch_size", facet=None, winner="a", mean_rmse_m=MEAN
-    )
+    figure = grid.heat_map(table, axes=grid.Axes("lr", "batch_size"), winner="a", mean_rmse_m=MEAN)
     letters = values_with(figure, "letter").set_index("column")["letter"]
     assert letters["8"] == "#000000"
     assert letters["16"] == "#ffffff"
+
+
+def test_a_diverged_cell_owns_neither_colours_nor_axes_and_its_figure_is_shown() -> None:
+    wild = cells({"a": 60.0, "b": 70.0, "c": 525_503.9}).assign(lr=[1, 2, 3], batch_size=8)
+    wild.loc[1, "high_m"] = 271.0
+    ceiling = 2 * MEAN
+    tiles = grid.heat_map(wild, axes=grid.Axes("lr", "batch_size"), winner="a", mean_rmse_m=MEAN)
+    assert "525,503.9" in set(values_with(tiles, "row", "text")["text"])
+    colours = tiles.spec["layer"][0]["encoding"]["color"]["scale"]
+    assert colours["domain"] == [60.0, ceiling]
+    ranked = grid.ranking(wild, winner="a", mean_rmse_m=MEAN)
+    shown = values_with(ranked, "rmse_m_drawn")
+    assert shown[["rmse_m_drawn", "low_m_drawn", "high_m_drawn"]].max().max() == ceiling
+    words = {text.replace("\u00a0", " ") for text in values_with(ranked, "end")["text"]}
+    assert words == {"\u2192 271 m", "\u2192 525,504 m"}
+    effects = grid.effects(
+        wild.assign(batch_size=[8, 8, 16]), ["lr", "batch_size"], mean_rmse_m=MEAN, share={}
+    )
+    assert values_with(effects, "level")["rmse_m"].max() == ceiling
+    assert "1 value, up to 525,504" in effects.caption
+
+
+def test_a_wild_first_epoch_is_cut_and_said() -> None:
+    table = history({"a": 50.0, "b": 60.0})
+    table.loc[table["epoch"] == 1, "rmse_m"] = 4000.0
+    figure = curves.epochs(table, name="e", legend="lr", mean_rmse_m=MEAN)
+    text = figure.caption.replace("\u00a0", " ")
+    assert f"Cut at {2 * MEAN:.0f} m: 2 values, up to 4,000 m." in text
+    panel = figure.spec["hconcat"][1]["layer"][0]["layer"][1]
+    assert panel["encoding"]["y"]["scale"]["domainMax"] == 2 * MEAN
+    assert panel["mark"]["clip"] is True
 
 
 def test_ranking_is_sorted_and_the_expected_error_stands_on_top() -> None:
@@ -337,7 +366,7 @@ def test_effects_state_the_largest_share_or_why_there_is_none() -> None:
     assert shared.title == "Most of the variance between runs comes with learning rate: 90 %"
     plain = grid.effects(table, axes, mean_rmse_m=MEAN, share={}, no_share="a search")
     assert plain.title.replace("\u00a0", " ") == (
-        "RMSE goes most with learning rate: 19.5 m between its levels' means"
+        "RMSE varies most with learning rate: 19.5 m between its levels' means"
     )
     assert "a search" in plain.caption
 
@@ -395,13 +424,13 @@ def test_rules_of_scaling_start_from_the_reference_and_the_lowest_is_named(tmp_p
     )
     study = make_study(tmp_path, "scaling", options)
     found = analysis.analyse(collect.load_study(study.folder, [tmp_path]))
-    figures = choose.of_study(choose.scene(found, found.rankings[0]))
+    figures = choose.of_study(scene_of(found, found.rankings[0]))
     (figure,) = (figure for figure in figures if figure.name == "scaling")
     assert figure.title == "Lowest on average, of 2 panels: lr fixed in 2"
     drawn = pd.DataFrame([row for rows in figure.spec["datasets"].values() for row in rows])
     lines = drawn.dropna(subset=["line"]).groupby(["panel", "line"])["x"].agg(sorted)
     assert set(lines.index) == {
-        (f"{optimizer}, equal epochs", rule)
+        (f"optimizer {optimizer}, equal epochs", rule)
         for optimizer in ("sgd", "adam")
         for rule in ("lr fixed", "lr x k")
     }
@@ -413,7 +442,7 @@ def test_a_named_cell_stands_for_all_that_it_sets(tmp_path: Path) -> None:
     options = Options(axes=axes, epochs=2, name=lambda params: f"{params['max_epochs']} epochs")
     study = make_study(tmp_path, "named", options)
     found = analysis.analyse(collect.load_study(study.folder, [tmp_path]))
-    figures = {f.name: f for f in choose.of_study(choose.scene(found, found.rankings[0]))}
+    figures = {f.name: f for f in choose.of_study(scene_of(found, found.rankings[0]))}
     assert {"grid", "epochs_by_name", "epochs_by_model"} <= set(figures)
     assert "epochs_by_max_epochs" not in figures
     assert re.search(r"cell 9 epochs, model resnet18: \d", figures["grid"].alt)
@@ -436,7 +465,7 @@ def fake_figures(tmp_path_factory: pytest.TempPathFactory) -> list[Figure]:
     root = tmp_path_factory.mktemp("runs")
     study = make_study(root, "table1", Options(epochs=6))
     found = analysis.analyse(collect.load_study(study.folder, [root]))
-    return choose.of_study(choose.scene(found, found.rankings[0]))
+    return choose.of_study(scene_of(found, found.rankings[0]))
 
 
 def test_a_grid_study_carries_the_study_s_figures(fake_figures: list[Figure]) -> None:
@@ -572,19 +601,19 @@ def named_study(root: Path, axes: dict[str, list[Any]], names: dict[str, str]) -
         (
             {"lr=0.001": "as published", "lr=0.002": "doubled"},
             [
-                "batch 8, as published",
-                "batch 16, as published",
-                "batch 8, doubled",
-                "batch 16, doubled",
+                "batch size 8, as published",
+                "batch size 16, as published",
+                "batch size 8, doubled",
+                "batch size 16, doubled",
             ],
         ),
         (
             {"lr=0.001,batch_size=16": "baseline"},
             [
-                "lr 0.001, batch 8",
-                "lr 0.001, batch 16 (baseline)",
-                "lr 0.002, batch 8",
-                "lr 0.002, batch 16",
+                "learning rate 0.001, batch size 8",
+                "learning rate 0.001, batch size 16 (baseline)",
+                "learning rate 0.002, batch size 8",
+                "learning rate 0.002, batch size 16",
             ],
         ),
     ],
@@ -595,15 +624,15 @@ def test_cells_are_called_by_what_varies_and_by_their_names(
 ) -> None:
     folder = named_study(tmp_path, {"lr": [0.001, 0.002], "batch_size": [8, 16]}, names)
     found = analysis.analyse(collect.load_study(folder, [tmp_path]))
-    scene = choose.scene(found, found.rankings[0])
+    scene = scene_of(found, found.rankings[0])
     assert list(scene.cells["label"]) == labels
 
 
 def test_searched_values_get_as_many_digits_as_keep_cells_apart(tmp_path: Path) -> None:
     folder = named_study(tmp_path, {"lr": [0.0012345, 0.0012349, 0.02]}, {})
     found = analysis.analyse(collect.load_study(folder, [tmp_path]))
-    labels = list(choose.scene(found, found.rankings[0]).cells["label"])
-    assert labels == ["lr 0.0012345", "lr 0.0012349", "lr 0.02"]
+    labels = list(scene_of(found, found.rankings[0]).cells["label"])
+    assert labels == [f"learning rate {value}" for value in ("0.0012345", "0.0012349", "0.02")]
 
 
 def test_a_searched_knob_is_drawn_on_a_log_axis_without_level_means() -> None:
@@ -615,7 +644,7 @@ def test_a_searched_knob_is_drawn_on_a_log_axis_without_level_means() -> None:
     assert "log scale" in str(figure.spec)
     # thirds of twelve values: means 61.5, 65.5 and 69.5
     assert figure.title.replace("\u00a0", " ").startswith(
-        "RMSE goes most with learning rate: 8.0 m between its lowest, middle and highest thirds"
+        "RMSE varies most with learning rate: 8.0 m between its lowest, middle and highest thirds"
     )
 
 

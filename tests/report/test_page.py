@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from img2gps.analysis import suspects
 from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
 from img2gps.photos import ingest, thumbnails
@@ -22,6 +23,7 @@ from img2gps.photos.dataset import Dataset
 from img2gps.report import build, gallery, page
 from img2gps.report.figures import choose
 from img2gps.report.figures.base import Figure
+from img2gps.report.figures.scene import Scene
 from img2gps.report.page import Page, render
 from tests.helpers.fake_study import Options, make_study
 from tests.helpers.photos import make_photo
@@ -86,7 +88,7 @@ def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """One figure a page, for tests of its text: drawing takes most of a report's time."""
     draw = choose.curves_of_cells
 
-    def one(scene: choose.Scene) -> list[Figure]:
+    def one(scene: Scene) -> list[Figure]:
         return [figure for figure in [draw(scene)] if figure is not None]
 
     monkeypatch.setattr(choose, "of_study", one)
@@ -406,7 +408,7 @@ def test_gallery_shows_best_and_worst_with_the_pixels_of_the_cache(dataset: Data
 
 def test_gallery_without_the_cache_says_so(dataset: Dataset) -> None:
     found = gallery.gallery(of_dataset(dataset), None)
-    assert "not on this machine" in found.missing
+    assert "not cached on this machine" in found.missing
     assert len(found.best) == len(found.worst) == 3  # none is shown twice
     assert not any(photo.thumbnail for photo in found.best + found.worst)
 
@@ -445,20 +447,20 @@ def shifted(table: pd.DataFrame, photo: str, east_m: float) -> pd.DataFrame:
 
 
 def test_a_photo_with_a_wrong_label_is_the_first_suspect() -> None:
-    found = gallery.suspects(shifted(predictions(8), "p7", 200.0))
+    found = suspects.suspects(shifted(predictions(8), "p7", 200.0))
     first = found.iloc[0]
     assert first["photo"] == "p7"
     assert first["wrong_in"] == first["cells"] == 8
-    assert first["hint"] == gallery.CHECK_GPS
+    assert first["hint"] == suspects.CHECK_GPS
     assert first["east_m"] == pytest.approx(200.0, abs=25)
-    assert list(found.columns) == list(gallery.SUSPECT_COLUMNS)
+    assert list(found.columns) == list(suspects.COLUMNS)
 
 
 def test_cells_that_learned_nothing_accuse_nobody() -> None:
     table = predictions(8)
     table["mean_error_m"] = 1.0  # the mean predictor beats them all
-    assert gallery.suspects(shifted(table, "p7", 200.0)).empty
-    assert gallery.suspects(shifted(predictions(2), "p7", 200.0)).empty  # too few cells
+    assert suspects.suspects(shifted(table, "p7", 200.0)).empty
+    assert suspects.suspects(shifted(predictions(2), "p7", 200.0)).empty  # too few cells
 
 
 @pytest.mark.parametrize(("rmse_m", "said"), [(40.0, "is shown"), (89.0, "is not shown")])
@@ -505,7 +507,10 @@ def test_a_cell_that_lacks_a_seed_is_nowhere_called_the_winner(tmp_path: Path) -
     assert drawn["grid"].title.startswith(
         "Lowest of those with all their seeds at learning rate 0.001 and batch size 16"
     )
-    assert "lr 0.001, batch 16 is lowest of those with" in drawn["ranking"].title
+    assert (
+        "Lowest of those with all their seeds: learning rate 0.001, batch size 16"
+        in drawn["ranking"].title
+    )
     assert "not compared" in str(drawn["ranking"].spec)
     assert "Not finished: 8." in drawn["epochs_by_batch_size"].caption
     assert "8 ends lowest" not in drawn["epochs_by_batch_size"].title

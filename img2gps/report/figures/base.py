@@ -6,6 +6,7 @@ network, and the page hands the same one to Vega when a reader asks for the inte
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ import numpy as np
 import pandas as pd
 import vl_convert
 from numpy.typing import NDArray
+
+from img2gps.analysis.wording import knob_value
 
 # Okabe and Ito (2008), the colour-blind safe set, without its yellow (unreadable on white) and
 # black (unreadable on dark). Dashes and shapes repeat each distinction for black and white.
@@ -69,21 +72,11 @@ CONFIG: Final[dict[str, Any]] = {
     "rule": {"color": INK},
 }
 
-# Knobs whose column name is not how one would say it.
-SAID: Final = {
-    "name": "cell",
-    "lr": "learning rate",
-    "batch_size": "batch size",
-    "depth": "depth (layers)",
-    "n_train": "training photos",
-    "split.n_train": "training photos",
-    "data.n": "photos",
-    "max_epochs": "epochs",
-    "image_size": "image size (px)",
-    "weight_decay": "weight decay",
-    "optimizer.weight_decay": "weight decay",
-}
-
+# The widest font that browsers fall back to (DejaVu Sans) at 12 px, and how much wider a character
+# of it is than in the font that lays the figures out.
+_CHARACTER_PX: Final = 7.0
+_WIDER_PX: Final = 1.2
+_SHORT_LABEL: Final = 20  # characters
 
 Picture: TypeAlias = (
     alt.Chart | alt.LayerChart | alt.FacetChart | alt.ConcatChart | alt.HConcatChart
@@ -186,11 +179,6 @@ def inline(svg: str, alt_text: str) -> str:
     return _SIZE.sub(sized, svg, count=1)
 
 
-def said(axis: str) -> str:
-    """How a knob is called in a sentence or on an axis."""
-    return SAID.get(axis, axis.replace("_", " "))
-
-
 def metres(value: float) -> str:
     """Say a length: one decimal below 100 m, none above, and no line break before the unit.
 
@@ -200,18 +188,9 @@ def metres(value: float) -> str:
     return f"{value:.1f}\u00a0m" if abs(value) < 100 else f"{value:,.0f}\u00a0m"
 
 
-def number(value: object, digits: int = 6) -> str:
-    """Write a level of a knob as people do: 0.001 and 16, not 1e-03 and 16.0."""
-    if isinstance(value, bool | np.bool_):
-        return str(bool(value)).lower()
-    if isinstance(value, float | np.floating | int | np.integer):
-        return f"{value:.{digits}g}"
-    return str(value)
-
-
 def in_order(levels: Sequence[object]) -> list[str]:
     """Distinct levels as text, numbers by size (also within words) and before words."""
-    distinct = {number(level): level for level in levels}
+    distinct = {knob_value(level): level for level in levels}
 
     def key(text: str) -> tuple[int, float, str]:
         try:
@@ -230,15 +209,38 @@ def listed(parts: Sequence[str]) -> str:
 
 
 def legend_of(labels: Sequence[str]) -> alt.Legend:
-    """A legend above the plot, in as many columns as fit."""
+    """Return a legend above the plot: in columns where labels are short, else one below another.
+
+    A browser's font may be wider than the one that placed the words, so columns stand apart.
+    """
     longest = max(map(len, labels), default=1)
     return alt.Legend(
         orient="top",
-        columns=max(1, min(len(labels), 100 // (longest + 5))),
+        columns=max(1, min(len(labels), 72 // (longest + 5))) if longest <= _SHORT_LABEL else 1,
+        columnPadding=_WIDER_PX * longest + 12,
         symbolSize=60,
         symbolStrokeWidth=0,
         labelLimit=640,
     )
+
+
+def label_axis(labels: Sequence[str]) -> alt.Axis:
+    """Return an axis of names, with room for them in the widest of the fonts."""
+    room = _CHARACTER_PX * max(map(len, labels), default=1)
+    return alt.Axis(ticks=False, grid=False, labelLimit=640, minExtent=room)
+
+
+def ceiling_m(mean_rmse_m: float) -> float:
+    """Return where RMSE axes end: at twice the mean predictor, which no run that learns exceeds."""
+    return 2 * mean_rmse_m if math.isfinite(mean_rmse_m) else math.inf
+
+
+def cut_said(beyond: pd.Series[float], ceiling: float) -> str:
+    """Say how many values lie beyond an axis and how far; "" if none."""
+    if beyond.empty:
+        return ""
+    count = "1 value" if len(beyond) == 1 else f"{len(beyond)} values"
+    return f"Cut at {metres(ceiling)}: {count}, up to {metres(float(beyond.max()))}."
 
 
 def scale_of(labels: Sequence[str], values: list[Any]) -> alt.Scale:

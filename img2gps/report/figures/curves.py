@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import altair as alt
 import pandas as pd
@@ -16,6 +18,8 @@ from img2gps.report.figures.base import (
     MOST_LINES,
     SHAPES,
     Figure,
+    ceiling_m,
+    cut_said,
     in_order,
     layered,
     legend_of,
@@ -37,65 +41,97 @@ def epochs(
     held: str = "",
     order: Sequence[str] | None = None,
 ) -> Figure:
-    """Training loss and validation RMSE against epochs, a band over seeds around each mean.
+    """Draw training loss and validation RMSE against epochs, a band over runs around each mean.
 
     history: one row a run and epoch with `label` (what the lines are told apart by), `seed`,
     `fold` (one value where there are none), `finished`, `epoch`, `train_mse`, `rmse_m`. legend:
     what the labels are; held: what all lines share; mean_rmse_m: NaN where no run has finished, so
-    that it is not known. Only lines whose runs have all finished are compared in words.
-    The study's figures 1 and 2. Labels beyond the sixth are left out and counted in the caption.
+    that it is not known. Labels beyond the sixth are left out and counted in the caption, and only
+    lines whose runs have all finished are compared in words.
     """
-    labels = list(order) if order is not None else in_order(list(history["label"]))
-    by_label = history.groupby("label")
-    last = history[history["epoch"] == by_label["epoch"].transform("max")]
-    final = last.groupby("label")["rmse_m"].mean().dropna()
-    whole = by_label["finished"].all()
-    left_out = max(0, len(labels) - MOST_LINES)
-    if left_out:
-        kept = set(final.sort_values().index[:MOST_LINES])
-        labels = [label for label in labels if label in kept]
-    shown = history[history["label"].isin(labels)]
-    rules = {f"{c}_{f}": (c, f) for c in ("train_mse", "rmse_m") for f in ("mean", "min", "max")}
-    band = shown.groupby(["label", "epoch"]).agg(**rules).reset_index()
-
-    loss = _panel(band, "train_mse", "training loss (MSE of scaled labels)", labels, legend)
-    rmse = _panel(band, "rmse_m", "validation RMSE (m)", labels, legend)
+    lines = _Lines.of(history, order)
+    ceiling = ceiling_m(mean_rmse_m)
+    loss = _panel(lines, "train_mse", "training loss (MSE of scaled labels)", legend, math.inf)
+    rmse = _panel(lines, "rmse_m", "validation RMSE (m)", legend, ceiling)
     if math.isfinite(mean_rmse_m):
         rmse = layered(rmse, mean_predictor_rule(mean_rmse_m))
-    chart = alt.hconcat(loss, rmse)
+    high = lines.band["rmse_m_max"]
+    open_ends = [label for label in lines.final.index if label not in lines.ended]
+    parts = [
+        _band_said(lines.shown),
+        f"All with {held}." if held else "",
+        f"The best {MOST_LINES} of {lines.count} lines are shown." if lines.left_out else "",
+        f"Not finished: {listed(open_ends)}." if open_ends else "",
+        cut_said(high[high > ceiling], ceiling),
+    ]
+    title, text = _epochs_said(lines.ended, legend, mean_rmse_m)
+    return Figure(name, title, " ".join(filter(None, parts)), text, alt.hconcat(loss, rmse))
 
-    caption = _band_said(shown)
-    if held:
-        caption += f" All with {held}."
-    if left_out:
-        caption += f" The best {MOST_LINES} of {MOST_LINES + left_out} lines are shown."
-    final = final.reindex(labels).dropna()
-    ended = final[whole.reindex(final.index)]
-    if len(ended) < len(final):
-        caption += f" Not finished: {listed([str(k) for k in final.index if k not in ended])}."
-    title, text = _epochs_said(ended, legend, mean_rmse_m)
-    return Figure(name, title, caption, text, chart)
+
+@dataclass(frozen=True)
+class _Lines:
+    """The lines of a figure against epochs.
+
+    Attributes:
+        labels: of the lines drawn, in the legend's order.
+        count: lines there are.
+        shown: the rows of the lines drawn.
+        band: mean, lowest and highest run by label and epoch.
+        final: mean RMSE after the last epoch, by label.
+        ended: the same of the lines whose runs have all finished.
+    """
+
+    labels: list[str]
+    count: int
+    shown: pd.DataFrame
+    band: pd.DataFrame
+    final: pd.Series[float]
+    ended: pd.Series[float]
+
+    @property
+    def left_out(self) -> int:
+        return self.count - len(self.labels)
+
+    @classmethod
+    def of(cls, history: pd.DataFrame, order: Sequence[str] | None) -> Self:
+        labels = list(order) if order is not None else in_order(list(history["label"]))
+        by_label = history.groupby("label")
+        last = history[history["epoch"] == by_label["epoch"].transform("max")]
+        final = last.groupby("label")["rmse_m"].mean().dropna()
+        count = len(labels)
+        if count > MOST_LINES:
+            kept = set(final.sort_values().index[:MOST_LINES])
+            labels = [label for label in labels if label in kept]
+        shown = history[history["label"].isin(labels)]
+        rules = {
+            f"{c}_{f}": (c, f) for c in ("train_mse", "rmse_m") for f in ("mean", "min", "max")
+        }
+        band = shown.groupby(["label", "epoch"]).agg(**rules).reset_index()
+        final = final.reindex(labels).dropna()
+        whole = by_label["finished"].all()
+        return cls(labels, count, shown, band, final, final[whole.reindex(final.index)])
 
 
 def _band_said(shown: pd.DataFrame) -> str:
-    """What the lines and bands are over."""
+    """Say what the lines and bands are made of."""
     counts = shown.groupby("label")[["seed", "fold"]].nunique()
     seeds, folds = (int(counts[column].max()) if len(counts) else 0 for column in counts)
     if folds > 1:
-        over = f"{folds} folds" if seeds < 2 else f"{seeds} seeds and {folds} folds"
-        return f"Lines: mean over {over}; bands: lowest to highest of these runs."
+        runs = f"{folds} folds" if seeds < 2 else f"{seeds} seeds and {folds} folds"
+        return f"Lines: mean over {runs}; bands: lowest to highest of these runs."
     if seeds > 1:
         return f"Lines: mean over {seeds} seeds; bands: lowest to highest seed."
     return "One seed a line: how far another seed would lie from it is not known."
 
 
-def _panel(
-    band: pd.DataFrame, column: str, axis: str, labels: Sequence[str], legend: str
-) -> alt.LayerChart:
+def _panel(lines: _Lines, column: str, axis: str, legend: str, ceiling: float) -> alt.LayerChart:
+    band, labels = lines.band, lines.labels
     values = band[f"{column}_mean"]
     positive = values[values > 0]
     wide = column == "train_mse" and len(positive) and positive.max() > 20 * positive.min()
     scale = alt.Scale(type="log") if wide else alt.Scale(zero=False, nice=True)
+    if band[f"{column}_max"].max() > ceiling:
+        scale = alt.Scale(zero=False, nice=False, domainMax=ceiling)
     last = int(band["epoch"].max()) if len(band) else 1
     ticks = list(range(1, last + 1, -(-last // 8)))
     base = alt.Chart(band, width=340, height=270).encode(
@@ -104,11 +140,11 @@ def _panel(
             "label:N", scale=scale_of(labels, COLOURS), title=legend, legend=legend_of(labels)
         ),
     )
-    line = base.mark_line(strokeWidth=2).encode(
+    line = base.mark_line(strokeWidth=2, clip=True).encode(
         y=alt.Y(f"{column}_mean:Q", title=axis + (", log scale" if wide else ""), scale=scale),
         strokeDash=alt.StrokeDash("label:N", scale=scale_of(labels, DASHES), title=legend),
     )
-    point = base.mark_point(size=28, filled=True, opacity=1).encode(
+    point = base.mark_point(size=28, filled=True, opacity=1, clip=True).encode(
         y=f"{column}_mean:Q",
         shape=alt.Shape("label:N", scale=scale_of(labels, SHAPES), title=legend),
         tooltip=[
@@ -119,34 +155,33 @@ def _panel(
             alt.Tooltip(f"{column}_max:Q", title="highest run", format=".4~g"),
         ],
     )
-    area = base.mark_area(opacity=0.16).encode(y=f"{column}_min:Q", y2=f"{column}_max:Q")
+    area = base.mark_area(opacity=0.16, clip=True).encode(y=f"{column}_min:Q", y2=f"{column}_max:Q")
     return layered(area, line, point)
 
 
 def _epochs_said(final: pd.Series[float], legend: str, mean_rmse_m: float) -> tuple[str, str]:
-    """Title and alternative text."""
+    """Return title and alternative text; final: RMSE after the last epoch, by label."""
     if final.empty:
         return "No line is complete yet", "Curves of runs that have not finished."
     mean = metres(mean_rmse_m) if math.isfinite(mean_rmse_m) else "figure (not known yet)"
-    ends = {str(label): float(value) for label, value in final.items()}
-    best, worst = min(ends, key=lambda k: ends[k]), max(ends, key=lambda k: ends[k])
-    each = listed([f"{label}: {metres(value)}" for label, value in ends.items()])
+    ranked = final.sort_values(kind="stable")
+    best, worst = str(ranked.index[0]), str(ranked.index[-1])
+    each = listed([f"{label}: {metres(value)}" for label, value in final.items()])
     text = (
         "Curves of training loss and validation RMSE against epochs. Validation RMSE after the "
         f"last epoch by {legend}: {each}. The mean predictor gets {mean}."
     )
-    if len(ends) == 1:
-        return f"Validation RMSE ends at {metres(ends[best])}, mean predictor {mean}", text
-    idle = [label for label, value in ends.items() if value > NEAR_MEAN * mean_rmse_m]
+    if len(final) == 1:
+        return f"Validation RMSE ends at {metres(final[best])}, mean predictor {mean}", text
+    idle = [str(label) for label in final.index[final > NEAR_MEAN * mean_rmse_m]]
     if best in idle:
         return f"No {legend} gets clearly below the mean predictor's {mean}", text
-    end = f"{worst} ends highest, at {metres(ends[worst])}"
+    end = f"{worst} ends highest, at {metres(final[worst])}"
     if idle:
         who = listed(idle) if len(idle) < 4 else f"{len(idle)} others"
         verb = "stays" if len(idle) == 1 else "stay"
         end = f"{who} {verb} near or above the mean predictor's {mean}"
-    who = best if legend == "cell" else f"{legend.capitalize()} {best}"
-    return f"{who} ends lowest, at {metres(ends[best])}; {end}", text
+    return f"{legend.capitalize()} {best} ends lowest, at {metres(final[best])}; {end}", text
 
 
 def learning_curve(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import altair as alt
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats as scipy_stats
 
-from img2gps.analysis import stats
+from img2gps.analysis.photos import FEW_SPOTS, Groups, by_group
 from img2gps.report.figures.base import (
     COLOURS,
     Figure,
@@ -22,23 +21,9 @@ from img2gps.report.figures.base import (
     metres,
 )
 
-FEW = 8  # spots in a bin below which it has no interval
-SURE = 0.01  # p below which a difference is claimed; three such figures are looked at
+SURE = 0.01  # p below which a difference is claimed: a report has three such figures
 _COMPASS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")
 _NEAREST_M = (0, 2, 5, 10, 20, 50, 100)
-_MEANS = frozenset({"error_m", "east_m", "north_m", "pred_lat_deg", "pred_lon_deg"})
-
-
-def of_photos(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Average the predictions of all seeds of a cell: one row a photo.
-
-    `error_m` becomes the root of the mean squared error over the seeds; error east and north and
-    the predicted position become means; all else is the same for every seed.
-    """
-    frame = predictions.assign(error_m=predictions["error_m"] ** 2)
-    rules = {c: "mean" if c in _MEANS else "first" for c in frame.columns if c != "photo"}
-    photos = frame.groupby("photo", sort=False).agg(rules).reset_index()
-    return photos.assign(error_m=np.sqrt(photos["error_m"]))
 
 
 def distribution(photos: pd.DataFrame) -> Figure:
@@ -124,94 +109,83 @@ def _edges(top: float, bins: int = 14) -> NDArray[np.float64]:
     return edges
 
 
-def by_heading(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
-    """Draw the error in eight sectors of the camera's heading (four if photos are few).
+class _Words(NamedTuple):
+    """What a figure of errors by group is called, its axis, and how photos of a group are named."""
 
-    None if fewer than two have `FEW` spots.
+    name: str
+    axis: str
+    photos: str
+
+
+def by_heading(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
+    """Draw the error in eight sectors of the camera's heading, or in four if photos are few.
+
+    None where fewer than two sectors have enough spots.
     """
     known = photos[photos["heading_deg"].notna()]
     names = _COMPASS if len(known) >= 20 * len(_COMPASS) else _COMPASS[::2]
     wide = 360 / len(names)
     sector = ((known["heading_deg"] + wide / 2) % 360 // wide).astype(int)
-    return _binned(
-        known,
-        sector.map(dict(enumerate(names))),
-        names,
-        name="error_by_heading",
-        axis="camera heading",
-        what="facing",
-        mean_rmse_m=mean_rmse_m,
-    )
+    words = _Words("error_by_heading", "camera heading", "facing")
+    groups = known.assign(group=sector.map(dict(enumerate(names))))
+    return _grouped(groups, names, words, mean_rmse_m)
 
 
 def by_hour(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
     """Draw the error by time of day in steps of two hours; None as above.
 
-    The clock as the photo has it, not UTC: light and shadows are what matters.
+    The photo's own clock counts, not UTC, because light and shadows are what matters.
     """
     hour = photos["taken_at"].astype(str).str.extract(r"T(\d\d):", expand=False).astype(float)
     order = [f"{h:02d}-{h + 2:02d} h" for h in range(0, 24, 2)]
-    known = hour.notna()
-    return _binned(
-        photos[known],
-        (hour[known] // 2).astype(int).map(dict(enumerate(order))),
-        order,
-        name="error_by_hour",
-        axis="time of day",
-        what="taken at",
-        mean_rmse_m=mean_rmse_m,
-    )
+    step = (hour.dropna() // 2).astype(int).map(dict(enumerate(order)))
+    words = _Words("error_by_hour", "time of day", "taken at")
+    return _grouped(photos[hour.notna()].assign(group=step), order, words, mean_rmse_m)
 
 
 def by_nearest(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
     """Draw the error by distance to the nearest training photo; None as above."""
     known = photos[photos["nearest_train_m"].notna()]
-    names = [f"{a}-{b} m" for a, b in itertools.pairwise(_NEAREST_M)] + [f"over {_NEAREST_M[-1]} m"]
+    order = [f"{a}-{b} m" for a, b in itertools.pairwise(_NEAREST_M)] + [f"over {_NEAREST_M[-1]} m"]
     index = np.digitize(known["nearest_train_m"], _NEAREST_M[1:], right=True)
-    return _binned(
-        known,
-        pd.Series([names[i] for i in index], index=known.index, dtype=object),
-        names,
-        name="error_by_nearest",
-        axis="distance to the nearest training photo",
-        what="with the nearest training photo at",
-        mean_rmse_m=mean_rmse_m,
-    )
+    groups = known.assign(group=np.array(order, dtype=object)[index])
+    axis = "distance to the nearest training photo"
+    words = _Words("error_by_nearest", axis, "with the nearest training photo at")
+    return _grouped(groups, order, words, mean_rmse_m)
 
 
-def _binned(
-    photos: pd.DataFrame,
-    label: pd.Series[str],
-    order: Sequence[str],
-    *,
-    name: str,
-    axis: str,
-    what: str,
-    mean_rmse_m: float,
+def _grouped(
+    photos: pd.DataFrame, order: Sequence[str], words: _Words, mean_rmse_m: float
 ) -> Figure | None:
-    if photos.empty:
+    """Draw errors by `group` of photos; None where there are not two that can be compared."""
+    found = by_group(photos[["group", "spot", "error_m"]])
+    if found is None:
         return None
-    shown = photos[["photo", "spot", "error_m"]].assign(bin=label)
-    bins = pd.DataFrame(
+    present = [group for group in order if group in set(photos["group"])]
+    chart = layered(*_group_marks(photos, found, present, words), mean_predictor_rule(mean_rmse_m))
+    caption = (
+        f"Circles: the winner's {len(photos)} photos. Diamonds: RMSE with its 95 % interval over "
+        f"spots (none below {FEW_SPOTS} spots). Kruskal-Wallis test over spots: p = {found.p:.2g}."
+    )
+    each = listed(
         [
-            {
-                "bin": group,
-                "photos": len(part),
-                "spots": part["spot"].nunique(),
-                "rmse_m": float(np.sqrt((part["error_m"] ** 2).mean())),
-                **_interval(part),
-            }
-            for group, part in shown.groupby("bin")
+            f"{row['group']} {metres(row['rmse_m'])} ({row['photos']} photos)"
+            for row in found.table.to_dict("records")
         ]
     )
-    bins["n"] = [f"n = {n}" for n in bins["photos"]]
-    sure = bins[bins["spots"] >= FEW]
-    if len(sure) < 2:
-        return None
-    present = [b for b in order if b in set(bins["bin"])]
-    x = alt.X("bin:O", sort=present, title=axis, axis=alt.Axis(labelAngle=0))
-    figures = ["bin:O", "photos:Q", "spots:Q", alt.Tooltip("rmse_m:Q", format=".1f")]
-    chart = layered(
+    text = f"Error by {words.axis}. RMSE {each}."
+    return Figure(words.name, _group_title(found, words, len(photos)), caption, text, chart)
+
+
+def _group_marks(
+    photos: pd.DataFrame, found: Groups, present: Sequence[str], words: _Words
+) -> tuple[alt.Chart, ...]:
+    x = alt.X("group:O", sort=list(present), title=words.axis, axis=alt.Axis(labelAngle=0))
+    figures = ["group:O", "photos:Q", "spots:Q", alt.Tooltip("rmse_m:Q", format=".1f")]
+    shown = photos[["photo", "group", "error_m"]]
+    counts = found.table.assign(n=[f"n = {n}" for n in found.table["photos"]])
+    tested = alt.Chart(found.tested)
+    return (
         alt.Chart(shown, width=max(380, min(620, 80 * len(present))), height=280)
         .mark_point(size=22, opacity=0.5, color=COLOURS[0])
         .encode(
@@ -219,47 +193,20 @@ def _binned(
             y=alt.Y("error_m:Q", title="error (m)"),
             tooltip=["photo:N", alt.Tooltip("error_m:Q", format=".1f")],
         ),
-        alt.Chart(sure)
-        .mark_rule(color=COLOURS[1], strokeWidth=3)
-        .encode(x=x, y="low_m:Q", y2="high_m:Q"),
-        alt.Chart(sure)
-        .mark_point(shape="diamond", filled=True, size=110, color=COLOURS[1], opacity=1)
-        .encode(x=x, y="rmse_m:Q", tooltip=figures),
-        alt.Chart(bins).mark_text(dy=-8, fontSize=11).encode(x=x, y=alt.value(0), text="n:N"),
-        mean_predictor_rule(mean_rmse_m),
+        tested.mark_rule(color=COLOURS[1], strokeWidth=3).encode(x=x, y="low_m:Q", y2="high_m:Q"),
+        tested.mark_point(
+            shape="diamond", filled=True, size=110, color=COLOURS[1], opacity=1
+        ).encode(x=x, y="rmse_m:Q", tooltip=figures),
+        alt.Chart(counts).mark_text(dy=-8, fontSize=11).encode(x=x, y=alt.value(0), text="n:N"),
     )
-    p = _p_value(shown[shown["bin"].isin(set(sure["bin"]))])
-    caption = (
-        f"Circles: the winner's {len(photos)} photos; diamonds: RMSE with its 95 % interval over "
-        f"spots (none below {FEW} spots)."
-    )
-    caption += f" Kruskal-Wallis test over spots: p = {p:.2g}."
-    records = bins.to_dict("records")
-    each = listed([f"{r['bin']} {metres(r['rmse_m'])} ({r['photos']} photos)" for r in records])
-    title = _difference_said(sure, p, len(photos), what, axis)
-    return Figure(name, title, caption, f"Error against {axis}. RMSE {each}.", chart)
 
 
-def _p_value(shown: pd.DataFrame) -> float:
-    """Test whether bins differ; a spot counts once in a bin, since its photos are alike."""
-    per_spot = shown.groupby(["bin", "spot"])["error_m"].mean()
-    samples = [part.to_numpy() for _, part in per_spot.groupby(level="bin")]
-    return float(scipy_stats.kruskal(*samples).pvalue)
-
-
-def _difference_said(bins: pd.DataFrame, p: float, n: int, what: str, axis: str) -> str:
-    if p > SURE:
-        return f"No difference by {axis} is shown by these {n} photos"
-    ranked = bins.sort_values("rmse_m").to_dict("records")
+def _group_title(found: Groups, words: _Words, n: int) -> str:
+    if found.p > SURE:
+        return f"These {n} photos show no difference by {words.axis}"
+    ranked = found.tested.sort_values("rmse_m").to_dict("records")
     best, worst = ranked[0], ranked[-1]
     return (
-        f"Photos {what} {worst['bin']} are worst, {metres(worst['rmse_m'])}; "
-        f"best {best['bin']}, {metres(best['rmse_m'])}"
+        f"Photos {words.photos} {worst['group']} are worst, {metres(worst['rmse_m'])}; "
+        f"best {best['group']}, {metres(best['rmse_m'])}"
     )
-
-
-def _interval(part: pd.DataFrame) -> dict[str, float]:
-    if part["spot"].nunique() < FEW:
-        return {"low_m": math.nan, "high_m": math.nan}
-    found = stats.cell_interval(part[["error_m"]].to_numpy().T, part["spot"].to_numpy())
-    return {"low_m": found.low, "high_m": found.high}

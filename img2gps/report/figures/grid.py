@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
+from img2gps.analysis.wording import knob_name, knob_value
 from img2gps.report.figures.base import (
     COLOURS,
     LINE,
@@ -16,14 +17,15 @@ from img2gps.report.figures.base import (
     SEQUENTIAL,
     Figure,
     Picture,
+    ceiling_m,
+    cut_said,
     in_order,
+    label_axis,
     layered,
     letters_on,
     listed,
     mean_predictor_rule,
     metres,
-    number,
-    said,
     yes,
 )
 
@@ -39,92 +41,110 @@ _KINDS = {  # colour and shape
 }
 
 
+_LEVEL, _SLANTED = alt.Axis(labelAngle=0), alt.Axis(labelAngle=-40)
+_RMSE = alt.Y("rmse_m:Q", title="validation RMSE (m)", scale=alt.Scale(zero=False))
+_TOOLTIP = ["label:N", alt.Tooltip("rmse_m:Q", format=".1f")]
+
+
+class Axes(NamedTuple):
+    """The knobs of a grid: down, across, and one panel for each level of the third."""
+
+    rows: str
+    columns: str
+    panels: str | None = None
+
+
 def heat_map(
     cells: pd.DataFrame,
     *,
-    rows: str,
-    columns: str,
-    facet: str | None,
+    axes: Axes,
     winner: str | None,
     mean_rmse_m: float,
     held: str = "",
 ) -> Figure:
-    """Draw the grid: `rows` down, `columns` across, one panel for each level of `facet`.
+    """Draw the grid as tiles with their RMSE.
 
     cells: one row a cell with `cell`, the axes, `rmse_m` (missing where nothing finished),
     `reason` (why missing), `beats_mean` and `in_best_set` (bool or missing). winner: its `cell`,
-    not one that lacks seeds, however low. held: what all cells shown share.
+    which need not be the lowest: a cell that lacks seeds cannot win. held: what all cells share.
     """
+    data = _grid_data(cells, axes, winner)
+    chart: Picture = _tiles(data, axes, ceiling_m(mean_rmse_m))
+    if axes.panels:
+        levels = in_order(list(data["panel"]))
+        columns = 2 if data["column"].nunique() <= 4 else 1
+        facet = alt.Facet("panel:N", title=None, sort=levels)
+        chart = _tiles(data, axes, ceiling_m(mean_rmse_m)).facet(facet=facet, columns=columns)
+    parts = [
+        f"Validation RMSE in metres after the final epoch; the mean predictor gets "
+        f"{metres(mean_rmse_m)}. Framed: the winner.",
+        f"All with {held}." if held else "",
+        "†: not shown to beat the mean predictor." if (~data["beats_mean"]).any() else "",
+        "-: no figure." if data["rmse_m"].isna().any() else "",
+    ]
+    each = [f"{_tile_name(row, axes)}: {row['text']}" for row in data.to_dict("records")]
+    text = f"Heat map of validation RMSE in metres. {'; '.join(each)}."
+    caption = " ".join(filter(None, parts))
+    return Figure("grid", _grid_title(data, cells["in_best_set"], axes), caption, text, chart)
+
+
+def _grid_data(cells: pd.DataFrame, axes: Axes, winner: str | None) -> pd.DataFrame:
     data = pd.DataFrame(
         {
-            "row": cells[rows].map(number),
-            "column": cells[columns].map(number),
-            "facet": cells[facet].map(number) if facet else "",
+            "row": cells[axes.rows].map(knob_value),
+            "column": cells[axes.columns].map(knob_value),
+            "panel": cells[axes.panels].map(knob_value) if axes.panels else "",
             "rmse_m": cells["rmse_m"].astype(float),
             "why": cells["reason"].fillna(""),
+            "beats_mean": cells["beats_mean"].fillna(value=True).astype(bool),
+            "weight": np.where(cells["cell"] == winner, "bold", "normal"),
         }
     ).reset_index(drop=True)
-    beaten = cells["beats_mean"].fillna(value=True).astype(bool).to_numpy()
-    values = zip(data["rmse_m"], beaten, strict=True)
-    data["text"] = ["-" if np.isnan(v) else f"{v:.1f}{'' if ok else ' †'}" for v, ok in values]
-    known = data["rmse_m"].dropna()
-    chosen = np.flatnonzero(cells["cell"] == winner)
-    best = int(chosen[0]) if len(chosen) else -1
-    data["weight"] = np.where(data.index == best, "bold", "normal")
-    data["letter"] = np.where(data["rmse_m"].isna(), MUTED, letters_on(data["rmse_m"]))
-
-    chart: Picture = _tiles(data, rows, columns)
-    if facet:
-        levels = in_order(list(data["facet"]))
-        narrow = data["column"].nunique() <= 4
-        chart = _tiles(data, rows, columns).facet(
-            facet=alt.Facet("facet:N", title=None, sort=levels), columns=2 if narrow else 1
-        )
-    title = "No cell has finished"
-    if best >= 0:
-        at = data.to_dict("records")[best]
-        where = [f"{said(rows)} {at['row']}", f"{said(columns)} {at['column']}"]
-        where += [str(at["facet"])] if facet else []
-        figure = float(at["rmse_m"])
-        whole = "" if figure == known.min() else " of those with all their seeds"
-        title = f"Lowest{whole} at {listed(where)}: {metres(figure)}"
-        same = int(yes(cells["in_best_set"]).sum()) - 1
-        if same > 0:
-            others = int((cells["in_best_set"].notna() & cells["rmse_m"].notna()).sum()) - 1
-            title += f"; {same} of the other {others} cells cannot be told apart from it"
-    caption = (
-        "Validation RMSE in metres after the final epoch; the mean predictor gets "
-        f"{metres(mean_rmse_m)}. Framed: the winner."
+    figures = zip(data["rmse_m"], data["beats_mean"], strict=True)
+    return data.assign(
+        text=["-" if np.isnan(v) else f"{v:,.1f}{'' if b else ' †'}" for v, b in figures]
     )
-    if held:
-        caption += f" All with {held}."
-    if not beaten.all():
-        caption += " †: not shown to beat the mean predictor."
-    if len(known) < len(data):
-        caption += " -: no figure."
-    each = [
-        f"{r['facet']} {said(rows)} {r['row']}, {said(columns)} {r['column']}: {r['text']}".strip()
-        for r in data.to_dict("records")
-    ]
-    text = f"Heat map of validation RMSE in metres. {'; '.join(each)}."
-    return Figure("grid", title, caption, text, chart)
 
 
-def _tiles(data: pd.DataFrame, rows: str, columns: str) -> alt.LayerChart:
-    known = data["rmse_m"].dropna()
+def _tile_name(row: Mapping[Any, Any], axes: Axes) -> str:
+    place = f"{knob_name(axes.rows)} {row['row']}, {knob_name(axes.columns)} {row['column']}"
+    return f"{row['panel']} {place}".strip()
+
+
+def _grid_title(data: pd.DataFrame, in_best_set: pd.Series[Any], axes: Axes) -> str:
+    chosen = data[data["weight"] == "bold"].to_dict("records")
+    if not chosen:
+        return "No cell has finished"
+    where = [f"{knob_name(axes.rows)} {chosen[0]['row']}"]
+    where += [f"{knob_name(axes.columns)} {chosen[0]['column']}"]
+    where += [str(chosen[0]["panel"])] if axes.panels else []
+    lowest = "" if chosen[0]["rmse_m"] == data["rmse_m"].min() else " of those with all their seeds"
+    title = f"Lowest{lowest} at {listed(where)}: {metres(chosen[0]['rmse_m'])}"
+    same = int(yes(in_best_set).sum()) - 1
+    if same > 0:
+        compared = in_best_set.notna().to_numpy() & data["rmse_m"].notna()
+        others = int(compared.sum()) - 1
+        title += f"; {same} of the other {others} cells cannot be told apart from it"
+    return title
+
+
+def _tiles(data: pd.DataFrame, axes: Axes, ceiling: float) -> alt.LayerChart:
+    known = data["rmse_m"].dropna().clip(upper=ceiling)
     domain = [float(known.min()), float(known.max())] if len(known) else [0.0, 1.0]
+    letters = letters_on(data["rmse_m"].clip(upper=ceiling))
+    data = data.assign(letter=np.where(data["rmse_m"].isna(), MUTED, letters))
     order = in_order(list(data["column"]))
     base = alt.Chart(data).encode(
-        x=alt.X("column:O", title=said(columns), sort=order, axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("row:O", title=said(rows), sort=in_order(list(data["row"]))),
+        x=alt.X("column:O", title=knob_name(axes.columns), sort=order, axis=_LEVEL),
+        y=alt.Y("row:O", title=knob_name(axes.rows), sort=in_order(list(data["row"]))),
     )
     colour = alt.Color(
         "rmse_m:Q",
         title="validation RMSE (m)",
-        scale=alt.Scale(scheme=SEQUENTIAL, reverse=True, domain=domain),
+        scale=alt.Scale(scheme=SEQUENTIAL, reverse=True, domain=domain, clamp=True),
         legend=alt.Legend(orient="bottom", gradientLength=220, format=".0f"),
     )
-    tooltip = ["facet:N", "row:O", "column:O", alt.Tooltip("rmse_m:Q", format=".2f"), "why:N"]
+    tooltip = ["panel:N", "row:O", "column:O", alt.Tooltip("rmse_m:Q", format=".2f"), "why:N"]
     return layered(
         base.mark_rect(stroke=LINE, strokeWidth=1).encode(color=colour, tooltip=tooltip),
         base.transform_filter(alt.datum.weight == "bold").mark_rect(
@@ -154,49 +174,21 @@ def ranking(
 
     cells: one row a cell with `cell`, `label`, `rmse_m`, `low_m`, `high_m` (missing where there is
     no interval), `in_best_set` (bool or missing). winner: its `cell`. expected: rows that may be
-    called the winner's expected error (corrected for the selection, test part, truth).
+    called the winner's expected error (corrected for the selection, test part).
     """
     ranked = cells[cells["rmse_m"].notna()].sort_values("rmse_m")
     compared = len(ranked) > 1 and bool(ranked["in_best_set"].notna().any())
     kind = np.where(yes(ranked["in_best_set"]), SAME, WORSE)
     kind = np.where(ranked["in_best_set"].isna(), UNKNOWN, kind)
-    columns = ["label", "rmse_m", "low_m", "high_m", "kind"]
     shown = pd.DataFrame(
         [
             *({**row, "kind": EXPECTED} for row in expected),
             *ranked.assign(kind=kind).head(most).to_dict("records"),
         ],
-        columns=columns,
+        columns=["label", "rmse_m", "low_m", "high_m", "kind"],
     )
-    looks = _KINDS if compared else {**_KINDS, UNKNOWN: _KINDS[SAME]}
-    kinds = [k for k in looks if (shown["kind"] == k).any()]
-    legend = alt.Legend(orient="bottom", direction="horizontal") if compared else None
-    base = alt.Chart(shown, width=460, height=alt.Step(22)).encode(
-        y=alt.Y(
-            "label:N",
-            sort=list(shown["label"]),
-            title=None,
-            axis=alt.Axis(ticks=False, grid=False, labelLimit=620),
-        ),
-        color=alt.Color(
-            "kind:N",
-            scale=alt.Scale(domain=kinds, range=[looks[k][0] for k in kinds]),
-            title=None,
-            legend=legend,
-        ),
-    )
-    shape = alt.Scale(domain=kinds, range=[looks[k][1] for k in kinds])
-    axis = alt.X("low_m:Q", title="RMSE (m), 95 % interval", scale=alt.Scale(zero=False))
-    figures = [alt.Tooltip(f"{c}:Q", format=".1f") for c in ("rmse_m", "low_m", "high_m")]
-    chart = layered(
-        base.mark_rule(strokeWidth=2).encode(x=axis, x2="high_m:Q"),
-        base.mark_point(size=75, filled=True, opacity=1).encode(
-            x="rmse_m:Q",
-            shape=alt.Shape("kind:N", scale=shape, title=None, legend=legend),
-            tooltip=["label:N", *figures],
-        ),
-        mean_predictor_rule(mean_rmse_m, "x"),
-    )
+    marks = _ranking_marks(shown, ceiling_m(mean_rmse_m), legend=compared)
+    chart = layered(*marks, mean_predictor_rule(mean_rmse_m, "x"))
     caption = (
         "Intervals resample spots, and seeds where there are several. Overlapping bars do not "
         "decide: cells are compared photo by photo."
@@ -205,24 +197,55 @@ def ranking(
         caption += f" The {most} lowest of {len(ranked)} cells."
     each = "; ".join(f"{r['label']} {metres(r['rmse_m'])}" for r in shown.to_dict("records"))
     text = f"Cells by validation RMSE. {each}; mean predictor {metres(mean_rmse_m)}."
-    return Figure("ranking", _ranking_said(ranked, winner), caption, text, chart)
+    return Figure("ranking", _ranking_title(ranked, winner), caption, text, chart)
 
 
-def _ranking_said(ranked: pd.DataFrame, winner: str | None) -> str:
-    if not (ranked["cell"] == winner).any():
+def _ranking_marks(shown: pd.DataFrame, ceiling: float, *, legend: bool) -> list[alt.Chart]:
+    """Draw points and intervals; what lies beyond the ceiling ends there, with its number."""
+    looks = _KINDS if legend else {**_KINDS, UNKNOWN: _KINDS[SAME]}
+    kinds = [k for k in looks if (shown["kind"] == k).any()]
+    ends = shown["rmse_m"].where(shown["rmse_m"] > ceiling, shown["high_m"])
+    beyond = shown.loc[ends > ceiling, ["label"]]
+    beyond = beyond.assign(end=ceiling, text=[f"\u2192 {metres(v)}" for v in ends[ends > ceiling]])
+    figures = ["rmse_m", "low_m", "high_m"]
+    drawn = shown.assign(**{f"{c}_drawn": shown[c].clip(upper=ceiling) for c in figures})
+    labels = list(shown["label"])
+    y = alt.Y("label:N", sort=labels, title=None, axis=label_axis(labels))
+    scale = alt.Scale(zero=False, nice=not len(beyond))
+    x = alt.X("low_m_drawn:Q", title="RMSE (m), 95 % interval", scale=scale)
+    key = alt.Legend(orient="bottom", columns=1, symbolSize=60) if legend else None
+    colours = alt.Scale(domain=kinds, range=[looks[k][0] for k in kinds])
+    shapes = alt.Scale(domain=kinds, range=[looks[k][1] for k in kinds])
+    base = alt.Chart(drawn, width=460, height=alt.Step(22)).encode(
+        y=y, color=alt.Color("kind:N", scale=colours, title=None, legend=key)
+    )
+    return [
+        base.mark_rule(strokeWidth=2).encode(x=x, x2="high_m_drawn:Q"),
+        base.mark_point(size=75, filled=True, opacity=1).encode(
+            x="rmse_m_drawn:Q",
+            shape=alt.Shape("kind:N", scale=shapes, title=None, legend=key),
+            tooltip=["label:N", *(alt.Tooltip(f"{c}:Q", format=".1f") for c in figures)],
+        ),
+        alt.Chart(beyond).mark_text(align="left", dx=8).encode(x="end:Q", y=y, text="text:N"),
+    ]
+
+
+def _ranking_title(ranked: pd.DataFrame, winner: str | None) -> str:
+    first = ranked[ranked["cell"] == winner].to_dict("records")
+    if not first:
         return "No cell has finished"
-    first = ranked[ranked["cell"] == winner].to_dict("records")[0]
-    whole = "" if first["rmse_m"] == ranked["rmse_m"].min() else " of those with all their seeds"
-    lowest = f"{first['label']} is lowest{whole}, at {metres(first['rmse_m'])}"
+    figure = first[0]["rmse_m"]
+    whole = "" if figure == ranked["rmse_m"].min() else " of those with all their seeds"
+    lowest = f"Lowest{whole}: {first[0]['label']}, at {metres(figure)}"
     compared = int(ranked["in_best_set"].notna().sum())
+    same = int(yes(ranked["in_best_set"]).sum())
     if compared < 2:
         return f"{lowest}; which others could be as good is not known"
-    same = int(yes(ranked["in_best_set"]).sum())
     if same == compared:
         return f"None of the {same} cells can be told apart from the lowest"
     if same > 1:
         return f"{same} of {compared} cells, the lowest included, cannot be told apart"
-    return f"{lowest}, and told apart from all others"
+    return f"{lowest}, told apart from all others"
 
 
 def effects(
@@ -233,83 +256,93 @@ def effects(
     share: Mapping[str, float],
     no_share: str = "",
 ) -> Figure:
-    """Draw the effect of each hyperparameter: every cell, and the mean of each level.
+    """Draw the effect of each knob: every cell, and the mean of each level.
 
-    cells: one row a cell with `label`, the axes and `rmse_m`. share: of each axis in the ANOVA
-    variance (0 to 1), which only full grids have; no_share: why it is empty.
+    cells: one row a cell with `label`, the axes and `rmse_m`. share: of each axis in the variance
+    (0 to 1), which only full grids have; no_share: why it is empty.
     """
     cells = cells[cells["rmse_m"].notna()]
-    panels = [_effect(cells, axis, mean_rmse_m, share.get(axis)) for axis in axes]
+    drawn = cells.assign(rmse_m=cells["rmse_m"].clip(upper=ceiling_m(mean_rmse_m)))
+    panels = [_effect(drawn, axis, mean_rmse_m, share.get(axis)) for axis in axes]
     chart = alt.concat(*panels, columns=min(3, len(panels))).resolve_scale(y="shared")
+    parts = {axis: share[axis] for axis in axes if axis in share} or _spreads(cells, axes)
+    top = max(parts, key=lambda axis: parts[axis])
     if share:
-        parts = {axis: share[axis] for axis in axes if axis in share}
-        top = max(parts, key=lambda axis: parts[axis])
         most = "Most" if parts[top] > 0.5 else "The largest part"
-        title = f"{most} of the variance between runs comes with {said(top)}: "
+        title = f"{most} of the variance between runs comes with {knob_name(top)}: "
         title += f"{100 * parts[top]:.0f} %"
         caption = "Percentages: shares of that variance (ANOVA of the full grid)."
-        each = listed([f"{said(a)} {100 * s:.0f} %" for a, s in parts.items()])
     else:
-        means = {a: cells.groupby(_groups(cells[a]))["rmse_m"].mean() for a in axes}
-        spread = {a: float(m.max() - m.min()) for a, m in means.items()}
-        top = max(spread, key=lambda axis: spread[axis])
-        title = f"RMSE goes most with {said(top)}: {metres(spread[top])} between its levels' means"
-        if _continuous(cells[top]):
-            title = title.replace("levels'", "lowest, middle and highest thirds'")
+        thirds = "lowest, middle and highest thirds'" if _continuous(cells[top]) else "levels'"
+        title = f"RMSE varies most with {knob_name(top)}: "
+        title += f"{metres(parts[top])} between its {thirds} means"
         caption = f"No shares of variance: {no_share}. Other knobs may differ between levels too."
-        each = listed([f"{said(a)} {metres(s)}" for a, s in spread.items()])
     caption += (
         " Circles: cells; diamonds: mean of the level; dotted: the mean predictor, "
         f"{metres(mean_rmse_m)}."
     )
-    text = f"Effect of each hyperparameter on RMSE. {each}."
-    return Figure("effects", title, caption, text, chart)
+    cut = cells.loc[cells["rmse_m"] > ceiling_m(mean_rmse_m), "rmse_m"]
+    caption += f" {cut_said(cut, ceiling_m(mean_rmse_m))}"
+    each = [
+        f"{knob_name(a)} {f'{100 * v:.0f} %' if share else metres(v)}" for a, v in parts.items()
+    ]
+    text = f"Effect of each hyperparameter on RMSE. {listed(each)}."
+    return Figure("effects", title, caption.rstrip(), text, chart)
+
+
+def _spreads(cells: pd.DataFrame, axes: Sequence[str]) -> dict[str, float]:
+    """Return how far the means of each axis's levels lie apart, in metres."""
+    means = {a: cells.groupby(_groups(cells[a]))["rmse_m"].mean() for a in axes}
+    return {axis: float(mean.max() - mean.min()) for axis, mean in means.items()}
 
 
 def _continuous(values: pd.Series[Any]) -> bool:
-    """Whether a search drew the values from an interval, so that hardly two are equal."""
+    """Tell whether a search drew the values from an interval, so that hardly two are equal."""
     known = pd.to_numeric(values, errors="coerce").dropna()
     return len(set(known)) > MOST_LEVELS and len(known) == values.notna().sum()
 
 
 def _groups(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Levels, or the thirds of continuous values."""
+    """Return each cell's level, or its third where values are continuous."""
     if _continuous(values):
         return pd.qcut(pd.to_numeric(values), 3, labels=False, duplicates="drop")
-    return values.map(number).where(values.notna())
+    return values.map(knob_value).where(values.notna())
 
 
 def _effect(
     cells: pd.DataFrame, axis: str, mean_rmse_m: float, share: float | None
 ) -> alt.LayerChart:
     cells = cells[cells[axis].notna()]
-    heading = said(axis) if share is None else f"{said(axis)}: {100 * share:.0f} %"
-    title = alt.Title(heading, fontSize=12, anchor="start")
-    y = alt.Y("rmse_m:Q", title="validation RMSE (m)", scale=alt.Scale(zero=False))
-    tooltip = ["label:N", alt.Tooltip("rmse_m:Q", format=".1f")]
+    heading = knob_name(axis) if share is None else f"{knob_name(axis)}: {100 * share:.0f} %"
+    draw = _points if _continuous(cells[axis]) else _levels
     rule = mean_predictor_rule(mean_rmse_m, label=False)
-    if _continuous(cells[axis]):
-        data = pd.DataFrame(
-            {"value": pd.to_numeric(cells[axis])} | dict(cells[["rmse_m", "label"]])
-        )
-        wide = data["value"].min() > 0 and data["value"].max() > 20 * data["value"].min()
-        scale = alt.Scale(type="log") if wide else alt.Scale(zero=False)
-        few = alt.Axis(tickCount=4, labelOverlap="greedy", labelSeparation=6)
-        x = alt.X(
-            "value:Q", title=said(axis) + (", log scale" if wide else ""), scale=scale, axis=few
-        )
-        points = alt.Chart(data, width=240, height=230).mark_point(size=36, color=COLOURS[0])
-        return layered(points.encode(x=x, y=y, tooltip=tooltip), rule).properties(title=title)
-    data = pd.DataFrame({"level": cells[axis].map(number)} | dict(cells[["rmse_m", "label"]]))
+    title = alt.Title(heading, fontSize=12, anchor="start")
+    return layered(*draw(cells, axis), rule).properties(title=title)
+
+
+def _points(cells: pd.DataFrame, axis: str) -> list[alt.Chart]:
+    """Draw cells over a knob whose values a search has drawn."""
+    data = cells[["rmse_m", "label"]].assign(value=pd.to_numeric(cells[axis]))
+    wide = data["value"].min() > 0 and data["value"].max() > 20 * data["value"].min()
+    x = alt.X(
+        "value:Q",
+        title=knob_name(axis) + (", log scale" if wide else ""),
+        scale=alt.Scale(type="log") if wide else alt.Scale(zero=False),
+        axis=alt.Axis(tickCount=4, labelOverlap="greedy", labelSeparation=6),
+    )
+    chart = alt.Chart(data, width=240, height=230).mark_point(size=36, color=COLOURS[0])
+    return [chart.encode(x=x, y=_RMSE, tooltip=_TOOLTIP)]
+
+
+def _levels(cells: pd.DataFrame, axis: str) -> list[alt.Chart]:
+    """Draw cells over the levels of a knob, and each level's mean."""
+    data = cells[["rmse_m", "label"]].assign(level=cells[axis].map(knob_value))
     order = in_order(list(data["level"]))
     long = max(map(len, order)) > 9 or len(order) > 6
-    level = alt.X(
-        "level:O", sort=order, title=said(axis), axis=alt.Axis(labelAngle=-40 if long else 0)
-    )
+    x = alt.X("level:O", sort=order, title=knob_name(axis), axis=_SLANTED if long else _LEVEL)
     mean = alt.OverlayMarkDef(shape="diamond", size=70, filled=True, color=COLOURS[1])
-    base = alt.Chart(data, width=max(130, min(240, 64 * len(order))), height=230).encode(x=level)
-    return layered(
-        base.mark_point(size=36, opacity=0.6, color=COLOURS[0]).encode(y=y, tooltip=tooltip),
+    base = alt.Chart(data, width=max(130, min(240, 64 * len(order))), height=230).encode(x=x)
+    return [
+        base.mark_point(size=36, opacity=0.6, color=COLOURS[0]).encode(y=_RMSE, tooltip=_TOOLTIP),
         base.mark_line(color=COLOURS[1], strokeWidth=2, point=mean).encode(y="mean(rmse_m):Q"),
-        rule,
-    ).properties(title=title)
+    ]

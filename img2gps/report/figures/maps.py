@@ -6,8 +6,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats as scipy_stats
 
+from img2gps.analysis.ground import ENOUGH, Ground, ground
 from img2gps.core import geo
 from img2gps.report.figures.base import (
     COLOURS,
@@ -22,8 +22,7 @@ from img2gps.report.figures.base import (
 )
 
 _LONGEST_PX = 520
-_PHOTOS_A_TILE = 4  # validation photos that a tile should hold on average
-ENOUGH = 3  # validation photos on a tile below which its RMSE is no reason to go there
+SURE = 0.05  # p below which few photos are said to go with large errors
 MOST_LINES = 150  # photos on one map, beyond which nobody can follow a line
 _HUDDLED = 0.8  # spread of predictions over spread of truth below which it is the finding
 
@@ -102,70 +101,32 @@ def positions(photos: pd.DataFrame, *, spread_ratio: float | None = None) -> Fig
 
 
 def coverage(photos: pd.DataFrame, others: pd.DataFrame | None) -> Figure | None:
-    """Draw where errors are large and photos few: where to take more.
+    """Draw where errors are large and photos few; None where too few tiles have enough photos.
 
-    photos: validation photos with label and `error_m`; others: labels of the other photos of
-    the data set, None where it is not at hand (then validation photos are counted). None where
-    fewer than three tiles have enough validation photos.
+    photos: validation photos with label and `error_m`. others: labels of the data set's other
+    photos; None where they are not at hand, so that validation photos are counted.
     """
-    lat0, lon0 = geo.mean_position(photos["lat_deg"], photos["lon_deg"])
-    at = geo.to_east_north_m(photos["lat_deg"], photos["lon_deg"], lat0, lon0)
-    counted = photos if others is None else others
-    all_at = geo.to_east_north_m(counted["lat_deg"], counted["lon_deg"], lat0, lon0)
-    span = max(float(np.ptp(np.r_[at[i], all_at[i]])) for i in (0, 1))
-    if span <= 0:
+    found = ground(photos, others)
+    if found is None:
         return None
-    across = float(np.clip(np.sqrt(len(photos) / _PHOTOS_A_TILE), 3, 12))
-    tile = _round_up(span / across)
-    tiles = _tile_table(at, photos["error_m"].to_numpy(), all_at, tile)
-
-    if tiles["rmse_m"].notna().sum() < 3:
-        return None
-    what = "validation photos" if others is None else "other photos"
-    title = _coverage_said(tiles, what)
-    caption = (
-        f"Tiles of {tile:g} m, in metres from the mean position. Colour: the winner's RMSE on the "
-        f"validation photos there (none below {ENOUGH}); number: {what}"
-        + (
-            " (others are not at hand, or there are none)."
-            if others is None
-            else " of the data set."
-        )
-    )
-    seen = tiles[tiles["rmse_m"].notna()]
-    if len(set(seen["photos"])) > 1:
-        rank = scipy_stats.spearmanr(seen["photos"], seen["rmse_m"])
-        caption += (
-            f" Rank correlation of number and RMSE: {rank.statistic:.2f} (p = {rank.pvalue:.2g})."
-        )
-    text = f"Map of tiles of {tile:g} m. {title}."
-    return Figure("coverage", title, caption, text, _coverage_chart(tiles))
-
-
-def _tile_table(
-    at: tuple[NDArray[np.float64], NDArray[np.float64]],
-    error_m: NDArray[np.float64],
-    all_at: tuple[NDArray[np.float64], NDArray[np.float64]],
-    tile: float,
-) -> pd.DataFrame:
-    """One row a tile: lower corner, middle and upper corner, RMSE, validation photos, photos."""
-    here = pd.DataFrame({"e": at[0] // tile, "n": at[1] // tile, "square": error_m**2})
-    errors = here.groupby(["e", "n"])["square"].agg(["mean", "size"])
-    there = pd.DataFrame({"e": all_at[0] // tile, "n": all_at[1] // tile})
-    tiles = pd.DataFrame(
-        {
-            "rmse_m": np.sqrt(errors["mean"].where(errors["size"] >= ENOUGH)),
-            "validation": errors["size"],
-            "photos": there.groupby(["e", "n"]).size(),
-        }
-    ).reset_index()
-    tiles[["photos", "validation"]] = tiles[["photos", "validation"]].fillna(0).astype(int)
+    tiles, side = found.tiles.copy(), found.side_m
     for axis in ("e", "n"):
         for part, shift in (("0", 0.0), ("c", 0.5), ("1", 1.0)):
-            tiles[axis + part] = (tiles[axis] + shift) * tile
-    # one photo says nothing of a place, and would set the colours
+            tiles[axis + part] = (tiles[axis] + shift) * side
     tiles["letter"] = np.where(tiles["rmse_m"].isna(), MUTED, letters_on(tiles["rmse_m"]))
-    return tiles
+    what = "validation photos" if others is None else "other photos"
+    which = " (others are not at hand)" if others is None else " of the data set"
+    caption = (
+        f"Tiles of {side:g} m, in metres from the mean position. Colour: the winner's RMSE on the "
+        f"validation photos there (none below {ENOUGH}); number: {what}{which}."
+    )
+    if not np.isnan(found.p):
+        caption += (
+            f" Rank correlation of number and RMSE: {found.correlation:.2f} (p = {found.p:.2g})."
+        )
+    title = _coverage_title(tiles, found, what)
+    text = f"Map of tiles of {side:g} m. {title}."
+    return Figure("coverage", title, caption, text, _coverage_chart(tiles))
 
 
 def _coverage_chart(tiles: pd.DataFrame) -> alt.LayerChart:
@@ -191,25 +152,19 @@ def _coverage_chart(tiles: pd.DataFrame) -> alt.LayerChart:
     )
 
 
-def _coverage_said(tiles: pd.DataFrame, what: str) -> str:
+def _coverage_title(tiles: pd.DataFrame, found: Ground, what: str) -> str:
+    """Advise where to take photos only if errors are shown to be larger where photos are few."""
+    if not (found.p < SURE and found.correlation < 0):
+        return "Errors are not shown to be larger where photos are few"
     seen = tiles[tiles["rmse_m"].notna()]
-    few = seen["photos"] <= seen["photos"].median()
-    bad = seen[few & (seen["rmse_m"] > seen["rmse_m"].median())]
-    if bad.empty:
-        return "Errors are not larger where photos are few"
-    pick = bad.sort_values("rmse_m").to_dict("records")[-1]
+    few = seen[seen["photos"] <= seen["photos"].median()]
+    pick = few.sort_values("rmse_m").to_dict("records")[-1]
     across = f"{abs(pick['ec']):.0f} m {'east' if pick['ec'] >= 0 else 'west'}"
     up = f"{abs(pick['nc']):.0f} m {'north' if pick['nc'] >= 0 else 'south'}"
     return (
         f"Take more photos around {across}, {up}: {pick['photos']} {what} there, "
         f"RMSE {metres(pick['rmse_m'])}"
     )
-
-
-def _round_up(value: float) -> float:
-    """Next number of one digit: 60 for 51, 0.3 for 0.21."""
-    magnitude = 10.0 ** np.floor(np.log10(value))
-    return float(magnitude * np.ceil(value / magnitude - 1e-9))
 
 
 def equal_axes(

@@ -1,0 +1,98 @@
+"""Fields and marks of the tables of a ranking, and the legend that explains them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from img2gps.analysis.ranking import Cell, Ranking
+from img2gps.analysis.stats import Interval
+from img2gps.analysis.wording import cell_name, knob_name, knob_value
+from img2gps.report.table import Entry, Legend, Mark
+
+SAME = Mark("*", "*", "not distinguishable from the lowest (model confidence set, 95 %)")
+MEAN = Mark("†", r"$\dagger$", "not shown to beat the mean predictor (joint test, 95 %)")
+FEWER = Mark("§", r"\S", "fewer seeds than planned")
+EDGE = Mark("‡", r"$\ddagger$", "on the grid's edge")  # its legend says where to extend
+
+
+def figure(value: float | None, *, bold: bool = False, digits: int = 1) -> Entry:
+    """Return the field of a figure, a dash where there is none."""
+    if value is None or np.isnan(value):
+        return Entry("-")
+    return Entry(f"{value:.{digits}f}", bold=bold, number=float(value))
+
+
+def with_interval(interval: Interval, *, bold: bool = False) -> Entry:
+    """Return the field of an estimate with the ends of its interval."""
+    ends = None if np.isnan(interval.low) else (interval.low, interval.high)
+    return replace(figure(interval.estimate, bold=bold), interval=ends)
+
+
+def of_cell(cell: Cell, ranking: Ranking) -> Entry:
+    """Return the field of a ranked cell: the winner in bold, marks behind."""
+    entry = with_interval(cell.interval, bold=cell.cell == ranking.winner.cell)
+    return replace(entry, marks=_marks(cell, ranking))
+
+
+def line(name: str, interval: Interval, text: str, *, bold: bool = False) -> list[Entry]:
+    """Return a row of name, figure and explanation."""
+    return [Entry(name), with_interval(interval, bold=bold), Entry(text)]
+
+
+def counts(interval: Interval) -> str:
+    """Return the photos and spots behind an interval in words."""
+    photos = "1 photo" if interval.n_photos == 1 else f"{interval.n_photos} photos"
+    return f"{photos} of {'1 spot' if interval.n_spots == 1 else f'{interval.n_spots} spots'}"
+
+
+def legend(ranking: Ranking, rows: Iterable[Iterable[Entry]]) -> Legend:
+    """Explain bold type, brackets and the marks that occur in the rows, and add the warnings."""
+    entries = [entry for row in rows for entry in row]
+    used = {mark for entry in entries for mark in entry.marks}
+    lines: Legend = [_bold_said(ranking, any(entry.bold for entry in entries)), _brackets(ranking)]
+    lines += [(mark, mark.meaning) for mark in (SAME, MEAN, FEWER) if mark in used]
+    if EDGE in used:
+        lines.append((EDGE, edge_said(ranking)))
+    return [*lines, *ranking.notes]
+
+
+def edge_said(ranking: Ranking) -> str:
+    """Say on which ends of its axes the winner lies, and where to extend them."""
+    ends = [
+        f"{knob_name(edge.axis)} {knob_value(edge.value)} is the end of its axis: extend to "
+        f"{knob_value(edge.suggestion)}"
+        for edge in ranking.edges
+    ]
+    return f"winner on the grid's edge; {'; '.join(ends)}"
+
+
+def _bold_said(ranking: Ranking, bold: bool) -> str:
+    if not bold:
+        return f"The lowest cell is elsewhere: {cell_name(ranking.winner.params)}."
+    if ranking.candidates == 1:
+        return "bold: the only cell that can win"
+    expected = f"the corrected figure, {ranking.corrected.corrected:.1f} m"
+    return f"bold: the lowest of this ranking; its expected error is {expected}."
+
+
+def _brackets(ranking: Ranking) -> str:
+    seeds = sorted({cell.interval.n_seeds for cell in ranking.cells})
+    photos = counts(ranking.winner.interval)
+    if seeds == [1]:
+        return f"one seed [95 % interval over spots; {photos}]"
+    number = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    return f"mean over {number} seeds [95 % interval over spots and seeds; {photos}]"
+
+
+def _marks(cell: Cell, ranking: Ranking) -> tuple[Mark, ...]:
+    is_winner = cell.cell == ranking.winner.cell
+    marks = {
+        SAME: bool(cell.in_best_set) and not is_winner,
+        MEAN: cell.beats_mean is False,
+        EDGE: is_winner and bool(ranking.edges),
+        FEWER: len(cell.run_rmse_m) < cell.planned,
+    }
+    return tuple(mark for mark, holds in marks.items() if holds)

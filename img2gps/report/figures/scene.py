@@ -1,0 +1,181 @@
+"""What the figures of one ranking draw: its cells as a table, with labels, costs and curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from img2gps.analysis import ranking as measured
+from img2gps.analysis.ranking import FOLD_AXIS, Analysis, Ranking, params_of
+from img2gps.analysis.study import DONE, Study
+from img2gps.analysis.wording import cell_name, knob_value
+
+_DIGITS = (3, 6, 17)  # of numbers in labels: as few as keep the cells apart
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the figures of one ranking need.
+
+    Attributes:
+        study: as it was read.
+        cells: one row a cell, planned ones without a figure included: `cell, label, model, rmse_m,
+            low_m, high_m, in_best_set, beats_mean, reason, seconds, epochs, n_train`, the axes.
+        varied: axes with more than one value among these cells; `name` for those that it sets.
+        winner: the winner's `cell`; None where nothing has finished.
+        mean_rmse_m: of the mean predictor on the ranked photos; NaN where it is not known.
+        share: of each axis in the variance; empty where the cells are no full grid.
+        no_share: why it is empty.
+        expected: rows `label, rmse_m, low_m, high_m` that may be called the winner's error.
+        others: labels of the data set's photos that were not validated on; None if not at hand.
+    """
+
+    study: Study
+    cells: pd.DataFrame
+    varied: list[str]
+    winner: str | None
+    mean_rmse_m: float
+    share: Mapping[str, float]
+    no_share: str
+    expected: Sequence[Mapping[str, Any]]
+    others: pd.DataFrame | None
+
+    @property
+    def winning(self) -> dict[str, Any]:
+        """The winner's row of `cells`."""
+        row = self.cells[self.cells["cell"] == self.winner].iloc[0]
+        return {str(key): value for key, value in row.items()}
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """The cells that have a figure."""
+        return self.cells[self.cells["rmse_m"].notna()]
+
+    @property
+    def winners_predictions(self) -> pd.DataFrame:
+        """Predictions of all runs of the winner: its seeds, and its folds where there are any."""
+        runs = self.study.finished
+        ids = runs[runs["rank_cell"] == self.winner]["run_id"]
+        table = self.study.predictions
+        return table[table["run_id"].isin(ids)]
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """The history of every cell's runs, with the cells' labels and knobs."""
+        history = self.study.history.rename(
+            columns={"train/mse": "train_mse", "val/rmse_m": "rmse_m"}
+        )
+        own = self.study.runs.loc[history["run"]].reset_index(drop=True)
+        history = history.reset_index(drop=True).assign(
+            rank_cell=own["rank_cell"],
+            finished=own["state"] == DONE,
+            fold=own.get(FOLD_AXIS, 0),
+        )
+        axes = self.cells.set_index("cell")[[*self.varied, "label"]]
+        columns = ["rank_cell", "seed", "fold", "finished", "epoch", "train_mse", "rmse_m"]
+        return history[columns].join(axes, on="rank_cell", how="inner")
+
+
+def scene(analysis: Analysis, ranking: Ranking | None, others: pd.DataFrame | None = None) -> Scene:
+    """Return what the figures of a ranking need; None stands for a study without finished runs."""
+    study = analysis.study
+    elsewhere = {c.cell for r in analysis.rankings if r is not ranking for c in r.cells}
+    cells = _planned(study, elsewhere)
+    if ranking is None:
+        known = pd.to_numeric(study.column("mean_predictor/rmse_m"), errors="coerce").dropna()
+        mean = float(known.median()) if len(known) else math.nan
+        cells = cells.assign(rmse_m=math.nan)
+        return Scene(study, cells, _knobs(study, cells), None, mean, {}, "", (), others)
+    figures = ["cell", "rmse_m", "low_m", "high_m", "in_best_set", "beats_mean"]
+    cells = cells.merge(measured.frame(ranking)[figures], on="cell", how="left")
+    return Scene(
+        study,
+        cells,
+        _knobs(study, cells),
+        ranking.winner.cell,
+        ranking.mean_predictor.estimate,
+        {e.axes[0]: e.share for e in ranking.importance if len(e.axes) == 1},
+        ranking.no_importance,
+        _expected(ranking),
+        others,
+    )
+
+
+def label(row: Mapping[Any, Any], axes: Sequence[str], digits: int = 6) -> str:
+    """Return a cell's name by some of its knobs, those left out that it does not have."""
+    return cell_name(params_of(row, axes), digits)
+
+
+def varied_within(cells: pd.DataFrame, axes: Sequence[str], groups: pd.Series[Any]) -> list[str]:
+    """Return the axes that vary among the cells of one group."""
+    return [a for a in axes if cells[a].map(knob_value).groupby(groups).nunique().max() > 1]
+
+
+def _planned(study: Study, elsewhere: set[str]) -> pd.DataFrame:
+    """Return one row a planned cell: axes, label, costs, and why it has no figure."""
+    runs = study.runs[~study.runs["rank_cell"].isin(elsewhere)]
+    axes = [a for a in study.axes if a in runs and a != FOLD_AXIS]
+    first = runs.drop_duplicates("rank_cell").set_index("rank_cell")
+    cells = first[[*axes, "name"]].copy()
+    cells["name"] = cells["name"].fillna("").astype(str)
+    cells["model"] = first.get("model", "cell")
+    done = study.finished
+    for name, column in (("seconds",) * 2, ("epochs",) * 2, ("n_train", "data/n_train")):
+        values = pd.to_numeric(done[column], errors="coerce") if column in done else None
+        cells[name] = math.nan if values is None else values.groupby(done["rank_cell"]).mean()
+    left = runs[runs["state"] != DONE].drop_duplicates("rank_cell").set_index("rank_cell")
+    cells["reason"] = (left["state"] + ": " + left["reason"].fillna("")).reindex(cells.index)
+    cells["reason"] = cells["reason"].fillna("").str.removesuffix(": ")
+    cells["label"] = _labels(cells, _varied(study, cells) or axes)
+    return cells.rename_axis("cell").reset_index()
+
+
+def _varied(study: Study, cells: pd.DataFrame) -> list[str]:
+    axes = [a for a in study.axes if a in cells and a != FOLD_AXIS]
+    return [a for a in axes if len(set(cells[a].map(knob_value))) > 1]
+
+
+def _knobs(study: Study, cells: pd.DataFrame) -> list[str]:
+    """Return the axes that vary; where every cell has a name, it stands for all that it sets."""
+    varied, names = _varied(study, cells), cells["name"]
+    if not all(names) or names.nunique() < 2:
+        return varied
+    return ["name", *varied_within(cells, varied, names)]
+
+
+def _labels(cells: pd.DataFrame, axes: Sequence[str]) -> list[str]:
+    """Return a label for each cell, with as few digits as keep them apart.
+
+    Where the study names all cells, only what varies among cells of one name is said before the
+    name. Where it names some (the baseline), the name follows in brackets.
+    """
+    all_named = all(cells["name"])
+    if all_named:
+        axes = varied_within(cells, axes, cells["name"])
+    for digits in _DIGITS:
+        found = []
+        for cell, row in cells.to_dict("index").items():
+            knobs, name = label(row, axes, digits), row["name"]
+            if all_named:
+                found.append(", ".join(filter(None, (knobs, name))))
+            else:
+                found.append((knobs or str(cell)) + (f" ({name})" if name else ""))
+        if len(set(found)) == len(found):
+            return found
+    return [str(cell) for cell in cells.index]
+
+
+def _expected(ranking: Ranking) -> list[dict[str, Any]]:
+    """Return the only figures that may be called the winner's expected error."""
+    found = []
+    if len(ranking.cells) > 1 and ranking.corrected.interval is not None:
+        found.append(("winner, corrected for its selection", ranking.corrected.interval))
+    if ranking.test is not None:
+        found.append(("winner on the test part", ranking.test))
+    return [
+        {"label": text, "rmse_m": i.estimate, "low_m": i.low, "high_m": i.high} for text, i in found
+    ]
