@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from img2gps.analysis import collect
-from img2gps.analysis import ranking as measured
+from img2gps.analysis.answer import answer as answer_of
+from img2gps.analysis.overview import Analysis, analyse
 from img2gps.analysis.photos import of_photos
-from img2gps.analysis.ranking import Analysis, Ranking
+from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.study import Study
 from img2gps.analysis.suspects import MIN_CELLS, learned, suspects
 from img2gps.analysis.wording import knob_name, knob_value
@@ -62,7 +63,7 @@ def load(name: str, roots: Sequence[Path]) -> Analysis:
     Raises:
         BadInput: it is not there or damaged.
     """
-    return measured.analyse(collect.load_study(find(name, roots), roots))
+    return analyse(collect.load_study(find(name, roots), roots))
 
 
 def figures(analysis: Analysis) -> dict[str, Figure]:
@@ -118,7 +119,7 @@ def _page(analysis: Analysis, pack: Mapping[str, str]) -> Page:
     study = analysis.study
     return Page(
         name=study.name,
-        question=str(study.facts.get("question") or ""),
+        question=study.record.question,
         source=str(study.folder),
         answer=answer(analysis),
         counts=study.counts(),
@@ -159,7 +160,7 @@ def write(shown: Page, folder: Path) -> Path:
 def answer(analysis: Analysis) -> list[str]:
     """Return three sentences, also where nothing has finished."""
     if analysis.rankings:
-        first, *rest = measured.answer(analysis.rankings[0])
+        first, *rest = answer_of(analysis.rankings[0])
         if len(analysis.rankings) > 1:
             first = f"{first.removesuffix('.')} ({analysis.rankings[0].group.label})."
         return [first, *rest]

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from img2gps.analysis.choices import ABSENT, NAME, fits, read_choice
 from img2gps.analysis.contrast import contrast
-from img2gps.analysis.ranking import Analysis
+from img2gps.analysis.overview import Analysis
 from img2gps.analysis.wording import span
 from img2gps.core.errors import BadInput
 from img2gps.report import build, paper, several, tables
@@ -129,7 +129,7 @@ def _contrast(study: Analysis, words: Sequence[str]) -> str:
 
 
 def _command(study: Analysis, _: Sequence[str]) -> str:
-    return f"```sh\n{study.study.facts['command']}\n```"
+    return f"```sh\n{study.study.record.command}\n```"
 
 
 KINDS: dict[str, Kind] = {

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from img2gps.analysis import ranking as analysis
-from img2gps.analysis.ranking import Analysis, Ranking
+from img2gps.analysis.marks import resamples
+from img2gps.analysis.overview import Analysis
+from img2gps.analysis.ranking import FOLD_AXIS, Ranking
 from img2gps.analysis.wording import knob_name
 from img2gps.core.files import write_text_atomic
 from img2gps.report import tables
@@ -67,9 +68,7 @@ def write(folder: Path, files: Mapping[str, str]) -> list[Path]:
 
 def cells_csv(study: Analysis) -> str:
     """Return every ranked cell, one row each, with interval, standard errors and marks."""
-    frames = [
-        analysis.frame(ranking).assign(ranking=ranking.group.label) for ranking in study.rankings
-    ]
+    frames = [ranking.frame().assign(ranking=ranking.group.label) for ranking in study.rankings]
     table = pd.concat(frames) if frames else pd.DataFrame(columns=["cell", "rmse_m"])
     return str(table.to_csv(index=False, lineterminator="\n"))
 
@@ -159,8 +158,8 @@ def _methods(study: Analysis, ranking: Ranking) -> str:
     interval = ranking.winner.interval
     start = _STARTS.get(value("weights/resolved"), "trained from scratch")
     synthetic = " (synthetic)" if study.study.synthetic else ""
-    axes = {k: v for k, v in study.study.axes.items() if k != analysis.FOLD_AXIS}
-    intervals = study.study.facts.get("intervals") or {}
+    axes = {k: v for k, v in study.study.axes.items() if k != FOLD_AXIS}
+    intervals = study.study.record.intervals
     tried = {k: (" to " if k in intervals else ", ").join(map(str, v)) for k, v in axes.items()}
     varied = "; ".join(f"{knob_name(knob)}: {values}" for knob, values in tried.items())
     states = ", ".join(f"{count} {state}" for state, count in study.study.counts().items())
@@ -176,7 +175,7 @@ def _methods(study: Analysis, ranking: Ranking) -> str:
         f"{value('lr')}, schedule {value('scheduler')}, batch size {value('batch_size')}) for "
         f"{value('max_epochs')} epochs in {value('precision')} precision; every figure is that "
         "after the final epoch.",
-        f"The study varied {varied or 'nothing'}, with {len(study.study.facts.get('seeds', []))} "
+        f"The study varied {varied or 'nothing'}, with {len(study.study.record.seeds)} "
         f"seeds: {len(study.study.runs)} runs ({states}).",
         "The RMSE of a cell is the mean over its seeds.",
         f"Intervals (95 %) resample the {interval.n_spots} spots at which the {interval.n_photos} "
@@ -187,7 +186,7 @@ def _methods(study: Analysis, ranking: Ranking) -> str:
         "position by a step-down max-T test (Romano and Wolf 2005); both are paired by photo and "
         "joint over all cells.",
         "The winner's figure is corrected for having been selected by repeating the selection on "
-        f"{analysis.resamples(len(ranking.cells))} resamples of the spots and scoring it on the "
+        f"{resamples(len(ranking.cells))} resamples of the spots and scoring it on the "
         "spots left out (BBC-CV; Tsamardinos, Greasidou and Borboudakis 2018).",
         f"Code: img2gps {value('code/version')}, commit {value('code/commit')}; Python "
         f"{value('versions/python')}, PyTorch {value('versions/torch')}, {value('hardware/cpu')}, "
@@ -211,7 +210,6 @@ def _values(rows: pd.DataFrame, column: str, form: str = "{}") -> str:
 
 def commands(study: Analysis) -> str:
     """Return a shell script that repeats the study, its winner alone, and its report."""
-    facts = study.study.facts
     name = shlex.quote(study.study.name)
     lines = ["#!/bin/sh", "set -e"]
     if study.rankings:
@@ -219,7 +217,7 @@ def commands(study: Analysis) -> str:
         commits = _values(rows, "code/commit")
         lines += [f"# code {_values(rows, 'code/version')}, commit {commits}"]
         lines += [f"# data fingerprint {_values(rows, 'data/fingerprint')}"]
-    command = str(facts.get("command") or "")
+    command = study.study.record.command
     if command:
         lines += ["", "# the study; the same command again goes on where it stopped", command]
         if study.rankings and study.study.enumerated:

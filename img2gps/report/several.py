@@ -12,7 +12,8 @@ from urllib.parse import quote
 import pandas as pd
 
 from img2gps.analysis import pairs
-from img2gps.analysis.ranking import Analysis, Ranking
+from img2gps.analysis.overview import Analysis
+from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.wording import cell_name, span
 from img2gps.core.errors import BadInput
 from img2gps.report import page, paper, tables
@@ -63,7 +64,7 @@ def page_of(analyses: Sequence[Analysis], folder: Path) -> Page:
         notes=[f"{a.study.name}: {note}" for a in analyses for note in a.notes],
         sections=[Section("section-studies", "The studies", [page.shown(table)])],
         figures=[page.picture(f, folder / "figures") for f in _figures(winners)],
-        commands=[str(a.study.facts["command"]) for a in analyses if a.study.facts.get("command")],
+        commands=[a.study.record.command for a in analyses if a.study.record.command],
         studies=[Link(name, f"../{quote(name)}/index.html") for name in names],
     )
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from img2gps.analysis import pairs
-from img2gps.analysis.ranking import Analysis, Cell, Ranking
+from img2gps.analysis.overview import Analysis
+from img2gps.analysis.ranking import Cell, Ranking
 from img2gps.analysis.stats import MIN_SPOTS, Interval
 from img2gps.analysis.wording import cell_name, knob_name, span
 from img2gps.report import entries

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from img2gps.analysis import collect
-from img2gps.analysis import ranking as analysis
+from img2gps.analysis.overview import analyse
 from img2gps.analysis.photos import of_photos
 from img2gps.analysis.stats import Interval
 from img2gps.core import geo
@@ -423,7 +423,7 @@ def test_rules_of_scaling_start_from_the_reference_and_the_lowest_is_named(tmp_p
         },
     )
     study = make_study(tmp_path, "scaling", options)
-    found = analysis.analyse(collect.load_study(study.folder, [tmp_path]))
+    found = analyse(collect.load_study(study.folder, [tmp_path]))
     figures = choose.of_study(scene_of(found, found.rankings[0]))
     (figure,) = (figure for figure in figures if figure.name == "scaling")
     assert figure.title == "Lowest on average, of 2 panels: lr fixed in 2"
@@ -441,7 +441,7 @@ def test_a_named_cell_stands_for_all_that_it_sets(tmp_path: Path) -> None:
     axes: dict[str, list[Any]] = {"model": ["resnet18", "resnet50"], "max_epochs": [9, 15]}
     options = Options(axes=axes, epochs=2, name=lambda params: f"{params['max_epochs']} epochs")
     study = make_study(tmp_path, "named", options)
-    found = analysis.analyse(collect.load_study(study.folder, [tmp_path]))
+    found = analyse(collect.load_study(study.folder, [tmp_path]))
     figures = {f.name: f for f in choose.of_study(scene_of(found, found.rankings[0]))}
     assert {"grid", "epochs_by_name", "epochs_by_model"} <= set(figures)
     assert "epochs_by_max_epochs" not in figures
@@ -464,7 +464,7 @@ def test_cost_names_a_cheaper_cell_that_cannot_be_told_from_the_best() -> None:
 def fake_figures(tmp_path_factory: pytest.TempPathFactory) -> list[Figure]:
     root = tmp_path_factory.mktemp("runs")
     study = make_study(root, "table1", Options(epochs=6))
-    found = analysis.analyse(collect.load_study(study.folder, [root]))
+    found = analyse(collect.load_study(study.folder, [root]))
     return choose.of_study(scene_of(found, found.rankings[0]))
 
 
@@ -623,14 +623,14 @@ def test_cells_are_called_by_what_varies_and_by_their_names(
     tmp_path: Path, names: dict[str, str], labels: list[str]
 ) -> None:
     folder = named_study(tmp_path, {"lr": [0.001, 0.002], "batch_size": [8, 16]}, names)
-    found = analysis.analyse(collect.load_study(folder, [tmp_path]))
+    found = analyse(collect.load_study(folder, [tmp_path]))
     scene = scene_of(found, found.rankings[0])
     assert list(scene.cells["label"]) == labels
 
 
 def test_searched_values_get_as_many_digits_as_keep_cells_apart(tmp_path: Path) -> None:
     folder = named_study(tmp_path, {"lr": [0.0012345, 0.0012349, 0.02]}, {})
-    found = analysis.analyse(collect.load_study(folder, [tmp_path]))
+    found = analyse(collect.load_study(folder, [tmp_path]))
     labels = list(scene_of(found, found.rankings[0]).cells["label"])
     assert labels == [f"learning rate {value}" for value in ("0.0012345", "0.0012349", "0.02")]
 

@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from img2gps.analysis import collect, stats
-from img2gps.analysis import ranking as analysis
-from img2gps.analysis.ranking import Analysis
+from img2gps.analysis.answer import answer
+from img2gps.analysis.overview import Analysis, analyse
 from img2gps.report import entries, paper, tables
 from img2gps.report.table import Entry, Table
 from tests.conftest import ROOT
@@ -38,7 +38,7 @@ def effect(params: Mapping[str, Any]) -> float:
 def analysed(root: Path, name: str = "table1", **options: Any) -> Analysis:
     given: dict[str, Any] = {"epochs": 2, "effect": effect, **options}
     made = make_study(root, name, Options(**given))
-    return analysis.analyse(collect.load_study(made.folder, [root]))
+    return analyse(collect.load_study(made.folder, [root]))
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_a_reference_of_another_model_or_with_fewer_axes_is_not_shown(
     for path in made.folder.glob("*/result.json"):
         result = json.loads(path.read_text())
         path.write_text(json.dumps({**result, "swept": {**result["swept"], **swept}}))
-    study = analysis.analyse(collect.load_study(made.folder, []))
+    study = analyse(collect.load_study(made.folder, []))
     assert "published" not in "".join(t.markdown() for t in tables.study_tables(study))
 
 
@@ -231,7 +231,7 @@ def test_published_runs_have_their_best_epochs_too_but_for_folds(tmp_path: Path)
         study = make_study(tmp_path, name, Options(axes={**axes, **more}, epochs=4))
         for file in study.folder.rglob("predictions_best.csv"):  # not published
             file.unlink()
-        found[name] = analysis.analyse(collect.load_study(study.folder, [tmp_path]))
+        found[name] = analyse(collect.load_study(study.folder, [tmp_path]))
     keys = {name: {table.key for table in tables.study_tables(a)} for name, a in found.items()}
     assert "best_epoch" in keys["grid"]
     assert "best_epoch" not in keys["folds"]
@@ -315,7 +315,7 @@ def test_one_seed_gives_no_mark_and_says_so(tmp_path: Path) -> None:
     assert "one seed [95 % interval over spots; 60 photos" in legend(grid)
     used = {mark for row in grid.rows for entry in row for mark in entry.marks}
     assert used == {entries.EDGE}
-    assert "differences may be the luck of the seed" in analysis.answer(ranking)[1]
+    assert "differences may be the luck of the seed" in answer(ranking)[1]
 
 
 def test_few_spots_are_called_unreliable(tmp_path: Path) -> None:
@@ -384,7 +384,7 @@ def test_a_named_cell_is_compared_with_the_winner(tmp_path: Path) -> None:
         if cell["cell"] == "model=resnet18,lr=0.001,batch_size=32":
             cell["name"] = "baseline"
     path.write_text(json.dumps(facts))
-    study = analysis.analyse(collect.load_study(made.folder, []))
+    study = analyse(collect.load_study(made.folder, []))
     row = next(r for r in tables.summary(study.rankings[0]).rows if r[0].text == "baseline")
     assert re.search(r"\+\d+\.\d m against the winner, paired 95 % interval", row[2].text)
 
@@ -415,7 +415,7 @@ def test_another_frozen_winner_or_rule_is_said(tmp_path: Path) -> None:
     facts = json.loads(path.read_text())
     facts["select"] = {"by": "val/median_m", "aggregate": "mean"}
     path.write_text(json.dumps(facts))
-    notes = analysis.analyse(collect.load_study(made.folder, [])).notes
+    notes = analyse(collect.load_study(made.folder, [])).notes
     assert notes == [
         "The study selects by the mean of val/median_m; this report ranks by the mean of "
         "val/rmse_m.",
@@ -429,7 +429,7 @@ def test_later_looks_at_the_test_part_are_counted(tmp_path: Path) -> None:
     for looks, said in ((1, False), (3, True)):
         frozen = {"cell": WINNER, "test_looks": looks}
         (made.folder / "winner.json").write_text(json.dumps(frozen))
-        study = analysis.analyse(collect.load_study(made.folder, []))
+        study = analyse(collect.load_study(made.folder, []))
         note = "The test part has been used 3 times: it is no longer a clean test set."
         assert (note in study.rankings[0].notes) is said
         assert study.notes == []
@@ -451,7 +451,7 @@ def test_the_answer_is_three_sentences_with_winner_certainty_and_mean_predictor(
     table1: Analysis,
 ) -> None:
     (ranking,) = table1.rankings
-    first, second, third = analysis.answer(ranking)
+    first, second, third = answer(ranking)
     assert first.startswith(
         "Lowest validation RMSE: resnet18, learning rate 0.001, batch size 16, "
     )

@@ -14,7 +14,7 @@ from img2gps.analysis.photos import FEW_SPOTS, of_photos
 from img2gps.analysis.wording import knob_name, knob_value
 from img2gps.report.figures import curves, errors, grid, maps
 from img2gps.report.figures.base import Figure, in_order, listed
-from img2gps.report.figures.scene import Scene, label, varied_within
+from img2gps.report.figures.scene import Scene, varied_within
 
 MOST_EPOCH_FIGURES = 3
 _ROWS, _COLUMNS = ("lr", "optimizer.lr"), ("batch_size",)  # down and across, where both vary
@@ -170,7 +170,7 @@ def _learning_curve(scene: Scene) -> Figure | None:
     cells = scene.finished[scene.finished["n_train"].notna()]
     # A knob that follows from the number of photos (data.n, matched epochs) names no line.
     axes = varied_within(cells, scene.varied, cells["n_train"]) if len(cells) else []
-    names = [label(row, axes) or "all cells" for row in cells.to_dict("records")]
+    names = [scene.label(cell, axes) or "all cells" for cell in cells["cell"]]
     points = cells.assign(label=names)
     points = points[points.groupby("label")["n_train"].transform("nunique") > 1]
     if points.empty:
@@ -184,7 +184,7 @@ def _learning_curve(scene: Scene) -> Figure | None:
 
 def _declared(scene: Scene) -> list[Figure | None]:
     """Draw the figures that the study file declares."""
-    plain = scene.study.facts.get("figures") or []
+    plain = scene.study.record.figures
     return [_lines(scene, lines) for lines in declared.figures(plain)]
 
 
@@ -196,10 +196,10 @@ def _lines(scene: Scene, lines: Lines) -> Figure | None:
     named = scene.finished.loc[parts.index]
     said = pd.DataFrame([{"panel": "", **part} for part in parts], index=named.index)
     axes = varied_within(named, scene.varied, named["name"])
-    rows = zip(named.to_dict("records"), said["panel"], strict=True)
+    rows = zip(named["cell"], said["panel"], strict=True)
     points = named.assign(
         line=said["line"],
-        panel=[", ".join(filter(None, (label(row, axes), panel))) for row, panel in rows],
+        panel=[", ".join(filter(None, (scene.label(cell, axes), panel))) for cell, panel in rows],
         x=pd.to_numeric(named[lines.x]),
         start=said["line"] == lines.start,
     )

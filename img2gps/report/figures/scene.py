@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from img2gps.analysis import ranking as measured
-from img2gps.analysis.ranking import FOLD_AXIS, Analysis, Ranking, params_of
+from img2gps.analysis.overview import Analysis
+from img2gps.analysis.ranking import FOLD_AXIS, Ranking, knobs
 from img2gps.analysis.study import DONE, Study
 from img2gps.analysis.wording import cell_name, knob_value
 
@@ -49,6 +49,10 @@ class Scene:
         """The winner's row of `cells`."""
         row = self.cells[self.cells["cell"] == self.winner].iloc[0]
         return {str(key): value for key, value in row.items()}
+
+    def label(self, cell: object, axes: Sequence[str]) -> str:
+        """Return a cell's name by some of its knobs."""
+        return cell_name(knobs(_params(self.study)[str(cell)], axes))
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -91,7 +95,7 @@ def scene(analysis: Analysis, ranking: Ranking | None, others: pd.DataFrame | No
         cells = cells.assign(rmse_m=math.nan)
         return Scene(study, cells, _knobs(study, cells), None, mean, {}, "", (), others)
     figures = ["cell", "rmse_m", "low_m", "high_m", "in_best_set", "beats_mean"]
-    cells = cells.merge(measured.frame(ranking)[figures], on="cell", how="left")
+    cells = cells.merge(ranking.frame()[figures], on="cell", how="left")
     return Scene(
         study,
         cells,
@@ -103,11 +107,6 @@ def scene(analysis: Analysis, ranking: Ranking | None, others: pd.DataFrame | No
         _expected(ranking),
         others,
     )
-
-
-def label(row: Mapping[Any, Any], axes: Sequence[str], digits: int = 6) -> str:
-    """Return a cell's name by some of its knobs, those left out that it does not have."""
-    return cell_name(params_of(row, axes), digits)
 
 
 def varied_within(cells: pd.DataFrame, axes: Sequence[str], groups: pd.Series[Any]) -> list[str]:
@@ -130,7 +129,7 @@ def _planned(study: Study, elsewhere: set[str]) -> pd.DataFrame:
     left = runs[runs["state"] != DONE].drop_duplicates("rank_cell").set_index("rank_cell")
     cells["reason"] = (left["state"] + ": " + left["reason"].fillna("")).reindex(cells.index)
     cells["reason"] = cells["reason"].fillna("").str.removesuffix(": ")
-    cells["label"] = _labels(cells, _varied(study, cells) or axes)
+    cells["label"] = _labels(cells, _params(study), _varied(study, cells) or axes)
     return cells.rename_axis("cell").reset_index()
 
 
@@ -147,7 +146,15 @@ def _knobs(study: Study, cells: pd.DataFrame) -> list[str]:
     return ["name", *varied_within(cells, varied, names)]
 
 
-def _labels(cells: pd.DataFrame, axes: Sequence[str]) -> list[str]:
+def _params(study: Study) -> dict[str, dict[str, Any]]:
+    """Return the knobs of each ranked cell."""
+    first = study.runs.drop_duplicates("rank_cell")
+    return dict(zip(first["rank_cell"], first["params"], strict=True))
+
+
+def _labels(
+    cells: pd.DataFrame, params: Mapping[str, Mapping[str, Any]], axes: Sequence[str]
+) -> list[str]:
     """Return a label for each cell, with as few digits as keep them apart.
 
     Where the study names all cells, only what varies among cells of one name is said before the
@@ -158,12 +165,12 @@ def _labels(cells: pd.DataFrame, axes: Sequence[str]) -> list[str]:
         axes = varied_within(cells, axes, cells["name"])
     for digits in _DIGITS:
         found = []
-        for cell, row in cells.to_dict("index").items():
-            knobs, name = label(row, axes, digits), row["name"]
+        for cell, name in cells["name"].items():
+            text = cell_name(knobs(params[str(cell)], axes), digits)
             if all_named:
-                found.append(", ".join(filter(None, (knobs, name))))
+                found.append(", ".join(filter(None, (text, name))))
             else:
-                found.append((knobs or str(cell)) + (f" ({name})" if name else ""))
+                found.append((text or str(cell)) + (f" ({name})" if name else ""))
         if len(set(found)) == len(found):
             return found
     return [str(cell) for cell in cells.index]
