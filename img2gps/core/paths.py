@@ -15,6 +15,8 @@ def expanded(given: str | Path, key: str) -> Path:
     Raises:
         BadInput: this machine does not know the user.
     """
+    if given == "":  # Path would make it the current folder
+        raise BadInput(f"{key}: is empty; give a path")
     try:
         return Path(given).expanduser()
     except RuntimeError as error:

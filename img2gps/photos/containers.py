@@ -6,6 +6,7 @@ texture. Both report success.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 
@@ -21,6 +22,8 @@ def truncated_heif(data: bytes) -> bool:
         return False
     try:
         for kind, start, end in _boxes(data, 0, len(data)):
+            if kind not in _TOP_BOXES:  # something that another program appended
+                return False
             if end > len(data):
                 return True
             if kind == b"meta":  # a full box: 4 bytes of version and flags come first
@@ -30,6 +33,11 @@ def truncated_heif(data: bytes) -> bool:
     except (struct.error, IndexError):  # a table cut in two
         return True
     return False
+
+
+_TOP_BOXES = frozenset(
+    b"ftyp styp etyp meta mdat idat moov moof free skip wide uuid mpvd pdin sidx jumb".split()
+)
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -69,7 +77,10 @@ def _last_byte(iloc: bytes) -> int:
         method = number(2) & 15 if version in (1, 2) else 0
         number(2)  # data reference index
         base = number(base_size)
-        for _ in range(number(2)):
+        extents = number(2)
+        if index_size + offset_size + length_size == 0:  # they take no bytes, however many
+            continue
+        for _ in range(extents):
             number(index_size)
             offset, length = number(offset_size), number(length_size)
             if method == 0:  # 0: offset in the file; 1: in the idat box
@@ -80,7 +91,27 @@ def _last_byte(iloc: bytes) -> int:
 # --- JPEG (ITU-T T.81) ----------------------------------------------------------------------
 
 _SOF_BASELINE = (0xC0, 0xC1)
-_DHT, _SOS = 0xC4, 0xDA
+_DHT, _EOI, SOS, APP1 = 0xC4, 0xD9, 0xDA, 0xE1
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # without those that stand in picture data
+
+
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """Yield marker, body and end of each segment of a JPEG up to the end of its picture.
+
+    What follows, such as the video of a motion photo, is another file's.
+    """
+    at = 2
+    while found := _MARKER.search(data, at):
+        marker, start = data[found.end() - 1], found.end() + 2
+        if marker == _EOI:
+            return
+        at = found.end() + max(2, int.from_bytes(data[found.end() : start], "big"))
+        yield marker, data[start:at], at
+
+
+def count_scans(data: bytes) -> int:
+    """Return how many scans a progressive JPEG has; each costs a pass over the whole picture."""
+    return sum(marker == SOS for marker, _, _ in jpeg_segments(data))
 
 
 def zeroed_jpeg(data: bytes) -> bool:
@@ -92,15 +123,11 @@ def zeroed_jpeg(data: bytes) -> bool:
     """
     first_symbol: dict[int, int] = {}  # AC table to the symbol of its all-zero code
     baseline = False
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        body = data[at + 4 : at + 2 + length]
-        at += 2 + length
+    for marker, body, at in jpeg_segments(data):
         baseline |= marker in _SOF_BASELINE
         if marker == _DHT:
             first_symbol |= _first_symbols(body)
-        elif marker == _SOS:
+        elif marker == SOS:
             table = body[2] & 15 if len(body) > 2 else 0
             if not baseline or first_symbol.get(table, 0) == 0:
                 return False

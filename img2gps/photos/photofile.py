@@ -22,7 +22,7 @@ class Unusable(Exception):
         self.remedy = remedy
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """Return the content of a regular file; a pipe, device, socket or folder is `Unusable`.
 
     The file is opened without blocking, because opening a pipe without a writer waits for ever.
@@ -40,10 +40,10 @@ def read_bytes(path: Path) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         if status.st_size == 0:
             raise Unusable("empty file (0 bytes)", "copy the original again")
-        if status.st_size > MAX_FILE_BYTES:
-            raise Unusable("larger than 1 GiB", "export it as JPEG")
+        if status.st_size > max_bytes:
+            raise Unusable(f"larger than {max_bytes // 2**20} MiB", "export it as JPEG")
         try:
-            return file.read()
+            return file.read(max_bytes)  # no more, also if it grows
         except OSError as error:
             raise Unusable(
                 f"cannot be read: {error.strerror}", "copy the original again"

@@ -40,8 +40,8 @@ def read_photo(item: Item, image_size: int) -> tuple[dict[str, Any], NDArray[np.
     except Exception as error:  # the last resort: whatever it is, the photo is listed by name
         return Reject(item.photo, f"{type(error).__name__}: {error}", "report it with this photo")
     row: dict[str, Any] = {name: getattr(found, name) for name in _FROM_EXIF}
-    if item.label is not None:
-        row |= {"gps_error_m": None, "dop": None}  # these describe the position that was replaced
+    if item.label is not None:  # these describe the position that was replaced
+        row |= {"gps_error_m": None, "dop": None, "note": ""}
     row |= {
         "photo": item.photo,
         "lat_deg": lat,
@@ -54,7 +54,8 @@ def read_photo(item: Item, image_size: int) -> tuple[dict[str, Any], NDArray[np.
         "true_lat_deg": None,
         "true_lon_deg": None,
     }
-    return row | dict(item.columns), pixels
+    note = "; ".join(filter(None, [row["note"], item.columns.get("note")]))
+    return row | dict(item.columns) | {"note": note}, pixels
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:

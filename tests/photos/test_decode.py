@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import struct
 import subprocess
 import sys
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from img2gps.photos.containers import ZERO_RUN, truncated_heif, zeroed_jpeg
-from img2gps.photos.decode import MAX_SCANS, decode
+from img2gps.photos.decode import MAX_SCANS, NeedsMemory, decode
 from img2gps.photos.photofile import Unusable, display_name, read_bytes
+from tests.helpers.hostile import HOSTILE, png_of
 from tests.helpers.photos import make_photo, picture
 
 Pixels = NDArray[np.uint8]
@@ -257,6 +259,69 @@ def test_real_files_are_not_taken_for_damaged(real_photos: Path) -> None:
         data = path.read_bytes()
         assert not zeroed_jpeg(data), path.name
         assert not truncated_heif(data), path.name
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files_are_refused_within_seconds_and_600_megabytes(name: str) -> None:
+    code = (
+        "import sys; from tests.helpers.hostile import HOSTILE; from img2gps.photos import exif\n"
+        "data = HOSTILE[sys.argv[1]]()\n"
+        "print(exif.read(data).reason)"
+    )
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+        resource.setrlimit(resource.RLIMIT_DATA, (600 * 2**20, 600 * 2**20))
+
+    command = [sys.executable, "-c", code, name]
+    found = subprocess.run(command, capture_output=True, encoding="utf-8", preexec_fn=limit)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.strip()
+
+
+def test_postscript_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "Popen", None)  # what Pillow would start Ghostscript with
+    monkeypatch.setattr(subprocess, "check_call", None)
+    with pytest.raises(Unusable, match="not a picture that can be read"):
+        decode(HOSTILE["PostScript"](), 8)
+
+
+def test_transparency_is_shrunk_before_it_becomes_white() -> None:
+    data = encode(Image.new("RGBA", (640, 480), (200, 100, 50, 128)), "PNG")
+    assert decode(data, 8)[0][0, 0].tolist() == pytest.approx([227, 177, 152], abs=1)
+
+
+def test_a_decode_that_takes_more_memory_than_allowed_does_not_start() -> None:
+    data = png_of(8000, 6000, 6)
+    with pytest.raises(NeedsMemory) as refusal:
+        decode(data, 8, max_bytes=100_000_000)
+    assert refusal.value.n_bytes == 8 * 48_000_000  # RGBA, and once more with alpha multiplied in
+    assert decode(png_of(800, 600, 6), 8, max_bytes=100_000_000)[1] == (800, 600)
+
+
+def test_memory_of_a_large_transparent_picture_stays_within_its_estimate() -> None:
+    code = (
+        "import resource; from tests.helpers.hostile import png_of\n"
+        "from img2gps.photos.decode import decode\n"
+        "decode(png_of(100, 100, 6), 8); data = png_of(6000, 6000, 6)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "decode(data, 8)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert int(found.stdout) * 1024 < 1.1 * 8 * 36_000_000
+
+
+def test_a_video_behind_a_progressive_photo_is_not_counted_as_its_scans() -> None:
+    photo = encode(picture((64, 64)), "JPEG", progressive=True)
+    assert decode(photo + b"\0\0\0\x18ftypmp42" + b"\xff\xda" * 1000, 8)[1] == (64, 64)
+
+
+@pytest.mark.parametrize("data", [HEIC, AVIF], ids=["heic", "avif"])
+def test_a_text_behind_a_heic_is_no_damage(data: bytes) -> None:
+    tail = data + b"SEFH and other things that a phone appends"
+    assert not truncated_heif(tail)
+    assert decode(tail, 8)[1] == (256, 192)
 
 
 # --- the file itself ------------------------------------------------------------------------

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import shutil
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from img2gps.photos import exif
+from img2gps.photos.decode import decode
 from img2gps.photos.exif.gps import to_degrees
 from img2gps.photos.exif.readers import Reading
 from img2gps.photos.exif.times import parse_time
@@ -267,6 +271,22 @@ def test_reads_what_stands_beside_the_position(
     assert found == (pytest.approx(expected) if isinstance(expected, float) else expected)
 
 
+def test_notes_a_void_fix() -> None:
+    found = read_gps({9: (ASCII, b"V\0")})
+    assert found.lat_deg == pytest.approx(LAT)
+    assert found.note == "GPS status is V (void): no satellite fix when it was taken"
+    assert not read_gps({9: (ASCII, b"A\0")}).note
+
+
+@pytest.mark.parametrize(("metres", "kept"), [(65_535, None), (400, 400.0)])
+def test_notes_an_imprecise_fix_and_takes_the_largest_value_for_unknown(
+    metres: int, kept: float | None
+) -> None:
+    found = read_gps({9: (ASCII, b"A\0"), 31: (RATIONAL, [(metres, 1)])})
+    assert found.note == f"positioning error of {metres:,} m"
+    assert found.gps_error_m == kept
+
+
 def test_notes_a_map_datum_that_is_not_wgs_84() -> None:
     found = read_gps({18: (ASCII, b"TOKYO\0")})
     assert found.lat_deg == pytest.approx(LAT)
@@ -284,6 +304,7 @@ def test_notes_a_map_datum_that_is_not_wgs_84() -> None:
         ("2021:05:04 13:02:01", "5", "Z", "2021-05-04T13:02:01.500+00:00"),
         ("2021:05:04 13:02:01", "00", "+5:30", "2021-05-04T13:02:01"),
         ("2021-05-04T13:02:01", "", "+05:45", "2021-05-04T13:02:01+05:45"),
+        ("2021:05:04 13:02:01", "25" * 2500, "", "2021-05-04T13:02:01.252"),
         ("2021:5:4 3:02:01", "", "", "2021-05-04T03:02:01"),
         ("2016:12:31 23:59:60", "", "", "2016-12-31T23:59:59"),
         ("0000:00:00 00:00:00", "", "", ""),
@@ -440,6 +461,8 @@ def xmp_jpeg(body: str) -> bytes:
     [
         ('exif:GPSLatitude="39,57.0740N" exif:GPSLongitude="75,11.4740W"/>', 39.951233, -75.191233),
         ('exif:GPSLatitude="33,30,0S" exif:GPSLongitude="151,15,0E"/>', -33.5, 151.25),
+        ('exif:GPSLatitude="-33.5" exif:GPSLongitude="+151.25"/>', -33.5, 151.25),
+        ('exif:GPSLatitude="33.5" exif:GPSLongitude="-151.25"/>', 33.5, -151.25),
         (
             "><exif:GPSLatitude>33,30.0S</exif:GPSLatitude>"
             "<exif:GPSLongitude>151,15.0E</exif:GPSLongitude></rdf:Description>",
@@ -463,6 +486,21 @@ def test_reads_heading_and_error_from_xmp() -> None:
         )
     )
     assert (found.altitude_m, found.heading_deg, found.gps_error_m) == (-12.5, 90.1, 1.5)
+
+
+@pytest.mark.parametrize("root", ["x:xapmeta", "rdf:RDF"])
+def test_xmp_is_read_whatever_its_outermost_element_is(root: str) -> None:
+    body = (
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+        'xmlns:exif="http://ns.adobe.com/exif/1.0/" exif:GPSLatitude="33,30,0S" '
+        'exif:GPSLongitude="151,15,0E"/></rdf:RDF>'
+    )
+    if root == "x:xapmeta":
+        body = f'<x:xapmeta xmlns:x="adobe:ns:meta/">{body}</x:xapmeta>'
+    packet = f'<?xpacket begin="\ufeff" id="W5M0"?>{body}<?xpacket end="w"?>'.encode()
+    segment = marker(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet)
+    found = exif.read(plain_jpeg()[:2] + segment + plain_jpeg()[2:])
+    assert (found.lat_deg, found.lon_deg) == (-33.5, 151.25)
 
 
 @pytest.mark.parametrize(
@@ -505,6 +543,50 @@ def test_a_disagreement_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def gps_values(lat: float, lon: float) -> dict[int, Any]:
     return {1: "N", 2: dms(lat), 3: "W", 4: dms(lon)}
+
+
+def test_a_second_exif_segment_is_read_as_exiftool_reads_it(tmp_path: Path) -> None:
+    first = marker(0xE1, b"Exif\0\0" + tiff_exif(None, {0x010F: (ASCII, b"Maker\0")}))
+    plain = plain_jpeg()
+    (tmp_path / "a.jpg").write_bytes(plain[:2] + first + EXIF_SEGMENT + plain[2:])
+    found = exif.read((tmp_path / "a.jpg").read_bytes())
+    assert (found.lat_deg, found.lon_deg) == pytest.approx(by_exiftool(tmp_path / "a.jpg"))
+    assert found.camera == "Maker"
+
+
+@pytest.mark.parametrize("name", [b"exif", b"APP1"])
+@pytest.mark.parametrize("mark", [b"", b"Exif\0\0"])
+def test_a_raw_profile_of_a_png_is_read_under_both_of_its_names(name: bytes, mark: bytes) -> None:
+    file = io.BytesIO()
+    picture().save(file, "PNG")
+    block = mark + tiff_exif(GOOD)
+    text = b"\n%s\n%8d\n%s\n" % (name, len(block), block.hex().encode())
+    chunk = png_chunk(b"zTXt", b"Raw profile type %s\0\0" % name + zlib.compress(text))
+    plain = file.getvalue()
+    found = exif.read(plain[:33] + chunk + plain[33:])
+    assert (found.lat_deg, found.lon_deg) == pytest.approx((LAT, LON))
+
+
+@pytest.mark.parametrize("brand", [b"heif", b"MiHE", b"mif2", b"heic"])
+def test_a_heic_is_read_under_every_brand_as_exiftool_reads_it(
+    tmp_path: Path, brand: bytes
+) -> None:
+    data = make_photo(tmp_path / "a.heic", LAT, LON).read_bytes()
+    (tmp_path / "b.heic").write_bytes(data[:8] + brand + data[12:])
+    found = exif.read((tmp_path / "b.heic").read_bytes())
+    assert (found.lat_deg, found.lon_deg) == pytest.approx((LAT, LON))
+    assert by_exiftool(tmp_path / "b.heic") == pytest.approx((LAT, LON))
+    assert decode((tmp_path / "b.heic").read_bytes(), 8)[1] == (64, 48)
+
+
+def by_exiftool(path: Path) -> tuple[float, float]:
+    """Latitude and longitude as exiftool reads them."""
+    tool = shutil.which("exiftool")
+    if tool is None:
+        pytest.skip("exiftool is not installed")
+    command = [tool, "-n", "-j", "-GPSLatitude", "-GPSLongitude", str(path)]
+    (tags,) = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return tags["GPSLatitude"], tags["GPSLongitude"]
 
 
 # --- no GPS ---------------------------------------------------------------------------------

@@ -180,7 +180,7 @@ def test_a_folder_of_awful_files_loses_nothing_and_hangs_on_nothing(
     assert why["back"] == "link to a folder already read"
     assert why["raw.DNG"] == ".dng pictures are not read"
     assert why["null.jpg"].startswith("null island")
-    assert found.summary["not_photos"] == {".txt": 1}
+    assert found.summary["not_photos"] == {".txt": 1, "hidden": 1}
 
 
 def located(data: bytes) -> bytes:
@@ -194,11 +194,17 @@ def make_jpeg_exif() -> bytes:
     return b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body
 
 
-def test_a_link_to_a_folder_elsewhere_is_followed(root: Path, cache: Path, tmp_path: Path) -> None:
+def test_links_that_lead_out_of_the_folder_are_followed_and_said(
+    root: Path, cache: Path, tmp_path: Path
+) -> None:
     (tmp_path / "elsewhere").mkdir()
     make_photo(tmp_path / "elsewhere" / "x.jpg", LAT, LON, seed=50)
     (root / "linked").symlink_to(tmp_path / "elsewhere")
-    assert "linked/x.jpg" in set(run(FolderSource(root), cache).manifest["photo"])
+    (root / "y.jpg").symlink_to(make_photo(tmp_path / "y.jpg", LAT, LON, seed=51))
+    (root / "z.jpg").symlink_to(root / "a.jpg")
+    notes = run(FolderSource(root), cache).manifest.set_index("photo")["note"]
+    said = "a link fetches it from outside the folder"
+    assert notes[["linked/x.jpg", "y.jpg", "z.jpg"]].tolist() == [said, said, ""]
 
 
 def test_a_folder_without_usable_photos_says_what_to_do(tmp_path: Path, cache: Path) -> None:
@@ -443,6 +449,64 @@ def test_csv_may_lead_outside_where_allowed(root: Path, cache: Path) -> None:
     assert found.manifest["photo"].tolist() == ["../outside.jpg"]
 
 
+@pytest.mark.parametrize("coding", ["cp1252", "utf-8"])
+def test_a_table_and_overrides_in_the_coding_of_excel_are_read(
+    root: Path, cache: Path, coding: str
+) -> None:
+    (root / "a.jpg").rename(os.fsdecode(os.fsencode(root) + b"/M\xfcnster 1.jpg"))  # in Latin-1
+    (root / "b.JPG").rename(root / "Münster 2.jpg")
+    (root / "t.csv").write_bytes(
+        "path;lat;lon;session\nMünster 1.jpg;1,5;2;Münster\nMünster 2.jpg;1;2;Köln\n".encode(coding)
+    )
+    found = run(CsvSource(root / "t.csv"), cache)
+    sessions_of = found.manifest.set_index("photo")["session"].to_dict()
+    assert sessions_of == {r"M\xfcnster 1.jpg": "Münster", "Münster 2.jpg": "Köln"}
+    (root / "overrides.csv").write_bytes("photo,exclude\nMünster 2.jpg,1\n".encode(coding))
+    assert reasons(run(FolderSource(root), cache))["Münster 2.jpg"] == "excluded by overrides.csv"
+
+
+def test_a_folder_named_in_latin_1_is_read(root: Path, cache: Path) -> None:
+    other = os.fsdecode(os.fsencode(root.parent) + b"/M\xfcnster")
+    root.rename(other)
+    found = run(FolderSource(other), cache)
+    assert (len(found), found.name) == (6, r"M\xfcnster")
+    assert found.summary["origin"].endswith(r"M\xfcnster")
+
+
+@pytest.mark.parametrize("given", ["/dev/zero", "."])
+def test_a_table_that_is_no_file_is_refused_at_once(given: str, cache: Path) -> None:
+    with pytest.raises(BadInput, match=f"^{given}: not a regular file; give a CSV file$"):
+        run(CsvSource(given), cache)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"type": "FeatureCollection", "features": ' + b"[1]" * 9999, r"\.\.\.'\); name the"),
+        (b"PK\3\4" + bytes(range(256)) * 999, "a spreadsheet or an archive; give a CSV file"),
+    ],
+)
+def test_what_is_no_table_is_not_printed_whole(
+    tmp_path: Path, cache: Path, content: bytes, message: str
+) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(BadInput, match=message) as refusal:
+        run(CsvSource(tmp_path / "t.csv"), cache)
+    assert len(str(refusal.value)) < 400
+
+
+def test_an_empty_path_is_not_the_current_folder(cache: Path) -> None:
+    for source in (FolderSource(""), CsvSource("")):
+        with pytest.raises(BadInput, match=r"^data\.root: is empty; give a path$"):
+            run(source, cache)
+
+
+def test_a_quoted_decimal_comma_is_read_also_between_commas(root: Path, cache: Path) -> None:
+    (root / "t.csv").write_text('path,lat,lon\na.jpg,"39,95","-75,25"\n')
+    found = run(CsvSource(root / "t.csv"), cache).manifest
+    assert found[["lat_deg", "lon_deg"]].to_numpy().tolist() == [[39.95, -75.25]]
+
+
 def test_csv_without_the_columns_says_which(root: Path, cache: Path) -> None:
     (root / "t.csv").write_text("path,x,y\na.jpg,1,2\n")
     with pytest.raises(BadInput, match=r"no column for lat, lon \(found: 'path,x,y'\)"):
@@ -454,7 +518,7 @@ def test_csv_without_the_columns_says_which(root: Path, cache: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "empty; give a header line and one row a photo"),
+        ("", "empty file (0 bytes); give a CSV file"),
         ("\ufeff\n", "empty; give a header line and one row a photo"),
         ("path,lat,lon\n", "no rows below its header; add one a photo (path, lat, lon)"),
     ],
@@ -548,10 +612,17 @@ def test_a_hugging_face_row_without_a_session_has_none(tmp_path: Path, cache: Pa
 def test_a_hugging_face_data_set_without_positions_says_so(tmp_path: Path, cache: Path) -> None:
     pictures = [{"bytes": encode(picture(), "PNG"), "path": None}]
     parquet(tmp_path / "a.parquet", image=pictures, Latitude=[1.5])
-    with pytest.raises(BadInput, match=r"needs an image column and Latitude and Longitude"):
+    with pytest.raises(BadInput, match=r"no columns of latitude and longitude \(found: 'image"):
         run(HuggingFaceSource(tmp_path / "a.parquet"), cache)
     with pytest.raises(BadInput, match="no such file"):
         run(HuggingFaceSource(tmp_path / "b.parquet"), cache)
+
+
+def test_a_parquet_file_without_pictures_says_what_it_lacks(tmp_path: Path, cache: Path) -> None:
+    parquet(tmp_path / "a.parquet", Latitude=[LAT], Longitude=[LON])
+    found = r"no column of the type Image \(found: 'Latitude \(float64\), Longitude \(float64\)'\)"
+    with pytest.raises(BadInput, match=found):
+        run(HuggingFaceSource(tmp_path / "a.parquet"), cache)
 
 
 # --- the quad -------------------------------------------------------------------------------

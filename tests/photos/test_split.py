@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from img2gps.photos.split import (
     make_split,
     nearest_train_m,
 )
-from img2gps.photos.spots import spot_radius_m, spots
+from img2gps.photos.spots import extent_m, spot_radius_m, spots
 
 LAT0, LON0 = 39.9515, -75.1914  # the study's quad
 SPHERE = pyproj.Geod(a=geo.EARTH_RADIUS_M, b=geo.EARTH_RADIUS_M)
@@ -596,6 +597,26 @@ def test_time_without_sessions_says_so(session: str, found: str) -> None:
 def test_one_photo_cannot_be_divided() -> None:
     with pytest.raises(BadInput, match="1 photos cannot be divided"):
         make_split(campus(1), SplitConfig())
+
+
+# --- extent -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 50, 400])
+def test_extent_is_the_largest_distance_between_two_photos(n: int) -> None:
+    manifest = campus(n, seed=n)
+    exact = distances_m(manifest).max()
+    assert extent_m(manifest["lat_deg"], manifest["lon_deg"]) == pytest.approx(exact, rel=3e-4)
+
+
+def test_extent_of_many_photos_takes_no_table_of_all_pairs() -> None:
+    manifest = campus(20_000)
+    tracemalloc.start()
+    metres = extent_m(manifest["lat_deg"], manifest["lon_deg"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 200e6  # 3.2 GB for one table of pairs
+    assert 250 < metres < 400
 
 
 # --- real photos --------------------------------------------------------------------------------

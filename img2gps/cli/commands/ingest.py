@@ -67,7 +67,7 @@ def execute(args: argparse.Namespace) -> int:
         print(f"report: {photo_page.write(dataset, path)}")
     if others := dataset.summary["not_photos"]:
         counted = ", ".join(f"{count} {suffix}" for suffix, count in others.items())
-        print(f"ignored because of their suffix: {counted}")
+        print(f"not read: {counted}")
     print(f"cache: {dataset.folder}")
     print(_summary(dataset))
     return 0

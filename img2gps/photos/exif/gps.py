@@ -13,6 +13,8 @@ from img2gps.photos.photofile import Unusable
 
 GPS = ExifTags.GPS
 _NULL_ISLAND_DEG = 1e-4  # 11 m of open ocean
+IMPRECISE_M = 100.0  # of positioning error; no satellite fix under open sky is as bad
+_UNKNOWN_ERROR_M = 65_535.0  # the largest that phones write, for "unknown"
 _SAME_AS_WGS84 = ("", "WGS84", "WGS1984", "JGD2000", "JGD2011")  # within a metre
 _AXES = {
     "latitude": (GPS.GPSLatitude, GPS.GPSLatitudeRef, "NS", 90.0),
@@ -97,14 +99,21 @@ def details(tags: Tags) -> dict[str, Any]:
         heading = None
     ref = letter(tags.get(GPS.GPSImgDirectionRef))
     datum = text(tags.get(GPS.GPSMapDatum))
-    wgs84 = re.sub(r"[^A-Z0-9]", "", datum.upper()) in _SAME_AS_WGS84
+    error = _positive(tags.get(GPS.GPSHPositioningError))
+    notes = []
+    if re.sub(r"[^A-Z0-9]", "", datum.upper()) not in _SAME_AS_WGS84:
+        notes.append(f"map datum {datum!r}: may lie hundreds of metres off WGS 84")
+    if letter(tags.get(GPS.GPSStatus)) == "V":
+        notes.append("GPS status is V (void): no satellite fix when it was taken")
+    if error is not None and error > IMPRECISE_M:
+        notes.append(f"positioning error of {error:,.0f} m")
     return {
         "altitude_m": altitude,
         "heading_deg": None if heading is None else heading % 360.0,
         "heading_ref": ref if heading is not None and ref in ("T", "M") else "",
-        "gps_error_m": _positive(tags.get(GPS.GPSHPositioningError)),
+        "gps_error_m": None if error is None or error >= _UNKNOWN_ERROR_M else error,
         "dop": _positive(tags.get(GPS.GPSDOP)),
-        "note": "" if wgs84 else f"map datum {datum!r}: may lie hundreds of metres off WGS 84",
+        "note": "; ".join(notes),
     }
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
 from img2gps.core.geo import distance_m
 from img2gps.photos.decode import open_image
 from img2gps.photos.exif import gps, xmp
 from img2gps.photos.exif.missing import why_no_gps
-from img2gps.photos.exif.readers import read_exifread, read_pillow
+from img2gps.photos.exif.readers import read_exifread, read_hidden, read_pillow
 from img2gps.photos.exif.times import taken_at
 from img2gps.photos.exif.values import Tags, scalar, text
 from img2gps.photos.photofile import Unusable
 
-READER_VERSION = "3"  # raise it when the same file gives another position than before
+READER_VERSION = "4"  # raise it when the same file gives another position than before
 _DISAGREE_M = 1.0  # two readings of one file differ by rounding only, or one of them is wrong
 
 
@@ -34,7 +34,7 @@ class Exif:
     taken_at: str = ""  # ISO 8601, with offset if the file has one
     camera: str = ""
     orientation: int = 1  # as stored, 1..8
-    source: str = ""  # what gave the position: "exifread", "pillow" or "xmp"
+    source: str = ""  # what gave the position: "exifread", "pillow", "hidden" or "xmp"
     reason: str = ""  # why there is no position
     remedy: str = ""
     note: str = ""  # something odd that did not prevent the reading
@@ -45,29 +45,30 @@ def read(data: bytes, name: str = "") -> Exif:
 
     The file's `name` helps to say why a position is missing: chats and screenshots have their own.
     """
-    image: Image.Image | None = None
-    not_a_picture: Unusable | None = None
     try:
         image = open_image(data)
     except Unusable as error:
-        not_a_picture = error
-    readings = {"exifread": read_exifread(data)}
-    if image is not None:
-        readings["pillow"] = read_pillow(image)
-    base = {
-        tag: value for found in reversed(readings.values()) for tag, value in found.base.items()
-    }
+        return Exif(reason=error.reason, remedy=error.remedy)
+    readings = {"pillow": read_pillow(image)}
+    if image.format not in ("HEIF", "AVIF"):  # exifread loops without end on some of these
+        readings = {"exifread": read_exifread(data), **readings}
+    base = {t: value for found in reversed(readings.values()) for t, value in found.base.items()}
     result = _describe(base, {source: found.gps for source, found in readings.items()})
-    if not result.source and (found_gps := xmp.read_gps(xmp.find_packet(image, data))):
-        from_xmp = _describe(base, {"xmp": found_gps})
-        result = from_xmp if from_xmp.source or not result.reason else result
-    if not result.source and not_a_picture:
-        return replace(result, reason=not_a_picture.reason, remedy=not_a_picture.remedy)
+    if not result.source and (hidden := read_hidden(image, data)).gps:
+        result = _better(result, _describe({**hidden.base, **base}, {"hidden": hidden.gps}))
+    if not result.source and (tags := xmp.read_gps(xmp.packet_of(image))):
+        result = _better(result, _describe(base, {"xmp": tags}))
     if not result.source and not result.reason:
-        is_png = image is not None and image.format == "PNG"
-        reason, remedy = why_no_gps(name, camera=result.camera, has_exif=bool(base), is_png=is_png)
+        reason, remedy = why_no_gps(
+            name, camera=result.camera, has_exif=bool(base), is_png=image.format == "PNG"
+        )
         result = replace(result, reason=reason, remedy=remedy)
     return result
+
+
+def _better(first: Exif, second: Exif) -> Exif:
+    """Return the one with a position, or the first that says why it has none."""
+    return second if second.source or not first.reason else first
 
 
 def _describe(base: Tags, readings: Mapping[str, Tags]) -> Exif:
@@ -86,7 +87,8 @@ def _describe(base: Tags, readings: Mapping[str, Tags]) -> Exif:
     if len(found) == 2:
         apart = float(distance_m(*found["exifread"], *found["pillow"]))
         if apart > _DISAGREE_M:
-            details["note"] = f"exifread and Pillow read positions {apart:.0f} m apart"
+            note = f"exifread and Pillow read positions {apart:.0f} m apart"
+            details["note"] = "; ".join(filter(None, [details["note"], note]))
     orientation = scalar(base.get(ExifTags.Base.Orientation))
     lat, lon = found.get(source, (None, None))
     return Exif(

@@ -37,7 +37,7 @@ def parse_time(date: str, subsec: str = "", offset: str = "") -> str:
         return ""
     if not is_plausible(moment):
         return ""
-    known = subsec.isascii() and subsec.isdecimal() and int(subsec) > 0
+    known = subsec.isascii() and subsec.isdecimal() and subsec.strip("0")
     fraction = f".{(subsec + '00')[:3]}" if known else ""
     zone = offset.strip()
     zone = ("+00:00" if zone == "Z" else zone) if _OFFSET.fullmatch(zone) else ""

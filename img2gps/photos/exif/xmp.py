@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -10,43 +11,58 @@ from PIL import Image
 from img2gps.photos.exif.gps import GPS
 from img2gps.photos.exif.values import Tags
 
-_START, _END = b"<x:xmpmeta", b"</x:xmpmeta>"
+MAX_BYTES = 2**20  # a packet in a JPEG has at most 64 KiB; parsing takes up to 60 times as much
 _EXIF = "{http://ns.adobe.com/exif/1.0/}"
 _TAGS = {
     f"{_EXIF}{tag.name}": tag
     for tag in (
-        *(GPS.GPSLatitude, GPS.GPSLongitude, GPS.GPSAltitude, GPS.GPSAltitudeRef),
+        *(GPS.GPSLatitude, GPS.GPSLongitude, GPS.GPSAltitude, GPS.GPSAltitudeRef, GPS.GPSStatus),
         *(GPS.GPSImgDirection, GPS.GPSImgDirectionRef, GPS.GPSHPositioningError),
         *(GPS.GPSDOP, GPS.GPSMapDatum),
     )
 }
-_REFERENCES = {GPS.GPSLatitude: GPS.GPSLatitudeRef, GPS.GPSLongitude: GPS.GPSLongitudeRef}
+_AXES = {
+    GPS.GPSLatitude: (GPS.GPSLatitudeRef, "N", "S"),
+    GPS.GPSLongitude: (GPS.GPSLongitudeRef, "E", "W"),
+}  # tag of the reference, positive and negative reference
+_ROOTS = (b"x:xmpmeta", b"x:xapmeta", b"rdf:RDF")  # the outermost first
+_DECIMAL = re.compile(r"[-+]?\d+(\.\d*)?")
 
 
-def find_packet(image: Image.Image | None, data: bytes) -> bytes:
-    """Return a photo's XMP packet, or b"" if it has none."""
-    packet = image.info.get("xmp") if image is not None else None
+def packet_of(image: Image.Image) -> bytes:
+    """Return the XMP packet that Pillow found in a photo, or b""."""
+    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
     if isinstance(packet, str):
-        packet = packet.encode()
-    if isinstance(packet, bytes) and packet:
-        return packet
-    start, end = data.find(_START), data.find(_END)
-    return data[start : end + len(_END)] if 0 <= start < end else b""
+        packet = packet.encode("utf-8", "replace")
+    return packet if isinstance(packet, bytes) else b""
 
 
 def read_gps(packet: bytes) -> Tags:
-    """Return the GPS tags of an XMP packet, in which a coordinate is "39,57.05N" or "39,57,3N"."""
-    start, end = packet.find(_START), packet.rfind(_END)
-    if start < 0 or end < start or b"<!DOCTYPE" in packet:
-        return {}
-    try:
-        root = ET.fromstring(packet[start : end + len(_END)])  # noqa: S314, no DTD
-    except ET.ParseError:
-        return {}
+    """Return the GPS tags of a packet. A coordinate is "39,57.05N", "39,57,3N" or "39.95"."""
+    root = _parse(packet)
     gps: dict[int, Any] = {}
-    for element in root.iter():
+    for element in () if root is None else root.iter():
         for name, value in [*element.attrib.items(), (element.tag, element.text or "")]:
             tag = _TAGS.get(name)
             if tag is not None and value.strip():
                 gps.setdefault(tag, value.strip())
-    return gps | {ref: gps[tag][-1] for tag, ref in _REFERENCES.items() if tag in gps}
+    for tag, (ref, positive, negative) in _AXES.items():
+        if _DECIMAL.fullmatch(value := gps.get(tag, "")):
+            gps |= {tag: value.lstrip("+-"), ref: negative if value.startswith("-") else positive}
+        elif value:
+            gps[ref] = value[-1]
+    return gps
+
+
+def _parse(packet: bytes) -> ET.Element | None:
+    """Return the outermost element; None for what is too long, broken, or defines entities."""
+    if len(packet) > MAX_BYTES or b"<!" in packet.replace(b"\0", b""):
+        return None
+    for name in _ROOTS:
+        start, end = packet.find(b"<" + name), packet.rfind(b"</" + name + b">")
+        if 0 <= start < end:
+            try:
+                return ET.fromstring(packet[start : end + len(name) + 3])  # noqa: S314, no DTD
+            except ET.ParseError:
+                return None
+    return None

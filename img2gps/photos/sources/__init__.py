@@ -7,10 +7,11 @@ with its reason; `BadInput` is raised only if the source itself cannot be read.
 from __future__ import annotations
 
 from img2gps.photos.sources.base import Item, Listing, Reject, Source
-from img2gps.photos.sources.folder import PHOTO_SUFFIXES, FolderSource, photo_files
+from img2gps.photos.sources.folder import FolderSource, photo_files
 from img2gps.photos.sources.huggingface import HuggingFaceSource
 from img2gps.photos.sources.quad import QuadSource
 from img2gps.photos.sources.table import CsvSource
+from img2gps.photos.sources.walk import PHOTO_SUFFIXES
 
 __all__ = [
     "PHOTO_SUFFIXES",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import math
@@ -16,6 +15,7 @@ from img2gps.core.errors import BadInput
 from img2gps.photos.exif.gps import refuse_null_island
 from img2gps.photos.exif.times import is_plausible, parse_time
 from img2gps.photos.photofile import Unusable
+from img2gps.photos.sources.text import read_text, shown
 
 _ALIASES = {
     "photo": "path imagepath image imagename img file filename filepath photo photopath name",
@@ -49,13 +49,7 @@ def headers(given: Sequence[str]) -> dict[str, str]:
 
 def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     """Return the rows of a CSV under our column names; each `required` column must be there."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path}: {error.strerror}; give a CSV file") from error
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # of spreadsheets
-    coding = ("utf-16", "replace") if wide else ("utf-8-sig", "surrogateescape")
-    text = io.TextIOWrapper(io.BytesIO(content), *coding).read()
+    text = read_text(path, "a CSV file")
     if not text.strip():
         raise BadInput(f"{path}: empty; give a header line and one row a photo")
     header = text.partition("\n")[0]
@@ -66,15 +60,13 @@ def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
         missing = [column for column in required if column not in names]
         if missing:
             raise BadInput(
-                f"{path}: no column for {', '.join(missing)} (found: {header.strip()!r}); "
+                f"{path}: no column for {', '.join(missing)} (found: {shown(header)}); "
                 "name the columns path, lat, lon"
             )
         rows = []
         for raw_row in reader:
             row = {column: (raw_row[raw] or "").strip() for column, raw in names.items()}
-            if delimiter != ",":  # where the comma is the decimal point
-                row |= {key: row[key].replace(",", ".") for key in _NUMBERS if key in row}
-            rows.append(row)
+            rows.append(row | {key: row[key].replace(",", ".") for key in _NUMBERS if key in row})
     except csv.Error as error:
         raise BadInput(f"{path}: {error}; give a CSV with the columns path, lat, lon") from error
     return rows
@@ -90,7 +82,9 @@ def label_of(row: Mapping[str, str]) -> tuple[float, float]:
         except ValueError:
             value = math.nan
         if not -limit <= value <= limit:
-            raise Unusable(f"{key} is {text!r}", f"give degrees between -{limit:g} and {limit:g}")
+            raise Unusable(
+                f"{key} is {shown(text)}", f"give degrees between -{limit:g} and {limit:g}"
+            )
         values.append(value)
     lat, lon = values
     refuse_null_island(lat, lon, "give its true position, or remove the row")

@@ -14,6 +14,7 @@ from img2gps.core.paths import expanded
 from img2gps.photos.photofile import Unusable, read_bytes
 from img2gps.photos.sources.base import Item, Listing, Reject, key
 from img2gps.photos.sources.columns import extras_of, headers, label_of
+from img2gps.photos.sources.text import shown
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,16 @@ def _picture_column(frame: Any, root: Path) -> str:
 
     found = [name for name, kind in frame.features.items() if isinstance(kind, datasets.Image)]
     if not found:
-        raise _missing(frame, root)
+        raise _missing("column of the type Image", frame, root)
     return str(found[0])
 
 
-def _missing(frame: Any, root: Path) -> BadInput:
+def _missing(what: str, frame: Any, root: Path) -> BadInput:
+    kinds = frame.features.items()
+    found = ", ".join(f"{name} ({getattr(kind, 'dtype', kind)})" for name, kind in kinds)
     return BadInput(
-        f"{root}: needs an image column and Latitude and Longitude "
-        f"(found: {', '.join(frame.column_names)}); rename the columns"
+        f"{root}: no {what} (found: {shown(found)}); it needs an image column and Latitude and "
+        "Longitude"
     )
 
 
@@ -95,7 +98,7 @@ def _rows(frame: Any, root: Path) -> Iterator[dict[str, str]]:
     kinds = frame.features.items()
     columns = headers([name for name, kind in kinds if not isinstance(kind, datasets.Image)])
     if not {"lat", "lon"} <= columns.keys():
-        raise _missing(frame, root)
+        raise _missing("columns of latitude and longitude", frame, root)
     table = frame.select_columns(list(columns.values())).to_pandas()
     for values in table.itertuples(index=False, name=None):
         yield {

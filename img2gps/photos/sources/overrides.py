@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from img2gps.photos.photofile import Unusable
+from img2gps.photos.photofile import Unusable, display_name
 from img2gps.photos.sources.base import Item, Reject
 from img2gps.photos.sources.columns import extras_of, label_of, read_table
+from img2gps.photos.sources.text import spellings
 
 OVERRIDES = "overrides.csv"
 
@@ -23,7 +24,8 @@ def apply_overrides(items: list[Item], path: Path, rejects: list[Reject]) -> lis
     changed: dict[int, Item | None] = {}
     for number, row in enumerate(read_table(path, ["photo"]), start=2):
         where = f"{OVERRIDES}, row {number}"
-        matches = by_name.get(row["photo"], [])
+        names = (display_name(name) for name in spellings(row["photo"]))
+        matches = next((by_name[name] for name in names if name in by_name), [])
         if len(matches) != 1:
             count = "no photo" if not matches else f"{len(matches)} photos"
             rejects.append(

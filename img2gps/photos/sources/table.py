@@ -12,6 +12,7 @@ from img2gps.photos.photofile import Unusable, display_name
 from img2gps.photos.sources.base import Item, Listing, Reject, file_item, key
 from img2gps.photos.sources.columns import extras_of, label_of, read_table
 from img2gps.photos.sources.overrides import OVERRIDES, apply_overrides
+from img2gps.photos.sources.text import spellings
 
 
 @dataclass(frozen=True)
@@ -29,30 +30,19 @@ class CsvSource:
     def listing(self, cache_dir: Path, *, threads: int, progress: bool) -> Listing:
         """List the photos of the table's rows."""
         table = expanded(self.path, "data.root")
-        rejects: list[Reject] = []
-        items: dict[str, Item] = {}
-        inside = table.parent.resolve()
         rows = read_table(table, ["photo", "lat", "lon"])
         if not rows:
             raise BadInput(f"{table}: no rows below its header; add one a photo (path, lat, lon)")
+        items: dict[str, Item] = {}
+        rejects: list[Reject] = []
         for number, row in enumerate(rows, start=2):
-            given = row["photo"].replace("\\", "/")
-            path = table.parent / given
-            photo = display_name(os.path.normpath(given)) if given else f"row {number}"
+            photo = f"row {number}"
             try:
-                if not given:
+                if not row["photo"]:
                     raise Unusable("no path", f"complete row {number}")
-                try:
-                    resolved = path.resolve()
-                except (OSError, RuntimeError) as error:  # RuntimeError: link loop, before 3.13
-                    raise Unusable("a link that leads nowhere", "remove the link") from error
-                except ValueError as error:  # a NUL in it
-                    raise Unusable("not a file's name", f"correct row {number}") from error
-                if not self.allow_outside and not resolved.is_relative_to(inside):
-                    raise Unusable(
-                        "leads out of the CSV's folder",
-                        "move it there or set data.allow_outside=true",
-                    )
+                given = _existing(table.parent, row["photo"].replace("\\", "/"))
+                photo = display_name(os.path.normpath(given))
+                path = self._inside(table.parent, given, number)
                 if photo in items:
                     raise Unusable(f"listed again in row {number}", "keep one of the rows")
                 items[photo] = replace(
@@ -62,9 +52,28 @@ class CsvSource:
                 rejects.append(Reject(photo, error.reason, error.remedy))
         listed = apply_overrides(list(items.values()), table.parent / OVERRIDES, rejects)
         return Listing(
-            name=self.name or table.stem,
-            origin=str(table),
+            name=self.name or display_name(table.stem),
+            origin=display_name(str(table)),
             key=key("csv", listed, rejects),
             items=lambda: listed,
             rejects=rejects,
         )
+
+    def _inside(self, folder: Path, given: str, number: int) -> Path:
+        """Return the path of a row; raises `Unusable` for one that may not be read."""
+        try:
+            resolved = (folder / given).resolve()
+        except (OSError, RuntimeError) as error:  # RuntimeError: a link loop, before Python 3.13
+            raise Unusable("a link that leads nowhere", "remove the link") from error
+        except ValueError as error:  # a NUL in it
+            raise Unusable("not a file's name", f"correct row {number}") from error
+        if not self.allow_outside and not resolved.is_relative_to(folder.resolve()):
+            raise Unusable(
+                "leads out of the CSV's folder", "move it there or set data.allow_outside=true"
+            )
+        return folder / given
+
+
+def _existing(folder: Path, given: str) -> str:
+    """Return the spelling of a path under which there is a file; as given if there is none."""
+    return next((name for name in spellings(given) if os.path.lexists(folder / name)), given)

@@ -14,6 +14,7 @@ from img2gps.core import geo
 from img2gps.core.errors import BadInput
 from img2gps.photos import split, spots
 from img2gps.photos.dataset import Dataset
+from img2gps.photos.spots import extent_m
 
 # As many validation photos as the study, or a fifth of a set that is too small for that.
 STUDY_N_VAL, SMALL_SET, SMALL_SHARE = 60, 300, 0.2
@@ -144,8 +145,7 @@ def _duplicates(manifest: pd.DataFrame) -> list[Duplicate]:
     found = []
     for _, group in manifest[manifest.duplicated("content", keep=False)].groupby("content"):
         lat, lon = group["lat_deg"].to_numpy(), group["lon_deg"].to_numpy()
-        apart = geo.distance_m(lat[:, None], lon[:, None], lat[None], lon[None]).max()
-        found.append(Duplicate(group["photo"].tolist(), float(apart)))
+        found.append(Duplicate(group["photo"].tolist(), extent_m(lat, lon)))
     return sorted(found, key=lambda duplicate: -duplicate.apart_m)
 
 
