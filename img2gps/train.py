@@ -7,6 +7,7 @@ python -m img2gps.train -m sweeps=table1
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from img2gps.runs.outcome import Outcome
     from img2gps.runs.recorder import EpochHook
     from img2gps.training.weights import ResolvedWeights
+
+log = logging.getLogger(__name__)
 
 
 def run(
@@ -52,6 +55,7 @@ def run(
         if (ended := ended_before(planned, folder)) is not None:
             return ended
         start = resume.prepare(folder, config)
+        log.info("trains on %d photos, validates on %d", len(split.train), len(split.val))
         loop.seed_everything(config.seed, start.threads)
 
         lat, lon = dataset.lat_lon()

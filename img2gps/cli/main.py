@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from img2gps import __version__
 from img2gps.cli import commands
+from img2gps.cli.commands import train
 from img2gps.core.errors import BadInput
 from img2gps.core.signals import Interrupted, raise_on_signals
 
@@ -23,8 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names that a terminal lacks
     try:
-        args = parser().parse_args(argv)
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        args = _arguments(list(sys.argv[1:] if argv is None else argv))
         status: int = args.execute(args)
     except BadInput as error:
         print(f"img2gps: error: {error}", file=sys.stderr)  # noqa: T201
@@ -37,12 +37,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.exit(status)
 
 
+def _arguments(words: list[str]) -> argparse.Namespace:
+    """Return the subcommand and its arguments; those of `train` are Hydra's to parse."""
+    if words[:1] == ["train"]:
+        return argparse.Namespace(execute=train.execute, words=words[1:])
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    return parser().parse_args(words)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all subcommands."""
     top = argparse.ArgumentParser(
         prog="img2gps",
         description="Photos to coordinates: runs, studies, reports.",
-        epilog="Training: python -m img2gps.train model=resnet18 lr=0.001 (and --help)",
+        epilog="Training: img2gps train model=resnet18 lr=0.001 (and img2gps train --help)",
     )
     top.add_argument("--version", action="version", version=f"img2gps {__version__}")
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)

@@ -1,0 +1,78 @@
+"""The first commands that somebody types with photos of their own."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from img2gps import train
+from img2gps.config import usage
+from img2gps.core.files import read_json
+from img2gps.photos.quad import QuadSpec, render
+from tests.helpers.tiny import TINY, config
+
+QUAD_ONLY = ("data", "split.n_val")
+SMALL = [word for word in TINY if not word.startswith(QUAD_ONLY)]
+
+
+@pytest.fixture
+def photos(workdir: Path) -> Path:
+    """Twenty-five geotagged photos in the folder `photos` of the working directory."""
+    render(QuadSpec(n=25, width=96, height=72), workdir / "photos", threads=1, progress=False)
+    return workdir / "photos"
+
+
+def test_a_fifth_of_ones_own_photos_validates(
+    photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        outcome = train.run(config("data=photos", "data.root=photos", *SMALL))
+    assert "trains on 20 photos, validates on 5" in caplog.messages
+    data = (read_json(outcome.folder / "result.json") or {})["data"]
+    assert (data["n_train"], data["n_val"]) == (20, 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "n_val"),
+    [
+        (["data=photos", "data.root=."], 0.2),
+        (["data=csv", "data.root=a.csv"], 0.2),
+        (["data=photos", "data.root=.", "split=place"], 0.2),
+        (["data=photos", "data.root=.", "split=kfold"], 0),
+        (["data=photos", "data.root=.", "split.n_val=16"], 16),
+        (["data=quad"], 60),
+        (["data=quad_tiny", "split=place"], 60),
+    ],
+)
+def test_only_the_built_in_quad_validates_on_60_photos_by_default(
+    words: list[str], n_val: float
+) -> None:
+    assert config(*words).split.n_val == n_val
+
+
+def img2gps(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "img2gps", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_img2gps_train_is_the_training_command(workdir: Path) -> None:
+    done = img2gps("train", *TINY, "max_epochs=1", "lr=0.002")
+    assert done.returncode == 0, done.stderr
+    assert "finished: validation RMSE" in done.stdout
+    (result,) = workdir.glob("runs/default/*/result.json")
+    assert (read_json(result) or {})["swept"]["lr"] == 0.002
+    assert img2gps("train", "--help").stdout == usage.text() + "\n"
+
+
+def test_img2gps_train_starts_studies_and_answers_bad_input_in_one_line(workdir: Path) -> None:
+    dry = img2gps("train", "-m", *TINY, "lr=0.001,0.003", "hydra.sweeper.dry_run=true")
+    assert dry.returncode == 0, dry.stderr
+    assert "2 cells" in dry.stdout
+    wrong = img2gps("train", "lr=-1")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("img2gps: error: lr=-1")
+    assert len(wrong.stderr.splitlines()) == 1
