@@ -8,6 +8,8 @@ from pathlib import Path
 
 from img2gps.core.errors import BadInput
 
+RUNS_VARIABLE = "IMG2GPS_RUNS"
+
 
 def expanded(given: str | Path, key: str) -> Path:
     """Return the path with `~` and `~user` replaced by the home folder that they stand for.
@@ -21,6 +23,11 @@ def expanded(given: str | Path, key: str) -> Path:
         return Path(given).expanduser()
     except RuntimeError as error:
         raise BadInput(f"{key}={given}: no such user's home; give the whole path") from error
+
+
+def runs_folder() -> Path:
+    """Return the folder of all studies and runs: IMG2GPS_RUNS, or `runs` in the working folder."""
+    return expanded(os.environ.get(RUNS_VARIABLE) or "runs", RUNS_VARIABLE)
 
 
 def package_folder(name: str) -> Path:

@@ -133,7 +133,7 @@ def test_command_prints_difference_and_verdict(
 ) -> None:
     make_study(tmp_path, "s", Options(axes=AXES, effect=lambda p: 50 + 1e4 * p["lr"]))
     with pytest.raises(SystemExit) as end:
-        main(["contrast", "s", "--root", str(tmp_path), "--this", "lr=0.003", "--that", "lr=0.001"])
+        main(["contrast", "s", "--runs", str(tmp_path), "--this", "lr=0.003", "--that", "lr=0.001"])
     assert end.value.code == 0
     out = capsys.readouterr().out
     assert "2 pairs of cells" in out

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from img2gps import train
+from img2gps.cli.main import parser
 from img2gps.config import usage
 from img2gps.core.files import read_json
 from img2gps.photos.quad import QuadSpec, render
@@ -76,3 +77,37 @@ def test_img2gps_train_starts_studies_and_answers_bad_input_in_one_line(workdir:
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("img2gps: error: lr=-1")
     assert len(wrong.stderr.splitlines()) == 1
+
+
+RUNS = {
+    "contrast": ["s", "--this", "lr=1", "--that", "lr=2"],
+    "predict": ["a.jpg", "--run", "b"],
+    "publish": ["s"],
+    "replay": ["s"],
+    "report": [],
+    "select": ["s"],
+    "studies": [],
+    "sync": [],
+}
+
+
+@pytest.mark.parametrize("command", RUNS)
+def test_every_command_finds_runs_by_one_option_and_one_variable(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def root(*words: str) -> Path:
+        found: Path = parser().parse_args([command, *RUNS[command], *words]).root
+        return found
+
+    assert root() == Path("runs")
+    assert root("--runs", "elsewhere") == root("--root", "elsewhere") == Path("elsewhere")
+    monkeypatch.setenv("IMG2GPS_RUNS", "from_variable")
+    assert root() == Path("from_variable")
+    assert root("--runs", "elsewhere") == Path("elsewhere")
+
+
+def test_training_follows_the_same_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config().runs.root == "runs"
+    monkeypatch.setenv("IMG2GPS_RUNS", "from_variable")
+    assert config().runs.root == "from_variable"
+    assert config("runs.root=elsewhere").runs.root == "elsewhere"

@@ -61,7 +61,7 @@ def select(study: dict[str, Any], root: Path, where: dict[str, str] | None = Non
 
 def command(root: Path, *words: str) -> int:
     with pytest.raises(SystemExit) as end:
-        cli.main(["select", "s", "--root", str(root), *words])
+        cli.main(["select", "s", "--runs", str(root), *words])
     assert isinstance(end.value.code, int)
     return end.value.code
 

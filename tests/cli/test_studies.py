@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("fake_runs")
 
 def studies(root: Path, *words: str) -> int:
     with pytest.raises(SystemExit) as end:
-        cli.main(["studies", "--root", str(root), *words])
+        cli.main(["studies", "--runs", str(root), *words])
     assert isinstance(end.value.code, int)
     return end.value.code
 
@@ -51,7 +51,7 @@ def test_show_names_every_run_and_why_it_failed(
     spec: Spec, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    assert studies(Path("elsewhere"), "show", "s", "--root", spec.root) == 1
+    assert studies(Path("elsewhere"), "show", "s", "--runs", spec.root) == 1
     out = capsys.readouterr().out
     for part in ("Which?", "ValueError: a hiccup", "failed", "the mean predictor gets 89.00 m"):
         assert part in out
@@ -149,7 +149,7 @@ def test_listing_imports_neither_torch_nor_optuna_and_is_fast(spec: Spec) -> Non
         "except SystemExit: pass\n"
         "print([m for m in ('torch', 'optuna', 'pandas', 'hydra') if m in sys.modules])"
     )
-    command = [sys.executable, "-c", code, "studies", "--root", spec.root]
+    command = [sys.executable, "-c", code, "studies", "--runs", spec.root]
     before = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -169,7 +169,7 @@ def test_command_says_how_much_was_written(
     made: FakeStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
-        main(["publish", "s", "--root", str(tmp_path / "runs"), "--out", str(tmp_path / "results")])
+        main(["publish", "s", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "results")])
     assert end.value.code == 0
     out = capsys.readouterr().out
     assert "7 runs" in out

@@ -108,7 +108,7 @@ def test_command_prints_and_writes_the_same_figures_twice(
     for name in ("one.json", "two.json"):
         out = tmp_path / name
         with pytest.raises(SystemExit) as end:
-            main(["replay", "grid", "--root", str(root), "--times", "5", "--out", str(out)])
+            main(["replay", "grid", "--runs", str(root), "--times", "5", "--out", str(out)])
         assert end.value.code == 0
         written.append(json.loads(out.read_text()))
     assert written[0] == written[1]

@@ -272,7 +272,7 @@ def test_the_command_tells_what_happened(
     options = fake_study.Options(axes={"lr": [0.001]}, seeds=(0,), epochs=2)
     make_runs(tmp_path, options, pictures=True)
     with pytest.raises(SystemExit) as end:
-        cli.main(["sync", "table1", "--root", str(tmp_path)])
+        cli.main(["sync", "table1", "--runs", str(tmp_path)])
     assert end.value.code == 0
     printed = capsys.readouterr().out
     assert "3 uploaded" in printed  # run, mean of its cell, table

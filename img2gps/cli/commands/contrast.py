@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from img2gps.cli.options import add_runs_option
+
 HELP = "is one choice better than another, all else equal? the cells of a study in pairs"
 
 
@@ -24,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             required=side != "where",
             help=help_,
         )
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="default: runs")
+    add_runs_option(parser)
 
 
 def execute(args: argparse.Namespace) -> int:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from img2gps.cli.options import add_runs_option
+from img2gps.core.paths import RUNS_VARIABLE, runs_folder
+
 HELP = "the keys in which two runs differ, and their errors photo by photo"
 
 
@@ -12,11 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("a", metavar="RUN", help="run folder or (start of a) run id")
     parser.add_argument("b", metavar="RUN", help="the run to compare with")
-    parser.add_argument(
-        "--root",
-        type=Path,
+    add_runs_option(
+        parser,
         action="append",
-        help="where runs are looked for; may be repeated (default: runs, results)",
+        default=None,
+        help=f"where run folders are; may be repeated (default: {RUNS_VARIABLE} or runs; results)",
     )
     parser.add_argument(
         "--photos", type=int, default=20, metavar="N", help="photos to list, 0 for all (default 20)"
@@ -37,7 +40,7 @@ def execute(args: argparse.Namespace) -> int:
 
     if args.photos < 0:
         raise BadInput(f"--photos {args.photos}: give 0 for all, or how many to list")
-    roots = args.root or [Path("runs"), Path("results")]
+    roots = args.root or [runs_folder(), Path("results")]
     first, second = (resolve_folder(name, roots) for name in (args.a, args.b))
     found = compare.compare(first, second)
     console = Console(highlight=False)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from img2gps.cli.options import add_runs_option
+
 if TYPE_CHECKING:
     from img2gps.inference.predict import Prediction
     from img2gps.photos.sources import Reject
@@ -25,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="photo or folder")
     parser.add_argument("--run", required=True, help="run folder, run id or study with a winner")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--runs", default="runs", help="where run folders are (default: runs)")
+    add_runs_option(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -35,7 +37,7 @@ def execute(args: argparse.Namespace) -> int:
     from img2gps.runs.records import read_result
 
     files, problems = _files(args.photos)
-    folder = resolve_folder(args.run, [Path(args.runs), Path("results")])
+    folder = resolve_folder(args.run, [args.root, Path("results")])
     predictor = Predictor.load(folder)
     result = read_result(folder)
     synthetic = result is not None and result.data.synthetic

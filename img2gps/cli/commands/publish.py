@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from img2gps.cli.options import add_runs_option
+
 HELP = "copy a study and its runs, without weights, to where they can be committed"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("study", help="name of a study below the runs root")
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="default: runs")
+    add_runs_option(parser)
     parser.add_argument(
         "--out", type=Path, default=Path("results"),
         help="default: results, where resuming and reports also look",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from img2gps.cli.options import add_runs_option
+
 HELP = "replay searches on a finished grid's curves: epochs until they find its winner"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`replay STUDY [--times N] [--out FILE]`."""
     parser.add_argument("study", help="name of a finished grid below the runs root")
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="default: runs")
+    add_runs_option(parser)
     parser.add_argument("--times", type=int, default=200, help="replays a search (default 200)")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from img2gps.cli.options import add_runs_option
+
 HELP = "tables and pictures of one study, or of several compared, as one page"
 
 
@@ -16,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STUDY",
         help="study below --runs, several to compare them (default: a page for each there is)",
     )
-    parser.add_argument("--runs", default="runs", help="where run folders are (default: runs)")
+    add_runs_option(parser)
     parser.add_argument("--out", default="reports", help="where reports go (default: reports)")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     parser.add_argument(
@@ -32,7 +34,7 @@ def execute(args: argparse.Namespace) -> int:
     from img2gps.core.errors import BadInput
     from img2gps.report import build
 
-    roots = [Path(args.runs), Path("results")]
+    roots = [args.root, Path("results")]
     if args.fill:
         return _fill(args.fill, roots)
     given = [name for names in args.studies for name in names.split(",") if name]

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from img2gps.cli.options import add_runs_option
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import WINNER, without_fold
 from img2gps.runs.records import StudyRecord, read_study
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="among these cells only, such as split=kfold of a study of several splits",
     )
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="default: runs")
+    add_runs_option(parser)
     parser.add_argument(
         "--again", action="store_true", help="select anew, although a winner is frozen"
     )

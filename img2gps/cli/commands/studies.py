@@ -7,9 +7,9 @@ import os
 import shutil
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from img2gps.cli.options import add_runs_option
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import WINNER
 from img2gps.runs.records import STUDY, RunState, StudyRecord, read_study, study_names
@@ -27,7 +27,7 @@ STORAGE_VARIABLE = "IMG2GPS_LEDGER"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`studies`, `studies show NAME`, `studies retry NAME [RUN...]`, `studies forget NAME ...`."""
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="default: runs")
+    add_runs_option(parser)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     show = actions.add_parser("show", help="every run of a study: state, value, seconds, reason")
     show.add_argument("name")
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"the ledger's URL, if it is not a journal file; or {STORAGE_VARIABLE}",
         )
     for parser_ in (show, retry, forget):  # after the action too
-        parser_.add_argument("--root", type=Path, default=argparse.SUPPRESS, help="default: runs")
+        add_runs_option(parser_, default=argparse.SUPPRESS)
     forget.add_argument("--yes", action="store_true", help="do not ask before a whole study")
 
 
@@ -161,7 +161,7 @@ def _ledger(args: argparse.Namespace) -> Ledger:
     journal = args.root / args.name / JOURNAL
     if url is None and not journal.is_file():
         raise BadInput(
-            f"{args.name}: no ledger at {journal}; give its --storage URL, or the right --root"
+            f"{args.name}: no ledger at {journal}; give its --storage URL, or the right --runs"
         )
     try:
         return Ledger(open_storage(url or str(journal)), args.name)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from img2gps.cli.options import add_runs_option
 
 HELP = "upload to W&B what it lacks; safe to repeat and to interrupt"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("study", nargs="?", metavar="STUDY", help="default: all below --root")
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="default: runs")
+    parser.add_argument("study", nargs="?", metavar="STUDY", help="default: all below --runs")
+    add_runs_option(parser)
     parser.add_argument("--project", help="instead of the runs' own logger.project")
     parser.add_argument("--entity", help="instead of the runs' own logger.entity")
     parser.add_argument(

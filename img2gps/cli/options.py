@@ -1,0 +1,27 @@
+"""Options that several subcommands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from img2gps.core.paths import RUNS_VARIABLE, runs_folder
+
+
+def add_runs_option(parser: argparse.ArgumentParser, **changes: Any) -> None:
+    """Declare `--runs DIR`, kept as `root`; `changes` are further arguments of the option.
+
+    `--root` is its old name, which is still accepted.
+    """
+    option = {
+        "dest": "root",
+        "type": Path,
+        "default": runs_folder(),
+        "metavar": "DIR",
+        "help": f"where run folders are (default: {RUNS_VARIABLE}, or runs)",
+        **changes,
+    }
+    parser.add_argument("--runs", **option)
+    old = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    parser.add_argument("--root", **{**option, **old})
