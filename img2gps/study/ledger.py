@@ -43,7 +43,8 @@ LOST = "lost"  # written by the process that takes the trial from a dead worker
 SPEC, IGNORED = "spec", "ignored"
 
 # Kinds of outcomes
-DONE, SUPERSEDED = "done", "superseded"
+DONE, SUPERSEDED, POSTPONED = "done", "superseded", "postponed"
+NO_ATTEMPT = (SUPERSEDED, POSTPONED)
 EXCEPTION, PREEMPTED, INTERRUPTED, BAD_INPUT = "exception", "preempted", "interrupted", "bad input"
 FIRST_CALL_TRIES = 5
 CHEAP_TO_READ = 2000  # trials; in a larger ledger `claim` looks only at a queue that seems empty
@@ -425,12 +426,13 @@ class Ledger:
 
     def _entry(self, key: str) -> Entry:
         live = self._live(key)
-        tried = [t for t in live if _outcome(t).get("kind") != SUPERSEDED] or live
+        tried = [t for t in live if _outcome(t).get("kind") not in NO_ATTEMPT] or live
         trial = _telling(tried)
         outcome, attributes = _outcome(trial), trial.user_attrs
         state, stuck = _state(trial, tried, self.limits)
         done = Done.from_dict(outcome) if outcome.get("kind") == DONE else None
-        begun = [t for t in tried if t.state is not TrialState.WAITING]
+        begun = [t for t in tried if t.state is not TrialState.WAITING
+                 and _outcome(t).get("kind") not in NO_ATTEMPT]  # fmt: skip
         return Entry(
             key=key,
             cell=attributes.get(CELL, ""),

@@ -20,7 +20,7 @@ from img2gps.core.process import identity
 from img2gps.core.signals import Interrupted
 from img2gps.runs.folder import Locked
 from img2gps.study import search
-from img2gps.study.ledger import BAD_INPUT, EXCEPTION, INTERRUPTED, PREEMPTED, Claim, Ledger, Lost
+from img2gps.study.ledger import BAD_INPUT, EXCEPTION, INTERRUPTED, POSTPONED, Claim, Ledger, Lost
 from img2gps.study.process import Stop, die_with
 from img2gps.study.space import name_of
 from img2gps.study.spec import Done, Runner, Spec, make_runner
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 STORAGE_VARIABLE = "IMG2GPS_LEDGER"
 PARENT_VARIABLE = "IMG2GPS_PARENT"
 POLL_S = 0.5  # between two looks at a ledger that has nothing queued
+LONGEST_PAUSE_S = 60.0  # when all that is queued had to be postponed
 REASON_LENGTH = 300
 
 
@@ -52,25 +53,32 @@ def work(
     ledger.study.sampler = search.sampler(spec, ledger.attempts(), index)
     ledger.study.pruner = search.pruner(spec)
     ledger.reap()
+    postponed = 0  # runs in a row
     while True:
         if stop.wanted:
             raise Interrupted(stop.signum or 0)
         claim = ledger.claim()
         if claim is not None:
             before_each()
-            attempt(ledger, runner, claim, stop)
-            continue
-        ledger.reap()
-        if ledger.settle():
-            continue
-        if not ledger.busy():
-            return
+            postponed = 0 if attempt(ledger, runner, claim, stop) else postponed + 1
+            if not postponed:
+                continue
+        else:
+            ledger.reap()
+            if ledger.settle():
+                continue
+            if not ledger.busy():
+                return
         with stop.interruptible():
-            time.sleep(POLL_S)
+            time.sleep(min(POLL_S * 2**postponed, LONGEST_PAUSE_S))
 
 
-def attempt(ledger: Ledger, runner: Runner, claim: Claim, stop: Stop) -> None:
-    """Attempt one run; whatever comes of it is in the ledger afterwards."""
+def attempt(ledger: Ledger, runner: Runner, claim: Claim, stop: Stop) -> bool:
+    """Attempt one run; whatever comes of it is in the ledger afterwards.
+
+    Returns:
+        False if it had to be postponed, because another process has its folder.
+    """
     spec = ledger.spec
     try:
         with _heartbeat(ledger, claim, spec.limits.heartbeat_s):
@@ -84,8 +92,10 @@ def attempt(ledger: Ledger, runner: Runner, claim: Claim, stop: Stop) -> None:
                     ledger.give_back(claim, INTERRUPTED, "interrupted")
                     raise Interrupted(stop.signum or 0) from error
                 ledger.give_back(claim, EXCEPTION, f"the run ended its process: {_line(error)}")
-            except Locked as error:  # by a worker that was given up and still runs it
-                ledger.give_back(claim, PREEMPTED, _line(error))
+            except Locked as error:  # a single run, an upload, or a worker that was given up
+                log.warning("%s; trying again later", _line(error))
+                ledger.give_back(claim, POSTPONED, _line(error))
+                return False
                 time.sleep(POLL_S)
             except Lost:
                 raise
@@ -95,13 +105,14 @@ def attempt(ledger: Ledger, runner: Runner, claim: Claim, stop: Stop) -> None:
                     raise Interrupted(stop.signum or 0) from error
                 if isinstance(error, BadInput):
                     ledger.give_back(claim, BAD_INPUT, _line(error))
-                    return
+                    return True
                 traceback.print_exc()  # into the worker's log
                 ledger.give_back(claim, EXCEPTION, f"{type(error).__name__}: {_line(error)}")
             else:
                 ledger.finish(claim, done)
     except Lost:
         log.warning("%s was taken from this worker and is left to its successor", claim.key)
+    return True
 
 
 def _run(ledger: Ledger, runner: Runner, claim: Claim, spec: Spec, stop: Stop) -> Done:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from img2gps.study.space import Axis, Space
 from img2gps.study.spec import Limits, Spec
@@ -54,3 +58,12 @@ def executions(spec: Spec) -> list[str]:
     """Run ids of all runs that were carried to their end, in that order."""
     path = Path(spec.root) / "executions.txt"
     return path.read_text().split() if path.exists() else []
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until the condition holds; fail if it never does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail("it never happened")
+        time.sleep(0.05)

@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +21,26 @@ from rich.console import Console
 from img2gps.core.errors import BadInput
 from img2gps.core.process import identity
 from img2gps.core.signals import Interrupted
+from img2gps.runs.folder import open_folder
 from img2gps.study import search
 from img2gps.study.display import Display, duration
 from img2gps.study.engine import run_study
-from img2gps.study.ledger import Ledger
+from img2gps.study.ledger import PREEMPTED, Ledger
 from img2gps.study.planning import differences, plan_study
 from img2gps.study.pool import Pool
 from img2gps.study.space import Axis, space
 from img2gps.study.spec import Done, EpochHook, Spec
 from img2gps.study.storage import open_storage
 from tests.helpers.fake_runner import FakeRunner
-from tests.helpers.studies import QUICK, cells_of, executions, fake_spec, read_record, url_of
+from tests.helpers.studies import (
+    QUICK,
+    cells_of,
+    executions,
+    fake_spec,
+    read_record,
+    url_of,
+    wait_for,
+)
 
 MEMORY = " (unless somebody did that, the memory ran out)"
 pytestmark = pytest.mark.usefixtures("fake_runs")
@@ -215,6 +226,49 @@ def test_a_worker_that_died_is_replaced_while_another_is_busy(
     assert started == [0, 1, 1, 2]
     pool.fill(5, 3)
     assert len(started) == 4
+
+
+def test_a_run_whose_folder_is_in_use_waits_and_counts_no_attempt(tmp_path: Path) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1, 0.2]}, limits=replace(QUICK, max_preemptions=1))
+    folder = tmp_path / FakeRunner(spec).identify(["lr=0.1", "seed=0"]).path
+
+    def use(ready: threading.Event) -> None:
+        with open_folder(folder):
+            ready.set()
+            time.sleep(4)
+
+    ready = threading.Event()
+    user = threading.Thread(target=use, args=(ready,))
+    user.start()
+    ready.wait()
+    status, _ = run(spec, workers=1)
+    user.join()
+    assert status == 0
+    assert [(c["state"], c["attempts"]) for c in cells_of(spec)] == [("finished", 1)] * 2
+    ledger = Ledger(open_storage(url_of(spec)), spec.name)
+    ledger.refresh()
+    assert len(ledger.study.trials) < 6  # it was not tried again and again
+
+
+def test_a_worker_that_was_given_up_hands_its_run_over(tmp_path: Path) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1]}, fixed=("pause=1.5",))
+    (tmp_path / spec.name).mkdir()
+    ledger = Ledger.create(open_storage(url_of(spec)), spec)
+    plan_study(ledger, spec)
+    pool = Pool(spec, url_of(spec), 2)
+    try:
+        pool.fill(1, 0)
+        wait_for(lambda: list(tmp_path.glob("*/*/progress.txt")))
+        ledger.reap(pool._children[0][1], PREEMPTED, "nothing heard of it")  # wrongly
+        pool.fill(2, 0)
+        wait_for(lambda: pool.deaths() or pool.empty)
+    finally:
+        pool.close()
+    ledger.refresh()
+    (entry,) = ledger.entries()
+    assert (entry.state, entry.attempts) == ("finished", 2)
+    progress = (tmp_path / (entry.done.path if entry.done else "") / "progress.txt").read_text()
+    assert progress.split() == ["1", "2", "3"]
 
 
 def test_other_photos_behind_the_same_configuration_are_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 
 from img2gps.study.spec import Limits, Spec
 from tests.helpers import postgres
-from tests.helpers.studies import cells_of, executions, fake_spec, read_record, url_of
+from tests.helpers.studies import cells_of, executions, fake_spec, read_record, url_of, wait_for
 
 pytestmark = pytest.mark.usefixtures("fake_runs")
 
@@ -150,14 +150,6 @@ def test_interruption_is_prompt_resumable_and_quiet(spec: Spec, signum: int) -> 
     assert engine.returncode == 0
     assert sorted(executions(spec)) == sorted(c["run_id"] for c in cells_of(spec))
     assert f"{n} skipped as done before" in output
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            pytest.fail("it never happened")
-        time.sleep(0.05)
 
 
 def test_two_engines_share_a_study(spec: Spec) -> None:
