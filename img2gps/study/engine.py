@@ -15,7 +15,6 @@ from img2gps.core.errors import BadInput
 from img2gps.core.signals import Interrupted
 from img2gps.runs.records import StudyRecord, StudyRun, now, write_study
 from img2gps.study import search
-from img2gps.study import worker as working
 from img2gps.study.display import Display, best_line, progress_line, run_name
 from img2gps.study.ledger import INTERRUPTED, Entry, Ledger
 from img2gps.study.planning import plan_study, study_lock
@@ -23,6 +22,7 @@ from img2gps.study.pool import Death, Pool
 from img2gps.study.process import Stop
 from img2gps.study.spec import Runner, Spec
 from img2gps.study.storage import open_storage
+from img2gps.study.worker import Worker
 
 POLL_S = 0.25
 WRITING_SHARE = 0.05  # of the time at most, in writing the record of a large study
@@ -153,7 +153,7 @@ class Engine:
         """Run everything in this process: for a debugger, and where there can be no others."""
         self.update(last=True)
         try:
-            working.work(self.ledger, runner, stop, before_each=self.update)
+            Worker(self.ledger, runner, stop).work(before_each=self.update)
         except Interrupted:
             stop.signum = stop.signum or 2
 

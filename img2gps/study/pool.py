@@ -67,7 +67,7 @@ class Pool:
             self._start(index)
 
     def _start(self, index: int) -> None:
-        command = [sys.executable, "-m", "img2gps.study.worker", self.spec.name, str(index)]
+        command = [sys.executable, "-m", "img2gps.study.worker", self.spec.name]
         with self.log(index).open("ab") as log:
             child = subprocess.Popen(  # noqa: S603
                 command,

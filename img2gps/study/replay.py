@@ -196,7 +196,7 @@ def replay(grid: Grid, spec: Spec, number: int) -> dict[str, int]:
     A goal that is not reached before the grid's own epochs are spent is left out.
     """
     study = optuna.create_study(
-        sampler=search.sampler(spec, number, 0),
+        sampler=search.sampler(spec, number),
         pruner=search.pruner(spec),
         direction=optuna.study.StudyDirection[spec.direction.upper()],
         study_name=f"replay-{number}",  # Hyperband draws its brackets by the study's name

@@ -29,13 +29,13 @@ REDUCTION = 2  # of the runs at each rung; 15 epochs leave room for no more
 STARTUP_TRIALS = 10  # drawn at random, before a model of the results is of any use
 
 
-def sampler(spec: Spec, begun: int, worker: int) -> BaseSampler:
-    """Return the sampler for one worker's session.
+def sampler(spec: Spec, trial: int) -> BaseSampler:
+    """Return the sampler that draws the values of one trial.
 
-    Its seed follows from the study, the number of attempts so far and the worker. So a single
-    worker that is not interrupted repeats its draws, and no two sessions draw the same.
+    A preset's seed follows from the study and the trial. So one worker repeats its search, and no
+    two trials draw alike, whichever engine or worker draws them.
     """
-    seed = zlib.crc32(f"{spec.name}/{spec.seeds[0]}/{begun}/{worker}".encode())
+    seed = zlib.crc32(f"{spec.name}/{spec.seeds[0]}/{trial}".encode())
     match spec.sampler:
         case "grid" | "random":
             return RandomSampler(seed=seed)
@@ -51,8 +51,8 @@ def sampler(spec: Spec, begun: int, worker: int) -> BaseSampler:
         case "gp":
             return GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
     made: BaseSampler = _instantiate("sampler", spec.sampler, BaseSampler, SAMPLERS)
-    if begun or worker:
-        made.reseed_rng()  # else every worker and session would draw the same
+    if trial:
+        made.reseed_rng()  # otherwise all workers and sessions would draw alike
     return made
 
 
@@ -76,7 +76,7 @@ def pruner(spec: Spec) -> BasePruner:
 def check(spec: Spec) -> None:
     """Make sampler and pruner once, so that errors come before anything runs."""
     quiet()
-    sampler(spec, 0, 0)
+    sampler(spec, 0)
     pruner(spec)
 
 
@@ -115,6 +115,24 @@ def _instantiate(key: str, target: Any, kind: type[Any], presets: tuple[str, ...
             f"hydra.sweeper.{key}._target_={target['_target_']}: not a {kind.__name__} of Optuna's"
         )
     return made
+
+
+class Draws:
+    """Draws the values of the trials that one worker has claimed."""
+
+    def __init__(self, spec: Spec, study: optuna.Study) -> None:
+        self._spec, self._study = spec, study
+        self._own: BaseSampler | None = None  # a user's sampler may keep a state between trials
+
+    def draw(self, trial: optuna.Trial) -> Params:
+        """Draw the values of one trial."""
+        if isinstance(self._spec.sampler, str):
+            self._study.sampler = sampler(self._spec, trial.number)
+        else:
+            self._own = self._own or sampler(self._spec, trial.number)
+            self._study.sampler = self._own
+        # Made again, so that this sampler draws and not the one with which it was claimed.
+        return draw(self._spec, optuna.Trial(self._study, trial._trial_id))
 
 
 def draw(spec: Spec, trial: optuna.Trial) -> Params:

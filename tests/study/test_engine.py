@@ -22,6 +22,7 @@ from img2gps.core.errors import BadInput
 from img2gps.core.process import identity
 from img2gps.core.signals import Interrupted
 from img2gps.runs.folder import open_folder
+from img2gps.runs.records import RunState
 from img2gps.study import search
 from img2gps.study.display import Display, duration
 from img2gps.study.engine import run_study
@@ -325,6 +326,23 @@ def test_one_worker_repeats_its_search(tmp_path: Path) -> None:
         run(spec)
         drawn.append([cell["params"] for cell in cells_of(spec)])
     assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", {"_target_": "optuna.samplers.TPESampler"}])
+def test_engines_that_share_a_search_draw_other_cells(tmp_path: Path, sampler: Any) -> None:
+    spec = fake_spec(tmp_path, {}, space=SPACE, sampler=sampler, kind="search", n_trials=12)
+    (tmp_path / spec.name).mkdir()
+    ledger = Ledger.create(open_storage(url_of(spec)), spec)
+    plan_study(ledger, spec)
+    engines = [Ledger(open_storage(url_of(spec)), spec.name) for _ in range(3)]
+    draws = [search.Draws(spec, engine.study) for engine in engines]
+    drawn = []
+    for i in range(12):  # in turn, as if each had been started at the same moment
+        claim = engines[i % 3].claim()
+        assert claim is not None
+        drawn.append(draws[i % 3].draw(claim.trial)["lr"])
+        engines[i % 3].finish(claim, Done(f"id{i}", f"s/id{i}", RunState.finished, value=1.0))
+    assert len(set(drawn)) == 12
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
