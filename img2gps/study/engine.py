@@ -17,6 +17,7 @@ from img2gps.runs.records import StudyRecord, StudyRun, now, write_study
 from img2gps.study import search
 from img2gps.study.display import Display, best_line, progress_line, run_name
 from img2gps.study.ledger import INTERRUPTED, Entry, Ledger
+from img2gps.study.patience import Unreachable, is_full
 from img2gps.study.planning import plan_study, study_lock
 from img2gps.study.pool import Death, Pool
 from img2gps.study.process import Stop
@@ -48,18 +49,35 @@ def run_study(spec: Spec, url: str, *, workers: int = 1, display: Display | None
             f"note: {spec.pruner} first judges after epoch {spec.first_rung}, so it cuts no run of "
             f"{spec.max_epochs} epochs short"
         )
-    with study_lock(Path(spec.root), spec.name):
-        ledger = Ledger.create(storage, spec)
-        changes, runner = plan_study(ledger, spec)
-    engine = Engine(ledger, display)
-    display.say(changes.line(spec.name))
-    stop.install()
-    with display:
-        if workers == 0:
-            engine.work_here(runner, stop)
-        else:
-            engine.work_apart(Pool(engine.spec, url, workers), stop)
-    return engine.close(stop)
+    try:
+        with study_lock(Path(spec.root), spec.name):
+            ledger = Ledger.create(storage, spec)
+            changes, runner = plan_study(ledger, spec)
+        ledger.patience.hurried = lambda: stop.wanted
+        engine = Engine(ledger, display)
+        display.say(changes.line(spec.name))
+        stop.install()
+        with display:
+            if workers == 0:
+                engine.work_here(runner, stop)
+            else:
+                engine.work_apart(Pool(engine.spec, url, workers), stop)
+        return engine.close(stop)
+    except Unreachable as error:
+        if stop.signum is not None:
+            raise Interrupted(stop.signum) from error
+        raise BadInput(
+            f"study={spec.name}: its ledger could not be reached for "
+            f"{spec.limits.storage_patience_s:g} s ({error}); see to the server or the disk, and "
+            "give the same command again"
+        ) from error
+    except OSError as error:
+        if is_full(error):
+            raise BadInput(
+                f"runs.root={spec.root}: no room on the disk; make room, and give the same command "
+                "again"
+            ) from error
+        raise
 
 
 class Engine:
@@ -71,6 +89,7 @@ class Engine:
         self._at_work: dict[str, str | int] | None = ledger.identity
         self._next_write = 0.0
         self._last: object = None
+        self._full = False
         self.workers = 1
         ledger.refresh()
         # Values and seeds that were planned earlier belong to the study too.
@@ -131,8 +150,8 @@ class Engine:
         study = self.record()
         state = [(run.state, run.attempts, run.epochs) for run in study.runs]
         if last or state != self._last:
-            self._last = state
             write_study(self.spec.root, study)
+            self._last = state
         self.display.show(study, self._time_left())
         took = time.monotonic() - started
         self._next_write = time.monotonic() + max(POLL_S, took / WRITING_SHARE)
@@ -175,12 +194,25 @@ class Engine:
                     break
                 if pool.empty:  # then no worker takes back the run of one that died as it claimed
                     self.ledger.reap()
-                pool.fill(self.ledger.waiting(), self.ledger.running())
-                self.update()
+                self._keep_going(pool)
                 time.sleep(POLL_S)
         finally:
             for worker in pool.close():
                 self.ledger.reap(worker, INTERRUPTED, "interrupted")
+
+    def _keep_going(self, pool: Pool) -> None:
+        """Start workers and write the record, both later where the disk is full."""
+        try:
+            pool.fill(self.ledger.waiting(), self.ledger.running())
+            self.update()
+        except OSError as error:
+            if not is_full(error):
+                raise
+            if not self._full:
+                self.display.say(f"{self.spec.root}: no room on the disk; going on when there is")
+            self._full = True
+        else:
+            self._full = False
 
     def _take_back(self, death: Death) -> bool:
         """Take back the runs of a worker that is gone; whether it had claimed any or had ended."""

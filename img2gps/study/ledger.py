@@ -29,6 +29,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from img2gps.core import process
 from img2gps.core.errors import BadInput
 from img2gps.runs.records import RunState
+from img2gps.study.patience import Patience
 from img2gps.study.space import Params, cell_id
 from img2gps.study.spec import Done, Limits, RunRef, Spec
 from img2gps.study.storage import in_bulk
@@ -124,6 +125,7 @@ class Ledger:
         self._watched: dict[int, tuple[str, float]] = {}
         self._ignored: dict[str, int] = {}
         self.identity = process.identity()
+        self.patience = Patience(self._storage, Limits().storage_patience_s)
         self.engine: dict[str, str | int] | None = None  # the process that looks after this worker
         self.reload()
 
@@ -153,6 +155,7 @@ class Ledger:
         self._entries.clear()
         self._ignored = attributes.get(IGNORED, {})
         self._spec = Spec.from_dict(attributes[SPEC]) if SPEC in attributes else None
+        self.patience.patience_s = self.limits.storage_patience_s
 
     @property
     def begun(self) -> bool:

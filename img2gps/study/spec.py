@@ -22,6 +22,7 @@ class Limits:
     max_preemptions: int = 10  # attempts whose worker was killed or lost
     heartbeat_s: float = 10.0
     grace_s: float = 60.0  # of silence, after which a worker of another machine counts as lost
+    storage_patience_s: float = 300.0  # with a ledger that cannot be reached
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ import fcntl
 import json
 import logging
 import os
+import random
 import re
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 from img2gps.core.errors import BadInput
 
 JOURNAL = "ledger.journal"
+OPENING_TRIES = 8
 SQLITE_PATIENCE_S = 60.0  # how long a writer waits for another
 
 
@@ -152,7 +155,7 @@ def _database(url: str) -> BaseStorage:
     if sqlite:
         arguments = {"connect_args": {"timeout": SQLITE_PATIENCE_S}}
     try:
-        storage = RDBStorage(_with_driver(url), engine_kwargs=arguments)
+        storage = _first_of_several(lambda: RDBStorage(_with_driver(url), engine_kwargs=arguments))
     except Exception as error:
         reason = " ".join(str(error.__cause__ or error).split())[:200]
         raise BadInput(
@@ -162,6 +165,18 @@ def _database(url: str) -> BaseStorage:
     if sqlite:
         _begin_immediate(storage)
     return storage
+
+
+def _first_of_several(opening: Callable[[], RDBStorage]) -> RDBStorage:
+    """Open a database; try again where several processes make its tables at the same moment."""
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+    for _ in range(OPENING_TRIES):
+        try:
+            return opening()
+        except (IntegrityError, ProgrammingError):  # a table or a row is there since a moment ago
+            time.sleep(random.uniform(0.2, 1.0))
+    return opening()
 
 
 def _with_driver(url: str) -> str:

@@ -11,7 +11,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from img2gps.config.schema import Config
 
 DEFAULT_STUDY = "default"  # of conf/train.yaml: the user gave no name
+LIMITS = tuple(item.name for item in fields(Limits))
 ORDERS = ("seed", "cost", "base")
 # These cannot change a result, so a study goes on when they change.
 NOT_IDENTITY = ("study", "seed", "runs", "logger", "threads", "force", "baselines", "monitor",
@@ -65,6 +66,7 @@ class SweeperConfig:
     max_preemptions: int = 10
     heartbeat_s: float = 10.0
     grace_s: float = 60.0
+    storage_patience_s: float = 300.0
     dry_run: bool = False  # print the cost and run nothing
 
 
@@ -164,9 +166,7 @@ class BaseSweeper(Sweeper):
             reference=options.reference,
             figures=tuple(options.figures),
             order=tuple(options.order),
-            limits=Limits(
-                options.max_failures, options.max_preemptions, options.heartbeat_s, options.grace_s
-            ),
+            limits=Limits(**{key: getattr(options, key) for key in LIMITS}),
             config_dir=_config_dir(hydra),
             config_name=hydra.job.config_name,
             searchpath=_searchpath(hydra),
@@ -211,6 +211,8 @@ def _check(options: SweeperConfig) -> None:
             raise BadInput(f"{key}.{name}={getattr(options, name)}: give 1 or more attempts")
     if not 0 < options.heartbeat_s < options.grace_s:
         raise BadInput(f"{key}.heartbeat_s={options.heartbeat_s}: must lie between 0 and grace_s")
+    if options.storage_patience_s < 0:
+        raise BadInput(f"{key}.storage_patience_s={options.storage_patience_s}: give 0 or more")
     unknown = set(options.order) - set(ORDERS)
     if unknown:
         raise BadInput(f"{key}.order: no such order {min(unknown)}; a list of {', '.join(ORDERS)}")

@@ -21,6 +21,7 @@ from img2gps.core.signals import Interrupted
 from img2gps.runs.folder import Locked
 from img2gps.study import search
 from img2gps.study.ledger import BAD_INPUT, EXCEPTION, INTERRUPTED, POSTPONED, Claim, Ledger, Lost
+from img2gps.study.patience import Unreachable, is_full
 from img2gps.study.process import Stop, die_with
 from img2gps.study.space import name_of
 from img2gps.study.spec import Done, Runner, make_runner
@@ -97,6 +98,9 @@ class Worker:
         if isinstance(error, Interrupted) or self.stop.wanted:
             return INTERRUPTED, "interrupted"
         line = " ".join(str(error).split())[:REASON_LENGTH]
+        if is_full(error):
+            log.warning("%s: no room on the disk; trying again later", self.spec.root)
+            return POSTPONED, line
         match error:
             case Locked():  # by a single run, an upload, or a worker that was given up
                 log.warning("%s; trying again later", line)
@@ -135,7 +139,7 @@ def _heartbeat(ledger: Ledger, claim: Claim, interval_s: float) -> Iterator[None
                 os._exit(1)
             try:
                 ledger.beat(claim.trial._trial_id)
-            except Lost:
+            except (Lost, Unreachable):
                 return
             except Exception as error:  # the server may be back in a moment
                 log.warning("heartbeat not written (%s); trying again", error)
@@ -158,11 +162,15 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     ledger = Ledger(open_storage(os.environ[STORAGE_VARIABLE]), sys.argv[1])
     ledger.engine = identity(parent)
+    ledger.patience.hurried = lambda: stop.wanted
     try:
         Worker(ledger, make_runner(ledger.spec), stop).work()
         status = 0
     except Interrupted as error:
         status = error.status
+    except Unreachable as error:
+        log.error("the ledger cannot be reached any more (%s)", error)
+        status = 1
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # all is in the ledger, and unloading torch takes seconds

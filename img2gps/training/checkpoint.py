@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+FULL_BYTES = 2**20  # free, after a failed write
+
 
 def save(checkpoint: dict[str, Any], path: Path) -> None:
     """Write beside `path`, then move the file into place in one step."""
     partial = path.with_name(f".{path.name}.partial")
-    torch.save(checkpoint, partial)
-    partial.replace(path)
+    try:
+        torch.save(checkpoint, partial)
+        partial.replace(path)
+    except BaseException as error:
+        full = shutil.disk_usage(path.parent).free < FULL_BYTES
+        partial.unlink(missing_ok=True)
+        if full and isinstance(error, RuntimeError):  # torch's writer does not tell why
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
 
 
 class CheckpointFile(TorchCheckpointIO):

@@ -9,9 +9,20 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_controls: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {}  # stop and start, by URL
+
+
+def restart(address: str, seconds: float) -> None:
+    """Stop a server at once, as a power cut does, and start it again some seconds later."""
+    stop, start = _controls[address]
+    stop()
+    time.sleep(seconds)
+    start()
 
 
 def binaries() -> Path | None:
@@ -57,10 +68,21 @@ def server() -> Iterator[str]:
     try:
         run(str(folder / "initdb"), "-D", data, "-A", "trust", "-E", "UTF8")
         log = str(home / "log")
-        run(str(folder / "pg_ctl"), "-D", data, "-w", "-l", log, "-o", options, "start")
+        control = (str(folder / "pg_ctl"), "-D", data, "-w")
+
+        def start() -> None:
+            run(*control, "-l", log, "-o", options, "start")
+
+        def stop() -> None:
+            run(*control, "-m", "immediate", "stop")
+
+        address = f"postgresql://{name}@127.0.0.1:{port}/postgres"
+        _controls[address] = stop, start
+        start()
         try:
-            yield f"postgresql://{name}@127.0.0.1:{port}/postgres"
+            yield address
         finally:
-            run(str(folder / "pg_ctl"), "-D", data, "-w", "-m", "immediate", "stop")
+            stop()
+            del _controls[address]
     finally:
         shutil.rmtree(home, ignore_errors=True)

@@ -1,0 +1,91 @@
+"""Patience with a storage that is away for a while: a server that restarts, a disk that is full."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import random
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+log = logging.getLogger(__name__)
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+QUIET_S = 5.0  # a short absence is nobody's concern
+
+
+class Unreachable(BaseException):  # training must not catch it
+    """The storage did not come back in time."""
+
+
+class Patience:
+    """Tries a storage's calls again until it answers, for `patience_s` seconds at most.
+
+    Attributes:
+        patience_s: after an absence of that length, every call fails at once.
+        hurried: asked before each try; once it returns true, nothing is tried again.
+    """
+
+    def __init__(self, storage: BaseStorage, patience_s: float) -> None:
+        self.patience_s = patience_s
+        self.hurried: Callable[[], bool] = lambda: False
+        self._gone = False
+        for name in dir(BaseStorage):
+            if not name.startswith("_"):
+                setattr(storage, name, self._patient(getattr(storage, name)))
+
+    def _patient(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(call)
+        def tried(*args: Any, **options: Any) -> Any:
+            started, pause, told = time.monotonic(), FIRST_PAUSE_S, False
+            while True:
+                try:
+                    found = call(*args, **options)
+                except Exception as error:
+                    if not is_passing(error):
+                        raise
+                    away = time.monotonic() - started
+                    reason = _reason(error)
+                    if self._gone or away > self.patience_s or self.hurried():
+                        self._gone = True
+                        raise Unreachable(reason) from error
+                    if away > QUIET_S and not told:
+                        log.warning("the ledger cannot be reached (%s); trying again", reason)
+                        told = True
+                    # Jitter, so that many workers do not come back at the same moment.
+                    time.sleep(pause * random.uniform(0.5, 1.0))
+                    pause = min(2 * pause, LONGEST_PAUSE_S)
+                else:
+                    self._gone = False
+                    return found
+
+        return tried
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the database or the disk says, without what SQLAlchemy adds."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    return " ".join(str(getattr(cause, "orig", None) or cause).split())[:200]
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error of a storage may pass by itself."""
+    if isinstance(error, StorageInternalError) and error.__cause__ is not None:
+        error = error.__cause__
+    return isinstance(error, OperationalError | InterfaceError) or is_full(error)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether a disk without room is behind an error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
