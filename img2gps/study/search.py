@@ -35,7 +35,7 @@ def sampler(spec: Spec, trial: int) -> BaseSampler:
     A preset's seed follows from the study and the trial. So one worker repeats its search, and no
     two trials draw alike, whichever engine or worker draws them.
     """
-    seed = zlib.crc32(f"{spec.name}/{spec.seeds[0]}/{trial}".encode())
+    seed = zlib.crc32(f"{spec.name}/{spec.seeds[0]}/{trial}/0".encode())  # as published replays
     match spec.sampler:
         case "grid" | "random":
             return RandomSampler(seed=seed)
