@@ -22,7 +22,7 @@ from img2gps.report import gallery, page, paper, several, tables
 from img2gps.report.figures import choose
 from img2gps.report.figures.base import Figure, listed, metres
 from img2gps.report.figures.scene import scene
-from img2gps.report.page import Link, Page
+from img2gps.report.page import Link, Page, Step
 from img2gps.runs.cached import dataset_of
 
 _SHOWN_SUSPECTS = 20
@@ -124,6 +124,7 @@ def _page(analysis: Analysis, pack: Mapping[str, str]) -> Page:
         answer=answer(analysis),
         counts=study.counts(),
         banners=[tables.SYNTHETIC] if study.synthetic else [],
+        next_steps=next_steps(analysis),
         notes=notes(analysis),
         methods=pack["methods.txt"].splitlines(),
         commands=pack["commands.sh"].splitlines(),
@@ -184,14 +185,32 @@ def notes(analysis: Analysis) -> list[str]:
     found, ranking = list(analysis.notes), _first(analysis)
     if ranking is not None:
         found += [*ranking.winner.interval.notes, *ranking.notes]
-        found += [
-            f"The winner lies on the grid's edge: {knob_name(edge.axis)} {knob_value(edge.value)}. "
-            f"Extend it there, for example to {knob_value(edge.suggestion)}."
-            for edge in ranking.edges
-        ]
         if len(analysis.rankings) > 1:
             found.append(f"Answer and figures: {ranking.group.label}.")
     return list(dict.fromkeys(note[:1].upper() + note[1:] for note in found))
+
+
+def next_steps(analysis: Analysis) -> list[Step]:
+    """Return what would make the answer better, each with the command that does it."""
+    record, ranking = analysis.study.record, _first(analysis)
+    if not record.command:
+        return []
+    if any(not run.state.has_ended for run in record.runs):
+        return [Step("Finish the study", record.command)]
+    if ranking is None or record.searched:
+        return []
+    steps = []
+    if len(record.seeds) == 1:
+        first = record.seeds[0]
+        seeds = f"'hydra.sweeper.seeds=[{first},{first + 1},{first + 2}]'"
+        text = "Run more seeds, because one seed proves nothing about a choice"
+        steps.append(Step(text, f"{record.command} {seeds}"))
+    for edge in ranking.edges:
+        values = ",".join(map(knob_value, sorted([*record.axes[edge.axis], edge.suggestion])))
+        text = f"Extend the grid where the winner lies on its edge, to {knob_name(edge.axis)} "
+        command = f"{record.command} {edge.axis}={values}"
+        steps.append(Step(text + knob_value(edge.suggestion), command))
+    return steps
 
 
 def _dataset(ranking: Ranking) -> Dataset | None:

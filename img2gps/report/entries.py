@@ -49,14 +49,14 @@ def counts(interval: Interval) -> str:
 
 
 def legend(ranking: Ranking, rows: Iterable[Iterable[Entry]]) -> Legend:
-    """Explain bold type, brackets and the marks that occur in the rows, and add the warnings."""
+    """Explain bold type, brackets and the marks that occur in the rows."""
     entries = [entry for row in rows for entry in row]
     used = {mark for entry in entries for mark in entry.marks}
     lines: Legend = [_bold_said(ranking, any(entry.bold for entry in entries)), _brackets(ranking)]
     lines += [(mark, mark.meaning) for mark in (SAME, MEAN, FEWER) if mark in used]
     if EDGE in used:
         lines.append((EDGE, edge_said(ranking)))
-    return [*lines, *ranking.notes]
+    return lines
 
 
 def edge_said(ranking: Ranking) -> str:

@@ -97,7 +97,8 @@ class _Grid:
         header = [knob_name(ROWS), *(cell_name({COLUMNS: column}) for column in self.columns)]
         notes: Legend = [(mark, reason) for reason, mark in self.reasons.items()]
         names = (re.sub(r"[^A-Za-z0-9.-]+", "-", str(value)) for value in self.point.values())
-        return Table("_".join([kind, *names]), f"{caption}, {where}", header, rows, legend + notes)
+        key, warnings = "_".join([kind, *names]), list(self.ranking.notes)
+        return Table(key, f"{caption}, {where}", header, rows, legend + notes, warnings)
 
 
 def _final(grid: _Grid) -> Table:

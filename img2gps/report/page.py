@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,14 @@ class Link:
 
     kind: str
     href: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do next, and the command that does it."""
+
+    text: str
+    command: str
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,7 @@ class Page:
     answer: list[str]
     counts: Mapping[str, int]
     banners: list[str] = field(default_factory=list)
+    next_steps: list[Step] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
     figures: list[Picture] = field(default_factory=list)
@@ -157,7 +166,11 @@ def _script() -> str:
 
 
 def shown(table: Table) -> Shown:
-    """What the page shows of a table, with links to its four files in `tables/`."""
+    """Return what the page shows of a table, with links to its four files in `tables/`.
+
+    The page says banner and warnings once, at its top.
+    """
+    table = replace(table, banner="", warnings=[])
     kinds = {"md": "Markdown", "tex": "LaTeX", "csv": "CSV", "html": "HTML"}
     links = [Link(kind, f"tables/{quote(table.key)}.{end}") for end, kind in kinds.items()]
     return Shown(Markup(table.html()), links)  # noqa: S704 - tables.py escapes what it writes

@@ -41,7 +41,7 @@ class Table:
     """Header, rows and what stands above and below them.
 
     The first `heads` columns name the row; they and the columns in `texts` stand to the left.
-    `legend` are texts, some with the mark that they explain.
+    `legend` are texts, some with the mark that they explain; `warnings` follow it.
     """
 
     key: str  # file name without suffix
@@ -49,6 +49,7 @@ class Table:
     header: list[str]
     rows: list[list[Entry]]
     legend: Legend = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     banner: str = ""
     heads: int = 1
     texts: tuple[int, ...] = ()
@@ -57,7 +58,8 @@ class Table:
         return [i < self.heads or i in self.texts for i in range(len(self.header))]
 
     def _notes(self) -> list[tuple[Mark | None, str]]:
-        return [(None, note) if isinstance(note, str) else note for note in self.legend]
+        notes = [*self.legend, *self.warnings]
+        return [(None, note) if isinstance(note, str) else note for note in notes]
 
     def markdown(self) -> str:
         """Return a table of GitHub's Markdown, with the legend as a list."""
@@ -67,7 +69,7 @@ class Table:
         lines.append(_row(_markdown(text) for text in self.header))
         lines.append(_row("---" if left else "---:" for left in self._left()))
         lines += [_row(_markdown_entry(entry) for entry in row) for row in self.rows]
-        if self.legend:
+        if self._notes():
             lines.append("")
         for mark, text in self._notes():
             lines.append(f"- {_markdown(mark.text) + ' ' if mark else ''}{_markdown(text)}")
@@ -116,7 +118,7 @@ class Table:
             ]
             parts.append(f"<tr>{''.join(fields)}</tr>")
         parts.append("</tbody></table>")
-        if self.legend:
+        if self._notes():
             parts.append('<ul class="legend">')
             for mark, text in self._notes():
                 sign = f"<sup>{html.escape(mark.text)}</sup> " if mark else ""

@@ -75,7 +75,7 @@ def cells(ranking: Ranking) -> Table:
         "best epoch: optimistic, because the epoch was chosen on the validation photos.",
     ]
     caption = "All cells, lowest validation RMSE after the final epoch first"
-    return Table("cells", caption, header, rows, legend, heads=heads)
+    return Table("cells", caption, header, rows, legend, list(ranking.notes), heads=heads)
 
 
 def _cell_row(cell: Cell, ranking: Ranking, *, named: bool) -> list[Entry]:
@@ -96,18 +96,18 @@ def summary(ranking: Ranking) -> Table:
     """Return what may be said of the winner, beside what it has to beat."""
     rows = [*_winner_rows(ranking), *_rival_rows(ranking), *_sample_size_rows(ranking)]
     rows += _truth_rows(ranking)
-    legend: Legend = [*ranking.notes]
+    legend: Legend = []
     if ranking.candidates > 1:
         legend.append(
             "Only the corrected and the test figure may be called the winner's expected error: the "
             "lowest of several is flattered by having been chosen."
         )
-    if ranking.edges:
-        legend.append(entries.edge_said(ranking))
     if not ranking.importance:
         legend.append(f"No analysis of variance: {ranking.no_importance}.")
     caption = f"The winner and what it has to beat, RMSE in metres ({ranking.group.label})"
-    return Table("summary", caption, ["figure", "metres", "what it is"], rows, legend, texts=(2,))
+    warnings = [*ranking.notes, *([entries.edge_said(ranking)] if ranking.edges else [])]
+    header = ["figure", "metres", "what it is"]
+    return Table("summary", caption, header, rows, legend, warnings, texts=(2,))
 
 
 def _winner_rows(ranking: Ranking) -> list[list[Entry]]:

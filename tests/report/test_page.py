@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -536,3 +537,24 @@ def test_one_bad_study_does_not_keep_the_others_from_their_pages(
         main(["report", "a", "--runs", str(root), "--out", str(tmp_path / "file")])
     assert end.value.code == 2
     assert "Not a directory; give --out=FOLDER that you may write to" in capsys.readouterr().err
+
+
+def test_the_page_says_what_to_do_next_with_commands_that_do_it(tmp_path: Path) -> None:
+    options = Options(axes={"lr": [0.001, 0.003]}, seeds=(0,), effect=lambda p: 2e4 * p["lr"] + 30)
+    make_study(tmp_path, "s", options)
+    steps = build.next_steps(build.load("s", [tmp_path]))
+    command = "python -m img2gps.train -m sweeps=s"
+    assert [step.command for step in steps] == [
+        f"{command} 'hydra.sweeper.seeds=[0,1,2]'",
+        f"{command} lr=0.0003,0.001,0.003",
+    ]
+    make_study(tmp_path, "half", replace(options, states={("lr=0.003", 0): ("queued", "")}))
+    (step,) = build.next_steps(build.load("half", [tmp_path]))
+    assert (step.text, step.command) == ("Finish the study", f"{command.removesuffix('s')}half")
+
+
+def test_banner_and_warnings_stand_once_on_the_page(table1: tuple[Path, str]) -> None:
+    html = table1[1]
+    assert html.count("Synthetic photos:") == 1
+    markdown = (table1[0].parent / "tables" / "summary.md").read_text(encoding="utf-8")
+    assert "Synthetic photos:" in markdown

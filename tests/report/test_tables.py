@@ -62,7 +62,9 @@ def fields(table: Table) -> dict[tuple[str, str], Entry]:
 
 
 def legend(table: Table) -> str:
-    return "\n".join(n if isinstance(n, str) else f"{n[0].text} {n[1]}" for n in table.legend)
+    return "\n".join(
+        n if isinstance(n, str) else f"{n[0].text} {n[1]}" for n in [*table.legend, *table.warnings]
+    )
 
 
 def test_table_1_has_the_published_layout_one_table_a_model(table1: Analysis) -> None:

@@ -219,6 +219,7 @@ def _ranking_marks(shown: pd.DataFrame, ceiling: float, *, legend: bool) -> list
     base = alt.Chart(drawn, width=460, height=alt.Step(22)).encode(
         y=y, color=alt.Color("kind:N", scale=colours, title=None, legend=key)
     )
+    words = alt.Chart(beyond).mark_text(align="left", dx=8)
     return [
         base.mark_rule(strokeWidth=2).encode(x=x, x2="high_m_drawn:Q"),
         base.mark_point(size=75, filled=True, opacity=1).encode(
@@ -226,7 +227,7 @@ def _ranking_marks(shown: pd.DataFrame, ceiling: float, *, legend: bool) -> list
             shape=alt.Shape("kind:N", scale=shapes, title=None, legend=key),
             tooltip=["label:N", *(alt.Tooltip(f"{c}:Q", format=".1f") for c in figures)],
         ),
-        alt.Chart(beyond).mark_text(align="left", dx=8).encode(x="end:Q", y=y, text="text:N"),
+        *([words.encode(x="end:Q", y=y, text="text:N")] if len(beyond) else []),
     ]
 
 
