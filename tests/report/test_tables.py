@@ -546,7 +546,7 @@ def test_every_format_shows_every_figure_and_the_legend(table1: Analysis) -> Non
                 for entry in row:
                     if entry.number is not None:
                         assert entry.text.replace("%", "") in source.replace("\\", "")
-        assert len(table.legend) == table.html().count("<li>")
+        assert len(table.legend) + len(table.warnings) == table.html().count("<li>")
 
 
 def test_the_pack_holds_every_table_and_a_command_for_every_number(table1: Analysis) -> None:
