@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from img2gps.config import messages, usage
+from img2gps.config import habits, messages, usage
 from img2gps.config.compose import HYDRA_DEFAULTS, load_config, register_sweeps
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import package_folder
@@ -62,6 +62,7 @@ def main(run: Callable[[Config], Ended]) -> None:
     decorated = hydra.main(config_path=folder, config_name="train", **HYDRA_DEFAULTS)(task)
     raise_on_signals()
     try:
+        sys.argv[1:] = habits.read_words(sys.argv[1:])
         usage.check_order(sys.argv[1:])
         decorated()
     except Interrupted as error:

@@ -104,7 +104,7 @@ def _unknown(key: str) -> str:
     if name and (having := [choice for choice, inner in choices.items() if name in inner]):
         meant = " or ".join(f"{group}={choice}" for choice in having)
         return f"{key}: no key of the chosen {group}; it belongs to {meant}"
-    close = [known for known in difflib.get_close_matches(key, _keys(), n=2) if known != key]
+    close = [known for known in difflib.get_close_matches(key, known_keys(), n=2) if known != key]
     meant = f"; did you mean {close[0]}?" if close else ""
     return f"{key}: no such key{meant}; see --cfg job for all keys"
 
@@ -115,10 +115,14 @@ def _choices(group: str) -> dict[str, list[str]]:
     return {path.stem: list(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in files}
 
 
-def _keys() -> list[str]:
-    """Return every key of conf/: those of its root, its groups, and those inside the groups."""
+def known_keys() -> list[str]:
+    """Return every key of conf/: those of its root, the groups, and those inside them."""
     conf = package_folder("conf")
-    known = list(yaml.safe_load((conf / "train.yaml").read_text(encoding="utf-8")))
+    root = yaml.safe_load((conf / "train.yaml").read_text(encoding="utf-8"))
+    known = list(root)
+    known += [
+        f"{key}.{name}" for key, node in root.items() if isinstance(node, dict) for name in node
+    ]
     for group in sorted(path.name for path in conf.iterdir() if path.is_dir()):
         inner = (name for choice in _choices(group).values() for name in choice)
         known += [group, *(f"{group}.{name}" for name in inner)]
