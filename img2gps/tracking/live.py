@@ -118,7 +118,10 @@ class WandbTracker:
             uploads.show_end(run, self._folder, end.result, self._logger)
         finally:
             run.finish(exit_code=end.exit_code)
-        if not run.offline:
+        if run.offline:
+            name = self._folder.parent.name
+            log.info("W&B: this run is offline; upload it with: img2gps sync %s", name)
+        else:
             epochs = len(self._history.rows())
             uploads.Receipt.of(run, end.result, epochs).write(self._folder)
 

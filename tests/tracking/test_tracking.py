@@ -267,17 +267,21 @@ def test_code_paths_host_and_packages_stay_here(server: Server, tmp_path: Path) 
 # Without account or server
 
 
-def test_without_a_key_the_run_is_offline_and_calls_nobody(
+def test_without_a_key_the_run_is_offline_calls_nobody_and_says_how_to_upload_it(
     listening: Server,
     offline: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     listening.forget()
     monkeypatch.setenv("WANDB_BASE_URL", listening.url)
     run = one_run(tmp_path)
-    run.track()
+    with caplog.at_level(logging.INFO, logger="img2gps"):
+        run.track()
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("img2gps")]
+    assert ours == ["W&B: this run is offline; upload it with: img2gps sync table1"]
     assert listening.calls == []
     assert len(list(tmp_path.glob("table1/wandb/offline-run-*/run-*.wandb"))) == 1
     assert not (run.folder / "wandb.json").exists()
