@@ -14,6 +14,8 @@ from img2gps.analysis.folders import long_table
 from img2gps.core import geo
 from img2gps.runs.folder import PREDICTIONS
 
+BASELINES = ("mean", "knn", "ridge")  # <name>_error_m are their columns
+
 Floats = NDArray[np.float64]
 
 
@@ -34,6 +36,7 @@ class Errors:
     known_spot: Floats  # (photos,): 1, 0 or NaN
     true_error_m: Floats | None  # (cells, seeds, photos)
     left_out: list[int]  # by cell: photos that some other run lacks
+    baseline_error_m: dict[str, Floats]  # by name, (cells, photos); NaN where it is not stored
 
     @property
     def n_spots(self) -> int:
@@ -78,7 +81,21 @@ def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:
         first["known_spot"].to_numpy(dtype=np.float64),
         true,
         [int(count) for count in lost],
+        _baselines(table, place["cell"].to_numpy(), photo, (len(cells), len(names))),
     )
+
+
+def _baselines(
+    table: pd.DataFrame, cell: NDArray[np.int64], photo: NDArray[np.intp], shape: tuple[int, int]
+) -> dict[str, Floats]:
+    """Return the errors of the baselines of each cell, which have no seed."""
+    found = {}
+    for name in BASELINES:
+        known = table[name + "_error_m"].notna() if name + "_error_m" in table else pd.Series()
+        if known.any():
+            found[name] = np.full(shape, np.nan)
+            found[name][cell[known], photo[known]] = table.loc[known, name + "_error_m"]
+    return found
 
 
 def _photos(place: pd.DataFrame, content: pd.Series[str]) -> pd.Series[int]:

@@ -19,6 +19,7 @@ from img2gps.analysis.folders import long_table
 from img2gps.analysis.mixtures import mixtures
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import (
+    BASELINES,
     PREDICTIONS,
     PREDICTIONS_BEST,
     PREDICTIONS_TEST,
@@ -122,9 +123,17 @@ class Study:
     def predictions(self) -> pd.DataFrame:
         """Validation photos of all finished runs after the final epoch.
 
-        Columns `run` (index in `runs`), `run_id, cell, seed` and those of predictions.csv.
+        Columns `run` (index in `runs`), `run_id, cell, seed`, those of predictions.csv, and the
+        errors of the baselines from baselines.csv.
         """
-        return long_table(self.finished, PREDICTIONS)
+        table, baselines = (long_table(self.finished, f) for f in (PREDICTIONS, BASELINES))
+        if table.empty or baselines.empty:
+            return table
+        photo = ["run", "content", "copy"]  # exact duplicates share their content
+        for one in (table, baselines):
+            one["copy"] = one.groupby(photo[:2], sort=False).cumcount()
+        own = [c for c in baselines if c not in table or c in photo]
+        return table.merge(baselines[own], "left", photo).drop(columns="copy")
 
     @cached_property
     def predictions_best(self) -> pd.DataFrame:

@@ -17,6 +17,8 @@ import hashlib
 import importlib.util
 import io
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ from filelock import FileLock
 from numpy.typing import ArrayLike, NDArray
 
 from img2gps.core import geo
-from img2gps.core.files import read_json, write_bytes_atomic, write_json
+from img2gps.core.files import read_json, write_bytes_atomic, write_csv, write_json
 from img2gps.photos.split import Split
 from img2gps.photos.spots import spots
 
@@ -49,31 +51,39 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """One baseline on the validation photos: its figures, and its error on each photo in metres."""
+
+    figures: dict[str, Any]
+    error_m: tuple[float, ...] = ()  # in the order of the validation part; empty if not computed
+
+
 def mean_predictor(lat_train: ArrayLike, lon_train: ArrayLike) -> tuple[float, float]:
     """Return the constant answer with the smallest mean squared error."""
     return geo.mean_position(lat_train, lon_train)
 
 
-def baselines(dataset: Dataset, split: Split) -> dict[str, dict[str, Any]]:
-    """Return each baseline's figures on the validation photos, computed once per data and split.
+def baselines(dataset: Dataset, split: Split) -> dict[str, Baseline]:
+    """Return each baseline on the validation photos, computed once per data and split.
 
     Returns:
-        `val/rmse_m` and `val/median_m` of `mean`, `knn` and `ridge` in great-circle metres, and
-        the `k` and the `penalty` that were chosen. Without the extra `offline` the figures of the
-        latter two are None, beside a `reason`.
+        `mean`, `knn` and `ridge`. Their figures are `val/rmse_m` and `val/median_m` in great-circle
+        metres, and the `k` and the `penalty` that were chosen. Without the extra `offline` the
+        figures of the latter two are None, beside a `reason`.
     """
     lat = dataset.manifest["lat_deg"].to_numpy(np.float64)
     lon = dataset.manifest["lon_deg"].to_numpy(np.float64)
     mean_lat, mean_lon = mean_predictor(lat[split.train], lon[split.train])
     truth = lat[split.val], lon[split.val]
-    found: dict[str, dict[str, Any]] = {"mean": _figures(truth, (mean_lat, mean_lon))}
+    found = {"mean": _baseline(truth, (mean_lat, mean_lon))}
     if reason := _missing():
         absent = {"val/rmse_m": None, "val/median_m": None, "reason": reason}
-        return found | {"knn": dict(absent), "ridge": dict(absent)}
+        return found | {"knn": Baseline(absent), "ridge": Baseline(absent)}
 
-    path = dataset.folder / f"baselines-{_key(dataset, split)}.json"
+    path = dataset.folder / f"answers-{_key(dataset, split)}.json"
     if (cached := read_json(path)) is not None:
-        return cached
+        return {k: Baseline(one["figures"], tuple(one["error_m"])) for k, one in cached.items()}
     features = frozen_features(dataset).astype(np.float64)
     train, val = features[split.train], features[split.val]
     offsets = np.stack(
@@ -87,9 +97,17 @@ def baselines(dataset: Dataset, split: Split) -> dict[str, dict[str, Any]]:
     linear = ridge_predict(train, offsets, val, penalty)
     for name, metres, chosen in (("knn", near, {"k": k}), ("ridge", linear, {"penalty": penalty})):
         answer = geo.from_east_north_m(metres[:, 0], metres[:, 1], mean_lat, mean_lon)
-        found[name] = _figures(truth, answer) | chosen
-    write_json(path, found)
+        found[name] = _baseline(truth, answer, chosen)
+    write_json(path, {name: vars(baseline) for name, baseline in found.items()})
     return found
+
+
+def write_errors(path: Path, dataset: Dataset, split: Split, found: Mapping[str, Baseline]) -> None:
+    """Write the errors of the baselines that were computed: one row for each validation photo."""
+    errors = {f"{name}_error_m": one.error_m for name, one in found.items() if one.error_m}
+    columns = {"content": dataset.manifest["content"].to_numpy()[split.val], **errors}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    write_csv(path, list(columns), rows)
 
 
 def frozen_features(dataset: Dataset) -> NDArray[np.float32]:
@@ -214,11 +232,15 @@ def _held_out_together(dataset: Dataset, split: Split) -> Ints:
     return np.unique(train["content"].to_numpy(str), return_inverse=True)[1]
 
 
-def _figures(truth: tuple[Floats, Floats], answer: tuple[ArrayLike, ArrayLike]) -> dict[str, Any]:
-    return {
-        "val/rmse_m": geo.rmse_m(*truth, *answer),
-        "val/median_m": float(np.median(geo.distance_m(*truth, *answer))),
-    }
+def _baseline(
+    truth: tuple[Floats, Floats],
+    answer: tuple[ArrayLike, ArrayLike],
+    chosen: Mapping[str, Any] | None = None,
+) -> Baseline:
+    error_m = geo.distance_m(*truth, *answer)
+    rmse_m = geo.rmse_m(*truth, *answer)
+    figures = {"val/rmse_m": rmse_m, "val/median_m": float(np.median(error_m)), **(chosen or {})}
+    return Baseline(figures, tuple(map(float, error_m)))
 
 
 def _missing() -> str:

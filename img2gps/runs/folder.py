@@ -30,6 +30,7 @@ HISTORY = "history.csv"
 PREDICTIONS = "predictions.csv"
 PREDICTIONS_BEST = "predictions_best.csv"
 PREDICTIONS_TEST = "predictions_test.csv"
+BASELINES = "baselines.csv"
 RESULT = "result.json"
 LOCK = ".lock"
 WINNER = "winner.json"  # of a study

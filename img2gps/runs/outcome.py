@@ -14,8 +14,8 @@ import torch
 from img2gps.config.compose import config_to_dict
 from img2gps.core import hardware
 from img2gps.core.errors import BadInput
-from img2gps.runs.baselines import baselines
-from img2gps.runs.folder import PREDICTIONS, Diverged, Pruned, RunFolder, find_result
+from img2gps.runs.baselines import baselines, write_errors
+from img2gps.runs.folder import BASELINES, PREDICTIONS, Diverged, Pruned, RunFolder, find_result
 from img2gps.runs.plan import RunPlan
 from img2gps.runs.predictions import PredictionTable
 from img2gps.runs.records import RunResult, RunState, WeightsFacts, now, read_result, write_result
@@ -199,8 +199,10 @@ class ResultWriter:
 
     def _baselines(self) -> dict[str, dict[str, Any]]:
         planned = self.planned
-        found = self._attempt("baselines", lambda: baselines(planned.dataset, planned.split))
-        return found or {}
+        found = self._attempt("baselines", lambda: baselines(planned.dataset, planned.split)) or {}
+        path = self.folder.path / BASELINES
+        self._attempt("baselines", lambda: write_errors(path, planned.dataset, planned.split, found))
+        return {name: baseline.figures for name, baseline in found.items()}
 
     def _model(self) -> dict[str, Any]:
         regressor, size = self.module.model, self.planned.config.image_size

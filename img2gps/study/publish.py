@@ -17,6 +17,7 @@ from img2gps.core import geo
 from img2gps.core.errors import BadInput
 from img2gps.core.files import write_csv
 from img2gps.runs.folder import (
+    BASELINES,
     HISTORY,
     PREDICTIONS,
     PREDICTIONS_TEST,
@@ -88,7 +89,7 @@ def _copy_run(source: Path, target: Path, hider: Hider, origin: LatLon | None) -
     """Copy a run's figures. result.json comes last, because with it a run counts as finished."""
     target.mkdir(parents=True, exist_ok=True)
     write_config(target, hider.config(read_config_plain(source)))
-    for file in (HISTORY, *TABLES):
+    for file in (HISTORY, BASELINES, *TABLES):
         if not (source / file).is_file():
             continue
         if origin is None or file not in TABLES:

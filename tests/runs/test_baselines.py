@@ -263,19 +263,19 @@ def test_figures_are_great_circle_metres_on_the_validation_photos(
     lat, lon = tiny.manifest["lat_deg"].to_numpy(), tiny.manifest["lon_deg"].to_numpy()
     train, val = tiny_split.train, tiny_split.val
     errors = geo.distance_m(lat[val], lon[val], lat[train].mean(), lon[train].mean())
-    assert found["mean"]["val/rmse_m"] == pytest.approx(np.sqrt(np.mean(errors**2)))
-    assert found["mean"]["val/median_m"] == pytest.approx(np.median(errors))
+    assert found["mean"].figures["val/rmse_m"] == pytest.approx(np.sqrt(np.mean(errors**2)))
+    assert found["mean"].figures["val/median_m"] == pytest.approx(np.median(errors))
 
     # the same by scikit-learn, in degrees
     features = frozen_features(tiny).astype(float)
     targets = np.stack([lat, lon], axis=-1)
-    knn = KNeighborsRegressor(found["knn"]["k"], metric="cosine")
+    knn = KNeighborsRegressor(found["knn"].figures["k"], metric="cosine")
     answer = knn.fit(features[train], targets[train]).predict(features[val])
-    assert found["knn"]["val/rmse_m"] == pytest.approx(
+    assert found["knn"].figures["val/rmse_m"] == pytest.approx(
         geo.rmse_m(lat[val], lon[val], answer[:, 0], answer[:, 1]), rel=1e-4
     )
-    assert found["ridge"]["penalty"] in PENALTIES
-    assert found["ridge"]["val/rmse_m"] < 0.6 * found["mean"]["val/rmse_m"]
+    assert found["ridge"].figures["penalty"] in PENALTIES
+    assert found["ridge"].figures["val/rmse_m"] < 0.6 * found["mean"].figures["val/rmse_m"]
 
 
 def test_figures_are_read_back_and_not_computed_again(
@@ -303,8 +303,8 @@ def test_without_the_extra_the_mean_remains_and_the_others_say_why(
     found = baselines(tiny, tiny_split)
     assert found["mean"] == complete["mean"]
     for name in ("knn", "ridge"):
-        assert found[name]["val/rmse_m"] is None
-        assert found[name]["reason"] == "needs no_such_package: pip install 'img2gps[offline]'"
+        assert found[name].figures["val/rmse_m"] is None
+        assert found[name].figures["reason"] == "needs no_such_package: pip install 'img2gps[offline]'"
     monkeypatch.undo()
     assert baselines(tiny, tiny_split) == complete  # the gap was not kept
 
@@ -357,6 +357,6 @@ def test_frozen_features_beat_the_mean_on_real_aerial_photos(
     source = ingest.FolderSource(real_photos / "seneca-aerial")
     dataset = ingest.ingest(source, image_size=96, cache_dir=tmp_path, progress=False)
     found = baselines(dataset, make_split(dataset.manifest, SplitConfig(n_val=40)))
-    assert found["mean"]["val/rmse_m"] == pytest.approx(138.6, rel=0.15)
-    assert found["knn"]["val/rmse_m"] < 0.8 * found["mean"]["val/rmse_m"]
-    assert found["ridge"]["val/rmse_m"] < 0.8 * found["mean"]["val/rmse_m"]
+    assert found["mean"].figures["val/rmse_m"] == pytest.approx(138.6, rel=0.15)
+    assert found["knn"].figures["val/rmse_m"] < 0.8 * found["mean"].figures["val/rmse_m"]
+    assert found["ridge"].figures["val/rmse_m"] < 0.8 * found["mean"].figures["val/rmse_m"]
