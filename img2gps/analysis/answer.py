@@ -1,15 +1,39 @@
-"""The answer that a ranking gives, in three sentences."""
+"""The answer that a ranking gives, in four sentences."""
 
 from __future__ import annotations
 
+from img2gps.analysis.baselines import NAMES
 from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.wording import cell_name, span
 
 
 def answer(ranking: Ranking) -> list[str]:
-    """Return three sentences: the winner, how sure that is, and what the mean predictor gets."""
+    """Return what was learned, the winner, how sure it is, and what the mean predictor gets."""
     sure = "; ".join([*_compared(ranking), _photos(ranking)])
-    return [f"{_lowest(ranking)}.", f"How sure: {sure}.", f"{_mean_predictor(ranking)}."]
+    return [
+        f"{_learned(ranking)}.",
+        f"{_lowest(ranking)}.",
+        f"How sure: {sure}.",
+        f"{_mean_predictor(ranking)}.",
+    ]
+
+
+def _learned(ranking: Ranking) -> str:
+    """Compare the lowest cell with the strongest answer that needs no training."""
+    strongest, winner, apart = ranking.rivals[0], ranking.winner, ranking.over_strongest
+    text = (
+        f"the lowest cell gets {winner.interval.estimate:.1f} m, the strongest answer without "
+        f"training ({NAMES[strongest.name]}) {strongest.rmse_m:.1f} m"
+    )
+    unknown = "Not shown to have learned more than an answer without training"
+    if apart is None:
+        return f"{unknown}: {text}, and its errors photo by photo are not stored"
+    text += f"; difference {apart.estimate:+.1f} m (95 % interval {span(apart)})"
+    if winner.beats_baselines:
+        return f"Shown to have learned: {text}"
+    if winner.interval.n_seeds > 1 and apart.low > 0:
+        return f"Beaten by an answer without training: {text}"
+    return f"{unknown}: {text}"
 
 
 def _lowest(ranking: Ranking) -> str:

@@ -16,9 +16,9 @@ from img2gps.analysis.stats import Interval
 from img2gps.analysis.winner import pooled
 
 NAMES = {
-    "mean": "the mean predictor",
-    "knn": "the nearest neighbours of frozen features",
-    "ridge": "a linear function of frozen features",
+    "mean": "mean predictor",
+    "knn": "nearest neighbours of frozen features",
+    "ridge": "ridge regression on frozen features",
 }
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,6 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from img2gps.analysis import stats
 from img2gps.analysis.choices import ABSENT, plain
@@ -101,13 +100,3 @@ def best_epochs(study: Study, group: Group) -> dict[str, float]:
         return {}
     best = study.errors(group.runs, "best")
     return dict(zip(best.cells, map(float, stats.cell_rmse(best.error_m)), strict=True))
-
-
-def baselines(rows: pd.DataFrame) -> dict[str, float]:
-    """Return the RMSE of the baselines that learn, in metres."""
-    found = {}
-    for name in ("knn", "ridge"):
-        column = f"baselines/{name}/val/rmse_m"
-        if column in rows and bool(rows[column].notna().any()):
-            found[name] = float(rows[column].astype(float).mean())
-    return found

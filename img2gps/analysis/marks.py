@@ -1,7 +1,8 @@
-"""Which cells of a ranking may win, are as good as the lowest, or beat the mean predictor."""
+"""Which cells of a ranking may win, are as good as the lowest, or beat the baselines."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +20,15 @@ Mark = bool | None  # None where no mark is given
 
 @dataclass(frozen=True)
 class Marks:
-    """Joint comparisons of cells, by cell, and why some cells have no mark."""
+    """Joint comparisons of cells, by cell, and why some cells have no mark.
+
+    A cell is shown to beat the baselines if it is shown to beat each of them, so that nothing has
+    to be corrected for choosing the strongest.
+    """
 
     in_best_set: list[Mark]
     beats_mean: list[Mark]
+    beats_baselines: list[Mark]
     notes: list[str]
 
 
@@ -56,20 +62,31 @@ def candidates(errors: Errors, planned: pd.Series[int]) -> tuple[Indices, list[s
 def marks(errors: Errors, may_win: Indices) -> Marks:
     """Compare all cells that have at least two seeds."""
     n, seeds = resamples(len(errors.cells)), seeds_of(errors)
+    beats = {name: _beats(errors, name, n) for name in errors.baseline_error_m}
     in_set: list[Mark] = [None] * len(errors.cells)
-    beats: list[Mark] = [None] * len(errors.cells)
-    seeded = np.flatnonzero(seeds >= 2)
-    if len(seeded) and errors.n_spots >= 2:
-        found = stats.beats_mean_predictor(
-            errors.error_m[seeded], errors.spot, errors.mean_error_m, n=n
-        )
-        for i, mark in zip(seeded, found, strict=True):
-            beats[i] = bool(mark)
-        if len(may_win) > 1 and (seeds[may_win] >= 2).all():
-            drawn = stats.resample(errors.error_m[may_win], errors.spot, n=n)
-            for i, mark in zip(may_win, stats.confidence_set(drawn), strict=True):
-                in_set[i] = bool(mark)
-    return Marks(in_set, beats, _notes(seeds, may_win))
+    if len(may_win) > 1 and errors.n_spots >= 2 and (seeds[may_win] >= 2).all():
+        drawn = stats.resample(errors.error_m[may_win], errors.spot, n=n)
+        for i, mark in zip(may_win, stats.confidence_set(drawn), strict=True):
+            in_set[i] = bool(mark)
+    every = list(map(_all, zip(*beats.values(), strict=True)))
+    return Marks(in_set, beats["mean"], every, _notes(seeds, may_win))
+
+
+def _beats(errors: Errors, name: str, n: int) -> list[Mark]:
+    """Return which cells are shown to beat a baseline; None with one seed or without its errors."""
+    rival = errors.baseline_error_m[name]
+    known = np.flatnonzero((seeds_of(errors) >= 2) & ~np.isnan(rival).any(axis=1))
+    marks: list[Mark] = [None] * len(errors.cells)
+    if len(known) and errors.n_spots >= 2:
+        found = stats.beats_baseline(errors.error_m[known], errors.spot, rival[known], n=n)
+        for i, mark in zip(known, found, strict=True):
+            marks[i] = bool(mark)
+    return marks
+
+
+def _all(marks: Sequence[Mark]) -> Mark:
+    """Return whether all marks are given; None as long as that is open."""
+    return False if False in marks else None if None in marks else True
 
 
 def _notes(seeds: NDArray[np.int64], may_win: Indices) -> list[str]:

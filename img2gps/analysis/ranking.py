@@ -15,15 +15,14 @@ import numpy as np
 import pandas as pd
 
 from img2gps.analysis import checks, stats
+from img2gps.analysis.baselines import Baseline, baselines
 from img2gps.analysis.declared import Reference
 from img2gps.analysis.edges import Edge, edges
 from img2gps.analysis.errors import Errors
-from img2gps.analysis.marks import Indices, Mark, candidates, marks
-from img2gps.analysis.marks import resamples as resamples
+from img2gps.analysis.marks import Indices, Mark, candidates, marks, resamples
 from img2gps.analysis.stats import Corrected, Detectable, Effect, FoldMean, Interval
 from img2gps.analysis.study import Group, Study
-from img2gps.analysis.winner import FOLD_AXIS as FOLD_AXIS
-from img2gps.analysis.winner import Rule
+from img2gps.analysis.winner import FOLD_AXIS, Rule
 from img2gps.runs.winner import read_winner
 
 
@@ -31,7 +30,8 @@ from img2gps.runs.winner import read_winner
 class Cell:
     """One cell that is ranked.
 
-    `in_best_set` and `beats_mean` are None where no mark is given: a single seed, or one cell.
+    The marks are None where none is given: with a single seed, with one cell only, or where the
+    errors of a baseline are not stored.
     """
 
     cell: str
@@ -41,7 +41,8 @@ class Cell:
     run_rmse_m: tuple[float, ...]  # by seed
     planned: int  # seeds
     in_best_set: Mark
-    beats_mean: Mark
+    beats_mean: Mark  # shown to beat the mean predictor
+    beats_baselines: Mark  # shown to beat every baseline
     win_share: float  # of the resamples in which it would have been selected
     best_rmse_m: float  # at each run's best epoch: an optimistic choice; NaN where unknown
 
@@ -75,9 +76,24 @@ class Ranking:
         return stats.cell_interval(self.errors.mean_error_m[None], self.errors.spot)
 
     @cached_property
-    def baselines(self) -> dict[str, float]:
-        """RMSE of neighbours and ridge regression in metres, mean over the runs that have them."""
-        return checks.baselines(self.group.runs)
+    def baselines(self) -> list[Baseline]:
+        """All baselines, one of each kind for each number of training photos."""
+        return baselines(self.group.runs, self.errors)
+
+    @property
+    def rivals(self) -> list[Baseline]:
+        """The winner's baselines, the strongest first."""
+        own = [baseline for baseline in self.baselines if self._lowest in baseline.cells]
+        return sorted(own, key=lambda baseline: baseline.rmse_m)
+
+    @cached_property
+    def over_strongest(self) -> Interval | None:
+        """RMSE of the winner less that of its strongest baseline; None if it cannot be paired."""
+        strongest = self.rivals[0].error_m
+        if not len(strongest):
+            return None
+        own = self.errors.error_m[self._lowest]
+        return stats.difference_interval(own, strongest, self.errors.spot)
 
     @cached_property
     def edges(self) -> list[Edge]:
@@ -169,7 +185,7 @@ class Ranking:
         """Return the cells as a table, one row a cell, for figures and CSV.
 
         Columns: the axes, `cell, name, rmse_m, low_m, high_m, seeds, planned, in_best_set,
-        beats_mean, win_share, best_rmse_m, se_photos_m, se_seeds_m`.
+        beats_mean, beats_baselines, win_share, best_rmse_m, se_photos_m, se_seeds_m`.
         """
         return pd.DataFrame([_as_row(cell) for cell in self.cells])
 
@@ -194,6 +210,7 @@ def rank(study: Study, group: Group) -> Ranking:
             planned=int(planned[cell]),
             in_best_set=marked.in_best_set[i],
             beats_mean=marked.beats_mean[i],
+            beats_baselines=marked.beats_baselines[i],
             win_share=float(corrected.wins[i]),
             best_rmse_m=best_rmse.get(cell, np.nan),
         )
@@ -265,25 +282,7 @@ def _as_row(cell: Cell) -> dict[str, Any]:
         "planned": cell.planned,
         "in_best_set": cell.in_best_set,
         "beats_mean": cell.beats_mean,
+        "beats_baselines": cell.beats_baselines,
         "win_share": cell.win_share,
         "best_rmse_m": cell.best_rmse_m,
     }
-
-
-def __getattr__(name: str) -> Any:
-    """Find names where they stand now; the report still imports them from here."""
-    from img2gps.analysis import answer, overview, wording
-
-    moved: dict[str, Any] = {
-        "described": wording.cell_name,
-        "spoken": wording.knob_name,
-        "span": wording.span,
-        "answer": answer.answer,
-        "frame": Ranking.frame,
-        "params_of": lambda row, axes: knobs(row["params"], axes),
-    }
-    if name in moved:
-        return moved[name]
-    if name in ("Analysis", "Missing", "analyse"):
-        return getattr(overview, name)
-    raise AttributeError(name)

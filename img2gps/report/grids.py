@@ -10,7 +10,8 @@ from typing import Any
 
 from img2gps.analysis.declared import Reference
 from img2gps.analysis.overview import Analysis
-from img2gps.analysis.ranking import FOLD_AXIS, Cell, Ranking
+from img2gps.analysis.ranking import Cell, Ranking
+from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.analysis.wording import cell_name, knob_name
 from img2gps.report import entries
 from img2gps.report.table import Entry, Legend, Mark, Table

@@ -16,7 +16,8 @@ import pandas as pd
 
 from img2gps.analysis.marks import resamples
 from img2gps.analysis.overview import Analysis
-from img2gps.analysis.ranking import FOLD_AXIS, Ranking
+from img2gps.analysis.ranking import Ranking
+from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.analysis.wording import knob_name
 from img2gps.core.files import write_text_atomic
 from img2gps.report import tables
@@ -115,7 +116,9 @@ def _of_ranking(ranking: Ranking) -> dict[str, str]:
             found[f"{name}Rmse"] = f"{interval.estimate:.1f}"
             found[f"{name}Low"] = f"{interval.low:.1f}"
             found[f"{name}High"] = f"{interval.high:.1f}"
-    found |= {f"{_letters(k)}Rmse": f"{value:.1f}" for k, value in ranking.baselines.items()}
+    found |= {
+        f"{_letters(b.name)}Rmse": f"{b.rmse_m:.1f}" for b in ranking.rivals if b.name != "mean"
+    }
     if ranking.detectable is not None:
         found["SmallestDifference"] = f"{ranking.detectable.median_m:.1f}"
     if ranking.photos_for_pair is not None:

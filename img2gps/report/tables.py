@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from img2gps.analysis import pairs
+from img2gps.analysis.baselines import Baseline
 from img2gps.analysis.overview import Analysis
 from img2gps.analysis.ranking import Cell, Ranking
 from img2gps.analysis.stats import MIN_SPOTS, Interval
@@ -139,12 +140,18 @@ def _winner_rows(ranking: Ranking) -> list[list[Entry]]:
 
 def _rival_rows(ranking: Ranking) -> list[list[Entry]]:
     """Return what the winner has to beat."""
-    mean = line("mean predictor", ranking.mean_predictor, "always answers the mean position")
-    names = {"knn": "nearest neighbours", "ridge": "ridge regression"}
-    return [mean] + [
-        [Entry(names[key]), figure(value), Entry("on frozen features")]
-        for key, value in ranking.baselines.items()
-    ]
+    return [_rival(baseline) for baseline in sorted(ranking.rivals, key=lambda b: b.name != "mean")]
+
+
+def _rival(baseline: Baseline) -> list[Entry]:
+    name, text = {
+        "mean": ("mean predictor", "always answers the mean position"),
+        "knn": ("nearest neighbours", "on frozen features"),
+        "ridge": ("ridge regression", "on frozen features"),
+    }[baseline.name]
+    if baseline.interval is None:
+        return [Entry(name), figure(baseline.rmse_m), Entry(text)]
+    return line(name, baseline.interval, text)
 
 
 def _sample_size_rows(ranking: Ranking) -> list[list[Entry]]:

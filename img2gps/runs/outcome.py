@@ -198,10 +198,10 @@ class ResultWriter:
         )
 
     def _baselines(self) -> dict[str, dict[str, Any]]:
-        planned = self.planned
-        found = self._attempt("baselines", lambda: baselines(planned.dataset, planned.split)) or {}
+        data = self.planned.dataset, self.planned.split
+        found = self._attempt("baselines", lambda: baselines(*data)) or {}
         path = self.folder.path / BASELINES
-        self._attempt("baselines", lambda: write_errors(path, planned.dataset, planned.split, found))
+        self._attempt("baselines", lambda: write_errors(path, *data, found))
         return {name: baseline.figures for name, baseline in found.items()}
 
     def _model(self) -> dict[str, Any]:

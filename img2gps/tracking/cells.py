@@ -16,8 +16,9 @@ from typing import Any
 import pandas as pd
 
 from img2gps.analysis import collect
-from img2gps.analysis.ranking import FOLD_AXIS, analyse
+from img2gps.analysis.overview import analyse
 from img2gps.analysis.study import Study
+from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.config.schema import LoggerConfig
 from img2gps.core.files import read_json, write_json
 from img2gps.runs.folder import run_id

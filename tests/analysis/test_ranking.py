@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pytest
+import yaml
+
+from img2gps.analysis.answer import answer
 from img2gps.analysis.collect import load_study
 from img2gps.analysis.overview import analyse
-from tests.helpers.fake_study import Options, make_study
+from img2gps.analysis.ranking import Ranking
+from tests.helpers.fake_study import KNN, Options, make_study
 
 
 def test_zero_is_the_same_value_however_it_is_written(tmp_path: Path) -> None:
@@ -15,3 +23,69 @@ def test_zero_is_the_same_value_however_it_is_written(tmp_path: Path) -> None:
     (ranking,) = analyse(load_study(made.folder, [])).rankings
     assert ranking.no_importance == ""
     assert {effect.axes for effect in ranking.importance} >= {("weight_decay",), ("lr",)}
+
+
+def fold_study(tmp_path: Path, **changes: Any) -> Ranking:
+    axes: dict[str, list[Any]] = {"lr": [0.001], "split.fold": [0, 1, 2]}
+    options = Options(axes=axes, split_kind="kfold", n_val=30, n_spots=20, **changes)
+    made = make_study(tmp_path, "s", options)
+    return analyse(load_study(made.folder, [])).rankings[0]
+
+
+def test_baselines_of_folds_are_pooled_as_the_cells_are(tmp_path: Path) -> None:
+    ranking = fold_study(tmp_path)
+    for stored in (True, False):  # photo by photo, or by the results' figures alone
+        rmse = {baseline.name: baseline.rmse_m for baseline in ranking.baselines}
+        assert rmse["mean"] == pytest.approx(
+            float(np.sqrt(np.mean(ranking.errors.mean_error_m**2)))
+        )
+        assert rmse["knn"] == pytest.approx(KNN * rmse["mean"])
+        assert [b.name for b in ranking.baselines if b.interval] == (
+            ["mean", "knn", "ridge"] if stored else ["mean"]
+        )
+        for path in tmp_path.glob("s/*/baselines.csv"):
+            path.unlink()
+        ranking = analyse(load_study(tmp_path / "s", [])).rankings[0]
+
+
+def test_each_number_of_training_photos_has_its_own_baselines(tmp_path: Path) -> None:
+    made = make_study(tmp_path, "s", Options(axes={"split.n_train": [170, 681]}, n_val=40))
+    for path in made.folder.glob("*/result.json"):
+        result = json.loads(path.read_text())
+        n_train = yaml.safe_load((path.parent / "config.yaml").read_text())["split.n_train"]
+        result["data"]["n_train"] = n_train
+        result["baselines"]["knn"]["val/rmse_m"] = 80.0 if n_train == 170 else 60.0
+        path.write_text(json.dumps(result))
+        (path.parent / "baselines.csv").unlink()
+    (ranking,) = analyse(load_study(made.folder, [])).rankings
+    neighbours = [b for b in ranking.baselines if b.name == "knn"]
+    assert [(b.n_train, b.rmse_m, list(b.cells)) for b in neighbours] == [
+        (170, 80.0, [0]),
+        (681, 60.0, [1]),
+    ]
+    own = 60.0 if ranking.winner.params["split.n_train"] == 681 else 80.0
+    assert own in [baseline.rmse_m for baseline in ranking.rivals]
+
+
+def test_cells_that_beat_the_mean_predictor_may_not_beat_the_neighbours(tmp_path: Path) -> None:
+    rmse = {0.001: 69.0, 0.003: 30.0, 0.005: 88.0}  # the neighbours: 0.82 of some 89 m
+    made = make_study(
+        tmp_path, "s", Options(axes={"lr": list(rmse)}, effect=lambda p: rmse[p["lr"]])
+    )
+    (ranking,) = analyse(load_study(made.folder, [])).rankings
+    assert [cell.beats_mean for cell in ranking.cells] == [True, True, False]
+    assert [cell.beats_baselines for cell in ranking.cells] == [False, True, False]
+    assert answer(ranking)[0].startswith("Shown to have learned: the lowest cell gets 3")
+    assert ranking.rivals[0].name == "knn"
+
+
+def test_the_first_sentence_names_the_stronger_answer_without_training(tmp_path: Path) -> None:
+    worse = make_study(tmp_path, "worse", Options(axes={"lr": [0.1]}, effect=lambda _: 88.0))
+    (ranking,) = analyse(load_study(worse.folder, [])).rankings
+    assert "(nearest neighbours of frozen features)" in (first := answer(ranking)[0])
+    assert first.startswith("Beaten by an answer without training: the lowest cell gets")
+    one = make_study(
+        tmp_path, "one", Options(axes={"lr": [0.1]}, effect=lambda _: 30.0, seeds=(0,))
+    )
+    (ranking,) = analyse(load_study(one.folder, [])).rankings
+    assert answer(ranking)[0].startswith("Not shown to have learned more than an answer without")

@@ -239,7 +239,7 @@ def test_the_set_keeps_the_best_cell_and_marks_seldom_a_useless_one() -> None:
     for i in range(runs):
         error, spot, mean = simulated(200_000 + i, [88.6] * 9)
         kept += bool(stats.confidence_set(stats.resample(error, spot, n=300, seed=i)).all())
-        marks = stats.beats_mean_predictor(error, spot, mean, n=300, seed=i)
+        marks = stats.beats_baseline(error, spot, mean, n=300, seed=i)
         false_marks += bool(marks.any())
     assert kept / runs > 0.88
     assert false_marks / runs < 0.18
@@ -247,9 +247,9 @@ def test_the_set_keeps_the_best_cell_and_marks_seldom_a_useless_one() -> None:
 
 def test_cells_far_below_the_mean_predictor_are_shown_to_beat_it() -> None:
     error, spot, mean = simulated(11, [35.0, 88.6, 30.0])
-    assert list(stats.beats_mean_predictor(error, spot, mean)) == [True, False, True]
+    assert list(stats.beats_baseline(error, spot, mean)) == [True, False, True]
     none = np.broadcast_to(mean, (2, 3, len(mean)))
-    assert not stats.beats_mean_predictor(none, spot, mean).any()
+    assert not stats.beats_baseline(none, spot, mean).any()
 
 
 def test_smallest_detectable_difference_is_students_t_times_the_paired_standard_error() -> None:
@@ -461,7 +461,7 @@ def test_the_same_input_gives_the_same_numbers() -> None:
     assert np.array_equal(first.deviation, second.deviation)
     a, b = (stats.selection_corrected(error, spot) for _ in range(2))
     assert (a.corrected, a.interval) == (b.corrected, b.interval)
-    once, again = (stats.beats_mean_predictor(error, spot, mean) for _ in range(2))
+    once, again = (stats.beats_baseline(error, spot, mean) for _ in range(2))
     assert np.array_equal(once, again)
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from img2gps.core import geo
 from img2gps.core.files import _finite
 from img2gps.runs.folder import (
+    BASELINES,
     CONFIG,
     HISTORY,
     PREDICTIONS,
@@ -37,6 +38,7 @@ Params = Mapping[str, Any]
 CENTRE = (39.95155, -75.19135)  # of the engineering quad, degrees
 HALF_SIDES_M = (106.0, 111.0)  # east-west, north-south; uniform positions give 89 m on average
 SPREAD_M = math.sqrt((HALF_SIDES_M[0] ** 2 + HALF_SIDES_M[1] ** 2) / 3)  # = RMSE of the mean
+KNN, RIDGE = 0.82, 0.85  # RMSE of the baselines, as a part of the mean predictor's
 GPS_NOISE_M = 4.0  # standard deviation of each axis of a label
 
 TABLE1: Mapping[str, Sequence[Any]] = {
@@ -361,6 +363,7 @@ class _RunWriter:
             value = history[-1]["val/rmse_m"]
         if self.state == "finished":
             self._predictions(PREDICTIONS, known, offset)
+            self._baselines(known)
             best = min(history, key=lambda row: row["val/rmse_m"])
             shrink = best["val/rmse_m"] / history[-1]["val/rmse_m"]
             self._predictions(PREDICTIONS_BEST, known, offset * shrink)
@@ -402,6 +405,13 @@ class _RunWriter:
                 }
             )
         return rows
+
+    def _baselines(self, known: Mapping[str, Any]) -> None:
+        """Errors of the mean predictor, made smaller, with the figures that `_result` has."""
+        rows = ["content,knn_error_m,ridge_error_m"]
+        for content, error in zip(known["content"], known["mean_error_m"], strict=True):
+            rows.append(f"{content},{KNN * error:.17g},{RIDGE * error:.17g}")
+        (self.folder / BASELINES).write_text("\n".join(rows) + "\n")
 
     def _predictions(self, file: str, known: Mapping[str, Any], offset: Floats) -> None:
         east, north = offset[:, 0], offset[:, 1]
@@ -469,8 +479,8 @@ class _RunWriter:
             },
             "baselines": {
                 "mean": {"val/rmse_m": mean_rmse},
-                "knn": {"val/rmse_m": 0.82 * mean_rmse},
-                "ridge": {"val/rmse_m": 0.85 * mean_rmse},
+                "knn": {"val/rmse_m": KNN * mean_rmse},
+                "ridge": {"val/rmse_m": RIDGE * mean_rmse},
             },
             "swept": {
                 "model": model,

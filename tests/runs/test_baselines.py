@@ -304,7 +304,8 @@ def test_without_the_extra_the_mean_remains_and_the_others_say_why(
     assert found["mean"] == complete["mean"]
     for name in ("knn", "ridge"):
         assert found[name].figures["val/rmse_m"] is None
-        assert found[name].figures["reason"] == "needs no_such_package: pip install 'img2gps[offline]'"
+        reason = "needs no_such_package: pip install 'img2gps[offline]'"
+        assert found[name].figures["reason"] == reason
     monkeypatch.undo()
     assert baselines(tiny, tiny_split) == complete  # the gap was not kept
 

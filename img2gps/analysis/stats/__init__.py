@@ -7,7 +7,7 @@ which is what `select` ranks by. Everything random follows `seed`: same input, s
 
 from img2gps.analysis.stats.comparisons import (
     Resamples,
-    beats_mean_predictor,
+    beats_baseline,
     confidence_set,
     resample,
 )
@@ -25,6 +25,6 @@ from img2gps.analysis.stats.selection import Corrected, selection_corrected
 
 __all__ = ["LEVEL", "MIN_SPOTS", "N_RESAMPLES", "POWER"]
 __all__ += ["Corrected", "Detectable", "Effect", "FoldMean", "Interval", "Resamples"]
-__all__ += ["beats_mean_predictor", "cell_interval", "cell_rmse", "confidence_set"]
+__all__ += ["beats_baseline", "cell_interval", "cell_rmse", "confidence_set"]
 __all__ += ["contrast_interval", "detectable", "difference_interval", "fold_mean", "importance"]
 __all__ += ["photos_needed", "resample", "selection_corrected"]

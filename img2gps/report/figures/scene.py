@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from img2gps.analysis.overview import Analysis
-from img2gps.analysis.ranking import FOLD_AXIS, Ranking, knobs
+from img2gps.analysis.ranking import Ranking, knobs
 from img2gps.analysis.study import DONE, Study
+from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.analysis.wording import cell_name, knob_value
 
 _DIGITS = (3, 6, 17)  # of numbers in labels: as few as keep the cells apart
