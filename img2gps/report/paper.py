@@ -20,6 +20,7 @@ from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.analysis.wording import knob_name
 from img2gps.core.files import write_text_atomic
+from img2gps.core.paths import RUNS_VARIABLE
 from img2gps.report import tables
 from img2gps.report.table import Table, latex_text
 
@@ -215,6 +216,9 @@ def commands(study: Analysis) -> str:
     """Return a shell script that repeats the study, its winner alone, and its report."""
     name = shlex.quote(study.study.name)
     lines = ["#!/bin/sh", "set -e"]
+    root = str(study.study.folder.parent)
+    if root not in ("runs", "results"):  # the folders in which every command looks
+        lines += [f"export {RUNS_VARIABLE}={shlex.quote(root)}"]
     if study.rankings:
         rows = study.rankings[0].group.runs
         commits = _values(rows, "code/commit")
@@ -227,7 +231,7 @@ def commands(study: Analysis) -> str:
             winner = study.rankings[0].winner
             chosen = shlex.join(f"{key}={value}" for key, value in winner.params.items())
             lines += ["", "# its winner alone", f"# {command} {chosen}"]
-        lines += ["", f"img2gps select {name}"]
+        lines += ["", f"img2gps select {name}"] if len(study.rankings) == 1 else []
     else:
         lines += ["", "# single runs, each by its own command; see config.yaml in:"]
         folders = study.study.runs["folder"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +112,18 @@ def test_training_follows_the_same_variable(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("IMG2GPS_RUNS", "from_variable")
     assert config().runs.root == "from_variable"
     assert config("runs.root=elsewhere").runs.root == "elsewhere"
+
+
+def test_the_commands_of_a_report_run_as_they_are(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = ("study=mine", "lr=0.001,0.003", "max_epochs=1", "runs.root=my runs")
+    quoted = [word.replace("my runs", '"my runs"') for word in study]
+    done = img2gps("train", "-m", *TINY, *quoted)
+    assert done.returncode == 0, done.stderr
+    assert img2gps("report", "mine", "--runs", "my runs").returncode == 0
+    (script,) = workdir.glob("reports/mine/**/commands.sh")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    again = subprocess.run(["sh", str(script)], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert (workdir / "my runs" / "mine" / "winner.json").is_file()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import sysconfig
 import tomllib
 import venv
 import zipfile
@@ -35,17 +34,29 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
+def fresh_environment(folder: Path) -> Path:
+    """Make an environment with what img2gps requires, but without it; return its Python."""
+    venv.create(folder, with_pip=False)
+    site = next(folder.glob("lib/python*/site-packages"))
+    # A plain path in a .pth file: the editable install in that folder is not followed.
+    paths = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "dependencies.pth").write_text("\n".join(paths) + "\n")
+    return folder / "bin" / "python"
+
+
+def pip(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Let pip install into an environment, from no index."""
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-index"]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+
+
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Python of a fresh environment that has the wheel, and the tested versions of the rest."""
-    folder = tmp_path_factory.mktemp("env")
-    venv.create(folder, with_pip=False)
-    site = next(folder.glob("lib/python*/site-packages"))
-    command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install"]
-    subprocess.run([*command, "--quiet", "--no-index", "--no-deps", str(wheel)], check=True)
-    # A plain path in a .pth file: the editable install in that folder is not followed.
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return folder / "bin" / "python"
+    python = fresh_environment(tmp_path_factory.mktemp("env"))
+    done = pip(python, "--no-deps", str(wheel))
+    assert done.returncode == 0, done.stderr
+    return python
 
 
 def run(python: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -67,6 +78,23 @@ def test_wheel_holds_the_package_its_configuration_and_nothing_else(wheel: Path)
 def test_installed_wheel_is_what_runs(installed: Path, workdir: Path) -> None:
     code = "import img2gps; print(img2gps.__file__)"
     assert str(installed.parent.parent) in run(installed, workdir, "-c", code).stdout
+
+
+def test_an_extra_is_added_to_the_installed_package_from_anywhere(installed: Path) -> None:
+    done = pip(installed, "--dry-run", "img2gps[timm,offline]")
+    assert done.returncode == 0, done.stderr
+    assert "Would install" not in done.stdout  # its requirements are there
+
+
+def test_it_installs_from_a_repository(tmp_path: Path) -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a Git repository")
+    python = fresh_environment(tmp_path / "env")
+    address = f"file://localhost{ROOT}"
+    done = pip(python, "--no-build-isolation", f"img2gps[offline] @ git+{address}")
+    assert done.returncode == 0, done.stderr
+    (conf,) = (tmp_path / "env").glob("lib/python*/site-packages/img2gps/conf")
+    assert (conf / "train.yaml").is_file()
 
 
 def test_console_script_works_outside_the_checkout(installed: Path, workdir: Path) -> None:
