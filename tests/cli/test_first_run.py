@@ -127,3 +127,10 @@ def test_the_commands_of_a_report_run_as_they_are(
     again = subprocess.run(["sh", str(script)], capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert (workdir / "my runs" / "mine" / "winner.json").is_file()
+
+
+def test_hydras_own_sweeper_leaves_its_file_in_the_studys_folder(workdir: Path) -> None:
+    done = img2gps("train", "-m", "hydra/sweeper=basic", *TINY, "max_epochs=1", "study=mine")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in workdir.iterdir()] == ["runs"]
+    assert (workdir / "runs" / "mine" / "multirun.yaml").is_file()
