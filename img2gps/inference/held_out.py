@@ -1,0 +1,88 @@
+"""What a model got on photos that it did not learn from: the ground of every promise about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from img2gps.core import geo
+from img2gps.core.errors import BadInput
+from img2gps.runs.folder import PREDICTIONS, PREDICTIONS_TEST
+
+_NEEDED = ("content", "lat_deg", "lon_deg", "pred_lat_deg", "pred_lon_deg", "spot", "known_spot")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Errors of a model, or of the average of several, on photos that it did not learn from.
+
+    Attributes:
+        photos: one row a photo with `content`, label, answer, `error_m`, `mean_error_m`, `spot`
+            and `known_spot`.
+        what: "validation photos", "out-of-fold photos" or "test photos".
+        ranked_cells: how many cells were compared on these photos before this one was chosen; 1
+            where the photos selected nothing, so that the errors are not flattered.
+    """
+
+    photos: pd.DataFrame
+    what: str
+    ranked_cells: int = 1
+
+    @property
+    def flattered(self) -> bool:
+        """Whether the model was chosen by its errors on these very photos."""
+        return self.ranked_cells > 1
+
+
+def validation(folders: Sequence[Path], ranked_cells: int = 1) -> HeldOut:
+    """Return the validation errors of the average of some runs.
+
+    A photo is answered by the average of those runs that did not learn from it: by all seeds of
+    one split, or by the run of its own fold.
+    """
+    tables = [_read(folder / PREDICTIONS) for folder in folders]
+    sets = {frozenset(table["content"]) for table in tables}
+    what = "validation photos" if len(sets) == 1 else "out-of-fold photos"
+    return HeldOut(averaged(tables), what, ranked_cells)
+
+
+def tested(folder: Path) -> HeldOut | None:
+    """Return the errors on the test part; None where nobody has looked at it."""
+    path = folder / PREDICTIONS_TEST
+    return HeldOut(averaged([_read(path)]), "test photos") if path.is_file() else None
+
+
+def averaged(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return one row a photo: the mean answer of the tables that have it, and its error."""
+    together = pd.concat(tables, ignore_index=True)
+    first = together.groupby("content", sort=True).first()
+    base = first["pred_lon_deg"].reindex(together["content"]).to_numpy()
+    away = pd.Series(geo.wrap_lon_deg(together["pred_lon_deg"] - base))
+    photos = first.reset_index()
+    photos["pred_lat_deg"] = together.groupby("content")["pred_lat_deg"].mean().to_numpy()
+    photos["pred_lon_deg"] = geo.wrap_lon_deg(
+        photos["pred_lon_deg"] + away.groupby(together["content"]).mean().to_numpy()
+    )
+    photos["error_m"] = geo.distance_m(
+        *(photos[name] for name in ("lat_deg", "lon_deg", "pred_lat_deg", "pred_lon_deg"))
+    )
+    return photos
+
+
+def rmse_m(error_m: pd.Series[float]) -> float:
+    """Return the root mean square of errors in metres."""
+    return float(np.sqrt(np.mean(np.square(error_m))))
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype={"content": str}, float_precision="round_trip")
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: cannot be read ({error}); repeat the run") from error
+    if missing := [name for name in _NEEDED if name not in table]:
+        raise BadInput(f"{path}: no column {', '.join(missing)}; repeat the run")
+    return table

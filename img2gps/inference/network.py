@@ -1,0 +1,119 @@
+"""The deployed form of a model: one module from raw pixels to degrees.
+
+Everything between a picture and a position is inside (normalisation of pixels, backbone, head,
+label scaling, the average over members), so that whoever runs it elsewhere cannot get a step wrong.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from img2gps.core.geo import LabelScaler
+from img2gps.training.model import Regressor
+
+
+class Answer(NamedTuple):
+    """What the network says of a batch of n photos."""
+
+    degrees: Tensor  # (n, 2) float64, latitude and longitude
+    features: Tensor  # (n, d) float32, those of all members side by side
+
+
+class Degrees(nn.Module):
+    """Scaled positions to degrees.
+
+    Each mean is kept as the sum of two float32 numbers: float32 alone resolves 0.6 m of longitude,
+    and not every device has float64.
+    """
+
+    mean: Tensor
+    rest: Tensor
+    std: Tensor
+
+    def __init__(self, scaler: LabelScaler) -> None:
+        super().__init__()
+        exact = torch.tensor([scaler.lat_mean, scaler.lon_mean], dtype=torch.float64)
+        spread = torch.tensor([scaler.lat_std, scaler.lon_std], dtype=torch.float64)
+        self.register_buffer("mean", exact.float())
+        self.register_buffer("rest", (exact - exact.float().double()).float())
+        self.register_buffer("std", spread.float())
+
+    def forward(self, scaled: Tensor) -> Tensor:
+        """Return latitude and longitude, (n, 2) float64."""
+        away = self.rest.double() + scaled.double() * self.std.double()
+        lat, lon = (self.mean.double() + away).unbind(dim=1)
+        return torch.stack([lat.clamp(-90.0, 90.0), wrap(lon)], dim=1)
+
+
+class Member(nn.Module):
+    """One trained regressor with its own normalisation and label scaling."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, regressor: Regressor, scaler: LabelScaler, *, bf16: bool = False) -> None:
+        """Take a regressor; `bf16` computes its backbone as a run in bf16 does."""
+        super().__init__()
+        self.backbone = regressor.backbone
+        self.head = regressor.head
+        self.register_buffer("mean", regressor.mean.clone())
+        self.register_buffer("std", regressor.std.clone())
+        self.degrees = Degrees(scaler)
+        self.bf16 = bf16
+
+    def forward(self, images: Tensor) -> Answer:
+        """Answer pictures (n, 3, h, w) of float32 pixels in [0, 255]."""
+        normalised = (images - self.mean) / self.std
+        if self.bf16:
+            with torch.autocast(images.device.type, torch.bfloat16):
+                features = self.backbone(normalised).float()
+        else:
+            features = self.backbone(normalised)
+        return Answer(self.degrees(self.head(features)), features)
+
+
+class Network(nn.Module):
+    """One member, or the average of several, from uint8 pixels to degrees."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, pixels: Tensor) -> Answer:
+        """Answer upright square photos (n, size, size, 3) of uint8 pixels."""
+        images = pixels.permute(0, 3, 1, 2).float()
+        answers = [member(images) for member in self.members]
+        return Answer(
+            average([answer.degrees for answer in answers]),
+            torch.cat([answer.features for answer in answers], dim=1),
+        )
+
+    def in_float32(self) -> Network:
+        """Return the same network, its tensors shared, that computes in float32 throughout."""
+        copied = copy.copy(self)
+        copied._modules = dict(self._modules)
+        copied.members = nn.ModuleList(copy.copy(member) for member in self.members)
+        for member in copied.members:
+            member.bf16 = False
+        return copied
+
+
+def average(positions: Sequence[Tensor]) -> Tensor:
+    """Return the mean of positions (n, 2) in degrees, also across the antimeridian."""
+    first = positions[0]
+    if len(positions) == 1:
+        return first
+    away = torch.stack([position - first for position in positions])
+    mean = torch.stack([away[..., 0].mean(dim=0), wrap(away[..., 1]).mean(dim=0)], dim=1)
+    lat, lon = (first + mean).unbind(dim=1)
+    return torch.stack([lat, wrap(lon)], dim=1)
+
+
+def wrap(lon: Tensor) -> Tensor:
+    """Return longitude brought into [-180, 180)."""
+    return torch.remainder(lon + 180.0, 360.0) - 180.0
