@@ -1,0 +1,60 @@
+"""The training command that gives a saved configuration again."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+
+from img2gps.config.compose import config_from_dict, config_to_dict, load_config, register_sweeps
+from img2gps.config.schema import Config, DataKind
+from img2gps.core.nested import flat
+from img2gps.core.paths import package_folder
+
+GROUPS = ("data", "split", "model", "optimizer", "scheduler", "augmentation")
+NO_ROOT = "DIR"  # stands for a folder that the reader knows
+_NOT_THE_RUN = ("runs.", "logger.", "trainer.progress_bar", "force", "threads", "data.cache")
+
+
+def training_command(config: Config) -> str:
+    """Return `python -m img2gps.train ...` with what differs from the defaults."""
+    return shlex.join(["python", "-m", "img2gps.train", *overrides(config)])
+
+
+def overrides(config: Config) -> list[str]:
+    """Return the groups and keys in which a configuration differs from the defaults."""
+    wanted = flat(config_to_dict(config))
+    if config.data.kind not in (DataKind.quad, DataKind.custom) and not config.data.root:
+        wanted["data.root"] = NO_ROOT  # published runs do not say where the photos lay
+    default = flat(config_to_dict(_composed([])))
+    groups = []
+    for group in GROUPS:
+        key = f"{group}.kind" if group in ("data", "split") else f"{group}.name"
+        choices = {path.stem for path in (package_folder("conf") / group).glob("*.yaml")}
+        choice = str(wanted[key])
+        if wanted[key] != default[key]:
+            groups.append(f"{group}={choice if choice in choices else 'timm'}")
+    default = flat(config_to_dict(_composed(groups)))
+    keys = [
+        f"{key}={_text(value)}"
+        for key, value in wanted.items()
+        if (value != default.get(key) or value == NO_ROOT) and not key.startswith(_NOT_THE_RUN)
+    ]
+    return groups + keys
+
+
+def _composed(given: list[str]) -> Config:
+    register_sweeps()
+    # Photos of one's own have no default root, and without one nothing is composed.
+    root = [f"data.root={NO_ROOT}"] if any(group.startswith("data=") for group in given) else []
+    with initialize_config_dir(str(package_folder("conf")), version_base="1.3"):
+        return load_config(compose("train", overrides=[*given, *root]))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value).replace(" ", "") if isinstance(value, list | tuple) else str(value)

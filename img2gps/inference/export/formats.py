@@ -1,0 +1,67 @@
+"""The formats of `img2gps export`: what each writes, checks and says of its use."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from img2gps.core.errors import BadInput
+from img2gps.core.files import write_text_atomic
+from img2gps.inference.deployed import Deployed
+from img2gps.inference.export import hub, leaderboard, onnx, program, state_dict
+from img2gps.inference.export.check import Reloaded, check, sample_pixels
+from img2gps.inference.export.readme import model_card
+
+README = "README.md"
+
+
+@dataclass(frozen=True)
+class Format:
+    """One export format.
+
+    Attributes:
+        write: writes the files and returns what answers by means of them.
+        usage: how the files are used, as Markdown.
+        needs: packages that writing it takes, beside those of img2gps.
+        extra: the extra of img2gps that brings them.
+    """
+
+    write: Callable[[Deployed, Path], Reloaded]
+    usage: Callable[[Deployed], str]
+    needs: tuple[str, ...] = ()
+    extra: str = ""
+
+
+FORMATS = {
+    "leaderboard": Format(leaderboard.write, leaderboard.usage),
+    "onnx": Format(onnx.write, onnx.usage, ("onnx", "onnxscript", "onnxruntime"), "onnx"),
+    "program": Format(program.write, program.usage),
+    "state_dict": Format(state_dict.write, state_dict.usage),
+    "hub": Format(hub.write, hub.usage),
+}
+
+
+def export(deployed: Deployed, folder: Path, name: str) -> float:
+    """Write a model in one format with its card; return how far the reloaded answers are, in m.
+
+    Raises:
+        BadInput: no such format, packages that it needs are missing, the folder has files that
+            are not an export, or the reloaded export answers otherwise.
+    """
+    chosen = FORMATS[name]
+    missing = [need for need in chosen.needs if importlib.util.find_spec(need) is None]
+    if missing:
+        raise BadInput(
+            f"--format {name}: needs {', '.join(missing)}; pip install 'img2gps[{chosen.extra}]'"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]):
+        reloaded = chosen.write(deployed, folder)
+    pixels = sample_pixels(deployed.folders, deployed.card.image_size)
+    apart = check(str(folder), deployed.network, reloaded, pixels)
+    write_text_atomic(folder / README, model_card(deployed.card, chosen.usage(deployed), apart))
+    return apart

@@ -1,0 +1,79 @@
+"""The folder that holds a whole model: model.json and model.safetensors, nothing to execute.
+
+`model.json` says what the network is and what is known of it; `model.safetensors` has its tensors.
+No training photo, name, path or EXIF is in either.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from img2gps.core.errors import BadInput
+from img2gps.core.files import read_json, write_bytes_atomic, write_json
+from img2gps.core.geo import LabelScaler
+from img2gps.inference.card import Card
+from img2gps.inference.deployed import Deployed, is_exportable
+from img2gps.inference.find import MODEL
+from img2gps.inference.network import Member, Network
+from img2gps.training import model
+from img2gps.training.weights import ResolvedWeights
+
+SCHEMA = 1
+TENSORS = "model.safetensors"
+
+
+def write_exported(deployed: Deployed, folder: Path) -> None:
+    """Write a model so that `read_exported` gives it back.
+
+    Raises:
+        BadInput: an architecture of the user's own, which only its own code can build.
+    """
+    if not is_exportable(deployed):
+        names = ", ".join(one.name for one in deployed.card.models)
+        raise BadInput(f"{names}: a model of your own cannot be built from its name; choose onnx")
+    tensors = {key: value.contiguous() for key, value in deployed.network.state_dict().items()}
+    write_bytes_atomic(folder / TENSORS, save(tensors))
+    bf16 = [member.bf16 for member in deployed.network.members]
+    write_json(folder / MODEL, {"schema": SCHEMA, "bf16": bf16, "card": deployed.card.to_dict()})
+
+
+def read_exported(folder: Path) -> Deployed:
+    """Read a model that was exported to a folder.
+
+    Raises:
+        BadInput: a file is missing, damaged, or not what `write_exported` writes.
+    """
+    plain = read_json(folder / MODEL)
+    try:
+        if plain is None or plain["schema"] != SCHEMA:
+            raise BadInput(f"not of schema {SCHEMA}")
+        card = Card.from_dict(plain["card"])
+        network = _network(card, [bool(value) for value in plain["bf16"]])
+        network.load_state_dict(load_file(folder / TENSORS))
+    except (
+        *(BadInput, OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError),
+        SafetensorError,
+    ) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(
+            f"{folder}: not an exported model that this version reads ({reason}); export it again"
+        ) from error
+    return Deployed(network.eval(), card)
+
+
+def _network(card: Card, bf16: list[bool]) -> Network:
+    """Return the architecture with no particular weights."""
+    unknown = LabelScaler(0.0, 1.0, 0.0, 1.0)
+    none = ResolvedWeights("none", "none")
+    with torch.random.fork_rng(devices=[]):  # building draws numbers
+        members = [
+            Member(model.build(one, none), unknown, bf16=exact)
+            for one, exact in zip(card.models, bf16, strict=True)
+        ]
+    return Network(members)
+
+

@@ -1,0 +1,99 @@
+"""Find the model that a user means: an exported folder, a run, a study's winner or its final."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from img2gps.analysis.winner import complete_cells
+from img2gps.config.compose import read_config
+from img2gps.config.overrides import training_command
+from img2gps.core.errors import BadInput
+from img2gps.core.paths import expanded
+from img2gps.runs.folder import CHECKPOINT, CONFIG, WINNER, resolve_folder
+from img2gps.runs.records import STUDY, RunState, read_result, read_study_file, study_names
+from img2gps.runs.winner import read_winner
+
+MODEL = "model.json"  # of an exported folder
+FINAL = "final"  # the folder of a study that `img2gps final` writes
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a model is.
+
+    Attributes:
+        folder: an exported folder, or a run folder with weights.
+        exported: which of the two it is.
+        title: what to call it; empty where the run says it.
+        ranked_cells: how many cells were compared before it was chosen.
+    """
+
+    folder: Path
+    exported: bool = False
+    title: str = ""
+    ranked_cells: int = 1
+
+
+def find(name: str, roots: Sequence[Path]) -> Found:
+    """Find the model that a path, a run id or a study names.
+
+    Raises:
+        BadInput: there is none, its study has no frozen winner, or it was published without its
+            weights; the message has the command that helps.
+    """
+    given = expanded(name, "run")
+    if (given / MODEL).is_file():
+        return Found(given, exported=True)
+    for root in roots:
+        if (root / name / FINAL / MODEL).is_file():
+            return Found(root / name / FINAL, exported=True)
+    if study := next((root / name for root in roots if (root / name / WINNER).is_file()), None):
+        winner = read_winner(study)
+        assert winner is not None
+        folder = with_weights(study.parent / winner.path, roots)
+        return Found(folder, False, f"{name}: the winner", winner.candidates)
+    unselected = [root / name for root in roots if (root / name / STUDY).is_file()]
+    if unselected and not (given / CONFIG).is_file():
+        raise BadInput(
+            f"{name}: no winner of this study has been selected; run: img2gps select {name}"
+        )
+    folder = with_weights(resolve_folder(name, roots), roots)
+    return Found(folder, ranked_cells=_cells_of(folder.parent))
+
+
+def with_weights(folder: Path, roots: Sequence[Path]) -> Path:
+    """Return the folder of this run that has weights: this one, or the same run elsewhere.
+
+    Raises:
+        BadInput: the run is finished, but its weights are nowhere.
+    """
+    same = [folder, *(path for root in roots for path in sorted(root.glob(f"*/{folder.name}")))]
+    for path in same:
+        if (path / CHECKPOINT).is_file():
+            return path
+    result = read_result(folder)
+    if result is None or result.state != RunState.finished:
+        return folder  # loading it says what is wrong
+    command = training_command(read_config(folder / CONFIG))
+    raise BadInput(
+        f"{folder}: this run was published without its weights; train it here with: {command}"
+    )
+
+
+def candidates(roots: Sequence[Path]) -> list[str]:
+    """Return the names that `find` takes, newest first: studies with a winner or a final model."""
+    found = {
+        (root / name).stat().st_mtime: name
+        for root in roots
+        for name in study_names(root)
+        if (root / name / WINNER).is_file() or (root / name / FINAL / MODEL).is_file()
+    }
+    return list(dict.fromkeys(name for _, name in sorted(found.items(), reverse=True)))
+
+
+def _cells_of(study: Path) -> int:
+    """Return how many finished cells of its study a run was compared with."""
+    path = study / STUDY
+    return max(1, len(complete_cells(read_study_file(path).runs))) if path.is_file() else 1
