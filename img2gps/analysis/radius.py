@@ -26,7 +26,6 @@ class Scores:
 
     values: list[float]
     weights: list[float]  # of G spots, each has 1/(G+1); the rest is for the spot to come
-    n_spots: int
 
     def quantile(self, level: float = LEVEL) -> float:
         """Return the score that a new one stays below with this probability.
@@ -54,7 +53,7 @@ def scores(values: ArrayLike, spot: ArrayLike) -> Scores:
     _, index, sizes = np.unique(np.asarray(spot), return_inverse=True, return_counts=True)
     order = np.argsort(found, kind="stable")
     weights = 1 / ((len(sizes) + 1) * sizes[index].astype(np.float64))
-    return Scores(found[order].tolist(), weights[order].tolist(), len(sizes))
+    return Scores(found[order].tolist(), weights[order].tolist())
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from img2gps.config.compose import config_from_dict, config_to_dict, load_config, register_sweeps
+from img2gps.config.compose import config_to_dict, load_config, register_sweeps
 from img2gps.config.schema import Config, DataKind
 from img2gps.core.nested import flat
 from img2gps.core.paths import package_folder

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any, Self
 
 from img2gps.analysis import stats
 from img2gps.config.schema import Family, ModelConfig
 from img2gps.inference.held_out import HeldOut, rmse_m
+from img2gps.inference.trust import TrustFacts
 from img2gps.runs.records import RunResult
 
 
@@ -45,7 +45,7 @@ class Expected:
         photos = held_out.photos
         error, known = photos["error_m"], photos["known_spot"] == 1
         interval = stats.cell_interval(error.to_numpy()[None], photos["spot"])
-        mean = photos["mean_error_m"].dropna() if "mean_error_m" in photos else ()
+        mean = photos["mean_error_m"].dropna()
         return cls(
             what=held_out.what,
             rmse_m=rmse_m(error),
@@ -73,6 +73,7 @@ class Card:
         image_size: side of the square pictures, in pixels.
         data: name, fingerprint and counts of the training data.
         expected: the error to expect; None where no honest figure exists.
+        trust: what the radius and the verdict "not from here" rest on; None without them.
         baselines: RMSE in metres of answers that need no training, on the validation photos.
         notes: what a user must know beside the figures.
     """
@@ -85,6 +86,7 @@ class Card:
     data: dict[str, Any]
     weights: str = ""
     expected: Expected | None = None
+    trust: TrustFacts | None = None
     baselines: dict[str, float] = field(default_factory=dict)
     code: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -115,9 +117,10 @@ class Card:
             ModelConfig(str(m["name"]), Family(m["family"]), m.get("depth"))
             for m in plain["models"]
         ]
-        if expected := given.get("expected"):
-            columns = {item.name for item in fields(Expected)}
-            given["expected"] = Expected(**{k: v for k, v in expected.items() if k in columns})
+        for key, kind in (("expected", Expected), ("trust", TrustFacts)):
+            if part := given.get(key):
+                columns = {item.name for item in fields(kind)}
+                given[key] = kind(**{k: v for k, v in part.items() if k in columns})
         return cls(**given)
 
 

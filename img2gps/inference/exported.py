@@ -19,11 +19,13 @@ from img2gps.inference.card import Card
 from img2gps.inference.deployed import Deployed, is_exportable
 from img2gps.inference.find import MODEL
 from img2gps.inference.network import Member, Network
+from img2gps.inference.trust import Trust
 from img2gps.training import model
 from img2gps.training.weights import ResolvedWeights
 
 SCHEMA = 1
 TENSORS = "model.safetensors"
+_TRUST = "trust."
 
 
 def write_exported(deployed: Deployed, folder: Path) -> None:
@@ -37,7 +39,7 @@ def write_exported(deployed: Deployed, folder: Path) -> None:
         raise BadInput(f"{names}: a model of your own cannot be built from its name; choose onnx")
     tensors = {key: value.contiguous() for key, value in deployed.network.state_dict().items()}
     write_bytes_atomic(folder / TENSORS, save(tensors))
-    bf16 = [member.bf16 for member in deployed.network.members]
+    bf16 = [member.bf16 for member in deployed.network.parts()]
     write_json(folder / MODEL, {"schema": SCHEMA, "bf16": bf16, "card": deployed.card.to_dict()})
 
 
@@ -52,8 +54,11 @@ def read_exported(folder: Path) -> Deployed:
         if plain is None or plain["schema"] != SCHEMA:
             raise BadInput(f"not of schema {SCHEMA}")
         card = Card.from_dict(plain["card"])
-        network = _network(card, [bool(value) for value in plain["bf16"]])
-        network.load_state_dict(load_file(folder / TENSORS))
+        tensors = load_file(folder / TENSORS)
+        trust = {k.removeprefix(_TRUST): v for k, v in tensors.items() if k.startswith(_TRUST)}
+        members = _members(card, [bool(value) for value in plain["bf16"]])
+        network = Network(members, Trust.from_state(trust))
+        network.load_state_dict(tensors)
     except (
         *(BadInput, OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError),
         SafetensorError,
@@ -65,15 +70,12 @@ def read_exported(folder: Path) -> Deployed:
     return Deployed(network.eval(), card)
 
 
-def _network(card: Card, bf16: list[bool]) -> Network:
-    """Return the architecture with no particular weights."""
+def _members(card: Card, bf16: list[bool]) -> list[Member]:
+    """Return the architectures with no particular weights."""
     unknown = LabelScaler(0.0, 1.0, 0.0, 1.0)
     none = ResolvedWeights("none", "none")
     with torch.random.fork_rng(devices=[]):  # building draws numbers
-        members = [
-            Member(model.build(one, none), unknown, bf16=exact)
-            for one, exact in zip(card.models, bf16, strict=True)
+        return [
+            Member(model.build(one, none), unknown, bf16=low)
+            for one, low in zip(card.models, bf16, strict=True)
         ]
-    return Network(members)
-
-

@@ -13,7 +13,16 @@ from img2gps.core import geo
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import PREDICTIONS, PREDICTIONS_TEST
 
-_NEEDED = ("content", "lat_deg", "lon_deg", "pred_lat_deg", "pred_lon_deg", "spot", "known_spot")
+_NEEDED = (
+    "content",
+    "lat_deg",
+    "lon_deg",
+    "pred_lat_deg",
+    "pred_lon_deg",
+    "mean_error_m",
+    "spot",
+    "known_spot",
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ def rmse_m(error_m: pd.Series[float]) -> float:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype={"content": str}, float_precision="round_trip")
+        table = pd.read_csv(path, dtype={"content": str})
     except (OSError, ValueError) as error:
         raise BadInput(f"{path}: cannot be read ({error}); repeat the run") from error
     if missing := [name for name in _NEEDED if name not in table]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from img2gps.core.geo import LabelScaler
+from img2gps.inference.trust import Trust
 from img2gps.training.model import Regressor
 
 
@@ -21,6 +22,8 @@ class Answer(NamedTuple):
     """What the network says of a batch of n photos."""
 
     degrees: Tensor  # (n, 2) float64, latitude and longitude
+    radius_m: Tensor  # (n,) float32, NaN where it is unknown
+    strangeness: Tensor  # (n,) float32, above 1: not from here; NaN where it is unknown
     features: Tensor  # (n, d) float32, those of all members side by side
 
 
@@ -66,40 +69,46 @@ class Member(nn.Module):
         self.degrees = Degrees(scaler)
         self.bf16 = bf16
 
-    def forward(self, images: Tensor) -> Answer:
-        """Answer pictures (n, 3, h, w) of float32 pixels in [0, 255]."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return degrees and features of pictures (n, 3, h, w), float32 pixels in [0, 255]."""
         normalised = (images - self.mean) / self.std
         if self.bf16:
             with torch.autocast(images.device.type, torch.bfloat16):
                 features = self.backbone(normalised).float()
         else:
             features = self.backbone(normalised)
-        return Answer(self.degrees(self.head(features)), features)
+        return self.degrees(self.head(features)), features
 
 
 class Network(nn.Module):
     """One member, or the average of several, from uint8 pixels to degrees."""
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[Member], trust: Trust | None = None) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        self.trust = trust or Trust(0, 0, 0)
 
     def forward(self, pixels: Tensor) -> Answer:
         """Answer upright square photos (n, size, size, 3) of uint8 pixels."""
         images = pixels.permute(0, 3, 1, 2).float()
         answers = [member(images) for member in self.members]
-        return Answer(
-            average([answer.degrees for answer in answers]),
-            torch.cat([answer.features for answer in answers], dim=1),
-        )
+        features = torch.cat([features for _, features in answers], dim=1)
+        radius_m, strangeness = self.trust(features)
+        degrees = average([degrees for degrees, _ in answers])
+        return Answer(degrees, radius_m, strangeness, features)
+
+    def parts(self) -> list[Member]:
+        """Return the members, in order."""
+        return [member for member in self.members if isinstance(member, Member)]
 
     def in_float32(self) -> Network:
         """Return the same network, its tensors shared, that computes in float32 throughout."""
         copied = copy.copy(self)
         copied._modules = dict(self._modules)
-        copied.members = nn.ModuleList(copy.copy(member) for member in self.members)
-        for member in copied.members:
+        members = [copy.copy(member) for member in self.parts()]
+        for member in members:
             member.bf16 = False
+        copied.members = nn.ModuleList(members)
         return copied
 
 

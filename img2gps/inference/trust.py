@@ -1,50 +1,56 @@
 """How far an answer can be trusted: a radius around it, and whether the photo is from here at all.
 
 Both are calibrated on photos that the model did not learn from, each spot counting as one (see
-`analysis.radius`). Whether a photo is from here is asked of the network's own features: photos of
-the training ground lie near the subspace that the features of the training photos span, and the
-squared distance in it and from it, each in units of its own variance, says how strange a photo is
-(probabilistic principal components: Tipping & Bishop 1999). Means and axes are kept, no photo's
-features.
+`analysis.radius`). Whether a photo is from here is asked of the network's own features: a photo of
+the training ground looks like some of the training photos, so its strangeness is its cosine
+distance to the nearest of the centres into which they fall (k-means). A centre is the mean of
+several photos; no photo's own features are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
+from torch.nn import functional
 
 from img2gps.analysis import radius
 from img2gps.analysis.radius import LEVEL, Scores
 
-FALSE_ALARMS = 0.05  # share of photos from here that may be called strange
-EXPLAINED = 0.9  # share of the features' variance inside the subspace
-MOST_AXES = 64
+FALSE_ALARMS = 0.1  # share of photos from here that may be called strange
+PHOTOS_A_CENTRE = 8
+FEWEST_A_CENTRE = 3  # photos; a centre of fewer would show whose it is
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class TrustFacts:
-    """What stands behind the promise: which photos, how many spots, what it does not hold for."""
+    """What the radius and the verdict "not from here" rest on.
+
+    Attributes:
+        what: which photos calibrated them.
+        level: the share of true positions that lie within the radius.
+        radius_m: the radius; None where there are too few spots for this level.
+        false_alarms: the share of photos from here that may be called strange.
+        knows_strangers: whether photos from elsewhere can be told at all.
+        ranked_cells: cells that these photos chose among; above 1 the radius is too small.
+    """
 
     what: str
     n_photos: int
     n_spots: int
     level: float = LEVEL
-    radius_m: float | None = None  # None where there are too few spots
+    radius_m: float | None = None
     false_alarms: float = FALSE_ALARMS
-    knows_strangers: bool = False  # whether photos from elsewhere can be told at all
+    knows_strangers: bool = False
     ranked_cells: int = 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
 
 
 class Trust(nn.Module):
@@ -53,27 +59,32 @@ class Trust(nn.Module):
     errors_m: Tensor
     weights: Tensor
     radius_m: Tensor
-    centre: Tensor
-    axes: Tensor
-    spread: Tensor
-    rest: Tensor
+    centres: Tensor
     limit: Tensor
 
-    def __init__(self, n_errors: int, n_features: int, n_axes: int) -> None:
+    def __init__(self, n_errors: int, n_centres: int, n_features: int) -> None:
         """Make room for the numbers; `fitted` and a state dict fill it."""
         super().__init__()
         shapes = {
             "errors_m": (n_errors,),
             "weights": (n_errors,),
             "radius_m": (),
-            "centre": (n_features,),
-            "axes": (n_axes, n_features),
-            "spread": (n_axes,),
-            "rest": (),
+            "centres": (n_centres, n_features),
             "limit": (),
         }
         for name, shape in shapes.items():
-            self.register_buffer(name, torch.zeros(shape))
+            self.register_buffer(name, torch.full(shape, torch.nan))
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> Self:
+        """Return the trust whose state dict this is.
+
+        Raises:
+            KeyError, ValueError, RuntimeError: it is not one.
+        """
+        trust = cls(len(state["errors_m"]), *state["centres"].shape)
+        trust.load_state_dict(dict(state))
+        return trust
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return the radius in metres and the strangeness of each photo, both (n,).
@@ -81,61 +92,56 @@ class Trust(nn.Module):
         Strangeness above 1 means: not from here, with the stated rate of false alarms. It is NaN
         where nothing is known of the features.
         """
-        away = features[:, : len(self.centre)] - self.centre
-        inside = away @ self.axes.T
-        outside = away.square().sum(dim=1) - inside.square().sum(dim=1)
-        distance = (inside / self.spread).square().sum(dim=1) + outside.clamp(min=0) / self.rest
-        return self.radius_m.expand(len(features)), distance / self.limit
+        radius_m = self.radius_m.expand(features.shape[0])  # len() would fix the batch in a trace
+        if not len(self.centres):
+            return radius_m, torch.full_like(radius_m, torch.nan)
+        return radius_m, self.distance(features) / self.limit
 
-    def scores(self) -> Scores:
-        """Return the calibration errors, from which a radius of any level follows."""
-        return Scores(self.errors_m.tolist(), self.weights.tolist(), self.n_spots)
+    def distance(self, features: Tensor) -> Tensor:
+        """Return the cosine distance of features (n, d) to the nearest centre."""
+        own = functional.normalize(features[:, : self.centres.shape[1]])
+        return 1 - (own @ self.centres.T).amax(dim=1)
 
-    @property
-    def n_spots(self) -> int:
-        """Return the number of spots that calibrated the radius."""
-        total = float(self.weights.double().sum())  # G / (G + 1)
-        return round(total / (1 - total)) if total < 1 else 0
+    def radius_at(self, level: float) -> float:
+        """Return the radius in metres for another level than the usual one."""
+        return Scores(self.errors_m.tolist(), self.weights.tolist()).quantile(level)
 
 
-def fitted(errors: Scores, train: Floats | None, held_out: tuple[Floats, Sequence[int]]) -> Trust:
+def fitted(
+    errors: Scores, train: Floats | None, held_out: Floats | None, spot: Sequence[int]
+) -> Trust:
     """Return the trust of a model.
 
     Args:
         errors: of held-out photos, in metres.
         train: features (n, d) of training photos; None where they are not at hand.
-        held_out: features of photos that it did not learn from, and the spot of each.
+        held_out: features of photos that it did not learn from.
+        spot: the spot of each held-out photo.
     """
-    if train is None:
-        trust = Trust(len(errors.values), 0, 0)
-        state = {"limit": torch.tensor(torch.nan), "rest": torch.tensor(1.0)}
-    else:
-        centre, axes, spread, rest = _subspace(train)
-        trust = Trust(len(errors.values), train.shape[1], len(axes))
-        state = {"centre": centre, "axes": axes, "spread": spread, "rest": rest}
-        trust.load_state_dict({**trust.state_dict(), **_tensors(state), "limit": torch.tensor(1.0)})
-        with torch.inference_mode():
-            _, distance = trust(torch.from_numpy(held_out[0]).float())
-        limit = radius.scores(distance.numpy(), held_out[1]).quantile(1 - FALSE_ALARMS)
-        state["limit"] = limit
-    state |= {
+    centres = np.zeros((0, 0)) if train is None else _centres(train)
+    trust = Trust(len(errors.values), *centres.shape)
+    state: dict[str, Any] = {
         "errors_m": np.array(errors.values),
         "weights": np.array(errors.weights),
         "radius_m": errors.quantile(LEVEL),
+        "centres": centres,
+        "limit": np.nan,
     }
-    trust.load_state_dict({**trust.state_dict(), **_tensors(state)})
+    if held_out is not None and len(centres):
+        trust.load_state_dict(_tensors(state))
+        distance = trust.distance(torch.from_numpy(held_out).float())
+        state["limit"] = radius.scores(distance.numpy(), spot).quantile(1 - FALSE_ALARMS)
+    trust.load_state_dict(_tensors(state))
     return trust
 
 
-def _subspace(features: Floats) -> tuple[Floats, Floats, Floats, float]:
-    """Return centre, axes (k, d), spread along each, and the mean squared distance from them."""
-    centre = features.mean(axis=0)
-    _, scale, axes = np.linalg.svd(features - centre, full_matrices=False)
-    variance = scale**2 / max(len(features) - 1, 1)
-    share = np.cumsum(variance) / max(variance.sum(), 1e-12)
-    kept = min(int(np.searchsorted(share, EXPLAINED)) + 1, MOST_AXES, max(1, len(features) // 4))
-    rest = float(variance[kept:].sum()) or 1e-12
-    return centre, axes[:kept], np.sqrt(np.maximum(variance[:kept], 1e-12)), rest
+def _centres(features: Floats) -> Floats:
+    """Return the centres (k, d) of the photos' directions, each of length 1."""
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
+    wanted = max(1, len(unit) // PHOTOS_A_CENTRE)
+    centres, member = kmeans2(unit, wanted, minit="++", seed=0)
+    kept = centres[np.bincount(member, minlength=len(centres)) >= FEWEST_A_CENTRE]
+    return np.asarray(kept / np.linalg.norm(kept, axis=1, keepdims=True).clip(1e-12))
 
 
 def _tensors(values: dict[str, Any]) -> dict[str, Tensor]:

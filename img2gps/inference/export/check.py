@@ -40,9 +40,9 @@ def sample_pixels(folders: Sequence[Path], image_size: int) -> Pixels:
 def answers(network: Network, pixels: Pixels) -> NDArray[np.float64]:
     """Return what the network itself says, in float32."""
     with torch.inference_mode():
-        degrees: NDArray[np.float64] = (
-            network.in_float32()(torch.from_numpy(pixels)).degrees.numpy()
-        )
+        degrees: NDArray[np.float64] = network.in_float32()(
+            torch.from_numpy(pixels)
+        ).degrees.numpy()
     return degrees
 
 

@@ -39,7 +39,7 @@ class Format:
 FORMATS = {
     "leaderboard": Format(leaderboard.write, leaderboard.usage),
     "onnx": Format(onnx.write, onnx.usage, ("onnx", "onnxscript", "onnxruntime"), "onnx"),
-    "program": Format(program.write, program.usage),
+    "torch_export": Format(program.write, program.usage),
     "state_dict": Format(state_dict.write, state_dict.usage),
     "hub": Format(hub.write, hub.usage),
 }

@@ -45,6 +45,22 @@ def write(deployed: Deployed, folder: Path) -> Reloaded:
     return reloaded
 
 
+def usage(_: Deployed) -> str:
+    """Return how the files are used, as Markdown."""
+    return """Hand in `model.py`, `preprocess.py` and `model.pt`. They need torch, torchvision,
+pandas, Pillow and numpy, and nothing else of where they were made.
+
+```python
+from model import get_model
+from preprocess import prepare_data
+
+images, labels = prepare_data("photos.csv")  # columns image_path, Latitude, Longitude
+degrees = get_model().predict(images[:32])
+```
+
+Paths in the CSV are relative to its folder. Degrees are latitude and longitude."""
+
+
 def _model_source(deployed: Deployed) -> str:
     source = (_STANDALONE / MODEL).read_text(encoding="utf-8")
     models = deployed.card.models
@@ -54,8 +70,7 @@ def _model_source(deployed: Deployed) -> str:
     source = source.replace("It needs torch and torchvision.", "It needs torch.")
     source = source.replace("import torchvision\n", "").replace("  # of torchvision; of", "  # of")
     first: dict[str, Member] = {}
-    for model, member in zip(models, deployed.network.members, strict=True):
-        assert isinstance(member, Member)
+    for model, member in zip(models, deployed.network.parts(), strict=True):
         first.setdefault(model.name, member)
     before, _, rest = source.partition("class Member(")
     _, mark, after = rest.partition("class Degrees(")

@@ -45,6 +45,9 @@ def declare(module: nn.Module, name: str, value: Tensor) -> None:
 class _Scaled(nn.Module):
     """A member without its last step, which the readable part of model.py has."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, member: Member) -> None:
         super().__init__()
         self.backbone, self.head = member.backbone, member.head

@@ -42,7 +42,8 @@ class Model(nn.Module):
     def predict(self, batch: Iterable[Tensor]) -> Tensor:
         """Return [latitude, longitude] in degrees for each image (3, h, w) or (1, 3, h, w)."""
         images = torch.stack([image.reshape(image.shape[-3:]) for image in batch])
-        return self(images.to(self.get_buffer("members.0.mean").device)).cpu()
+        degrees: Tensor = self(images.to(self.get_buffer("members.0.mean").device))
+        return degrees.cpu()
 
 
 class Member(nn.Module):

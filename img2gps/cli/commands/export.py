@@ -1,0 +1,37 @@
+"""`img2gps export`: a trained model in the form that another program or a course takes."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+HELP = "write a trained model for a course's leaderboard, ONNX, torch.export or a model hub"
+FORMATS = ("leaderboard", "onnx", "torch_export", "state_dict", "hub")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--run`, `--to` and `--format`."""
+    parser.add_argument(
+        "--run", required=True, help="run folder, run id, study with a winner, or exported folder"
+    )
+    parser.add_argument("--to", required=True, type=Path, metavar="DIR", help="folder to write")
+    parser.add_argument("--format", required=True, choices=FORMATS)
+    parser.add_argument("--runs", default="runs", help="where run folders are (default: runs)")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Write the folder, load it again, and say how closely it answers as the model does."""
+    from img2gps.inference.export.formats import export
+    from img2gps.inference.localizer import load
+
+    for name in ("onnxscript", "onnx_ir"):  # they tell of each node that they simplify
+        logging.getLogger(name).setLevel(logging.WARNING)
+    deployed = load(args.run, (Path(args.runs), Path("results")))
+    apart_m = export(deployed, args.to, args.format)
+    card = deployed.card
+    print(f"{card.title} -> {args.to} ({args.format})")
+    print(f"  loaded again; its answers lie within {apart_m:.3f} m of the model's own")
+    if card.expected is not None:
+        print(f"  expect {card.expected.rmse_m:.1f} m RMSE; README.md says on which photos")
+    return 0

@@ -1,0 +1,78 @@
+"""ONNX: uint8 pictures in, degrees and radius out, for runtimes without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from img2gps.core.files import write_bytes_atomic
+from img2gps.inference.deployed import Deployed
+from img2gps.inference.export.check import Pixels, Reloaded
+from img2gps.inference.export.program import MOST_PHOTOS, Outputs, example
+
+GRAPH = "model.onnx"
+OPSET = 18
+INPUT, OUTPUTS = "pixels", ("degrees", "radius_m", "strangeness")
+
+
+def write(deployed: Deployed, folder: Path) -> Reloaded:
+    """Write the graph; return what answers by means of onnxruntime."""
+    outputs = Outputs(deployed.network).eval()
+    batch = torch.export.Dim("photos", min=1, max=MOST_PHOTOS)
+    program = torch.onnx.export(
+        outputs,
+        (example(deployed.card.image_size),),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=[INPUT],
+        output_names=list(OUTPUTS),
+        dynamic_shapes=({0: batch},),
+        verbose=False,
+    )
+    assert program is not None
+    write_bytes_atomic(folder / GRAPH, _without_traces(program.model_proto).SerializeToString())
+    return session(folder / GRAPH)
+
+
+def _without_traces(graph: Any) -> Any:
+    """Remove what the exporter notes of the source code: it has the paths of this machine."""
+    parts = (graph, *graph.graph.node, *graph.graph.value_info, *graph.graph.initializer)
+    for part in (*parts, *graph.graph.input, *graph.graph.output):
+        del part.metadata_props[:]
+    return graph
+
+
+def session(path: Path) -> Callable[[Pixels], NDArray[np.float64]]:
+    """Return what answers by means of a graph."""
+    import onnxruntime
+
+    running: Any = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def answer(pixels: Pixels) -> NDArray[np.float64]:
+        degrees: NDArray[np.float64] = running.run([OUTPUTS[0]], {INPUT: pixels})[0]
+        return degrees
+
+    return answer
+
+
+def usage(deployed: Deployed) -> str:
+    """Return how the file is used, as Markdown."""
+    size = deployed.card.image_size
+    return f"""```python
+import numpy as np, onnxruntime
+from PIL import Image, ImageOps
+
+photo = Image.open("photo.jpg")
+photo.draft("RGB", ({2 * size}, {2 * size}))  # as in training; without it answers move a little
+photo = ImageOps.exif_transpose(photo).convert("RGB").resize(({size}, {size}), Image.BILINEAR)
+model = onnxruntime.InferenceSession("{GRAPH}")
+degrees, radius_m, strangeness = model.run(None, {{"{INPUT}": np.array(photo)[None]}})
+```
+
+Pixels are uint8, (photos, {size}, {size}, 3), any number of photos; nothing is to be normalised.
+Degrees are latitude and longitude. Strangeness above 1 means that the photo is not from here."""

@@ -1,0 +1,56 @@
+"""Radii hold the stated share of photos of other spots."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from img2gps.analysis.radius import coverage, scores
+
+
+def test_one_photo_a_spot_is_the_usual_conformal_quantile() -> None:
+    rng = np.random.default_rng(0)
+    errors = rng.gamma(2.0, 20.0, 59)
+    found = scores(errors, np.arange(59)).quantile(0.9)
+    assert found == np.sort(errors)[math.ceil(0.9 * 60) - 1]  # the 54th of 59 and one to come
+
+
+def test_a_spot_counts_once_whatever_its_number_of_photos() -> None:
+    spot = [0] * 1000 + list(range(1, 20))
+    errors = [1.0] * 1000 + [float(10 + i) for i in range(19)]
+    # 20 spots weigh 1/21 each; the large one alone is at 1 m
+    assert scores(errors, spot).quantile(0.5) == 19.0
+
+
+@given(st.integers(1, 30), st.floats(0.05, 0.95))
+def test_too_few_spots_give_no_radius(n_spots: int, level: float) -> None:
+    found = scores(np.arange(n_spots, dtype=float), np.arange(n_spots)).quantile(level)
+    assert math.isfinite(found) == (n_spots / (n_spots + 1) >= level - 1e-12)
+
+
+def test_new_spots_are_covered_as_stated() -> None:
+    rng = np.random.default_rng(1)
+
+    def photos(n_spots: int) -> tuple[np.ndarray, np.ndarray]:
+        size = rng.integers(1, 6, n_spots)
+        spot = np.repeat(np.arange(n_spots), size)
+        hardness = rng.lognormal(3.5, 0.6, n_spots)  # shared by the photos of a spot
+        return hardness[spot] * rng.lognormal(0, 0.3, len(spot)), spot
+
+    shares = []
+    for _ in range(400):
+        radius_m = scores(*photos(40)).quantile(0.9)
+        errors, spot = photos(1)
+        shares.append(coverage(errors, radius_m, spot).share)
+    standard_error = float(np.std(shares)) / math.sqrt(len(shares))
+    assert np.mean(shares) == pytest.approx(0.91, abs=0.02 + 2 * standard_error)
+
+
+def test_share_that_exceeds_a_score() -> None:
+    found = scores([1.0, 2.0, 3.0], [0, 1, 2])
+    assert found.exceeded_by(2.5) == pytest.approx(0.5)
+    assert found.exceeded_by(0.5) == 1.0

@@ -1,0 +1,246 @@
+"""Exports answer as the run does, in environments that have never heard of img2gps."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from img2gps.core import geo
+from img2gps.core.errors import BadInput
+from img2gps.inference.deployed import Deployed
+from img2gps.inference.export import formats
+from img2gps.inference.export.check import TOLERANCE_M, answers, check, sample_pixels
+from img2gps.inference.exported import read_exported
+from img2gps.inference.localizer import load
+from img2gps.inference.predict import Predictor
+from img2gps.photos import decode
+from tests.helpers import course_evaluator
+from tests.helpers.fresh import LEADERBOARD, fresh_python, run
+
+ARCHITECTURES = ("resnet18", "efficientnet_lite0")
+
+
+@pytest.fixture(scope="module")
+def models(tiny_runs: dict[str, Path], shared_cache: Path) -> dict[str, Deployed]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMG2GPS_CACHE", str(shared_cache))
+        return {name: load(str(folder)) for name, folder in tiny_runs.items()}
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of an environment with what a course's evaluator has."""
+    return fresh_python(tmp_path_factory.mktemp("course"), LEADERBOARD)
+
+
+def labelled(photos: Path, path: Path, names: list[str]) -> Path:
+    """A CSV beside the photos, as courses hand it out."""
+    with (photos / "truth.csv").open() as file:
+        truth = {Path(row["photo"]).name: row for row in csv.DictReader(file)}
+    rows = [(name, truth[name]["true_lat_deg"], truth[name]["true_lon_deg"]) for name in names]
+    lines = ["image_path,Latitude,Longitude", *(",".join(row) for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_hand_in_gets_what_the_run_gets(
+    architecture: str,
+    models: dict[str, Deployed],
+    tiny_runs: dict[str, Path],
+    quad_photos: Path,
+    course: Path,
+    workdir: Path,
+) -> None:
+    formats.export(models[architecture], workdir / "hand_in", "leaderboard")
+    names = sorted(path.name for path in quad_photos.glob("*.jpg"))[:40]
+    table = labelled(quad_photos, quad_photos / "photos.csv", names)
+    script = Path(course_evaluator.__file__)
+    for with_path in ("no", "yes"):
+        done = run(course, workdir, str(script), str(workdir / "hand_in"), str(table), with_path)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert found["modules"] == []
+        assert found["tensors"] == len(torch.load(workdir / "hand_in" / "model.pt"))
+        answered = np.array(found["predictions"])
+        expected = network_answers(models[architecture], [quad_photos / name for name in names])
+        apart = geo.distance_m(expected[:, 0], expected[:, 1], answered[:, 0], answered[:, 1])
+        assert apart.max() < 0.01
+        true = np.genfromtxt(table, delimiter=",", skip_header=1, usecols=(1, 2))
+        assert found["mae_deg"] == pytest.approx(np.abs(answered - true).mean())
+        away = geo.distance_m(true[:, 0], true[:, 1], answered[:, 0], answered[:, 1])
+        assert found["mean_m"] == pytest.approx(away.mean(), rel=1e-4)
+
+
+def network_answers(deployed: Deployed, photos: list[Path]) -> np.ndarray[Any, Any]:
+    size = deployed.card.image_size
+    pixels = np.stack([decode.decode(path.read_bytes(), size)[0] for path in photos])
+    return answers(deployed.network, pixels)
+
+
+def test_network_answers_as_the_run_itself(
+    models: dict[str, Deployed], tiny_runs: dict[str, Path]
+) -> None:
+    for name, deployed in models.items():
+        pixels = sample_pixels(deployed.folders, 32)
+        with torch.inference_mode():
+            found = deployed.network(torch.from_numpy(pixels)).degrees.numpy()
+        expected = Predictor.load(tiny_runs[name]).positions(pixels)
+        assert np.abs(found - expected).max() < 1e-9
+
+
+def test_hand_in_keeps_the_row_of_a_photo_that_cannot_be_read(
+    models: dict[str, Deployed], quad_photos: Path, workdir: Path, course: Path
+) -> None:
+    formats.export(models["resnet18"], workdir / "hand_in", "leaderboard")
+    good = sorted(path.name for path in quad_photos.glob("*.jpg"))[:2]
+    bad = quad_photos / "broken.jpg"
+    bad.write_text("no picture")
+    table = quad_photos / "with_bad.csv"
+    table.write_text(f"Filepath,lat,lon\n{good[0]},1,2\nbroken.jpg,3,4\n{good[1]},5,6\n")
+    code = (
+        "import preprocess as p; X, y = p.prepare_data(r'{}'); "
+        "print(len(X), {{x.shape for x in X}}, y.tolist(), int(X[1].min()), int(X[1].max()))"
+    )
+    done = run(course, workdir / "hand_in", "-c", code.format(table))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == (
+        "3 {torch.Size([3, 32, 32])} [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]] 128 128"
+    )
+    assert "broken.jpg: cannot be read" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_onnx_takes_any_number_of_photos_and_needs_no_torch(
+    architecture: str, models: dict[str, Deployed], tmp_path: Path, workdir: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    deployed = models[architecture]
+    formats.export(deployed, workdir / "onnx", "onnx")
+    pixels = np.concatenate([sample_pixels(deployed.folders, 32)] * 5)[:37]
+    np.save(workdir / "pixels.npy", pixels)
+    code = """
+import json, sys
+import numpy as np, onnxruntime
+model = onnxruntime.InferenceSession("onnx/model.onnx")
+pixels = np.load("pixels.npy")
+batches = [model.run(None, {"pixels": part}) for part in (pixels[:1], pixels[1:])]
+out = [np.concatenate(parts).tolist() for parts in zip(*batches)]
+print(json.dumps({"answers": out, "torch": "torch" in sys.modules}))
+"""
+    python = fresh_python(tmp_path / "env", ("onnxruntime", "numpy"))
+    done = run(python, workdir, "-c", code)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert not found["torch"]
+    degrees, radius_m, strangeness = (np.array(column) for column in found["answers"])
+    expected = answers(deployed.network, pixels)
+    apart = geo.distance_m(expected[:, 0], expected[:, 1], degrees[:, 0], degrees[:, 1])
+    assert apart.max() < 0.01
+    assert deployed.card.trust is not None
+    assert radius_m == pytest.approx(deployed.card.trust.radius_m)
+    with torch.inference_mode():
+        wanted = deployed.network.in_float32()(torch.from_numpy(pixels)).strangeness
+    assert strangeness == pytest.approx(wanted.numpy(), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_torch_export_needs_torch_alone(
+    models: dict[str, Deployed], tmp_path: Path, workdir: Path
+) -> None:
+    deployed = models["efficientnet_lite0"]
+    formats.export(deployed, workdir / "out", "torch_export")
+    pixels = sample_pixels(deployed.folders, 32)[:5]
+    torch.save(torch.from_numpy(pixels), workdir / "pixels.pt")
+    code = """
+import torch
+model = torch.export.load("out/model.pt2").module()
+degrees, radius_m, strangeness = model(torch.load("pixels.pt"))
+print(degrees.tolist())
+"""
+    done = run(fresh_python(tmp_path / "env", ("torch", "numpy")), workdir, "-c", code)
+    assert done.returncode == 0, done.stderr
+    found = np.array(json.loads(done.stdout))
+    expected = answers(deployed.network, pixels)
+    assert np.abs(found - expected).max() < 1e-6
+
+
+def test_exported_folder_is_the_same_model(models: dict[str, Deployed], workdir: Path) -> None:
+    deployed = models["resnet18"]
+    formats.export(deployed, workdir / "hub", "hub")
+    again = read_exported(workdir / "hub")
+    assert again.card == deployed.card
+    pixels = torch.from_numpy(sample_pixels(deployed.folders, 32))
+    with torch.inference_mode():
+        for found, expected in zip(again.network(pixels), deployed.network(pixels), strict=True):
+            assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["leaderboard", "onnx", "torch_export", "state_dict", "hub"])
+def test_export_holds_nothing_of_this_machine_or_its_photos(
+    name: str,
+    models: dict[str, Deployed],
+    tiny_runs: dict[str, Path],
+    quad_photos: Path,
+    workdir: Path,
+) -> None:
+    deployed = models["resnet18"]
+    formats.export(deployed, workdir / "out", name)
+    with (tiny_runs["resnet18"] / "predictions.csv").open() as file:
+        photos = [row["photo"] for row in csv.DictReader(file)]
+    home = str(Path.home())
+    secret = [str(Path(formats.__file__).parents[3]), str(tiny_runs["resnet18"].parents[2])]
+    secret += [*photos, *(path.name for path in quad_photos.glob("*.jpg")), "Exif\0\0"]
+    secret += [home] if len(home) > 1 else []
+    for path in (workdir / "out").iterdir():
+        content = path.read_bytes()
+        assert [word for word in secret if word.encode() in content] == [], path
+        assert b"\xff\xd8\xff\xe0" not in content, path  # the start of a JPEG
+
+
+def test_damaged_export_is_named(models: dict[str, Deployed], workdir: Path) -> None:
+    formats.export(models["resnet18"], workdir / "hub", "hub")
+    tensors = workdir / "hub" / "model.safetensors"
+    whole = tensors.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"\x80\x04cos\nsystem\n", b""):
+        tensors.write_bytes(damaged)
+        with pytest.raises(BadInput, match="not an exported model that this version reads"):
+            read_exported(workdir / "hub")
+    tensors.write_bytes(whole)
+    for text in ("", "[]", '{"schema": 1}', '{"schema": 99, "card": {}}'):
+        (workdir / "hub" / "model.json").write_text(text)
+        with pytest.raises(BadInput, match="not an exported model that this version reads"):
+            read_exported(workdir / "hub")
+
+
+def test_export_that_answers_otherwise_is_refused(models: dict[str, Deployed]) -> None:
+    network = models["resnet18"].network
+    pixels = sample_pixels(models["resnet18"].folders, 32)
+    metre_deg = 1 / 111_195
+    north = np.array([1.5 * TOLERANCE_M * metre_deg, 0.0])
+    moved = answers(network, pixels) + north
+    with pytest.raises(BadInput, match=r"answers 1\.5 m away from the run"):
+        check("DIR", network, lambda _: moved, pixels)
+
+
+def test_card_has_figures_interval_mean_predictor_and_fingerprint(
+    models: dict[str, Deployed], tiny_runs: dict[str, Path], workdir: Path
+) -> None:
+    deployed = models["resnet18"]
+    formats.export(deployed, workdir / "out", "state_dict")
+    card = (workdir / "out" / "README.md").read_text()
+    result = json.loads((tiny_runs["resnet18"] / "result.json").read_text())
+    assert f"| RMSE | {result['metrics']['val/rmse_m']:.1f} m (95 % interval" in card
+    mean = result["mean_predictor/rmse_m"]
+    assert f"| RMSE of always answering the mean position | {mean:.1f} m |" in card
+    assert result["data"]["fingerprint"] in card
+    assert "Its answers mean nothing for photos of a real place." in card
+    assert "The export holds no training photo, thumbnail, file name, path or EXIF." in card
