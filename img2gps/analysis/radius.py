@@ -37,11 +37,6 @@ class Scores:
         reached = np.cumsum(self.weights) >= level - 1e-12  # rounding of the weights' sum
         return float(self.values[int(np.argmax(reached))]) if reached.any() else math.inf
 
-    def exceeded_by(self, score: float) -> float:
-        """Return the share of new scores that would be at least as high: a p-value."""
-        below = sum(w for v, w in zip(self.values, self.weights, strict=True) if v < score)
-        return 1.0 - below
-
 
 def scores(values: ArrayLike, spot: ArrayLike) -> Scores:
     """Return the scores of held-out photos, weighted by spot.

@@ -48,9 +48,3 @@ def test_new_spots_are_covered_as_stated() -> None:
         shares.append(coverage(errors, radius_m, spot).share)
     standard_error = float(np.std(shares)) / math.sqrt(len(shares))
     assert np.mean(shares) == pytest.approx(0.91, abs=0.02 + 2 * standard_error)
-
-
-def test_share_that_exceeds_a_score() -> None:
-    found = scores([1.0, 2.0, 3.0], [0, 1, 2])
-    assert found.exceeded_by(2.5) == pytest.approx(0.5)
-    assert found.exceeded_by(0.5) == 1.0

@@ -76,20 +76,22 @@ def read(path: Path) -> Tensor:
         turn = image.getexif().get(0x0112, 1)
         if image.format in ("JPEG", "MPO"):
             image.draft("RGB", (2 * IMAGE_SIZE, 2 * IMAGE_SIZE))
-        size = (IMAGE_SIZE, IMAGE_SIZE)
-        small = rgb(image).resize(size, Image.Resampling.BILINEAR)
+        small = shrink(image)
     small.getexif()[0x0112] = turn
     upright = ImageOps.exif_transpose(small)
     return torch.from_numpy(np.array(upright)).permute(2, 0, 1).contiguous()
 
 
-def rgb(image: Image.Image) -> Image.Image:
-    """Return 8-bit RGB; transparency shows white, and 16-bit grey is scaled."""
+def shrink(image: Image.Image) -> Image.Image:
+    """Return a small RGB square; transparency shows white, and 16-bit grey is scaled."""
     if image.mode.startswith("I"):
         grey = np.asarray(image).clip(0, 65535) >> 8
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+        image = Image.fromarray(grey.astype(np.uint8))
+    clear = image.has_transparency_data
+    if not (clear and image.mode == "LA"):
+        image = image.convert("RGBA" if clear else "RGB")
+    small = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR)
+    if not clear:
+        return small
+    white = Image.new("RGBA", small.size, "white")
+    return Image.alpha_composite(white, small.convert("RGBA")).convert("RGB")
