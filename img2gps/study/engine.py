@@ -242,7 +242,7 @@ class Engine:
         resumed = sum(bool(e.done and e.done.resumed_epoch) for e in ran)
         return [
             f"{self.spec.name}: {progress_line(study)}",
-            f"this session: {len(ran)} ended, {resumed} of them resumed; "
+            f"since this command began: {len(ran)} ended, {resumed} of them resumed; "
             f"{len(self._before)} skipped as done before",
             *(
                 f"  {run.state}: {run_name(run)}: {run.reason}"

@@ -40,12 +40,12 @@ class Estimate:
     disk_bytes: float
     n_val: int
     mean_predictor_m: float
+    threads: int
 
     def lines(self, spec: Spec, workers: int) -> list[str]:
         """Return the estimate as lines for a person."""
         searched = ", before any is pruned" if spec.searched and spec.pruner != "none" else ""
         low, high = detectable(self.mean_predictor_m, self.n_val)
-        threads = hardware.cores() // max(1, workers)
         return [
             f"study {spec.name}: {self.cells} cells x {len(spec.seeds)} seeds = {self.runs} runs"
             if not spec.searched
@@ -53,12 +53,16 @@ class Estimate:
             f"done before: {self.done}; to run: {self.runs - self.done}",
             f"epochs: {self.epochs}{searched}",
             f"time: about {duration(self.seconds / max(1, workers))}{searched}, from timed steps "
-            f"with {max(1, workers)} workers of {max(1, threads)} threads",
+            f"with {_counted(max(1, workers), 'worker')} of {_counted(self.threads, 'thread')}",
             f"disk: about {self.disk_bytes / 1e6:.0f} MB below {spec.root}/{spec.name}",
             f"differences: {self.n_val} validation photos can show {low:.0f} to {high:.0f} m "
             f"between two cells (power 80 %) where errors are like the mean predictor's, "
             f"{self.mean_predictor_m:.1f} m; smaller ones stay open, whatever the seeds",
         ]
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def detectable(rmse_m: float, n_photos: int) -> tuple[float, float]:
@@ -111,6 +115,7 @@ def estimate(spec: Spec, workers: int) -> Estimate:
         disk_bytes=scale * sum(size[plan.config.model.name] for plan in left),
         n_val=min(len(plan.split.val) for plan in plans),
         mean_predictor_m=statistics.fmean(_mean_predictor(plans)),
+        threads=max(plan.config.threads or threads for plan in plans),
     )
 
 

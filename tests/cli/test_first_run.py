@@ -74,6 +74,7 @@ def test_img2gps_train_starts_studies_and_answers_bad_input_in_one_line(workdir:
     dry = img2gps("train", "-m", *TINY, "lr=0.001,0.003", "hydra.sweeper.dry_run=true")
     assert dry.returncode == 0, dry.stderr
     assert "2 cells" in dry.stdout
+    assert "with 1 worker of 1 thread" in dry.stdout  # threads=1, whatever the machine has
     wrong = img2gps("train", "lr=-1")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("img2gps: error: lr=-1")

@@ -140,11 +140,11 @@ def test_same_command_runs_nothing_again_and_more_values_run_only_the_new(tmp_pa
     status, said = run(spec)
     assert (status, len(executions(spec))) == (0, 4)
     assert "4 skipped as done before" in said
-    assert "this session: 0 ended" in said
+    assert "since this command began: 0 ended" in said
 
     _, said = run(fake_spec(tmp_path, {"lr": [0.2, 0.3]}, seeds=(0, 1)))
     assert len(executions(spec)) == 6
-    assert "this session: 2 ended" in said
+    assert "since this command began: 2 ended" in said
     assert read_record(spec)["axes"] == {"lr": [0.2, 0.3, 0.1]}  # all that the study holds
 
     run(fake_spec(tmp_path, {"lr": [0.1]}, seeds=(2,)))

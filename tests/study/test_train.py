@@ -134,7 +134,9 @@ def test_a_grid_killed_half_way_goes_on_and_counts_what_it_skips(workdir: Path) 
     assert status == 0, output
     study = read_study("runs", "quick")
     assert study.counts()[RunState.finished] == 4
-    counted = re.search(r"this session: (\d+) ended, (\d+) of them resumed; (\d+) skipped", output)
+    counted = re.search(
+        r"since this command began: (\d+) ended, (\d+) of them resumed; (\d+) skipped", output
+    )
     assert counted, output
     ended, resumed, skipped = map(int, counted.groups())
     # A run whose result was written and not yet told is found finished: not trained again.
