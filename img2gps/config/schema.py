@@ -33,34 +33,23 @@ EPOCH_METRICS = (
 )  # of every epoch of every run; a user's own metrics come on top as val/NAME
 
 
-class DataKind(StrEnum):
-    """Sources of photos."""
-
-    quad = "quad"
-    photos = "photos"
-    csv = "csv"
-    huggingface = "huggingface"
-    custom = "custom"
-
-
-class SplitKind(StrEnum):
-    """Ways to divide photos into parts."""
-
-    random = "random"
-    place = "place"
-    time = "time"
-    kfold = "kfold"
-    place_kfold = "place_kfold"
-
-
-class Family(StrEnum):
-    """Libraries and classes that build the backbone."""
-
-    resnet = "resnet"
-    efficientnet_lite = "efficientnet_lite"
-    timm = "timm"
-    custom = "custom"
-
+# Sources of photos; `custom` is a class of the user's own.
+DataKind = StrEnum("DataKind", ["quad", "photos", "csv", "huggingface", "custom"])
+# Ways to divide photos into parts.
+SplitKind = StrEnum("SplitKind", ["random", "place", "time", "kfold", "place_kfold"])
+# Libraries that build the backbone; `custom` is a class of the user's own.
+Family = StrEnum("Family", ["resnet", "efficientnet_lite", "timm", "custom"])
+OptimizerName = StrEnum("OptimizerName", ["adam", "adamw", "sgd"])
+# Learning-rate schedules, which step once an epoch.
+SchedulerName = StrEnum("SchedulerName", ["step", "cosine", "none"])
+# Random changes to training photos.
+AugmentationName = StrEnum("AugmentationName", ["none", "colour", "crop", "erase", "grayscale"])
+# Arithmetic of the backbone. Head, loss and metrics always use float32 or better.
+Precision = StrEnum("Precision", ["auto", "fp32", "bf16"])
+# Devices that Lightning computes on; `auto` takes the best one available.
+Accelerator = StrEnum("Accelerator", ["auto", "cpu", "gpu", "cuda", "mps", "tpu"])
+# Services that mirror a run. history.csv is written in any case.
+LoggerKind = StrEnum("LoggerKind", ["wandb", "wandb_offline", "csv", "none", "tensorboard"])
 
 MODEL_NAMES = {
     Family.resnet: (
@@ -70,61 +59,6 @@ MODEL_NAMES = {
     ),
     Family.efficientnet_lite: tuple(f"efficientnet_lite{size}" for size in range(5)),
 }  # in torchvision and timm; only timm knows the names of family timm
-
-
-class OptimizerName(StrEnum):
-    """Optimisers."""
-
-    adam = "adam"
-    adamw = "adamw"
-    sgd = "sgd"
-
-
-class SchedulerName(StrEnum):
-    """Learning-rate schedules, which step once an epoch."""
-
-    step = "step"
-    cosine = "cosine"
-    none = "none"
-
-
-class AugmentationName(StrEnum):
-    """Random changes to training photos."""
-
-    none = "none"
-    colour = "colour"
-    crop = "crop"
-    erase = "erase"
-    grayscale = "grayscale"
-
-
-class Precision(StrEnum):
-    """Arithmetic of the backbone. Head, loss and metrics always use float32 or better."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-
-
-class Accelerator(StrEnum):
-    """Devices that Lightning computes on; `auto` takes the best one available."""
-
-    auto = "auto"
-    cpu = "cpu"
-    gpu = "gpu"
-    cuda = "cuda"
-    mps = "mps"
-    tpu = "tpu"
-
-
-class LoggerKind(StrEnum):
-    """Services that mirror a run. history.csv is written in any case."""
-
-    wandb = "wandb"
-    wandb_offline = "wandb_offline"
-    csv = "csv"
-    none = "none"
-    tensorboard = "tensorboard"
 
 
 def _check(key: str, value: object, ok: bool, remedy: str) -> None:

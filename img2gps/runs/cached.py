@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from img2gps.core.paths import cache_folder
 from img2gps.photos.dataset import Dataset, find_dataset
-from img2gps.runs.folder import CONFIG
+from img2gps.runs.folder import read_config_plain
 from img2gps.runs.records import read_result
 
 
@@ -21,16 +18,7 @@ def dataset_of(folder: Path) -> Dataset | None:
     result = read_result(folder)
     if result is None or not result.data.fingerprint:
         return None
-    own = _cache_in(folder)
+    data = read_config_plain(folder).get("data")
+    own = data.get("cache") if isinstance(data, dict) else None
     folders = [*([Path(own).expanduser()] if own else []), cache_folder()]
     return find_dataset(result.data.fingerprint, result.data.image_size, folders)
-
-
-def _cache_in(folder: Path) -> str:
-    """Return the run's own `data.cache`, "" where it has none."""
-    try:
-        config: Any = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return ""
-    data = config.get("data") if isinstance(config, dict) else None
-    return str((data.get("cache") if isinstance(data, dict) else None) or "")

@@ -23,6 +23,7 @@ import yaml
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_csv, write_text_atomic
 from img2gps.core.paths import expanded
+from img2gps.runs.records import RESULT, RunState, read_result
 
 CHECKPOINT = "last.ckpt"
 CONFIG = "config.yaml"
@@ -31,11 +32,8 @@ PREDICTIONS = "predictions.csv"
 PREDICTIONS_BEST = "predictions_best.csv"
 PREDICTIONS_TEST = "predictions_test.csv"
 BASELINES = "baselines.csv"
-RESULT = "result.json"
 LOCK = ".lock"
 WINNER = "winner.json"  # of a study
-
-SCHEMA = 1
 
 
 class Locked(BadInput):
@@ -181,8 +179,8 @@ def find_result(identifier: str, roots: Sequence[Path]) -> Path | None:
     """Return the folder of a finished run with this id in any study below `roots`, or None."""
     for root in roots:
         for path in sorted(root.glob(f"*/{identifier}/{RESULT}")):
-            result = read_json(path)
-            if result is not None and result.get("state") == "finished":
+            result = read_result(path.parent)
+            if result is not None and result.state is RunState.finished:
                 return path.parent
     return None
 

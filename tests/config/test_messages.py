@@ -10,8 +10,7 @@ from typing import NoReturn
 import pytest
 from hydra import compose, initialize_config_dir
 
-from img2gps.config import command_line as app
-from img2gps.config import usage
+from img2gps.config import command_line, usage
 from img2gps.config.schema import Config
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import package_folder
@@ -30,9 +29,9 @@ def said(
     """The line that a command ends in, which must be the only one."""
     monkeypatch.setattr("sys.argv", ["train.py", *arguments])
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    monkeypatch.setattr(app, "raise_on_signals", lambda: None)
+    monkeypatch.setattr(command_line, "raise_on_signals", lambda: None)
     with pytest.raises(SystemExit) as caught:
-        app.main(never)
+        command_line.main(never)
     assert caught.value.code == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1

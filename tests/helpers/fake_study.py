@@ -28,9 +28,9 @@ from img2gps.runs.folder import (
     PREDICTIONS,
     PREDICTIONS_BEST,
     PREDICTIONS_TEST,
-    RESULT,
     run_id,
 )
+from img2gps.runs.records import RESULT
 
 Floats = NDArray[np.float64]
 Params = Mapping[str, Any]

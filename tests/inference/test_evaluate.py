@@ -24,11 +24,11 @@ from img2gps.runs.folder import (
     CONFIG,
     PREDICTIONS,
     PREDICTIONS_TEST,
-    RESULT,
     WINNER,
     RunFolder,
     resolve_folder,
 )
+from img2gps.runs.records import RESULT
 from tests.helpers.photos import make_photo
 from tests.helpers.tiny import TINY, config, tiny_config
 

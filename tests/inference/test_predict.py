@@ -17,8 +17,9 @@ from img2gps.core.errors import BadInput
 from img2gps.inference.evaluate import evaluate_test
 from img2gps.inference.predict import Predictor
 from img2gps.photos import quad
-from img2gps.runs.folder import CHECKPOINT, CONFIG, PREDICTIONS, PREDICTIONS_TEST, RESULT
+from img2gps.runs.folder import CHECKPOINT, CONFIG, PREDICTIONS, PREDICTIONS_TEST
 from img2gps.runs.outcome import Outcome
+from img2gps.runs.records import RESULT
 from tests.helpers.tiny import tiny_config
 
 

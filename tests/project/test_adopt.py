@@ -12,7 +12,7 @@ import pytest
 
 from img2gps.core.errors import BadInput
 from img2gps.inference.predict import Predictor
-from img2gps.runs.folder import RESULT
+from img2gps.runs.records import RESULT
 from tests.helpers.photos import make_photo
 from tests.helpers.tiny import TINY
 

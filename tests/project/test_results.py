@@ -8,8 +8,8 @@ import pytest
 
 from img2gps.analysis import collect
 from img2gps.config.compose import read_config
-from img2gps.runs.folder import CONFIG, RESULT, read_config_plain, run_id
-from img2gps.runs.records import read_result, read_study
+from img2gps.runs.folder import CONFIG, read_config_plain, run_id
+from img2gps.runs.records import RESULT, read_result, read_study
 from img2gps.study.hiding import Hider
 from tests.conftest import ROOT
 

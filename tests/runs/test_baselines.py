@@ -20,7 +20,6 @@ from img2gps.photos import ingest
 from img2gps.photos.dataset import Dataset
 from img2gps.photos.split import Split, make_split
 from img2gps.photos.spots import spots
-from img2gps.runs import baselines as module
 from img2gps.runs.baselines import (
     NEIGHBOURS,
     PENALTIES,
@@ -224,7 +223,7 @@ def test_features_are_computed_once_by_many_that_ask_at_once(
         all_there.wait()
         return frozen_features(dataset)
 
-    monkeypatch.setattr(module, "_compute_features", compute)
+    monkeypatch.setattr("img2gps.runs.baselines._compute_features", compute)
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(ask, range(4)))
     assert computed == [1]
@@ -237,7 +236,7 @@ def test_damaged_features_are_computed_again(
 ) -> None:
     dataset = tiny_dataset(tmp_path)
     good = np.ones((40, 2), dtype=np.float32)
-    monkeypatch.setattr(module, "_compute_features", lambda _: good)
+    monkeypatch.setattr("img2gps.runs.baselines._compute_features", lambda _: good)
     frozen_features(dataset)
     (path,) = tmp_path.glob("features-*.npy")
     match damage:
@@ -286,7 +285,7 @@ def test_figures_are_read_back_and_not_computed_again(
     def refuse(_: Dataset) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(module, "frozen_features", refuse)
+    monkeypatch.setattr("img2gps.runs.baselines.frozen_features", refuse)
     assert baselines(tiny, tiny_split) == first
     other = make_split(tiny.manifest, SplitConfig(n_val=8, seed=1))
     with pytest.raises(AssertionError, match="computed again"):
@@ -299,7 +298,7 @@ def test_without_the_extra_the_mean_remains_and_the_others_say_why(
     tiny: Dataset, tiny_split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     complete = baselines(tiny, tiny_split)
-    monkeypatch.setattr(module, "NEEDED", ("timm", "no_such_package"))
+    monkeypatch.setattr("img2gps.runs.baselines.NEEDED", ("timm", "no_such_package"))
     found = baselines(tiny, tiny_split)
     assert found["mean"] == complete["mean"]
     for name in ("knn", "ridge"):
@@ -318,7 +317,7 @@ def spy_on_groups(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
         seen.append(groups.tolist())
         return 1
 
-    monkeypatch.setattr(module, "choose_k", choose)
+    monkeypatch.setattr("img2gps.runs.baselines.choose_k", choose)
     return seen
 
 

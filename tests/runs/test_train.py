@@ -22,18 +22,11 @@ from img2gps import train
 from img2gps.analysis import collect
 from img2gps.config.schema import Config
 from img2gps.core.errors import BadInput
-from img2gps.runs import outcome as outcome_module
-from img2gps.runs.folder import (
-    CHECKPOINT,
-    HISTORY,
-    PREDICTIONS,
-    PREDICTIONS_BEST,
-    RESULT,
-    History,
-    Pruned,
-)
+from img2gps.runs import outcome
+from img2gps.runs.folder import CHECKPOINT, HISTORY, PREDICTIONS, PREDICTIONS_BEST, History, Pruned
 from img2gps.runs.outcome import Outcome
 from img2gps.runs.predictions import PredictionTable
+from img2gps.runs.records import RESULT
 from img2gps.training import data, model
 from img2gps.training.data import derived_seed
 from tests.helpers.tiny import TINY, tiny_config
@@ -292,8 +285,8 @@ def test_what_only_describes_a_run_is_no_reason_to_lose_it(
         raise ZeroDivisionError("no such thing")
 
     monkeypatch.setattr(model, "count_flops", broken)
-    monkeypatch.setattr(outcome_module, "baselines", broken)
-    monkeypatch.setattr(outcome_module, "_drop_optimizer", broken)
+    monkeypatch.setattr(outcome, "baselines", broken)
+    monkeypatch.setattr(outcome, "_drop_optimizer", broken)
     monkeypatch.setattr(PredictionTable, "mean_predictor_rmse_m", lambda *_: 0.0)
     done = train.run(tiny_config("max_epochs=1", "baselines=true"))
     found = result(done.folder)

@@ -19,7 +19,8 @@ from img2gps.analysis import collect
 from img2gps.cli import main as cli
 from img2gps.config.schema import LoggerKind
 from img2gps.core.errors import BadInput
-from img2gps.runs.folder import CONFIG, HISTORY, RESULT, History, open_folder
+from img2gps.runs.folder import CONFIG, HISTORY, History, open_folder
+from img2gps.runs.records import RESULT
 from img2gps.tracking import sync, uploads
 from img2gps.tracking.cells import extras, table
 from tests.helpers import fake_study

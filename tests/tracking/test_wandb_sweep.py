@@ -22,7 +22,8 @@ from img2gps.core.files import read_json
 from img2gps.core.paths import package_folder
 from img2gps.photos import dataset
 from img2gps.runs.cached import dataset_of
-from img2gps.runs.folder import CONFIG, HISTORY, PREDICTIONS, RESULT, History, list_folders
+from img2gps.runs.folder import CONFIG, HISTORY, PREDICTIONS, History, list_folders
+from img2gps.runs.records import RESULT
 from img2gps.tracking import sync, uploads
 from tests.conftest import ROOT
 from tests.helpers.wandb_cases import LOGGER
