@@ -10,8 +10,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from img2gps.core.load import CpuTime, wait_passively
+
 if TYPE_CHECKING:
-    from img2gps.config.schema import Config
+    from img2gps.config.schema import Config, Precision
     from img2gps.runs.outcome import Outcome
     from img2gps.runs.recorder import EpochHook
     from img2gps.training.weights import ResolvedWeights
@@ -24,6 +26,7 @@ def run(
     *,
     on_epoch: EpochHook | None = None,
     weights: ResolvedWeights | None = None,
+    precision: Precision | None = None,
 ) -> Outcome:
     """Train a run, resume it, or find that it has ended. Everything it leaves is in its folder.
 
@@ -32,10 +35,13 @@ def run(
         on_epoch: called with the epoch and its metrics once they are on disk; may raise
             `runs.folder.Pruned`.
         weights: the starting weights that a study has resolved once for all its runs.
+        precision: what `precision=auto` stands for in all runs of a study.
 
     Raises:
         BadInput: the configuration cannot be carried out.
     """
+    cpu_time = CpuTime.now()
+    wait_passively()
     # Imported here so that --help and --cfg answer without waiting for torch and Lightning.
     from img2gps.core.geo import LabelScaler
     from img2gps.runs import resume
@@ -49,12 +55,12 @@ def run(
     from img2gps.training.data import PhotoData
     from img2gps.training.module import GeoRegression
 
-    planned = plan_run(config, weights)
+    planned = plan_run(config, weights, precision=precision)
     dataset, split = planned.dataset, planned.split
     with open_folder(planned.folder) as folder:
         if (ended := ended_before(planned, folder)) is not None:
             return ended
-        start = resume.prepare(folder, config)
+        start = resume.prepare(folder, planned)
         log.info("trains on %d photos, validates on %d", len(split.train), len(split.val))
         loop.seed_everything(config.seed, start.threads)
 
@@ -67,6 +73,7 @@ def run(
         writer = ResultWriter(planned, folder, start, module, table)
         mean_predictor_m = table.mean_predictor_rmse_m()
         tracker = open_tracker(config.logger, folder.path, writer.swept, mean_predictor_m)
+        loop.warn_if_busy(cpu_time, start.threads)
         with writer.recording(tracker):
             hooks = [tracker.epoch, on_epoch] if on_epoch else [tracker.epoch]
             recorder = Recorder(folder, table, hooks)

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from img2gps.config import habits, messages, usage
 from img2gps.config.compose import HYDRA_DEFAULTS, load_config, register_sweeps
 from img2gps.core.errors import BadInput
+from img2gps.core.load import wait_passively
 from img2gps.core.paths import package_folder
 from img2gps.core.signals import Interrupted, raise_on_signals, received
 
@@ -43,6 +44,7 @@ def main(run: Callable[[Config], Ended]) -> None:
     The exit status is 0 if it is done, 1 if it failed or diverged, 2 after bad input, and 130 or
     143 after an interruption.
     """
+    wait_passively()  # for this process and the workers that it starts
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(usage.text())  # noqa: T201
         return

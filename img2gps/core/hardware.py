@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from img2gps import __version__
+from img2gps.core.load import usable_cores
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names of mallopt's parameters, malloc.h
 KEPT_BYTES = 2**31 - 1  # mallopt's largest value
@@ -22,10 +23,9 @@ RECORDED = ("torch", "torchvision", "pytorch-lightning", "timm", "numpy", "pillo
 
 def cores() -> int:
     """Return the CPU cores that this process may use, by its affinity and OMP_NUM_THREADS."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    limit = int(asked) if asked.isdigit() and int(asked) > 0 else allowed
-    return max(1, min(allowed or 1, limit or 1))
+    limit = int(asked) if asked.isdigit() and int(asked) > 0 else usable_cores()
+    return min(usable_cores(), limit)
 
 
 @cache
@@ -49,9 +49,14 @@ def cpu_flags() -> frozenset[str]:
     return _cpu_info()[1]
 
 
+def cpu_name() -> str:
+    """Return the name of the processor."""
+    return _cpu_info()[0]
+
+
 def describe(gpu: str = "") -> dict[str, Any]:
     """Return the CPU, its cores, the GPU's name and the platform, for result.json."""
-    return {"cpu": _cpu_info()[0], "cores": cores(), "gpu": gpu, "platform": platform.platform()}
+    return {"cpu": cpu_name(), "cores": cores(), "gpu": gpu, "platform": platform.platform()}
 
 
 def versions() -> dict[str, str]:

@@ -186,7 +186,7 @@ class ResultWriter:
             cost=cost(history),
             code=hardware.code(),
             versions=hardware.versions(),
-            hardware=hardware.describe(devices.gpu_name()),
+            hardware=self._hardware(),
             precision=str(planned.precision),
             threads=self.start.threads,
             seed=config.seed,
@@ -203,6 +203,11 @@ class ResultWriter:
         path = self.folder.path / BASELINES
         self._attempt("baselines", lambda: write_errors(path, *data, found))
         return {name: baseline.figures for name, baseline in found.items()}
+
+    def _hardware(self) -> dict[str, Any]:
+        calibration = self.planned.calibration
+        measured = {"calibration": calibration.record()} if calibration else {}
+        return {**hardware.describe(devices.gpu_name()), **measured}
 
     def _model(self) -> dict[str, Any]:
         regressor, size = self.module.model, self.planned.config.image_size

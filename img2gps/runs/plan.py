@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2gps.config.schema import Accelerator, Config, DataKind, Precision
+from img2gps.core import hardware
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import cache_folder, expanded
 from img2gps.photos.split import Split, make_split
@@ -20,6 +21,7 @@ from img2gps.training import weights
 if TYPE_CHECKING:
     from img2gps.photos.dataset import Dataset
     from img2gps.photos.ingest import Source
+    from img2gps.training.calibration import Calibration
 
 QUAD_DEFAULTS = ("n", "width", "height", "seed", "part")
 
@@ -36,6 +38,15 @@ class RunPlan:
     split: Split
     weights: weights.ResolvedWeights
     precision: Precision
+    calibration: Calibration | None  # None if the configuration leaves nothing to measure
+
+    @property
+    def threads(self) -> int:
+        """Return the number of threads that the run takes unless it resumes with another."""
+        if self.config.threads is not None:
+            return self.config.threads
+        assert self.calibration is not None
+        return self.calibration.threads(self.precision, hardware.cores())
 
 
 class OpenData:
@@ -66,6 +77,7 @@ def plan_run(
     config: Config,
     resolved: weights.ResolvedWeights | None = None,
     data: OpenData | None = None,
+    precision: Precision | None = None,
 ) -> RunPlan:
     """Open (or build) the data set, split it, resolve weights and precision, and name the run.
 
@@ -73,6 +85,7 @@ def plan_run(
         config: the run.
         resolved: weights that were resolved before; None resolves them here.
         data: data sets and splits that other runs have opened.
+        precision: what `precision=auto` stands for in the run's study; None decides it here.
 
     Raises:
         BadInput: the data, the split or the weights cannot be had as asked.
@@ -85,11 +98,18 @@ def plan_run(
     _check_limits(config, split)
     if resolved is None:
         resolved = weights.resolve(config.model, config.weights, required=config.weights_required)
-    precision = resolve_precision(config)
+    calibration = _calibrate(config)
+    if config.precision is not Precision.auto:
+        precision = config.precision
+    elif precision is None:
+        assert calibration is not None
+        precision = calibration.precision
     identity = run_identity(config, dataset.fingerprint, digests, resolved.identity(), precision)
     identifier = run_id(identity)
     folder = Path(config.runs.root) / config.study / identifier
-    return RunPlan(identifier, folder, config, identity, dataset, split, resolved, precision)
+    return RunPlan(
+        identifier, folder, config, identity, dataset, split, resolved, precision, calibration
+    )
 
 
 def check_machine(config: Config) -> None:
@@ -177,14 +197,13 @@ def open_split(config: Config, dataset: Dataset) -> Split:
     return make_split(dataset.manifest, config.split)
 
 
-def resolve_precision(config: Config) -> Precision:
-    """Return bf16 for `auto` if the hardware computes it natively, else fp32."""
-    if config.precision is not Precision.auto:
-        return config.precision
-    from img2gps.training.devices import native_bf16
+def _calibrate(config: Config) -> Calibration | None:
+    """Measure what the configuration leaves open: the precision, the threads, or both."""
+    if config.precision is not Precision.auto and config.threads is not None:
+        return None
+    from img2gps.training.calibration import calibrate
 
-    native = native_bf16(config.trainer.accelerator)
-    return Precision.bf16 if native else Precision.fp32
+    return calibrate(config)
 
 
 def _root(config: Config) -> Path:

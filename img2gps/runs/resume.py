@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from img2gps.config.compose import config_to_dict
-from img2gps.config.schema import Config
-from img2gps.core import hardware
 from img2gps.core.paths import expanded
 from img2gps.runs.folder import RunFolder, read_config_plain, write_config
+from img2gps.runs.plan import RunPlan
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +23,12 @@ class Start:
     threads: int
 
 
-def prepare(folder: RunFolder, config: Config) -> Start:
+def prepare(folder: RunFolder, planned: RunPlan) -> Start:
     """Find where the run starts, drop what is newer than its checkpoint, and write config.yaml.
 
     A resumed run keeps its thread count, because 1 and 2 threads differ in the last bits.
     """
-    threads = config.threads or hardware.cores()
+    config, threads = planned.config, planned.threads
     epoch = 0 if config.force else checkpoint_epoch(folder)
     if epoch:
         folder.history.cut_after(epoch)

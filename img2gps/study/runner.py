@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2gps.config.schema import Family
+from img2gps.config.schema import Family, Precision
 from img2gps.core.errors import BadInput
 from img2gps.runs.records import RESULT, RunResult, RunState, read_result
 from img2gps.study.composing import Composer
@@ -37,7 +37,8 @@ USUAL_SECONDS = 2.0  # of a model not listed
 class TrainRunner:
     """Runs `img2gps.train.run`.
 
-    Weights are resolved once per study and kept in its spec; data sets and splits are opened once.
+    Weights are resolved once per study and kept in its spec, and so is the precision that
+    `precision=auto` stands for. Data sets and splits are opened once.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -48,6 +49,9 @@ class TrainRunner:
         self.weights: dict[str, dict[str, Any]] = dict(spec.weights)
         self._resolved: dict[str, ResolvedWeights] = {}
         self._data = OpenData()
+        known = spec.identity.get("identity", {}).get("precision")
+        varied = "precision" in spec.space.names
+        self._precision = Precision(known) if known and not varied else None
 
     def identify(self, overrides: list[str]) -> RunRef:
         """Name the run; opens its data set and resolves its weights if no run before has."""
@@ -66,7 +70,11 @@ class TrainRunner:
         from img2gps.runs.plan import plan_run
 
         config = self.composer.load(overrides)
-        return plan_run(config, self.resolve_weights(config), self._data)
+        weights = self.resolve_weights(config)
+        planned = plan_run(config, weights, self._data, self._precision)
+        if config.precision is Precision.auto and "precision" not in self.spec.space.names:
+            self._precision = planned.precision  # the first run decides for the whole study
+        return planned
 
     def resolve_weights(self, config: Config) -> ResolvedWeights:
         """Return the weights that all runs of the study with this model start from.
@@ -121,7 +129,12 @@ class TrainRunner:
 
         config = self.composer.load(overrides)
         try:
-            outcome = train.run(config, on_epoch=on_epoch, weights=self.resolve_weights(config))
+            outcome = train.run(
+                config,
+                on_epoch=on_epoch,
+                weights=self.resolve_weights(config),
+                precision=self._precision,
+            )
         finally:
             # Trainer, module and loaders refer to each other, so that without this a worker would
             # hold the tensors of several runs: gigabytes.

@@ -13,10 +13,14 @@ from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 
 from img2gps.config.schema import Config, Precision
 from img2gps.core import hardware, signals
+from img2gps.core.load import CpuTime, usable_cores
 from img2gps.training.checkpoint import CheckpointFile
 from img2gps.training.data import PhotoData
 from img2gps.training.module import GeoRegression
 
+log = logging.getLogger(__name__)
+
+SLACK_CORES = 0.3  # that other programs may take without a word
 LIGHTNING_PRECISION = {Precision.fp32: "32-true", Precision.bf16: "bf16-mixed"}
 
 
@@ -62,6 +66,17 @@ def make_trainer(
         default_root_dir=checkpoint.parent,
         use_distributed_sampler=False,
     )
+
+
+def warn_if_busy(since: CpuTime | None, threads: int) -> None:
+    """Say in one line what it costs if other programs have taken the cores since a moment."""
+    taken = since.taken_by_others() if since else None
+    cores = usable_cores()
+    if taken is not None and threads > cores - taken + SLACK_CORES:
+        log.warning(
+            "other programs take %.1f of %d cores: training with %d threads will take at least "
+            "%.1f times as long", taken, cores, threads, (threads + taken) / cores,
+        )  # fmt: skip
 
 
 def fit(
