@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SHORTEST_S = 0.2  # a shorter interval says little, as the kernel counts in 10 ms
+SLACK_CORES = 0.3  # that other programs may take without a remark
 OWN_POLICY = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 

@@ -203,7 +203,7 @@ def _calibrate(config: Config) -> Calibration | None:
         return None
     from img2gps.training.calibration import calibrate
 
-    return calibrate(config)
+    return calibrate(config.model, config.image_size, config.trainer.accelerator)
 
 
 def _root(config: Config) -> Path:

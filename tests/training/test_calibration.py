@@ -13,7 +13,7 @@ from img2gps import train
 from img2gps.config.schema import Precision
 from img2gps.runs.records import read_result
 from img2gps.training import calibration
-from img2gps.training.calibration import Calibration, calibrate
+from img2gps.training.calibration import Calibration
 from tests.helpers.tiny import tiny_config
 
 # Seconds of the table in docs/performance.md: an Intel processor, idle.
@@ -25,6 +25,7 @@ def new_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     """A machine with two cores and without a GPU, on which nothing was measured yet."""
     monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(calibration, "usable_cores", lambda: 2)
+    monkeypatch.setattr("img2gps.core.load.CpuTime.now", lambda: None)  # whatever else runs here
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     calibration._calibrated.cache_clear()
@@ -45,6 +46,12 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+def calibrate(*overrides: str) -> Calibration:
+    """What is measured for a tiny run with these overrides."""
+    config = tiny_config(*overrides)
+    return calibration.calibrate(config.model, config.image_size, config.trainer.accelerator)
+
+
 @pytest.mark.parametrize(
     ("seconds", "precision", "threads"),
     [
@@ -63,16 +70,22 @@ def test_the_simpler_choice_stands_unless_the_other_is_clearly_faster(
     assert found.threads(found.precision, 2) == threads
 
 
+def test_times_beside_other_programs_do_not_decide_the_threads() -> None:
+    seconds = {"fp32": {"1": 5.9, "2": 8.2}, "bf16": {"1": 3.7, "2": 5.4}}
+    busy = Calibration(2, Precision.fp32, "measured", seconds, taken=1.0)
+    assert (busy.precision, busy.threads(busy.precision, 2)) == (Precision.bf16, 2)
+
+
 def test_threads_of_a_worker_are_its_share_of_the_cores() -> None:
     assert Calibration(4, Precision.fp32, "", XEON).threads(Precision.fp32, 2) == 2
 
 
 def test_a_machine_is_measured_once_for_each_family_and_size(timed: list[str]) -> None:
     for _ in range(2):
-        calibrate(tiny_config("model=resnet18"))
-        calibrate(tiny_config("model=resnet50"))
-        calibrate(tiny_config("model=resnet50", "image_size=96"))
-        calibrate(tiny_config("model=efficientnet_lite2"))
+        calibrate("model=resnet18")
+        calibrate("model=resnet50")
+        calibrate("model=resnet50", "image_size=96")
+        calibrate("model=efficientnet_lite2")
         calibration._calibrated.cache_clear()  # as another process would begin
     assert timed == ["resnet18 64", "resnet18 96", "efficientnet_lite0 64"]
 
@@ -80,13 +93,13 @@ def test_a_machine_is_measured_once_for_each_family_and_size(timed: list[str]) -
 def test_another_torch_or_processor_is_measured_anew(
     timed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calibrate(tiny_config())
+    calibrate()
     monkeypatch.setattr(torch, "__version__", "99.0")
     calibration._calibrated.cache_clear()
-    calibrate(tiny_config())
+    calibrate()
     monkeypatch.setattr("img2gps.core.hardware.cpu_name", lambda: "another processor")
     calibration._calibrated.cache_clear()
-    calibrate(tiny_config())
+    calibrate()
     assert len(timed) == 3
 
 
@@ -98,7 +111,7 @@ def test_a_machine_that_cannot_be_measured_takes_the_rule_and_says_so(
 
     monkeypatch.setattr(calibration, "_measure", fail)
     monkeypatch.setattr("img2gps.training.devices.native_bf16", lambda _: True)
-    found = calibrate(tiny_config())
+    found = calibrate()
     assert (found.precision, found.threads(found.precision, 2)) == (Precision.bf16, 2)
     assert "cannot be measured (RuntimeError: illegal instruction)" in found.reason
     assert "cannot be measured (RuntimeError: illegal instruction)" in caplog.text
@@ -107,15 +120,15 @@ def test_a_machine_that_cannot_be_measured_takes_the_rule_and_says_so(
 def test_a_gpu_is_not_measured(timed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("img2gps.training.devices.native_bf16", lambda _: True)
-    assert calibrate(tiny_config()).precision is Precision.bf16
+    assert calibrate().precision is Precision.bf16
     assert timed == []
-    assert calibrate(tiny_config("trainer.accelerator=cpu")).precision is Precision.fp32
+    assert calibrate("trainer.accelerator=cpu").precision is Precision.fp32
     assert len(timed) == 1
 
 
 def test_the_measured_times_are_of_real_steps_with_both_precisions_and_thread_counts() -> None:
     before, state = torch.get_num_threads(), torch.random.get_rng_state()
-    found = calibrate(tiny_config("image_size=32"))
+    found = calibrate("image_size=32")
     assert {name: set(times) for name, times in found.seconds.items()} == {
         "fp32": {"1", "2"},
         "bf16": {"1", "2"},
@@ -133,6 +146,7 @@ def test_a_run_records_what_was_measured(timed: list[str], workdir: Path) -> Non
     assert result.hardware["calibration"] == {
         "reason": "measured training steps of resnet18 at 64 pixels",
         "seconds": XEON,
+        "taken": 0.0,
     }
     assert json.loads((folder / "result.json").read_text())["identity"]["precision"] == "fp32"
     fixed = train.run(tiny_config("max_epochs=1", "threads=1", "precision=fp32", "seed=1")).folder

@@ -1,0 +1,62 @@
+"""The runner of a study: what is decided once holds for all runs, also of another process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from img2gps.config.schema import Precision
+from img2gps.core.paths import package_folder
+from img2gps.study.runner import TrainRunner
+from img2gps.study.space import Axis, Space, cell_id
+from img2gps.study.spec import Spec
+from img2gps.training.calibration import Calibration
+from tests.helpers.tiny import TINY
+
+
+@pytest.fixture(autouse=True)
+def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine on which bf16 pays at 64 pixels, and fp32 at others."""
+
+    def calibrate(model: object, image_size: int, accelerator: object) -> Calibration:
+        bf16 = 0.5 if image_size == 64 else 2.0
+        return Calibration(1, Precision.fp32, "", {"fp32": {"1": 1.0}, "bf16": {"1": bf16}})
+
+    monkeypatch.setattr("img2gps.training.calibration.calibrate", calibrate)
+    GlobalHydra.instance().clear()
+    yield
+    GlobalHydra.instance().clear()
+
+
+def spec_of(knob: str, *values: int | str) -> Spec:
+    space = Space((Axis(knob, values),))
+    conf = str(package_folder("conf"))
+    return Spec("s", "grid", space, "runs", overrides=TINY, config_dir=conf, config_name="train")
+
+
+def precisions(spec: Spec) -> list[str]:
+    """The precision of each cell, planned by one runner."""
+    runner = TrainRunner(spec)
+    plans = [runner.plan_run(spec.overrides_of(cell)) for cell in spec.space.grid()]
+    return [plan.identity["precision"] for plan in plans]
+
+
+def test_the_first_cell_decides_the_precision_of_a_study(workdir: Path) -> None:
+    assert precisions(spec_of("image_size", 64, 96)) == ["bf16", "bf16"]
+    assert precisions(spec_of("image_size", 96, 64)) == ["fp32", "fp32"]
+
+
+def test_a_worker_takes_the_precision_that_the_study_started_with(workdir: Path) -> None:
+    spec = spec_of("image_size", 64, 96)
+    known = {"cell": cell_id(spec.space.first()), "identity": {"precision": "fp32"}}
+    assert precisions(replace(spec, identity=known)) == ["fp32", "fp32"]
+
+
+def test_a_study_may_vary_the_precision(workdir: Path) -> None:
+    spec = spec_of("precision", "fp32", "bf16", "auto")
+    known = {"cell": cell_id(spec.space.first()), "identity": {"precision": "fp32"}}
+    assert precisions(replace(spec, identity=known)) == ["fp32", "bf16", "bf16"]
