@@ -36,9 +36,14 @@ def identity(pid: int | None = None) -> dict[str, str | int]:
     return {"machine": machine(), "pid": pid, "started": _started(pid)}
 
 
+def is_local(worker: object) -> bool:
+    """Return whether a process belongs to this machine, where it can be looked for."""
+    return isinstance(worker, dict) and worker.get("machine") == machine()
+
+
 def known_dead(worker: object) -> bool:
     """Return whether a process is certainly gone; on another machine nothing is certain."""
-    if not isinstance(worker, dict) or worker.get("machine") != machine():
+    if not isinstance(worker, dict) or not is_local(worker):
         return False
     pid = int(worker["pid"])
     if Path("/proc/self/stat").exists():

@@ -24,6 +24,7 @@ from img2gps.core.nested import flat
 RESULT = "result.json"
 STUDY = "study.json"
 SCHEMA = 1
+LEASE_S = 60.0  # an engine renews its study's record more often than that
 MEAN_PREDICTOR = "mean_predictor/rmse_m"  # its key in result.json
 PRETRAINED = ("imagenet", "file")  # weights as resolved; all others are from scratch
 _AT_THE_ROOT = ("metrics", "swept")  # their keys stand in a flat row without a prefix
@@ -296,8 +297,16 @@ class StudyRecord:
 
     @property
     def is_running(self) -> bool:
-        """Whether an engine is at work on the study, as far as this machine can tell."""
-        return bool(self.engine) and not process.known_dead(self.engine)
+        """Whether an engine is at work on the study, as far as this machine can tell.
+
+        The engine of another machine is taken for gone when it has not renewed the record lately.
+        """
+        if not self.engine or process.known_dead(self.engine):
+            return False
+        if process.is_local(self.engine):
+            return True
+        age = datetime.now(UTC) - datetime.fromisoformat(self.updated_at)
+        return age.total_seconds() < LEASE_S
 
     @property
     def searched(self) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from img2gps import tracking
 from img2gps.core.errors import BadInput
 from img2gps.core.signals import Interrupted
-from img2gps.runs.records import StudyRecord, StudyRun, now, write_study
+from img2gps.runs.records import LEASE_S, StudyRecord, StudyRun, now, write_study
 from img2gps.study import search
 from img2gps.study.display import Display, best_line, progress_line, run_name
 from img2gps.study.ledger import INTERRUPTED, Entry, Ledger
@@ -26,6 +26,7 @@ from img2gps.study.storage import open_storage
 from img2gps.study.worker import Worker
 
 POLL_S = 0.25
+RENEWAL_S = LEASE_S / 6  # of the record, by which other machines see that the engine is alive
 WRITING_SHARE = 0.05  # of the time at most, in writing the record of a large study
 STARTS_WITHOUT_CLAIM = 3  # workers that may die before they have claimed a run
 
@@ -87,7 +88,7 @@ class Engine:
         self.ledger, self.display = ledger, display or Display()
         self.spec = ledger.spec
         self._at_work: dict[str, str | int] | None = ledger.identity
-        self._next_write = 0.0
+        self._next_write = self._renew_at = 0.0
         self._last: object = None
         self._full = False
         self.workers = 1
@@ -149,9 +150,10 @@ class Engine:
         self.ledger.refresh()
         study = self.record()
         state = [(run.state, run.attempts, run.epochs) for run in study.runs]
-        if last or state != self._last:
+        if last or state != self._last or started > self._renew_at:
             write_study(self.spec.root, study)
             self._last = state
+            self._renew_at = started + RENEWAL_S
         self.display.show(study, self._time_left())
         took = time.monotonic() - started
         self._next_write = time.monotonic() + max(POLL_S, took / WRITING_SHARE)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from img2gps.cli import main as cli
+from img2gps.cli.commands import studies as command
 from img2gps.core.files import read_json, write_json
+from img2gps.core.process import identity
+from img2gps.runs.records import read_study, write_study
+from img2gps.study import engine
+from img2gps.study.display import Display
 from img2gps.study.engine import run_study
+from img2gps.study.ledger import Ledger
 from img2gps.study.spec import Spec
-from tests.helpers.studies import QUICK, cells_of, executions, fake_spec, url_of
+from img2gps.study.storage import open_storage
+from tests.helpers.studies import QUICK, cells_of, executions, fake_spec, url_of, wait_for
 
 pytestmark = pytest.mark.usefixtures("fake_runs")
 
@@ -101,6 +112,72 @@ def test_forgetting_a_study_keeps_its_runs(
     assert "no studies" in capsys.readouterr().out
     run_study(spec, url_of(spec), workers=0)
     assert len(set(executions(spec))) == len(executions(spec))
+
+
+def with_engine(spec: Spec, who: dict[str, Any]) -> None:
+    """Have the record name an engine, which writes nothing any more."""
+    write_study(spec.root, replace(read_study(spec.root, "s"), engine=who))
+
+
+@pytest.mark.parametrize(
+    "words", [["retry"], ["forget", "--yes"], ["forget", "lr=0.1,behave=well"]]
+)
+def test_a_study_at_work_is_left_alone(
+    spec: Spec, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_engine(spec, identity())
+    action, *more = words
+    before = cells_of(spec)
+    assert studies(Path(spec.root), action, "s", *more) == 2
+    assert f"s: an engine works on it (process {identity()['pid']} on" in capsys.readouterr().err
+    assert read_study(spec.root, "s").engine == identity()
+    assert cells_of(spec) == before
+    assert studies(Path(spec.root), action, "s", *more, "--force") == 0
+    assert "warning: s: an engine may still work on it" in capsys.readouterr().err
+
+
+def test_an_engine_elsewhere_that_renews_nothing_is_gone(
+    spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "RENEWED_S", 0.4)
+    gone = {**identity(), "machine": "a container that was killed"}
+    with_engine(spec, gone)
+    assert read_study(spec.root, "s").is_running  # nobody can know yet
+    assert studies(Path(spec.root), "retry", "s") == 0
+    assert read_study(spec.root, "s").engine is None
+
+    with_engine(spec, gone)
+    old = replace(read_study(spec.root, "s"), updated_at="2026-01-01T00:00:00+00:00")
+    write_study(spec.root, old)
+    assert not read_study(spec.root, "s").is_running
+
+
+def test_an_engine_elsewhere_that_lives_renews_its_record(
+    spec: Spec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine, "RENEWAL_S", 0.2)
+    ledger = Ledger(open_storage(url_of(spec)), "s")
+    ledger.identity = {**identity(), "machine": "elsewhere, with a clock of its own"}
+    monkeypatch.setattr(
+        "img2gps.study.engine.now",
+        lambda: f"2001-01-01T00:00:00.{time.monotonic_ns() % 10**6:06}+00:00",
+    )
+    alive = engine.Engine(ledger, Display(Console(file=io.StringIO())))
+    ended = threading.Event()
+
+    def live() -> None:
+        while not ended.wait(0.1):
+            alive.update()
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    wait_for(lambda: read_study(spec.root, "s").engine)
+    try:
+        assert studies(Path(spec.root), "forget", "s", "--yes") == 2
+    finally:
+        ended.set()
+        thread.join()
+    assert "an engine works on it" in capsys.readouterr().err
 
 
 def test_forgetting_a_study_does_not_forget_looks_at_the_test_part(spec: Spec) -> None:

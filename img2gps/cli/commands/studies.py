@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from img2gps.cli.options import add_runs_option
+from img2gps.core import process
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import WINNER
 from img2gps.runs.records import STUDY, RunState, StudyRecord, read_study, study_names
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from img2gps.study.ledger import Entry, Ledger
 
 HELP = "list studies; show one, retry its failed runs, forget it"
-WATCH_S = 2.0
+WATCH_S = 2.0  # between two looks at a record
+RENEWED_S = 30.0  # an engine that lives has renewed its study's record by then
 STORAGE_VARIABLE = "IMG2GPS_LEDGER"
 
 
@@ -39,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for parser_ in (retry, forget):
         parser_.add_argument("name")
         parser_.add_argument("run", nargs="*", help="(start of) a run id, or a cell; default: all")
+        parser_.add_argument(
+            "--force", action="store_true", help="although an engine seems to work on the study"
+        )
         parser_.add_argument(
             "--storage",
             help=f"the ledger's URL, if it is not a journal file; or {STORAGE_VARIABLE}",
@@ -192,8 +197,39 @@ def _run_id(entry: Entry) -> str:
     return where.run_id if where else ""
 
 
+def _refuse_at_work(args: argparse.Namespace) -> None:
+    """Refuse to change a ledger that an engine works on, unless the user insists."""
+    engine = read_study(args.root, args.name).engine or {}
+    who = f"process {engine.get('pid')} on {str(engine.get('machine')).partition('/')[0]}"
+    if not _at_work(args):
+        return
+    if not args.force:
+        raise BadInput(
+            f"{args.name}: an engine works on it ({who}); stop that first, or give --force if it "
+            "is certainly gone"
+        )
+    print(f"warning: {args.name}: an engine may still work on it ({who})", file=sys.stderr)
+
+
+def _at_work(args: argparse.Namespace) -> bool:
+    study = read_study(args.root, args.name)
+    if not study.engine or process.known_dead(study.engine):
+        return False
+    if process.is_local(study.engine) or args.force:
+        return True
+    # Clocks of two machines may differ by hours, so only a change of the record counts.
+    print(f"{args.name}: its engine was on another machine; is it alive? (up to {RENEWED_S:.0f} s)")
+    end = time.monotonic() + RENEWED_S
+    while time.monotonic() < end:
+        time.sleep(min(WATCH_S, RENEWED_S / 4))
+        if read_study(args.root, args.name).updated_at != study.updated_at:
+            return True
+    return False
+
+
 def _retry(args: argparse.Namespace) -> int:
     ledger = _ledger(args)
+    _refuse_at_work(args)
     ledger.refresh()
     chosen = _chosen(ledger.entries(), args.run)
     keys = [entry.key for entry in chosen if entry.state is RunState.failed]
@@ -209,9 +245,8 @@ def _retry(args: argparse.Namespace) -> int:
 
 def _forget(args: argparse.Namespace) -> int:
     ledger = _ledger(args)
+    _refuse_at_work(args)
     ledger.refresh()
-    if read_study(args.root, args.name).is_running:
-        raise BadInput(f"{args.name}: is running; stop it first")
     if args.run:
         keys = [entry.key for entry in _chosen(ledger.entries(), args.run)]
         ledger.forget(keys, again=False)
