@@ -23,10 +23,11 @@ from rich.console import Console
 from img2gps.runs.records import RunState
 from img2gps.study.display import Display
 from img2gps.study.engine import Engine
-from img2gps.study.ledger import Ledger, NewRun, key_of
+from img2gps.study.ledger import Ledger
 from img2gps.study.space import Axis, Space
 from img2gps.study.spec import Done, RunRef, Spec
 from img2gps.study.storage import default_url, open_storage
+from img2gps.study.trials import NewRun, key_of
 
 MUST_S = 0.1
 MUST_RATIO = 2.0

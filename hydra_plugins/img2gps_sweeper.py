@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from hydra.core.config_store import ConfigStore
 
-from img2gps.study.sweeper import BaseSweeper, SweeperConfig
+from img2gps.study.options import SweeperConfig
+from img2gps.study.sweeper import BaseSweeper
 
 
 class StudySweeper(BaseSweeper):

@@ -16,13 +16,14 @@ from img2gps.core.signals import Interrupted
 from img2gps.runs.records import LEASE_S, StudyRecord, StudyRun, now, write_study
 from img2gps.study import search
 from img2gps.study.display import Display, best_line, progress_line, run_name
-from img2gps.study.ledger import INTERRUPTED, Entry, Ledger
+from img2gps.study.ledger import Ledger
 from img2gps.study.patience import Unreachable, is_full
 from img2gps.study.planning import plan_study, study_lock
 from img2gps.study.pool import Death, Pool
 from img2gps.study.process import Stop
 from img2gps.study.spec import Runner, Spec
 from img2gps.study.storage import open_storage
+from img2gps.study.trials import INTERRUPTED, Entry
 from img2gps.study.worker import Worker
 
 POLL_S = 0.25

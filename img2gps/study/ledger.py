@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import FloatDistribution
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -33,43 +32,35 @@ from img2gps.study.patience import Patience
 from img2gps.study.space import Params, cell_id
 from img2gps.study.spec import Done, Limits, RunRef, Spec
 from img2gps.study.storage import in_bulk
+from img2gps.study.trials import (
+    ALIVE,
+    CELL,
+    DONE,
+    KEY,
+    LOST,
+    NAME,
+    OUTCOME,
+    PARAMS,
+    PREEMPTED,
+    REF,
+    SEED,
+    SUPERSEDED,
+    Entry,
+    NewRun,
+    entry_of,
+    ref_of,
+    trial_of,
+)
 
-# User attributes of a trial. Ledgers on people's disks have them, so they keep their names.
-KEY = "key"  # which planned run this is; trials without it are strays of Optuna's
-CELL, PARAMS, SEED, NAME, REF = "cell", "params", "seed", "name", "planned"
-ALIVE = "alive"  # the worker, and when it was last heard of
-OUTCOME = "outcome"  # written by the worker before it tells Optuna
-LOST = "lost"  # written by the process that takes the trial from a dead worker
 # User attributes of the study
 SPEC, IGNORED = "spec", "ignored"
 
-# Kinds of outcomes
-DONE, SUPERSEDED, POSTPONED = "done", "superseded", "postponed"
-NO_ATTEMPT = (SUPERSEDED, POSTPONED)
-EXCEPTION, PREEMPTED, INTERRUPTED, BAD_INPUT = "exception", "preempted", "interrupted", "bad input"
 FIRST_CALL_TRIES = 5
 CHEAP_TO_READ = 2000  # trials; in a larger ledger `claim` looks only at a queue that seems empty
 
 
 class Lost(BaseException):  # an outcome and no error: training must not catch it
     """The trial was taken from this worker, which must not write about it any more."""
-
-
-@dataclass(frozen=True)
-class NewRun:
-    """A run to be enqueued; without `params` it is a slot for the sampler."""
-
-    key: str
-    params: Params | None
-    seed: int
-    name: str = ""
-    ref: RunRef | None = None
-    done: Done | None = None  # found finished: recorded and not run
-
-
-def key_of(params: Mapping[str, Any], seed: int) -> str:
-    """Return what a run of a grid is called in the ledger."""
-    return f"{cell_id(params)} seed={seed}"
 
 
 @dataclass(frozen=True)
@@ -81,24 +72,6 @@ class Claim:
     seed: int
     params: Params | None
     ref: RunRef | None
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A planned run as it stands."""
-
-    key: str
-    cell: str
-    params: Params
-    seed: int
-    name: str
-    state: RunState
-    reason: str
-    attempts: int
-    ref: RunRef | None
-    done: Done | None
-    epochs: int | None  # reported so far
-    stuck: bool = False  # ended without a result, with attempts left: to be enqueued again
 
 
 class Ledger:
@@ -227,7 +200,7 @@ class Ledger:
         new = [run for run in runs if not self._live(run.key)]
         with in_bulk(self._storage):
             for run in new:
-                self.study.add_trial(_trial_of(run))
+                self.study.add_trial(trial_of(run))
         self.refresh()
         return new
 
@@ -305,7 +278,7 @@ class Ledger:
                 continue
             attributes = trial.user_attrs
             params = attributes.get(PARAMS)
-            return Claim(trial, key, int(attributes[SEED]), params, _ref(attributes))
+            return Claim(trial, key, int(attributes[SEED]), params, ref_of(attributes))
 
     def draw(self, claim: Claim, params: Params, name: str) -> None:
         """Write down what the sampler drew for a slot."""
@@ -424,36 +397,8 @@ class Ledger:
     def entry(self, key: str) -> Entry:
         """Return one planned run as it stood at the last `refresh`."""
         if key not in self._entries:
-            self._entries[key] = self._entry(key)
+            self._entries[key] = entry_of(key, self._live(key), self.limits)
         return self._entries[key]
-
-    def _entry(self, key: str) -> Entry:
-        live = self._live(key)
-        tried = [t for t in live if _outcome(t).get("kind") not in NO_ATTEMPT] or live
-        trial = _telling(tried)
-        outcome, attributes = _outcome(trial), trial.user_attrs
-        state, stuck = _state(trial, tried, self.limits)
-        done = Done.from_dict(outcome) if outcome.get("kind") == DONE else None
-        begun = [t for t in tried if t.state is not TrialState.WAITING
-                 and _outcome(t).get("kind") not in NO_ATTEMPT]  # fmt: skip
-        return Entry(
-            key=key,
-            cell=attributes.get(CELL, ""),
-            params=attributes.get(PARAMS) or {},
-            seed=int(attributes.get(SEED, 0)),
-            name=attributes.get(NAME, ""),
-            state=state,
-            reason=str(outcome.get("reason", "")) if state.has_ended else "",
-            attempts=0 if done and done.linked else len(begun),
-            ref=_ref(attributes),
-            done=done,
-            epochs=max(trial.intermediate_values, default=None),
-            stuck=stuck,
-        )
-
-    def attempts(self) -> int:
-        """Count the attempts that have begun, those of forgotten runs too; it only grows."""
-        return sum(trial.state is not TrialState.WAITING for trial in self._trials)
 
     def waiting(self) -> int:
         """Count the queued runs."""
@@ -500,83 +445,3 @@ class Ledger:
             self._storage.set_trial_state_values(trial_id, state, values)
         except UpdateFinishedTrialError as error:
             raise Lost(str(trial_id)) from error
-
-
-def _ref(attributes: Mapping[str, Any]) -> RunRef | None:
-    return RunRef(**attributes[REF]) if attributes.get(REF) else None
-
-
-def _trial_of(run: NewRun) -> FrozenTrial:
-    attributes: dict[str, Any] = {KEY: run.key, SEED: run.seed}
-    numbers: dict[str, float] = {}
-    if run.params is not None:
-        attributes |= {CELL: cell_id(run.params), PARAMS: run.params}
-        # Only numbers become Optuna's parameters: it refuses a text axis that grows later.
-        numbers = {
-            name: float(value)
-            for name, value in run.params.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
-    if run.name:
-        attributes[NAME] = run.name
-    if run.ref is not None:
-        attributes[REF] = {**asdict(run.ref), "identity": {}}  # the spec keeps one identity
-    state, value = TrialState.WAITING, None
-    if run.done is not None:
-        attributes[OUTCOME] = {**asdict(run.done), "kind": DONE}
-        finished = run.done.state is RunState.finished
-        state = TrialState.COMPLETE if finished else TrialState.FAIL
-        value = run.done.value if finished else None
-    return create_trial(
-        state=state,
-        value=value,
-        params=numbers,
-        distributions={name: FloatDistribution(v, v) for name, v in numbers.items()},
-        user_attrs=attributes,
-    )
-
-
-def _outcome(trial: FrozenTrial) -> dict[str, Any]:
-    """Return how a trial ended. The worker's own word counts only if it also told Optuna."""
-    attributes = trial.user_attrs
-    told = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-    found = attributes.get(OUTCOME) if told else attributes.get(LOST) or attributes.get(OUTCOME)
-    return found or {}
-
-
-def _telling(tried: list[FrozenTrial]) -> FrozenTrial:
-    """Return the trial that tells the run's state: one with a result, else under way, else last."""
-    for states in (
-        (TrialState.COMPLETE, TrialState.PRUNED),
-        (TrialState.RUNNING,),
-        (TrialState.WAITING,),
-    ):
-        for trial in tried:
-            if trial.state in states:
-                return trial
-    return tried[-1]
-
-
-def _state(trial: FrozenTrial, tried: list[FrozenTrial], limits: Limits) -> tuple[RunState, bool]:
-    """Return the run's state, and whether it should be enqueued again."""
-    if trial.state is not TrialState.FAIL:
-        return _STATES[trial.state], False
-    outcomes = [_outcome(t) for t in tried if t.state is TrialState.FAIL]
-    if any(outcome.get("state") == RunState.diverged for outcome in outcomes):
-        return RunState.diverged, False
-    kinds = [outcome.get("kind") for outcome in outcomes]
-    given_up = (
-        BAD_INPUT in kinds
-        or DONE in kinds
-        or kinds.count(EXCEPTION) >= limits.max_failures
-        or kinds.count(PREEMPTED) >= limits.max_preemptions
-    )
-    return (RunState.failed, False) if given_up else (RunState.queued, True)
-
-
-_STATES = {
-    TrialState.COMPLETE: RunState.finished,
-    TrialState.PRUNED: RunState.pruned,
-    TrialState.RUNNING: RunState.running,
-    TrialState.WAITING: RunState.queued,
-}

@@ -13,9 +13,10 @@ from typing import Any
 from img2gps.core.errors import BadInput
 from img2gps.core.nested import flat
 from img2gps.runs.records import RunState
-from img2gps.study.ledger import Ledger, NewRun, key_of
+from img2gps.study.ledger import Ledger
 from img2gps.study.space import cell_id, name_of
 from img2gps.study.spec import Runner, Spec, make_runner
+from img2gps.study.trials import NewRun, key_of
 
 LOCK = ".engine.lock"
 _OTHER_DATA = (

@@ -1,14 +1,14 @@
 """The space that a study varies: axes, conditions between them, and the cells of a grid.
 
 A *cell* is one point of the space as plain values, `{"model": "resnet18", "lr": 0.001}`. Its id is
-the same as a line of overrides. This module knows Hydra's override grammar and nothing of Optuna.
+the same as a line of overrides.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -234,75 +234,6 @@ def _reaches(start: str, goal: str, when: Mapping[str, Mapping[str, Any]]) -> bo
             seen.add(name)
             left += when.get(name, {})
     return False
-
-
-def parse_axes(lines: Sequence[str]) -> tuple[list[Axis], list[str]]:
-    """Sort overrides into axes (`lr=0.001,0.003`, `lr=interval(1e-4,1e-2)`) and fixed ones.
-
-    A later line for the same knob replaces an earlier one. A fixed value for a knob that was an
-    axis leaves an axis with that one value, so that a study stays the same study if the command
-    line narrows it.
-
-    Raises:
-        BadInput: a line is not in Hydra's grammar.
-    """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import Sweep
-    from hydra.errors import HydraException
-
-    parser = OverridesParser.create()
-    axes: dict[str, Axis] = {}
-    fixed: dict[str, str] = {}
-    for line in lines:
-        try:
-            override = parser.parse_override(line)
-        except HydraException as error:
-            reason = " ".join(str(error).split())
-            raise BadInput(f"{line}: not an override ({reason}); write key=value,value") from error
-        name = str(override.key_or_group)
-        prefix = override.get_key_element().removesuffix(name)
-        if override.is_sweep_override():
-            if any(isinstance(v, Sweep) for v in getattr(override.value(), "list", ())):
-                raise BadInput(f"{line}: a range or an interval stands alone; list its values")
-            axes[name] = _axis(name, prefix, override)
-            fixed.pop(name, None)
-        elif name in axes and not override.is_delete():
-            axes[name] = Axis(name, (override.value(),), prefix=prefix)
-        else:
-            fixed[name] = line
-    return list(axes.values()), list(fixed.values())
-
-
-def _axis(name: str, prefix: str, override: Any) -> Axis:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    if override.is_interval_sweep():
-        interval = override.value()
-        if not interval.start < interval.end:
-            raise BadInput(f"{name}: an interval from {interval.start} to {interval.end} is empty")
-        whole = isinstance(interval.start, int) and isinstance(interval.end, int)
-        log = "log" in interval.tags
-        if log and interval.start <= 0:
-            raise BadInput(f"{name}: a log interval must begin above 0, not at {interval.start}")
-        return Axis(name, (), interval.start, interval.end, log, whole, prefix)
-    parser = OverridesParser.create()
-    texts = override.sweep_string_iterator()
-    values = tuple(parser.parse_override(f"{name}={text}").value() for text in texts)
-    return Axis(name, tuple(dict.fromkeys(map(_hashable, values))), prefix=prefix)
-
-
-def _hashable(value: Any) -> Any:
-    return tuple(_hashable(item) for item in value) if isinstance(value, list) else value
-
-
-def as_lines(params: Mapping[str, Any]) -> Iterator[str]:
-    """Return a study file's `params` as override lines; a YAML list becomes a choice."""
-    for name, value in params.items():
-        if isinstance(value, str):
-            yield f"{name}={value}"
-        else:
-            values = value if isinstance(value, list | tuple) else [value]
-            yield f"{name}=choice({','.join(text_of(item) for item in values)})"
 
 
 def name_of(params: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> str:

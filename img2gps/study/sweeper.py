@@ -11,17 +11,18 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
-from img2gps.analysis import declared
 from img2gps.core.errors import BadInput
 from img2gps.runs.records import now
-from img2gps.study.space import Axis, Params, Space, as_lines, parse_axes, space
+from img2gps.study.grammar import as_lines, parse_axes
+from img2gps.study.options import LIMITS, SweeperConfig, check_options
+from img2gps.study.space import Axis, Params, Space, space
 from img2gps.study.spec import Limits, Spec
 
 if TYPE_CHECKING:
@@ -30,44 +31,11 @@ if TYPE_CHECKING:
     from img2gps.config.schema import Config
 
 DEFAULT_STUDY = "default"  # of conf/train.yaml: the user gave no name
-LIMITS = tuple(item.name for item in fields(Limits))
-ORDERS = ("seed", "cost", "base")
 # These cannot change a result, so a study goes on when they change.
 NOT_IDENTITY = ("study", "seed", "runs", "logger", "threads", "force", "baselines", "monitor",
                 "weights_required", "data.cache", "data.root", "data.custom",
                 "trainer.progress_bar", "trainer.accelerator", "trainer.devices")  # fmt: skip
 NULLED = ("data.custom",)  # of these, keys that stay in a study's base configuration, as null
-
-
-@dataclass
-class SweeperConfig:
-    """`hydra.sweeper.*`, set by a study file or on the command line; see docs/sweeps.md."""
-
-    _target_: str = "hydra_plugins.img2gps_sweeper.StudySweeper"
-    _recursive_: bool = False  # workers make a sampler of its _target_, not Hydra
-    question: str = ""
-    params: dict[str, Any] = field(default_factory=dict)  # knob: values, in Hydra's sweep grammar
-    cells: list[Any] = field(default_factory=list)  # points that are not a product
-    when: dict[str, Any] = field(default_factory=dict)  # knob: {other knob: value or values}
-    seeds: list[int] | None = None  # null = the configuration's seed
-    sampler: Any = "grid"  # grid | random | tpe | gp | {_target_: ...}
-    n_trials: int | None = None  # of a searched study
-    pruner: Any = "none"  # none | hyperband | successive_halving | {_target_: ...}
-    first_rung: int | None = None  # epochs before a pruner judges; null = after the first drop
-    direction: str = "minimize"
-    order: list[str] = field(default_factory=lambda: list(ORDERS))
-    named_cells: dict[str, Any] = field(default_factory=dict)
-    reference: dict[str, Any] = field(default_factory=dict)  # a published table to show beside
-    figures: list[Any] = field(default_factory=list)  # figures besides those of every report
-    select: dict[str, Any] = field(default_factory=dict)
-    workers: int = 1  # processes; 0 = in this one
-    storage: str | None = None  # any Optuna URL; null = a journal file in the study's folder
-    max_failures: int = 2
-    max_preemptions: int = 10
-    heartbeat_s: float = 10.0
-    grace_s: float = 60.0
-    storage_patience_s: float = 300.0
-    dry_run: bool = False  # print the cost and run nothing
 
 
 class BaseSweeper(Sweeper):
@@ -112,7 +80,7 @@ class BaseSweeper(Sweeper):
         from img2gps.study.search import first_rung
 
         options = self.options
-        _check(options)
+        check_options(options)
         draft = self._draft(arguments)
         composer = Composer(draft)
         config = composer.load(draft.overrides_of(draft.space.first()))
@@ -186,36 +154,6 @@ def _check_config(config: Config, direction: str) -> None:
         raise BadInput(
             f"monitor={config.monitor}: more is better; give hydra.sweeper.direction=maximize"
         )
-
-
-def _check(options: SweeperConfig) -> None:
-    key = "hydra.sweeper"
-    searched = options.sampler != "grid"
-    if searched and not (options.n_trials or 0) > 0:
-        raise BadInput(f"{key}.n_trials: a search needs an end; give {key}.n_trials=NUMBER")
-    if not searched and options.n_trials:
-        raise BadInput(f"{key}.n_trials={options.n_trials}: a grid runs every cell; give "
-                       f"{key}.sampler=random or leave n_trials out")  # fmt: skip
-    if searched and options.cells:
-        raise BadInput(f"{key}.cells: a search draws its own; use params, or {key}.sampler=grid")
-    if options.direction not in ("minimize", "maximize"):
-        raise BadInput(f"{key}.direction={options.direction}: give minimize or maximize")
-    if options.first_rung is not None and options.first_rung < 1:
-        raise BadInput(f"{key}.first_rung={options.first_rung}: give 1 or more epochs")
-    declared.Reference.from_dict(options.reference)
-    declared.figures(options.figures)
-    if options.workers < 0:
-        raise BadInput(f"{key}.workers={options.workers}: give 0 (this process) or more")
-    for name in ("max_failures", "max_preemptions"):
-        if getattr(options, name) < 1:
-            raise BadInput(f"{key}.{name}={getattr(options, name)}: give 1 or more attempts")
-    if not 0 < options.heartbeat_s < options.grace_s:
-        raise BadInput(f"{key}.heartbeat_s={options.heartbeat_s}: must lie between 0 and grace_s")
-    if options.storage_patience_s < 0:
-        raise BadInput(f"{key}.storage_patience_s={options.storage_patience_s}: give 0 or more")
-    unknown = set(options.order) - set(ORDERS)
-    if unknown:
-        raise BadInput(f"{key}.order: no such order {min(unknown)}; a list of {', '.join(ORDERS)}")
 
 
 def _check_knobs(knobs: Sequence[str]) -> None:

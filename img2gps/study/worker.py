@@ -20,12 +20,13 @@ from img2gps.core.process import identity
 from img2gps.core.signals import Interrupted
 from img2gps.runs.folder import Locked
 from img2gps.study import search
-from img2gps.study.ledger import BAD_INPUT, EXCEPTION, INTERRUPTED, POSTPONED, Claim, Ledger, Lost
+from img2gps.study.ledger import Claim, Ledger, Lost
 from img2gps.study.patience import Unreachable, is_full
 from img2gps.study.process import Stop, die_with
 from img2gps.study.space import name_of
 from img2gps.study.spec import Done, Runner, make_runner
 from img2gps.study.storage import open_storage
+from img2gps.study.trials import BAD_INPUT, EXCEPTION, INTERRUPTED, POSTPONED
 
 log = logging.getLogger(__name__)
 

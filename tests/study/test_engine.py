@@ -26,12 +26,13 @@ from img2gps.runs.records import RunState
 from img2gps.study import search
 from img2gps.study.display import Display, duration
 from img2gps.study.engine import run_study
-from img2gps.study.ledger import PREEMPTED, Ledger
+from img2gps.study.ledger import Ledger
 from img2gps.study.planning import differences, plan_study
 from img2gps.study.pool import Pool
 from img2gps.study.space import Axis, space
 from img2gps.study.spec import Done, EpochHook, Spec
 from img2gps.study.storage import open_storage
+from img2gps.study.trials import PREEMPTED
 from tests.helpers.fake_runner import FakeRunner
 from tests.helpers.studies import (
     QUICK,

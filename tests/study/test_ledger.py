@@ -21,9 +21,10 @@ from img2gps.core.errors import BadInput
 from img2gps.core.process import identity, known_dead
 from img2gps.runs.records import RunState
 from img2gps.study import process, storage
-from img2gps.study.ledger import EXCEPTION, PREEMPTED, Claim, Ledger, Lost, NewRun, key_of
+from img2gps.study.ledger import Claim, Ledger, Lost
 from img2gps.study.space import cell_id
 from img2gps.study.spec import Done, Limits, RunRef, Spec
+from img2gps.study.trials import EXCEPTION, PREEMPTED, NewRun, key_of
 from tests.helpers.studies import fake_spec
 
 

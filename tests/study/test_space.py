@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from img2gps.core.errors import BadInput
-from img2gps.study.space import Axis, Space, as_lines, cell_id, name_of, parse_axes, space, text_of
+from img2gps.study.grammar import as_lines, parse_axes
+from img2gps.study.space import Axis, Space, cell_id, name_of, space, text_of
 
 scalars = st.one_of(
     st.none(),

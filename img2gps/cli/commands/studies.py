@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from img2gps.study.ledger import Entry, Ledger
+    from img2gps.study.ledger import Ledger
+    from img2gps.study.trials import Entry
 
 HELP = "list studies; show one, retry its failed runs, forget it"
 WATCH_S = 2.0  # between two looks at a record
