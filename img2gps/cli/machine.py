@@ -18,11 +18,12 @@ from img2gps.config.schema import Accelerator, Family, ModelConfig
 from img2gps.core import hardware
 from img2gps.core.errors import BadInput
 from img2gps.core.load import SLACK_CORES, CpuTime, usable_cores
-from img2gps.core.paths import cache_folder, package_folder
+from img2gps.core.paths import cache_folder, package_folder, runs_folder
 
 WATCHED_S = 0.5  # how long other programs are watched
 WORKER_GB = 2.4  # largest peak of a published run, ResNet-18 at 224 pixels
 CONNECT_S = 3.0
+KERNEL = "2"  # the parent of all threads of the Linux kernel
 DEBIAN = Path("/usr/lib/postgresql")  # whose programs are on no search path
 STUDY_GB = 5.0  # of a hundred such runs (0.045 GB each) with a data set cache
 NOT_FOR_USERS = ("dev", "notebooks")  # extras that running img2gps never needs
@@ -79,8 +80,9 @@ def _cpu_ticks() -> dict[tuple[int, str], int]:
         except OSError:  # it has just ended
             continue
         pid, _, name = head.partition(" (")
-        if int(pid) != os.getpid():
-            found[int(pid), name] = sum(map(int, rest.split()[11:13]))
+        fields = rest.split()
+        if int(pid) != os.getpid() and fields[1] != KERNEL:
+            found[int(pid), name] = int(fields[11]) + int(fields[12])
     return found
 
 
@@ -109,7 +111,7 @@ def _space() -> Iterator[Finding]:
     value = "unknown on this system" if memory is None else f"{memory:.1f} GB"
     short = memory is not None and memory < WORKER_GB
     yield Finding("space", "free memory", value, remedy if short else "")
-    for name, folder in (("runs", Path("runs").absolute()), ("data sets", cache_folder())):
+    for name, folder in (("runs", runs_folder().absolute()), ("data sets", cache_folder())):
         place = next(path for path in (folder, *folder.parents) if path.is_dir())
         free = shutil.disk_usage(place).free / 1e9
         remedy = f"a study of a hundred runs takes some {STUDY_GB:.0f} GB; make room in {place}"
