@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, Protocol
@@ -17,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from img2gps.config import habits, messages, usage
 from img2gps.config.compose import HYDRA_DEFAULTS, load_config, register_sweeps
+from img2gps.core.advice import next_step
 from img2gps.core.errors import BadInput
 from img2gps.core.load import wait_passively
 from img2gps.core.paths import package_folder
@@ -96,9 +98,14 @@ def _task(run: Callable[[Config], Ended], cfg: DictConfig) -> float | None:
     single = HydraConfig.get().mode is RunMode.RUN
     if single and HydraConfig.get().runtime.choices.get("sweeps"):
         raise BadInput("sweeps=...: names a study of many runs; add -m")
-    outcome = run(load_config(cfg))
+    config = load_config(cfg)
+    outcome = run(config)
     if outcome.went_wrong:
         sys.exit(1)
+    if single:
+        study = shlex.quote(config.study)
+        why = "tables and figures, beside the mean predictor"
+        print(next_step(f"img2gps report {study}", why, config.runs.root))  # noqa: T201
     return outcome.value
 
 

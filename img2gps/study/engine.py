@@ -6,14 +6,16 @@ that they agree on is in the ledger; a kill of the engine itself loses nothing.
 
 from __future__ import annotations
 
+import shlex
 import statistics
 import time
 from pathlib import Path
 
 from img2gps import tracking
+from img2gps.core.advice import next_step
 from img2gps.core.errors import BadInput
 from img2gps.core.signals import Interrupted
-from img2gps.runs.records import LEASE_S, StudyRecord, StudyRun, now, write_study
+from img2gps.runs.records import LEASE_S, RunState, StudyRecord, StudyRun, now, write_study
 from img2gps.study import search
 from img2gps.study.display import Display, best_line, progress_line, run_name
 from img2gps.study.ledger import Ledger
@@ -237,7 +239,15 @@ class Engine:
         if stop.wanted:
             raise Interrupted(stop.signum or 2)
         tracking.log_cell_means(Path(self.spec.root) / self.spec.name)
+        self.display.say(self._next_step(study))
         return 1 if any(run.state.went_wrong for run in study.runs) else 0
+
+    def _next_step(self, study: StudyRecord) -> str:
+        name, root = shlex.quote(self.spec.name), self.spec.root
+        if any(run.state is RunState.failed for run in study.runs):
+            why = "give the failed runs another try"
+            return next_step(f"img2gps studies retry {name}", why, root)
+        return next_step(f"img2gps report {name}", "every cell with its interval", root)
 
     def _summary(self, study: StudyRecord) -> list[str]:
         entries = self.ledger.entries()

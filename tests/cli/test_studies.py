@@ -77,7 +77,9 @@ def test_a_queued_run_names_the_command_that_goes_on(
     assert {cell["state"] for cell in cells_of(spec)} == {"finished", "queued"}
     capsys.readouterr()
     assert studies(Path(spec.root), "show", "s") == 0
-    assert "no engine is running; go on with: python -m img2gps.train" in capsys.readouterr().out
+    (last,) = capsys.readouterr().err.splitlines()
+    assert last.startswith("next: python -m img2gps.train")
+    assert last.endswith("# no engine is running; go on with the runs that are left")
     assert studies(Path(spec.root), "show", "s", "--watch") == 0  # ends: no one is at work
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from img2gps.cli.options import add_runs_option
+from img2gps.cli.suggest import suggest
 
 HELP = "is one choice better than another, all else equal? the cells of a study in pairs"
 
@@ -45,4 +47,5 @@ def execute(args: argparse.Namespace) -> int:
     print(f"difference {found.difference}: {found.verdict}")
     for note in found.notes:
         print(f"note: {note}")
+    suggest(f"img2gps report {shlex.quote(args.study)}", "every cell with its interval", args.root)
     return 0

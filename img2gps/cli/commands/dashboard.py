@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from img2gps.cli.suggest import suggest
+
 HELP = "make the W&B workspace of a project, or replace it"
 
 
@@ -30,4 +32,5 @@ def execute(args: argparse.Namespace) -> int:
     session.require_credentials()
     entity = args.entity or session.default_entity()
     print(workspace.save(workspace.build(entity, args.project, args.study)))
+    suggest("img2gps sync", "upload the runs that W&B lacks")
     return 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from img2gps.cli.options import add_runs_option
+from img2gps.cli.suggest import suggest
 from img2gps.core.paths import RUNS_VARIABLE, runs_folder
 
 HELP = "the keys in which two runs differ, and their errors photo by photo"
@@ -85,4 +87,6 @@ def execute(args: argparse.Namespace) -> int:
                 "that you may write to"
             ) from error
         console.print(Text(f"written: {args.csv}"))
+    study = shlex.quote(first.resolve().parent.name)
+    suggest(f"img2gps report {study}", "whether a choice beats luck", first.parent.parent)
     return 0

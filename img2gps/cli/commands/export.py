@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 from pathlib import Path
+
+from img2gps.cli.options import add_runs_option
+from img2gps.cli.suggest import suggest
 
 HELP = "write a trained model for a course's leaderboard, ONNX, torch.export or a model hub"
 FORMATS = ("leaderboard", "onnx", "torch_export", "state_dict", "hub")
@@ -17,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--to", required=True, type=Path, metavar="DIR", help="folder to write")
     parser.add_argument("--format", required=True, choices=FORMATS)
-    parser.add_argument("--runs", default="runs", help="where run folders are (default: runs)")
+    add_runs_option(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -27,11 +31,13 @@ def execute(args: argparse.Namespace) -> int:
 
     for name in ("onnxscript", "onnx_ir"):  # they tell of each node that they simplify
         logging.getLogger(name).setLevel(logging.WARNING)
-    deployed = load(args.run, (Path(args.runs), Path("results")))
+    deployed = load(args.run, (args.root, Path("results")))
     apart_m = export(deployed, args.to, args.format)
     card = deployed.card
     print(f"{card.title} -> {args.to} ({args.format})")
     print(f"  loaded again; its answers lie within {apart_m:.3f} m of the model's own")
     if card.expected is not None:
         print(f"  expect {card.expected.rmse_m:.1f} m RMSE; README.md says on which photos")
+    where = shlex.quote(str(args.to))
+    suggest(f"img2gps predict PHOTO.jpg --run {where}", "try what was written")
     return 0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from img2gps.cli.suggest import suggest
 
 if TYPE_CHECKING:
     from img2gps.photos.dataset import Dataset
@@ -70,7 +73,21 @@ def execute(args: argparse.Namespace) -> int:
         print(f"not read: {counted}")
     print(f"cache: {dataset.folder}")
     print(_summary(dataset))
+    _suggest(args, dataset)
     return 0
+
+
+def _suggest(args: argparse.Namespace, dataset: Dataset) -> None:
+    """Suggest to look at the photos, and then to train on them."""
+    where = shlex.quote(args.source)
+    if dataset.synthetic:
+        suggest("img2gps train", "a first run on the built-in quad")
+    elif args.report is None:
+        suggest(f"img2gps ingest {where} --report", "a page with a map of the photos")
+    else:
+        kind = {"CsvSource": "csv", "HuggingFaceSource": "huggingface"}
+        data = kind.get(type(_source(args)).__name__, "photos")
+        suggest(f"img2gps train data={data} data.root={where}", "a first run on these photos")
 
 
 def _source(args: argparse.Namespace) -> Source:

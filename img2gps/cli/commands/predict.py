@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from img2gps.cli.options import add_runs_option
+from img2gps.cli.suggest import suggest
 
 if TYPE_CHECKING:
     from img2gps.inference.predict import Prediction
@@ -48,6 +50,8 @@ def execute(args: argparse.Namespace) -> int:
     problems = [f"{a.photo}: {a.error}" for a in answers if a.error] + problems
     for problem in problems:
         _warn(problem)
+    study = shlex.quote(folder.resolve().parent.name)
+    suggest(f"img2gps report {study}", "how far off such answers are", folder.parent.parent)
     return 2 if problems else 0
 
 

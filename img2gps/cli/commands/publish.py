@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from img2gps.cli.options import add_runs_option
+from img2gps.cli.suggest import suggest
 
 HELP = "copy a study and its runs, without weights, to where they can be committed"
 
@@ -39,4 +41,5 @@ def execute(args: argparse.Namespace) -> int:
         ) from error
     left = f"; {done.left_out} planned runs have not ended" if done.left_out else ""
     print(f"{done.folder}: {done.runs} runs, {done.size_bytes / 1e6:.1f} MB{left}")
+    suggest(f"img2gps report {shlex.quote(args.study)}", "the same page from the copy", args.out)
     return 0

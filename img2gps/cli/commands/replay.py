@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from img2gps.cli.options import add_runs_option
+from img2gps.cli.suggest import suggest
 
 HELP = "replay searches on a finished grid's curves: epochs until they find its winner"
 
@@ -44,4 +46,5 @@ def execute(args: argparse.Namespace) -> int:
                 f"--out {args.out}: cannot be written ({error.strerror}); name a file in a folder "
                 "that you may write to"
             ) from error
+    suggest(f"img2gps report {shlex.quote(args.study)}", "every cell with its interval", args.root)
     return 0

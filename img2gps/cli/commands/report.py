@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from img2gps.cli.options import add_runs_option
+from img2gps.cli.suggest import suggest
 
 HELP = "tables and pictures of one study, or of several compared, as one page"
 
@@ -51,7 +53,29 @@ def execute(args: argparse.Namespace) -> int:
         webbrowser.open(pages[-1].resolve().as_uri())
     if refused:
         raise BadInput("\n".join(refused))
+    if len(pages) == 1 and len(given) == 1:
+        _suggest(given[0], roots)
+    elif not pages:
+        suggest("img2gps train", "a first run, on the built-in quad")
     return 0
+
+
+def _suggest(study: str, roots: list[Path]) -> None:
+    """Suggest to freeze the winner of a study, and then to use it."""
+    from img2gps.runs.folder import WINNER
+    from img2gps.runs.records import STUDY
+
+    name = shlex.quote(study)
+    root = next(root for root in roots if (root / study).is_dir())
+    if (root / study / STUDY).is_file() and not (root / study / WINNER).is_file():
+        suggest(f"img2gps select {name}", "freeze the winner, before it meets new photos", root)
+    elif (root / study / WINNER).is_file():
+        suggest(f"img2gps predict PHOTO.jpg --run {name}", "where a photo was taken", root)
+    else:
+        suggest(
+            f"img2gps train -m study={name} lr=0.001,0.003",
+            "one run shows no choice to be right; compare two",
+        )
 
 
 def _report(studies: list[str], roots: list[Path], out: Path) -> Path:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 from img2gps.cli.options import add_runs_option
+from img2gps.cli.suggest import suggest
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import WINNER, without_fold
 from img2gps.runs.records import StudyRecord, read_study
@@ -65,6 +67,8 @@ def execute(args: argparse.Namespace) -> int:
         winner = _look(args.root, winner, folder, args.hidden)
     for line in [*_lines(winner, frozen is not None), *_notes(study, args.root, frozen)]:
         print(line)
+    run = shlex.quote(args.study)
+    suggest(f"img2gps predict PHOTO.jpg --run {run}", "where a photo was taken", args.root)
     return 0
 
 

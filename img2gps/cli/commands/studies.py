@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from img2gps.cli.options import add_runs_option
+from img2gps.cli.suggest import suggest
 from img2gps.core import process
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import WINNER
@@ -71,7 +74,8 @@ def _list(args: argparse.Namespace) -> int:
 
     names = study_names(args.root)
     if not names:
-        print(f"no studies below {args.root}; start one: python -m img2gps.train -m lr=0.001,0.003")
+        print(f"no studies below {args.root}")
+        suggest("img2gps train -m lr=0.001,0.003", "a first study, on the built-in quad")
         return 0
     table = Table("study", "kind", "done", "running", "failed", "best cell", "value", "changed")
     for name in names:
@@ -80,6 +84,8 @@ def _list(args: argparse.Namespace) -> int:
         except BadInput:
             table.add_row(name, f"{STUDY} cannot be read; run the study again")
     _console().print(table)
+    latest = max(names, key=lambda name: (args.root / name / STUDY).stat().st_mtime)
+    suggest(f"img2gps studies show {shlex.quote(latest)}", "every run of the latest", args.root)
     return 0
 
 
@@ -123,6 +129,7 @@ def _show(args: argparse.Namespace) -> int:
         console.print(_cells(study))
     for line in _summary(study):
         console.print(line, soft_wrap=True)
+    _suggest(study, args.root)
     return 1 if any(run.state.went_wrong for run in study.runs) else 0
 
 
@@ -153,10 +160,20 @@ def _summary(study: StudyRecord) -> list[str]:
     from img2gps.study.display import best_line, progress_line
 
     lines = [f"question: {study.question}"] if study.question else []
-    lines += [progress_line(study), f"best: {best_line(study)}"]
-    if not study.is_running and any(not run.state.has_ended for run in study.runs):
-        lines.append(f"no engine is running; go on with: {study.command}")
-    return lines
+    return [*lines, progress_line(study), f"best: {best_line(study)}"]
+
+
+def _suggest(study: StudyRecord, root: Path) -> None:
+    """Suggest what a study needs most: another try, more time, or a reader."""
+    name = shlex.quote(study.study)
+    if any(run.state is RunState.failed for run in study.runs):
+        suggest(f"img2gps studies retry {name}", "give the failed runs another try", root)
+    elif study.is_running:
+        suggest(f"img2gps studies show {name} --watch", "follow its runs", root)
+    elif any(not run.state.has_ended for run in study.runs):
+        suggest(study.command, "no engine is running; go on with the runs that are left")
+    else:
+        suggest(f"img2gps report {name}", "every cell with its interval", root)
 
 
 def _ledger(args: argparse.Namespace) -> Ledger:

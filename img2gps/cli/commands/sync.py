@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from img2gps.cli.options import add_runs_option
+from img2gps.cli.suggest import suggest
 
 HELP = "upload to W&B what it lacks; safe to repeat and to interrupt"
 
@@ -44,4 +46,9 @@ def execute(args: argparse.Namespace) -> int:
     console.print(sync.summary(lines))
     for project in sorted({line.url.partition("/runs/")[0] for line in lines if line.url}):
         console.print(project, soft_wrap=True)
+    study = f" {shlex.quote(args.study)}" if args.study else ""
+    if args.dry_run:
+        suggest(f"img2gps sync{study}", "upload them", args.root)
+    else:
+        suggest("img2gps dashboard", "charts of the runs at W&B")
     return 1 if any(line.outcome.is_missing for line in lines) else 0

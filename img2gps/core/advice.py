@@ -1,0 +1,24 @@
+"""The last line of a command: the most useful next command, and why."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from img2gps.core.paths import runs_folder
+
+
+def next_step(command: str, why: str, root: str | Path | None = None) -> str:
+    """Return a line that names the next command, which can be pasted into a shell.
+
+    Args:
+        command: the command as it is typed.
+        why: what it gives.
+        root: the folder of runs that it needs, added as `--runs` unless it is the default.
+
+    >>> next_step("img2gps report mine", "tables and figures", "my runs")
+    "next: img2gps report mine --runs 'my runs'    # tables and figures"
+    """
+    if root is not None and Path(root) != runs_folder():
+        command += f" --runs {shlex.quote(str(root))}"
+    return f"next: {command}    # {why}"
