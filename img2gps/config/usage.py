@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from img2gps.config.messages import known_keys
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import package_folder
 
@@ -33,16 +34,18 @@ Knobs, given as KEY=VALUE, with their defaults
 
 def text() -> str:
     """Return examples, groups with their choices, and the root knobs with their comments."""
-    conf = package_folder("conf")
-    choices = {
-        group: sorted(path.stem for path in (conf / group).glob("*.yaml")) for group in _groups()
-    }
-    choices["sweeps"] = sorted(path.stem for path in package_folder("sweeps").glob("*.yaml"))
-    groups = "\n".join(f"  {name} = {' | '.join(found)}" for name, found in choices.items())
-    blocks = (conf / "train.yaml").read_text(encoding="utf-8").split("\n\n")
+    groups = "\n".join(f"  {name} = {' | '.join(found)}" for name, found in _choices().items())
+    blocks = (package_folder("conf") / "train.yaml").read_text(encoding="utf-8").split("\n\n")
     wanted = [block for block in blocks if not block.startswith(("#", "defaults:", "hydra:"))]
     knobs = "\n".join(f"  {line}".rstrip() for line in "\n\n".join(wanted).splitlines())
     return USAGE.format(groups=groups, knobs=knobs)
+
+
+def words() -> list[str]:
+    """Return what may be typed: `GROUP=CHOICE` for every choice, and `KEY=` for every knob."""
+    choices = _choices()
+    chosen = [f"{group}={choice}" for group, found in choices.items() for choice in found]
+    return [*chosen, *(f"{key}=" for key in dict.fromkeys(known_keys()) if key not in choices)]
 
 
 def check_order(arguments: Sequence[str]) -> None:
@@ -74,6 +77,16 @@ def group_of(arguments: Sequence[str]) -> str | None:
 
 def _is_override(argument: str) -> bool:
     return argument.startswith("~") or (not argument.startswith("-") and "=" in argument)
+
+
+def _choices() -> dict[str, list[str]]:
+    """Return the choices of every group."""
+    folders = {group: package_folder("conf") / group for group in _groups()}
+    folders["sweeps"] = package_folder("sweeps")
+    return {
+        name: sorted(path.stem for path in folder.glob("*.yaml"))
+        for name, folder in folders.items()
+    }
 
 
 def _groups() -> list[str]:

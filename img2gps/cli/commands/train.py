@@ -10,7 +10,8 @@ HELP = "train a run, or with -m a study; KEY=VALUE as for python -m img2gps.trai
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments. `cli.main` hands them on unread, because Hydra parses them."""
-    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="[-m] KEY=VALUE ...")
+    words = parser.add_argument("words", nargs=argparse.REMAINDER, metavar="[-m] KEY=VALUE ...")
+    words.complete = dict.fromkeys(("bash", "zsh"), "_img2gps_words")  # type: ignore[attr-defined]  # read by shtab
 
 
 def execute(args: argparse.Namespace) -> int:
