@@ -105,7 +105,7 @@ def _task(run: Callable[[Config], Ended], cfg: DictConfig) -> float | None:
     if single:
         study = shlex.quote(config.study)
         why = "tables and figures, beside the mean predictor"
-        print(next_step(f"img2gps report {study}", why, config.runs.root))  # noqa: T201
+        print(next_step(f"img2gps report {study}", why, config.runs.root), file=sys.stderr)  # noqa: T201
     return outcome.value
 
 

@@ -64,7 +64,8 @@ def img2gps(*words: str) -> subprocess.CompletedProcess[str]:
 def test_img2gps_train_is_the_training_command(workdir: Path) -> None:
     done = img2gps("train", *TINY, "max_epochs=1", "lr=0.002")
     assert done.returncode == 0, done.stderr
-    assert "finished: validation RMSE" in done.stdout
+    assert "finished: validation RMSE" in done.stdout.splitlines()[-1]
+    assert done.stderr.splitlines()[-1].startswith("next: img2gps report default    # ")
     (result,) = workdir.glob("runs/default/*/result.json")
     assert (read_json(result) or {})["swept"]["lr"] == 0.002
     assert img2gps("train", "--help").stdout == usage.text() + "\n"
