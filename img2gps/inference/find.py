@@ -82,15 +82,42 @@ def with_weights(folder: Path, roots: Sequence[Path]) -> Path:
     )
 
 
-def candidates(roots: Sequence[Path]) -> list[str]:
-    """Return the names that `find` takes, newest first: studies with a winner or a final model."""
-    found = {
-        (root / name).stat().st_mtime: name
-        for root in roots
-        for name in study_names(root)
-        if (root / name / WINNER).is_file() or (root / name / FINAL / MODEL).is_file()
-    }
-    return list(dict.fromkeys(name for _, name in sorted(found.items(), reverse=True)))
+def selected(roots: Sequence[Path]) -> list[str]:
+    """Return the studies whose winner can answer, the one that changed last first."""
+    found: dict[str, float] = {}
+    for root in roots:
+        for name in study_names(root):
+            if name not in found and _can_answer(root / name, roots):
+                found[name] = (root / name / STUDY).stat().st_mtime
+    return sorted(found, key=lambda name: -found[name])
+
+
+def newest(roots: Sequence[Path]) -> str:
+    """Return the study to use where none is named.
+
+    Raises:
+        BadInput: no study has a winner with weights.
+    """
+    if found := selected(roots):
+        return found[0]
+    unselected = [name for root in roots for name in study_names(root)]
+    where = ", ".join(str(root) for root in roots)
+    if unselected:
+        raise BadInput(
+            f"--run: no study below {where} has a winner with weights; choose one first, such as: "
+            f"img2gps select {unselected[0]}"
+        )
+    raise BadInput(f"--run: no study below {where}; give a run folder or an exported folder")
+
+
+def _can_answer(study: Path, roots: Sequence[Path]) -> bool:
+    if (study / FINAL / MODEL).is_file():
+        return True
+    winner = read_winner(study)
+    if winner is None:
+        return False
+    run = Path(winner.path).name
+    return any((path / CHECKPOINT).is_file() for root in roots for path in root.glob(f"*/{run}"))
 
 
 def _cells_of(study: Path) -> int:

@@ -9,7 +9,7 @@ several photos; no photo's own features are kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -27,7 +27,7 @@ FALSE_ALARMS = 0.1  # share of photos from here that may be called strange
 PHOTOS_A_CENTRE = 8
 FEWEST_A_CENTRE = 3  # photos; a centre of fewer would show whose it is
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -107,18 +107,18 @@ class Trust(nn.Module):
         return Scores(self.errors_m.tolist(), self.weights.tolist()).quantile(level)
 
 
-def fitted(
-    errors: Scores, train: Floats | None, held_out: Floats | None, spot: Sequence[int]
-) -> Trust:
-    """Return the trust of a model.
+@dataclass(frozen=True)
+class Looks:
+    """Features (n, d) of training photos, and of others that the model did not learn from."""
 
-    Args:
-        errors: of held-out photos, in metres.
-        train: features (n, d) of training photos; None where they are not at hand.
-        held_out: features of photos that it did not learn from.
-        spot: the spot of each held-out photo.
-    """
-    centres = np.zeros((0, 0)) if train is None else _centres(train)
+    train: Floats
+    held_out: Floats
+    spot: NDArray[np.int64]  # of each held-out photo
+
+
+def fitted(errors: Scores, looks: Looks | None) -> Trust:
+    """Return the trust of a model from its held-out errors, and its photos where they are known."""
+    centres = np.zeros((0, 0)) if looks is None else _centres(looks.train)
     trust = Trust(len(errors.values), *centres.shape)
     state: dict[str, Any] = {
         "errors_m": np.array(errors.values),
@@ -127,11 +127,11 @@ def fitted(
         "centres": centres,
         "limit": np.nan,
     }
-    if held_out is not None and len(centres):
-        trust.load_state_dict(_tensors(state))
-        distance = trust.distance(torch.from_numpy(held_out).float())
-        state["limit"] = radius.scores(distance.numpy(), spot).quantile(1 - FALSE_ALARMS)
     trust.load_state_dict(_tensors(state))
+    if looks is not None and len(centres):
+        distance = trust.distance(torch.from_numpy(looks.held_out))
+        state["limit"] = radius.scores(distance.numpy(), looks.spot).quantile(1 - FALSE_ALARMS)
+        trust.load_state_dict(_tensors(state))
     return trust
 
 

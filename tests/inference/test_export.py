@@ -30,7 +30,7 @@ ARCHITECTURES = ("resnet18", "efficientnet_lite0")
 def models(tiny_runs: dict[str, Path], shared_cache: Path) -> dict[str, Deployed]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IMG2GPS_CACHE", str(shared_cache))
-        return {name: load(str(folder)) for name, folder in tiny_runs.items()}
+        return {name: load(str(folder), []) for name, folder in tiny_runs.items()}
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def execute(args: argparse.Namespace) -> int:
 
     for name in ("onnxscript", "onnx_ir"):  # they tell of each node that they simplify
         logging.getLogger(name).setLevel(logging.WARNING)
-    deployed = load(args.run, (args.root, Path("results")))
+    deployed = load(args.run, [args.root, Path("results")])
     apart_m = export(deployed, args.to, args.format)
     card = deployed.card
     print(f"{card.title} -> {args.to} ({args.format})")
