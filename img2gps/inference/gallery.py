@@ -38,7 +38,8 @@ class Gallery:
 
     Attributes:
         features: (n, d) float32, each of length 1.
-        photos: n training photos; `similarity` is that of no photo in particular.
+        photos: n training photos, whose `similarity` is filled in by `nearest`.
+        rows: their rows in the data set.
         dataset: where their pixels are; None in an exported model.
     """
 
@@ -56,6 +57,10 @@ class Gallery:
             tuple(self._photo(i, cosine) for cosine, i in zip(cosines, chosen, strict=True))
             for cosines, chosen in pairs
         ]
+
+    def positions(self) -> NDArray[np.float64]:
+        """Return latitude and longitude (n, 2) of the training photos."""
+        return np.array([[photo.lat_deg, photo.lon_deg] for photo in self.photos])
 
     def _photo(self, i: int, similarity: float) -> Neighbour:
         photo = replace(self.photos[i], similarity=similarity)

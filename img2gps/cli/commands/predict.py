@@ -1,12 +1,12 @@
-"""`img2gps predict`: latitude and longitude of photos, by a finished run."""
+"""`img2gps predict`: where photos were taken, by a trained model."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,8 @@ from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
 
 if TYPE_CHECKING:
-    from img2gps.inference.predict import Prediction
+    from img2gps.inference.localizer import Localizer, Position
+    from img2gps.inference.output.page import Shown
     from img2gps.photos.sources import Reject
 
 HELP = "latitude and longitude of photos, by a finished run"
@@ -22,84 +23,224 @@ SYNTHETIC = (
     "trained on the built-in quad, which is synthetic: its answers mean nothing for photos of a "
     "real place"
 )
+SOME_FAILED, ALL_FAILED = 3, 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="photo or folder")
-    parser.add_argument("--run", required=True, help="run folder, run id or study with a winner")
+    parser.add_argument(
+        "--run",
+        "--study",
+        default="",
+        help="study, run id, run folder or exported folder (default: the newest study's winner)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--to", type=Path, metavar="FILE", help="also write .csv, .json, .geojson, .gpx or .kml"
+    )
+    parser.add_argument("--map", type=Path, metavar="FILE", help="also write a page with a map")
+    parser.add_argument(
+        "--tiles", action="store_true", help="the page's map fetches OpenStreetMap when opened"
+    )
+    parser.add_argument(
+        "--explain", type=Path, metavar="FILE", help="also write a page with what decided"
+    )
+    parser.add_argument(
+        "--write-exif",
+        type=Path,
+        metavar="DIR",
+        help="write copies of the JPEGs with the position in their EXIF",
+    )
+    parser.add_argument(
+        "--level", type=float, metavar="P", help="probability of the radius (default: 0.9)"
+    )
     add_runs_option(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print one line for each photo; return 2 if a file could not be used."""
-    from img2gps.inference.predict import Predictor
-    from img2gps.runs.folder import resolve_folder
-    from img2gps.runs.records import read_result
+    """Print one line for each photo; return 3 if some had no answer, 2 if none had one."""
+    from img2gps.inference.localizer import Localizer
+    from img2gps.inference.output import files
 
-    files, problems = _files(args.photos)
-    folder = resolve_folder(args.run, [args.root, Path("results")])
-    predictor = Predictor.load(folder)
-    result = read_result(folder)
-    synthetic = result is not None and result.data.synthetic
-    if synthetic:
-        _warn(SYNTHETIC)
-    answers = list(predictor.photos(files))
-    print(_json(answers, synthetic) if args.json else _table(answers))
-    problems = [f"{a.photo}: {a.error}" for a in answers if a.error] + problems
+    if args.to:
+        files.check_ending(args.to)
+    named, problems = _files(args.photos)
+    localizer = Localizer.load(args.run, [args.root, Path("results")])
+    _say_which(localizer, args)
+    positions = list(_positions(localizer, named, args))
+    if args.json:
+        print(files.as_json(positions, localizer.card.synthetic), end="")
+    else:
+        print(_table(positions))
+    if args.to:
+        files.write_positions(args.to, positions, synthetic=localizer.card.synthetic)
+    _pages(localizer, list(named.values()), positions, args)
+    problems += [f"{one.photo}: {one.error}" for one in positions if one.error]
+    if args.write_exif:
+        problems += _copies(named, positions, args.write_exif)
     for problem in problems:
-        _warn(problem)
-    study = shlex.quote(folder.resolve().parent.name)
-    suggest(f"img2gps report {study}", "how far off such answers are", folder.parent.parent)
-    return 2 if problems else 0
+    _suggest_report(localizer)
+        _say(problem)
+    if not any(one.lat_deg is not None for one in positions):
+        return ALL_FAILED
+    return SOME_FAILED if problems else 0
 
 
-def _warn(message: str) -> None:
+def _say(message: str) -> None:
     print(f"img2gps: {message}", file=sys.stderr)
 
 
-def _json(answers: Sequence[Prediction], synthetic: bool) -> str:
-    rows = [
-        {
-            "photo": a.photo,
-            "lat_deg": a.lat_deg,
-            "lon_deg": a.lon_deg,
-            "error": a.error or None,
-            "synthetic": synthetic,
-        }
-        for a in answers
-    ]
-    return json.dumps(rows, indent=1)
+def _suggest_report(localizer: Localizer) -> None:
+    """Point to the report of the study that the model comes from; an exported one has none."""
+    for folder in localizer.deployed.folders[:1]:
+        study = shlex.quote(folder.resolve().parent.name)
+        suggest(f"img2gps report {study}", "how far off such answers are", folder.parent.parent)
 
 
-def _table(answers: Sequence[Prediction]) -> str:
-    width = max((len(a.photo) for a in answers), default=5)
+def _say_which(localizer: Localizer, args: argparse.Namespace) -> None:
+    """Say what answers, how it can be trusted, and which other models there are."""
+    from img2gps.inference.find import selected
+
+    if not args.run:
+        _say(f"by {localizer.card.title}")
+        for name in selected([args.root, Path("results")])[1:]:
+            _say(f"another: img2gps predict {' '.join(map(str, args.photos))} --run {name}")
+    if localizer.card.synthetic:
+        _say(SYNTHETIC)
+    trust = localizer.card.trust
+    if trust is None or trust.radius_m is None:
+        _say("no radius: too few spots were held out to say how far off an answer may be")
+    elif trust.ranked_cells > 1:
+        _say(
+            f"the radius is optimistic: its photos also chose the model among "
+            f"{trust.ranked_cells} cells"
+        )
+
+
+def _positions(
+    localizer: Localizer, named: dict[str, Path], args: argparse.Namespace
+) -> Iterator[Position]:
+    """Yield the answers under the names that the user knows, with a bar in a terminal."""
+    from dataclasses import replace
+
+    from rich.console import Console
+    from rich.progress import track
+
+    from img2gps.inference.predict import BATCH
+
+    console = Console(stderr=True)
+    answers = localizer.stream(
+        named.values(), level=args.level, neighbours=3 if args.explain else 0
+    )
+    shown = track(
+        zip(named, answers, strict=True),
+        "photos",
+        total=len(named),
+        console=console,
+        transient=True,
+        disable=len(named) <= BATCH or not console.is_terminal,
+    )
+    for name, position in shown:
+        yield replace(position, photo=name)
+
+
+def _table(positions: Sequence[Position]) -> str:
+    from img2gps.inference.output.files import in_words
+
+    answered = [one for one in positions if one.lat_deg is not None]
+    width = max((len(one.photo) for one in answered), default=5)
     lines = [f"{'photo':<{width}}  {'lat_deg':>11}  {'lon_deg':>12}"]
-    lines += [
-        f"{a.photo:<{width}}  {a.lat_deg:11.6f}  {a.lon_deg:12.6f}" for a in answers if not a.error
-    ]
+    for one in answered:
+        line = f"{one.photo:<{width}}  {one.lat_deg:11.6f}  {one.lon_deg:12.6f}  {in_words(one)}"
+        lines.append(line.rstrip())
     return "\n".join(lines)
 
 
-def _files(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Return the files given and the photos below folders given, in order, and what is unreadable.
+def _pages(
+    localizer: Localizer,
+    paths: Sequence[Path],
+    positions: Sequence[Position],
+    args: argparse.Namespace,
+) -> None:
+    """Write the pages that were asked for."""
+    if not (args.map or args.explain):
+        return
+    from img2gps.core.files import write_text_atomic
+    from img2gps.inference.output import map as maps
+    from img2gps.inference.output.page import page
 
-    Raises:
-        BadInput: a folder without photos.
+    training = None if localizer.gallery is None else localizer.gallery.positions()
+    for file, explained in ((args.map, False), (args.explain, True)):
+        if file is None:
+            continue
+        shown = [
+            _shown(localizer, path, position, explained)
+            for path, position in zip(paths, positions, strict=True)
+        ]
+        picture = maps.draw(positions, training, tiles=args.tiles)
+        write_text_atomic(file, page(localizer.card, shown, picture, tiles=args.tiles))
+        _say(f"wrote {file}")
+
+
+def _shown(localizer: Localizer, path: Path, position: Position, explained: bool) -> Shown:
+    from PIL import Image
+
+    from img2gps.inference.explain import occlusion, overlay
+    from img2gps.inference.inputs import read_input
+    from img2gps.inference.output.page import Shown
+    from img2gps.photos.thumbnails import data_uri
+
+    pixels = read_input(path, localizer.card.image_size).pixels
+    if pixels is None:
+        return Shown(position)
+    small = data_uri(Image.fromarray(pixels).resize((220, 220)))
+    if not explained:
+        return Shown(position, small)
+    found = occlusion(localizer, pixels)
+    return Shown(position, small, data_uri(overlay(pixels, found)), found.most_m)
+
+
+def _copies(named: dict[str, Path], positions: Sequence[Position], folder: Path) -> list[str]:
+    """Write the tagged copies; return what could not be written, and why."""
+    from img2gps.inference.output.geotag import write_copy
+    from img2gps.photos.photofile import Unusable
+
+    problems, written = [], 0
+    for (name, path), position in zip(named.items(), positions, strict=True):
+        if position.error:
+            continue
+        try:
+            write_copy(path, folder / Path(name).relative_to(Path(name).anchor), position)
+            written += 1
+        except Unusable as error:
+            problems.append(f"{name}: no copy: {error.reason}; {error.remedy}")
+    _say(f"wrote {written} of {len(named)} photos with a position into {folder}")
+    return problems
+
+
+def _files(given: list[Path]) -> tuple[dict[str, Path], list[str]]:
+    """Return files by the name to show, in order, and what hid some.
+
+    Files that are named count whatever they are; of folders the photos below them, named from the
+    folder on. Two photos of one name keep the path as it was given.
     """
     from img2gps.core.errors import BadInput
+    from img2gps.photos.photofile import display_name
     from img2gps.photos.sources import photo_files
 
-    files: list[Path] = []
+    found: list[tuple[str, Path]] = []
     problems: list[str] = []
     for path in given:
         rejects: list[Reject] = []
-        found = photo_files(path, rejects) if path.is_dir() else [path]
+        below = photo_files(path, rejects) if path.is_dir() else [path]
         unread = [f"{path / reject.file}: {reject.reason}; {reject.remedy}" for reject in rejects]
-        if not found:
+        if not below:
             empty = f"{path}: no photos in it; give photos or a folder of JPEG, HEIC, AVIF, PNG, "
             raise BadInput(unread[0] if unread else f"{empty}TIFF or WebP photos")
-        files += found
+        base = path if path.is_dir() else path.parent
+        found += [(display_name(str(file.relative_to(base))), file) for file in below]
         problems += unread
-    return files, problems
+    times = Counter(name for name, _ in found)
+    shown = [name if times[name] == 1 else display_name(str(file)) for name, file in found]
+    return dict(zip(shown, (file for _, file in found), strict=True)), problems
