@@ -1,4 +1,4 @@
-"""From a run folder and photos to latitude and longitude.
+"""A finished run as it was trained: from pixels to latitude and longitude.
 
 A run folder is data. Its config.yaml is read as plain values and its checkpoint with
 `weights_only=True`; nothing that they name is imported or called.
@@ -6,8 +6,6 @@ A run folder is data. Its config.yaml is read as plain values and its checkpoint
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,6 @@ from img2gps.config.compose import read_config
 from img2gps.config.schema import Config, Family, Precision
 from img2gps.core.errors import BadInput
 from img2gps.core.geo import LabelScaler
-from img2gps.photos import decode, photofile
 from img2gps.runs.folder import CHECKPOINT, CONFIG
 from img2gps.runs.records import RunResult, RunState, read_result
 from img2gps.training.model import Regressor, build
@@ -26,16 +23,6 @@ from img2gps.training.weights import ResolvedWeights
 
 BATCH = 32  # photos at once
 PREFIX = "model."  # of the regressor's tensors in a checkpoint
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one photo, or the reason why there is none."""
-
-    photo: str
-    lat_deg: float | None = None
-    lon_deg: float | None = None
-    error: str = ""
 
 
 class Predictor:
@@ -77,34 +64,6 @@ class Predictor:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             scaled = self.regressor(images)
         return np.stack(self.scaler.unscale(scaled.double().numpy()), axis=-1)
-
-    def photos(self, paths: Iterable[Path]) -> Iterator[Prediction]:
-        """Yield one answer per photo, in order; a file that cannot be used gets its reason."""
-        batch: list[tuple[Path, NDArray[np.uint8] | str]] = []
-        for path in paths:
-            batch.append((path, self._decode(path)))
-            if len(batch) == BATCH:
-                yield from self._answer(batch)
-                batch = []
-        yield from self._answer(batch)
-
-    def _decode(self, path: Path) -> NDArray[np.uint8] | str:
-        try:
-            return decode.decode(photofile.read_bytes(path), self.config.image_size)[0]
-        except photofile.Unusable as error:
-            return f"{error.reason}; {error.remedy}"
-
-    def _answer(
-        self, batch: Sequence[tuple[Path, NDArray[np.uint8] | str]]
-    ) -> Iterator[Prediction]:
-        good = [pixels for _, pixels in batch if not isinstance(pixels, str)]
-        answers = iter(self.positions(np.stack(good)).tolist() if good else ())
-        for path, pixels in batch:
-            name = photofile.display_name(str(path))
-            if isinstance(pixels, str):
-                yield Prediction(name, error=pixels)
-            else:
-                yield Prediction(name, *next(answers))
 
 
 def _finished(folder: Path) -> RunResult:

@@ -17,7 +17,7 @@ from img2gps.inference.output.files import in_words
 WIDTH = 720  # px; the page scales it
 _TALLEST, _FLATTEST = 1.2, 0.55  # height over width
 _MARGIN = 0.12  # of the ground's width, on each side
-_MOST_CIRCLES = 12  # photos, beyond which circles hide the map
+_FEW = 3  # photos, beyond which circles would hide the map and show only under the pointer
 _FAR = 1.5  # ground widths from the middle, beyond which a true position is only told of
 _TILE_PX = 256
 TILES = "https://tile.openstreetmap.org/{z}/{x}/{y}.png"
@@ -57,16 +57,14 @@ def draw(positions: Sequence[Position], training: Degrees | None = None, *, tile
     frame = _frame(answered, ground)
     parts = [_tiles(frame)] if tiles else []
     parts += [_dot(frame, lat, lon) for lat, lon in ground.tolist()]
-    if len(answered) <= _MOST_CIRCLES:
-        parts += [_circle(frame, one) for one in answered]
-    parts += [_truth(frame, one) for one in answered]
-    parts += [_answer(frame, one) for one in answered]
+    parts += [_photo(frame, one) for one in answered]
     parts += [_scale_bar(frame), _north()]
     return Markup(
-        '<svg class="map" viewBox="0 0 {w} {h:.0f}" role="img" aria-label="{label}">{parts}</svg>'
+        '<svg class="map{few}" viewBox="0 0 {w} {h:.0f}" role="img" aria-label="{label}">{parts}</svg>'
     ).format(
         w=WIDTH,
         h=frame.height,
+        few=" few" if len(answered) <= _FEW else "",
         label=f"Map of {len(answered)} answers",
         parts=Markup("\n").join(parts),
     )
@@ -103,6 +101,11 @@ def _is_near(one: Position, lat0: float, lon0: float, far_m: float) -> bool:
 def _dot(frame: _Frame, lat: float, lon: float) -> Markup:
     x, y = frame.px(lat, lon)
     return Markup('<circle class="ground" cx="{:.1f}" cy="{:.1f}" r="2.5"/>').format(x, y)
+
+
+def _photo(frame: _Frame, one: Position) -> Markup:
+    parts = (_circle(frame, one), _truth(frame, one), _answer(frame, one))
+    return Markup("<g>{}</g>").format(Markup().join(parts))
 
 
 def _circle(frame: _Frame, one: Position) -> Markup:
