@@ -60,7 +60,7 @@ def overlay(pixels: Pixels, found: Occlusion, height_px: int = 220) -> Image.Ima
     )
     photo = Image.fromarray(pixels)
     faded = Image.blend(
-        photo.convert("L").convert("RGB"), Image.new("RGB", photo.size, "white"), 0.6
+        photo.convert("L").convert("RGB"), Image.new("RGB", photo.size, "white"), 0.75
     )
     return Image.composite(photo, faded, weight).resize((height_px, height_px))
 

@@ -80,8 +80,8 @@ def execute(args: argparse.Namespace) -> int:
     if args.write_exif:
         problems += _copies(named, positions, args.write_exif)
     for problem in problems:
-    _suggest_report(localizer)
         _say(problem)
+    _suggest_report(localizer)
     if not any(one.lat_deg is not None for one in positions):
         return ALL_FAILED
     return SOME_FAILED if problems else 0

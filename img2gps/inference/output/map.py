@@ -60,7 +60,8 @@ def draw(positions: Sequence[Position], training: Degrees | None = None, *, tile
     parts += [_photo(frame, one) for one in answered]
     parts += [_scale_bar(frame), _north()]
     return Markup(
-        '<svg class="map{few}" viewBox="0 0 {w} {h:.0f}" role="img" aria-label="{label}">{parts}</svg>'
+        '<svg class="map{few}" viewBox="0 0 {w} {h:.0f}" role="img" aria-label="{label}">'
+        "{parts}</svg>"
     ).format(
         w=WIDTH,
         h=frame.height,
