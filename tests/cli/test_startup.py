@@ -63,3 +63,10 @@ def test_help_of_training_names_groups_choices_and_knobs(tmp_path: Path) -> None
     assert "  lr: 0.001" in done.stdout
     assert "table1" in done.stdout
     assert "hydra:" not in done.stdout
+
+
+def test_package_is_light_until_its_localizer_is_asked_for(tmp_path: Path) -> None:
+    code = TOLD + "import img2gps; print(img2gps.__version__)"
+    assert imported(code, folder=tmp_path) == "[]"
+    code = TOLD + "from img2gps import Localizer; print(Localizer.load)"
+    assert "torch" in imported(code, folder=tmp_path)
