@@ -149,7 +149,7 @@ class OptimizerConfig:
 
     name: OptimizerName
     weight_decay: float
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     momentum: float = 0.0
 
     def __post_init__(self) -> None:

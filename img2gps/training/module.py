@@ -138,12 +138,12 @@ class GeoRegression(pl.LightningModule):
 
 def _optimizer(config: OptimizerConfig, model: nn.Module, lr: float) -> torch.optim.Optimizer:
     parameters = [p for p in model.parameters() if p.requires_grad]
-    decay = config.weight_decay
+    decay, betas = config.weight_decay, (config.betas[0], config.betas[1])
     match config.name:
         case OptimizerName.adam:
-            return torch.optim.Adam(parameters, lr, config.betas, weight_decay=decay, fused=True)
+            return torch.optim.Adam(parameters, lr, betas, weight_decay=decay, fused=True)
         case OptimizerName.adamw:
-            return torch.optim.AdamW(parameters, lr, config.betas, weight_decay=decay, fused=True)
+            return torch.optim.AdamW(parameters, lr, betas, weight_decay=decay, fused=True)
         case OptimizerName.sgd:
             return torch.optim.SGD(
                 parameters, lr, momentum=config.momentum, weight_decay=decay, fused=True
