@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -234,3 +236,11 @@ def test_hydra_finds_the_sweeper_without_loading_optuna_or_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_hydra_1_4_finds_the_sweeper_by_its_entry_point() -> None:
+    from hydra_plugins.img2gps_sweeper import StudySweeper
+
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    (target,) = project["entry-points"]["hydra.plugins"].values()
+    assert pkgutil.resolve_name(target) is StudySweeper
