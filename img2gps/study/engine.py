@@ -9,6 +9,8 @@ from __future__ import annotations
 import shlex
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from img2gps import tracking
@@ -53,7 +55,7 @@ def run_study(spec: Spec, url: str, *, workers: int = 1, display: Display | None
             f"note: {spec.pruner} first judges after epoch {spec.first_rung}, so it cuts no run of "
             f"{spec.max_epochs} epochs short"
         )
-    try:
+    with _errors_in_one_line(spec, stop):
         with study_lock(Path(spec.root), spec.name):
             ledger = Ledger.create(storage, spec)
             changes, runner = plan_study(ledger, spec)
@@ -67,21 +69,28 @@ def run_study(spec: Spec, url: str, *, workers: int = 1, display: Display | None
             else:
                 engine.work_apart(Pool(engine.spec, url, workers), stop)
         return engine.close(stop)
+
+
+@contextmanager
+def _errors_in_one_line(spec: Spec, stop: Stop) -> Iterator[None]:
+    """Tell a user in one line that the ledger stayed away or that the disk is full."""
+    try:
+        yield
     except Unreachable as error:
         if stop.signum is not None:
             raise Interrupted(stop.signum) from error
         raise BadInput(
             f"study={spec.name}: its ledger could not be reached for "
-            f"{spec.limits.storage_patience_s:g} s ({error}); see to the server or the disk, and "
+            f"{spec.limits.storage_patience_s:g} s ({error}); check the server or the disk, and "
             "give the same command again"
         ) from error
     except OSError as error:
-        if is_full(error):
-            raise BadInput(
-                f"runs.root={spec.root}: no room on the disk; make room, and give the same command "
-                "again"
-            ) from error
-        raise
+        if not is_full(error):
+            raise
+        raise BadInput(
+            f"runs.root={spec.root}: no room on the disk; make room, and give the same command "
+            "again"
+        ) from error
 
 
 class Engine:

@@ -13,8 +13,7 @@ from pathlib import Path
 from img2gps.core import hardware
 from img2gps.core.process import identity
 from img2gps.study import process
-from img2gps.study import worker as working
-from img2gps.study.spec import Spec
+from img2gps.study.spec import PARENT_VARIABLE, STORAGE_VARIABLE, Spec
 
 PATIENCE_S = 20.0  # for workers to save and leave; a run can always go on from its last epoch
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -40,8 +39,8 @@ class Pool:
         self._environment = {
             **os.environ,
             **dict.fromkeys(THREAD_VARIABLES, threads),
-            working.STORAGE_VARIABLE: url,
-            working.PARENT_VARIABLE: str(os.getpid()),
+            STORAGE_VARIABLE: url,
+            PARENT_VARIABLE: str(os.getpid()),
             "PYTHONFAULTHANDLER": "1",  # writes where in the code a crash was into the log
         }
         self._children: dict[int, tuple[subprocess.Popen[bytes], dict[str, str | int]]] = {}

@@ -11,7 +11,10 @@ from typing import Any, Protocol, Self
 from img2gps.runs.records import RunState
 from img2gps.study.space import Params, Space
 
-RUNNER_VARIABLE = "IMG2GPS_RUNNER"  # tests: another runner, as module:class
+# Environment variables
+STORAGE_VARIABLE = "IMG2GPS_LEDGER"  # the ledger's address, which may hold a password
+PARENT_VARIABLE = "IMG2GPS_PARENT"  # the engine's process, for its workers
+RUNNER_VARIABLE = "IMG2GPS_RUNNER"  # for tests: another runner, as module:class
 
 
 @dataclass(frozen=True)

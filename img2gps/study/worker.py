@@ -24,14 +24,12 @@ from img2gps.study.ledger import Claim, Ledger, Lost
 from img2gps.study.patience import Unreachable, is_full
 from img2gps.study.process import Stop, die_with
 from img2gps.study.space import name_of
-from img2gps.study.spec import Done, Runner, make_runner
+from img2gps.study.spec import PARENT_VARIABLE, STORAGE_VARIABLE, Done, Runner, make_runner
 from img2gps.study.storage import open_storage
 from img2gps.study.trials import BAD_INPUT, EXCEPTION, INTERRUPTED, POSTPONED
 
 log = logging.getLogger(__name__)
 
-STORAGE_VARIABLE = "IMG2GPS_LEDGER"
-PARENT_VARIABLE = "IMG2GPS_PARENT"
 POLL_S = 0.5  # between two looks at a ledger that has nothing queued
 LONGEST_PAUSE_S = 60.0  # when all that is queued had to be postponed
 REASON_LENGTH = 300
@@ -71,7 +69,7 @@ class Worker:
                 if not ledger.busy():
                     return
             with self.stop.interruptible():
-                time.sleep(min(POLL_S * 2**postponed, LONGEST_PAUSE_S))
+                time.sleep(min(POLL_S * 2 ** min(postponed, 10), LONGEST_PAUSE_S))
 
     def attempt(self, claim: Claim) -> bool:
         """Attempt one run; whatever comes of it is in the ledger afterwards.

@@ -17,6 +17,7 @@ from img2gps.core import process
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import WINNER
 from img2gps.runs.records import STUDY, RunState, StudyRecord, read_study, study_names
+from img2gps.study.spec import STORAGE_VARIABLE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 HELP = "list studies; show one, retry its failed runs, forget it"
 WATCH_S = 2.0  # between two looks at a record
 RENEWED_S = 30.0  # an engine that lives has renewed its study's record by then
-STORAGE_VARIABLE = "IMG2GPS_LEDGER"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
