@@ -49,7 +49,7 @@ class Composer:
         try:
             groups, values = self._divide(own)
             return self._compose_once(groups).config(values)
-        except Exception:  # told again in the words that a single run has for it
+        except Exception:  # the line below raises it again, in the words of a single run
             return load_config(self.compose(own))
 
     def compose(self, own: Sequence[str]) -> DictConfig:

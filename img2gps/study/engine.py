@@ -206,7 +206,7 @@ class Engine:
                 self.ledger.refresh()
                 if not self.ledger.busy() and not self.ledger.settle():
                     break
-                if pool.empty:  # then no worker takes back the run of one that died as it claimed
+                if pool.empty:  # no worker is there to take back what a dead one had just claimed
                     self.ledger.reap()
                 self._keep_going(pool)
                 time.sleep(POLL_S)
@@ -229,7 +229,7 @@ class Engine:
             self._full = False
 
     def _take_back(self, death: Death) -> bool:
-        """Take back the runs of a worker that is gone; whether it had claimed any or had ended."""
+        """Take back the run of a dead worker; False if it died before it had claimed one."""
         if death.regular:  # it found nothing more to do
             self.ledger.reap(death.worker, INTERRUPTED, "interrupted")
             return True

@@ -1,4 +1,4 @@
-"""Patience with a storage that is away for a while: a server that restarts, a disk that is full."""
+"""Retrying a storage that is away for a while: its server restarts, or the disk is full."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
-QUIET_S = 5.0  # a short absence is nobody's concern
+QUIET_S = 5.0  # shorter absences are not reported
 
 
 class Unreachable(BaseException):  # training must not catch it

@@ -55,7 +55,7 @@ class _Journal(JournalFileBackend):
 
 @contextmanager
 def in_bulk(storage: BaseStorage) -> Iterator[None]:
-    """Let a journal write what happens inside as one; a power cut may lose all of it."""
+    """Write the journal lines of the block with one wait for the disk; a power cut may lose all."""
     backend = getattr(storage, "_backend", None)
     with backend.bulk() if isinstance(backend, _Journal) else nullcontext():
         yield
@@ -155,7 +155,7 @@ def _database(url: str) -> BaseStorage:
     if sqlite:
         arguments = {"connect_args": {"timeout": SQLITE_PATIENCE_S}}
     try:
-        storage = _first_of_several(lambda: RDBStorage(_with_driver(url), engine_kwargs=arguments))
+        storage = _retried(lambda: RDBStorage(_with_driver(url), engine_kwargs=arguments))
     except Exception as error:
         reason = " ".join(str(error.__cause__ or error).split())[:200]
         raise BadInput(
@@ -167,20 +167,20 @@ def _database(url: str) -> BaseStorage:
     return storage
 
 
-def _first_of_several(opening: Callable[[], RDBStorage]) -> RDBStorage:
+def _retried(opening: Callable[[], RDBStorage]) -> RDBStorage:
     """Open a database; try again where several processes make its tables at the same moment."""
     from sqlalchemy.exc import IntegrityError, ProgrammingError
 
     for _ in range(OPENING_TRIES):
         try:
             return opening()
-        except (IntegrityError, ProgrammingError):  # a table or a row is there since a moment ago
+        except (IntegrityError, ProgrammingError):  # another process was faster by a moment
             time.sleep(random.uniform(0.2, 1.0))
     return opening()
 
 
 def _with_driver(url: str) -> str:
-    """Have PostgreSQL reached through psycopg 3, which the extra `postgres` installs."""
+    """Name the driver for PostgreSQL: psycopg 3, which the extra `postgres` installs."""
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
 
 
