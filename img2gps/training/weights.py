@@ -10,12 +10,15 @@ import hashlib
 import importlib.util
 import logging
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from filelock import FileLock
 
@@ -152,8 +155,10 @@ def _torchvision(name: str) -> tuple[Path | None, str]:
         prefix = path.stem.rpartition("-")[2]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            log.info("downloading %s, once", url)
             with _socket_timeout(DOWNLOAD_TIMEOUT_S):
-                torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
+                show = sys.stderr.isatty()
+                torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=show)
         except (OSError, RuntimeError) as error:
             reason = f"{path.name} is not cached and cannot be downloaded: {_short(error)}"
             return None, reason
@@ -189,15 +194,42 @@ def _timm(name: str) -> tuple[Path | None, str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():
-                with _socket_timeout(DOWNLOAD_TIMEOUT_S):
+                log.info("asking the hub for the weights of %s, once", name)
+                with _socket_timeout(DOWNLOAD_TIMEOUT_S), _one_attempt() as unreachable:
                     try:
                         made = timm.create_model(name, pretrained=True)
                     except Exception as error:  # the hub's client raises many kinds
-                        return None, f"cannot be downloaded: {_short(error)}"
+                        return None, f"cannot be downloaded: {unreachable or _short(error)}"
                 save(made.state_dict(), path)
     except (OSError, RuntimeError) as error:
         return None, f"cannot be kept in {path.parent}: {_short(error)}"
     return path, ""
+
+
+@contextmanager
+def _one_attempt() -> Iterator[str]:
+    """Find out once whether the hub can be reached, and yield why not ("" if it can).
+
+    Its client would try five times in silence, for more than a minute. Files in its cache are
+    used either way.
+    """
+    from huggingface_hub import constants
+
+    host, before = urlsplit(constants.ENDPOINT).hostname or "", constants.HF_HUB_OFFLINE
+    unreachable = "" if getproxies() else _unreachable(host)
+    constants.HF_HUB_OFFLINE = before or bool(unreachable)
+    try:
+        yield unreachable
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _unreachable(host: str) -> str:
+    try:
+        socket.create_connection((host, 443), DOWNLOAD_TIMEOUT_S).close()
+    except OSError as error:
+        return f"{host} cannot be reached ({_short(error)})"
+    return ""
 
 
 def _hub_file(name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -128,6 +129,36 @@ def hub(no_weights: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 RESNET10T = ModelConfig("resnet10t", Family.timm)
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(
+    no_weights: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    timm = pytest.importorskip("timm")
+    constants = pytest.importorskip("huggingface_hub.constants")
+    asked, offline = [], []
+
+    def refuse(address: tuple[str, int], *_: object) -> None:
+        asked.append(address)
+        raise OSError(101, "Network is unreachable")
+
+    def create(*_: object, **__: object) -> None:
+        offline.append(constants.is_offline_mode())
+        raise RuntimeError("offline mode is enabled")
+
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("socket.create_connection", refuse)
+    monkeypatch.setattr(timm, "create_model", create)
+    with caplog.at_level(logging.INFO):
+        found = weights.resolve(RESNET10T, "imagenet")
+    assert asked == [("huggingface.co", 443)]
+    assert offline == [True]
+    assert not constants.is_offline_mode()  # only while it was asked
+    assert found.reason == (
+        "cannot be downloaded: huggingface.co cannot be reached (Network is unreachable)"
+    )
+    assert caplog.messages[0].startswith("asking the hub for the weights of resnet10t")
 
 
 def test_timm_weights_are_made_once_and_no_part_of_them_is_ever_seen(
