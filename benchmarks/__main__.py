@@ -15,7 +15,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import epoch, limit, others, planning, precision, scale, search, startup, workers
+from benchmarks import (
+    coverage,
+    epoch,
+    limit,
+    others,
+    planning,
+    precision,
+    scale,
+    search,
+    startup,
+    workers,
+)
 from benchmarks.harness import ROOT, Comparison, Row, Settings, context
 from img2gps.core import hardware
 from img2gps.core.files import read_json, write_json, write_text_atomic
@@ -23,7 +34,7 @@ from img2gps.core.files import read_json, write_json, write_text_atomic
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-LONG = ("precision",)  # only when named
+LONG = ("precision", "coverage")  # only when named
 
 COMPARISONS = {
     "limit": Comparison(limit.TITLE, limit.measure, limit.rows),
@@ -32,6 +43,7 @@ COMPARISONS = {
     "ingest": others.ingest,
     "workers": Comparison(workers.TITLE, workers.measure, workers.rows),
     "search": Comparison(search.TITLE, search.measure, search.rows),
+    "coverage": Comparison(coverage.TITLE, coverage.measure, coverage.rows),
     "planning": Comparison(planning.TITLE, planning.measure, planning.rows),
     "ledger": others.ledger,
     "scale": Comparison(scale.TITLE, scale.measure, scale.rows),

@@ -30,7 +30,9 @@ def by_spots(errors: Errors, cell: int, *, known: bool) -> Interval | None:
     photos = errors.known_spot == (1 if known else 0)
     if not photos.any():
         return None
-    return stats.cell_interval(errors.error_m[cell][:, photos], errors.spot[photos])
+    return stats.cell_interval(
+        errors.error_m[cell][:, photos], errors.spot[photos], luck=errors.luck
+    )
 
 
 def test_errors(study: Study, cell: str) -> Errors | None:

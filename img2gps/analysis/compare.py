@@ -61,12 +61,10 @@ class Comparison:
             f"{_verdict(change)}.",
             f"The second run is worse on {worse} photos and better or equal on "
             f"{len(self.photos) - worse}.",
-            "One run each: the interval leaves out the luck of the seed.",
+            "One run each: the interval includes the luck of the seed.",
         ]
         if any(self.only):
             lines.append(f"Left out: {self.only[0]} and {self.only[1]} photos that one run has.")
-        if change.n_spots < stats.MIN_SPOTS:
-            lines.append(f"Interval unreliable: fewer than {stats.MIN_SPOTS} spots.")
         return lines
 
 

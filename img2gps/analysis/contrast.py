@@ -78,7 +78,8 @@ def contrast(study: Study, this: Choice, that: Choice, where: Choice | None = No
         weights[errors.cells.index(ours)] += 1 / len(pairs)
         weights[errors.cells.index(theirs)] -= 1 / len(pairs)
     rmse = stats.cell_rmse(errors.error_m)
-    interval = stats.contrast_interval(errors.error_m, weights, errors.spot)
+    luck = study.errors(rows).luck  # all cells on these photos tell of it
+    interval = stats.contrast_interval(errors.error_m, weights, errors.spot, luck=luck)
     this_m = float(np.maximum(weights, 0) @ rmse)
     notes = list(interval.notes)
     if len(set(used["weights/resolved"].isin(PRETRAINED))) > 1:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from img2gps.analysis import stats
 from img2gps.analysis.folders import long_table
+from img2gps.analysis.stats import Luck
 from img2gps.core import geo
 from img2gps.runs.folder import PREDICTIONS
 
@@ -37,6 +40,11 @@ class Errors:
     true_error_m: Floats | None  # (cells, seeds, photos)
     left_out: list[int]  # by cell: photos that some other run lacks
     baseline_error_m: dict[str, Floats]  # by name, (cells, photos); NaN where it is not stored
+
+    @cached_property
+    def luck(self) -> Luck:
+        """The luck of a seed, as far as these cells show it."""
+        return stats.luck_of(self.error_m, self.spot)
 
     @property
     def n_spots(self) -> int:

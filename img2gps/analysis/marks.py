@@ -65,11 +65,11 @@ def marks(errors: Errors, may_win: Indices) -> Marks:
     beats = {name: _beats(errors, name, n) for name in errors.baseline_error_m}
     in_set: list[Mark] = [None] * len(errors.cells)
     if len(may_win) > 1 and errors.n_spots >= 2 and (seeds[may_win] >= 2).all():
-        drawn = stats.resample(errors.error_m[may_win], errors.spot, n=n)
+        drawn = stats.resample(errors.error_m[may_win], errors.spot, luck=errors.luck, n=n)
         for i, mark in zip(may_win, stats.confidence_set(drawn), strict=True):
             in_set[i] = bool(mark)
     every = list(map(_all, zip(*beats.values(), strict=True)))
-    return Marks(in_set, beats["mean"], every, _notes(seeds, may_win))
+    return Marks(in_set, beats["mean"], every, _notes(seeds, may_win, errors.luck))
 
 
 def _beats(errors: Errors, name: str, n: int) -> list[Mark]:
@@ -78,7 +78,9 @@ def _beats(errors: Errors, name: str, n: int) -> list[Mark]:
     known = np.flatnonzero((seeds_of(errors) >= 2) & ~np.isnan(rival).any(axis=1))
     marks: list[Mark] = [None] * len(errors.cells)
     if len(known) and errors.n_spots >= 2:
-        found = stats.beats_baseline(errors.error_m[known], errors.spot, rival[known], n=n)
+        found = stats.beats_baseline(
+            errors.error_m[known], errors.spot, rival[known], luck=errors.luck, n=n
+        )
         for i, mark in zip(known, found, strict=True):
             marks[i] = bool(mark)
     return marks
@@ -89,14 +91,12 @@ def _all(marks: Sequence[Mark]) -> Mark:
     return False if False in marks else None if None in marks else True
 
 
-def _notes(seeds: NDArray[np.int64], may_win: Indices) -> list[str]:
+def _notes(seeds: NDArray[np.int64], may_win: Indices, luck: stats.Luck) -> list[str]:
     """Say why some cells have no mark."""
     notes = []
     if (seeds < 2).any():
         what = "The cells have" if (seeds < 2).all() else "Some cells have"
-        notes.append(
-            f"{what} one seed: their intervals leave out the seed's luck, and they get no mark."
-        )
+        notes.append(f"{what} one seed ({luck.text}) and get no mark.")
     if len(may_win) > 1 and 0 < (seeds[may_win] < 2).sum() < len(may_win):
         notes.append("Cells are not marked as close to the lowest, because some have one seed.")
     return notes

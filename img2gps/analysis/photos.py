@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
 
-from img2gps.analysis.stats import cell_interval
+from img2gps.analysis.stats import NO_LUCK, cell_interval
 
 FEW_SPOTS = 8  # in a group of photos, below which it has no interval and is not tested
 _MEANS = frozenset({"error_m", "east_m", "north_m", "pred_lat_deg", "pred_lon_deg"})
@@ -65,7 +65,9 @@ def by_group(photos: pd.DataFrame) -> Groups | None:
 def _group(name: str, photos: pd.DataFrame) -> dict[str, str | float]:
     spots, low, high = photos["spot"].nunique(), math.nan, math.nan
     if spots >= FEW_SPOTS:
-        found = cell_interval(photos[["error_m"]].to_numpy().T, photos["spot"].to_numpy())
+        found = cell_interval(
+            photos[["error_m"]].to_numpy().T, photos["spot"].to_numpy(), luck=NO_LUCK
+        )
         low, high = found.low, found.high
     rmse_m = float(np.sqrt((photos["error_m"] ** 2).mean()))
     figures = {"photos": len(photos), "spots": spots, "rmse_m": rmse_m}

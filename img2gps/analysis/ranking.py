@@ -73,7 +73,9 @@ class Ranking:
     @cached_property
     def mean_predictor(self) -> Interval:
         """RMSE of the mean predictor on the same photos."""
-        return stats.cell_interval(self.errors.mean_error_m[None], self.errors.spot)
+        return stats.cell_interval(
+            self.errors.mean_error_m[None], self.errors.spot, luck=stats.NO_LUCK
+        )
 
     @cached_property
     def baselines(self) -> list[Baseline]:
@@ -92,8 +94,9 @@ class Ranking:
         strongest = self.rivals[0].error_m
         if not len(strongest):
             return None
-        own = self.errors.error_m[self._lowest]
-        return stats.difference_interval(own, strongest, self.errors.spot)
+        errors = self.errors
+        own = errors.error_m[self._lowest]
+        return stats.above_baseline(own, strongest, errors.spot, luck=errors.luck)
 
     @cached_property
     def edges(self) -> list[Edge]:
@@ -136,9 +139,11 @@ class Ranking:
 
     @cached_property
     def test(self) -> Interval | None:
-        """The deployed run's RMSE on the test part."""
+        """The deployed run's RMSE on the test part; no other seed is asked about."""
         test = self._test
-        return None if test is None else stats.cell_interval(test.error_m[0], test.spot)
+        if test is None:
+            return None
+        return stats.cell_interval(test.error_m[0], test.spot, luck=stats.NO_LUCK)
 
     @cached_property
     def truth(self) -> checks.Truth | None:
@@ -205,7 +210,7 @@ def rank(study: Study, group: Group) -> Ranking:
             cell=cell,
             name=rows["name"][cell],
             params=knobs(rows["params"][cell], study.axes),
-            interval=stats.cell_interval(errors.error_m[i], errors.spot),
+            interval=stats.cell_interval(errors.error_m[i], errors.spot, luck=errors.luck),
             run_rmse_m=tuple(float(value) for value in rmse[i] if not np.isnan(value)),
             planned=int(planned[cell]),
             in_best_set=marked.in_best_set[i],
@@ -225,8 +230,14 @@ def rank(study: Study, group: Group) -> Ranking:
         candidates=len(may_win),
         winner=cells[errors.cells.index(winner)],
         corrected=corrected,
-        detectable=stats.detectable(errors.error_m[may_win], errors.spot),
-        notes=[*group.warnings, *incomplete, *marked.notes, *_limits(study, len(may_win), errors)],
+        detectable=stats.detectable(errors.error_m[may_win], errors.spot, luck=errors.luck),
+        notes=[
+            *group.warnings,
+            *incomplete,
+            *marked.notes,
+            *_astray(errors),
+            *_limits(study, len(may_win), errors),
+        ],
     )
 
 
@@ -238,10 +249,22 @@ def knobs(params: Mapping[str, Any], axes: Iterable[str]) -> dict[str, Any]:
 def _corrected(errors: Errors, may_win: Indices) -> Corrected:
     """Correct the selection among the cells that may win; the others win in no resample."""
     n = resamples(len(errors.cells))
-    found = stats.selection_corrected(errors.error_m[may_win], errors.spot, n=n)
+    data = errors.error_m[may_win], errors.spot
+    found = stats.selection_corrected(*data, luck=errors.luck, n=n)
     wins = np.zeros(len(errors.cells))
     wins[may_win] = found.wins
     return replace(found, winner=int(may_win[found.winner]), wins=wins)
+
+
+def _astray(errors: Errors) -> list[str]:
+    """Name the runs that are far worse than the other runs of their cell."""
+    rmse = np.sqrt(np.mean(np.square(errors.error_m), axis=2))
+    runs = np.argwhere(stats.astray(errors.error_m, errors.luck))
+    if not len(runs):
+        return []
+    named = [f"{errors.cells[c]} with seed {errors.seeds[s]} ({rmse[c, s]:.1f} m)" for c, s in runs]
+    went = "One run went astray" if len(runs) == 1 else f"{len(runs)} runs went astray"
+    return [f"{went}, far from the other seeds of its cell: {', '.join(named[:5])}."]
 
 
 def _limits(study: Study, tried: int, errors: Errors) -> list[str]:

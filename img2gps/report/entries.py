@@ -82,7 +82,8 @@ def _brackets(ranking: Ranking) -> str:
     seeds = sorted({cell.interval.n_seeds for cell in ranking.cells})
     photos = counts(ranking.winner.interval)
     if seeds == [1]:
-        return f"one seed [95 % interval over spots; {photos}]"
+        luck = ranking.errors.luck.text
+        return f"one seed, {luck} [95 % interval over spots and seeds; {photos}]"
     number = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     return f"mean over {number} seeds [95 % interval over spots and seeds; {photos}]"
 

@@ -13,12 +13,15 @@ also within a line. After the study's name comes what is wanted:
     number NAME                          one number of numbers.tex, such as WinnerRmse
     cell KNOB=VALUE ...                  one cell: RMSE, interval, mean predictor on the same photos
     versus STUDY                         this study's winner against another's, paired
-    contrast A=1 [B=2] vs A=3 [where C=4]    difference of two choices, paired
+    contrast A=1 [B=2] vs A=3 [where C=4]    difference of two choices, paired; where it is
+                                         significant, with its p value after Holm's correction
+                                         for all contrasts of the document
     command                              the command that ran the study
 """
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -26,8 +29,9 @@ from functools import cache
 from pathlib import Path
 
 from img2gps.analysis.choices import ABSENT, NAME, fits, read_choice
-from img2gps.analysis.contrast import contrast
+from img2gps.analysis.contrast import Contrast, contrast
 from img2gps.analysis.overview import Analysis
+from img2gps.analysis.stats import holm
 from img2gps.analysis.wording import span
 from img2gps.core.errors import BadInput
 from img2gps.report import build, paper, several, tables
@@ -60,7 +64,17 @@ def fill(text: str, roots: Sequence[Path]) -> str:
         (other,) = words
         return several.difference(load(other), study)
 
-    kinds: dict[str, Kind] = {**KINDS, "versus": versus}
+    corrected = _family(text, load)
+
+    def contrasted(study: Analysis, words: Sequence[str]) -> str:
+        found, p_value = _contrast(study, words), corrected[study.study.folder.name, *words]
+        notes = list(found.notes)
+        if found.interval.p_value < 0.05:
+            tests = len(corrected)
+            notes.append(f"p = {p_value:.2g} after Holm's correction for {tests} contrasts")
+        return "; ".join([found.difference.removesuffix(")"), *notes]) + ")"
+
+    kinds: dict[str, Kind] = {**KINDS, "contrast": contrasted, "versus": versus}
 
     def replace(match: re.Match[str]) -> str:
         try:
@@ -116,7 +130,18 @@ def _cell(study: Analysis, words: Sequence[str]) -> str:
     return f"{cell.interval.estimate:.1f} m ({'; '.join([*said, *cell.interval.notes])})"
 
 
-def _contrast(study: Analysis, words: Sequence[str]) -> str:
+def _family(text: str, load: Callable[[str], Analysis]) -> dict[tuple[str, ...], float]:
+    """Return the p values of all contrasts of a document, corrected as one family."""
+    found: dict[tuple[str, ...], float] = {}
+    for match in BLOCK.finditer(text):
+        words = shlex.split(match["words"]) if " contrast " in match["words"] else []
+        if words[1:2] == ["contrast"]:
+            p_value = _contrast(load(words[0]), words[2:]).interval.p_value
+            found[words[0], *words[2:]] = 1.0 if math.isnan(p_value) else p_value
+    return dict(zip(found, holm(list(found.values())), strict=True))
+
+
+def _contrast(study: Analysis, words: Sequence[str]) -> Contrast:
     parts: list[list[str]] = [[]]
     for word in words:
         if word in ("vs", "where"):
@@ -124,8 +149,7 @@ def _contrast(study: Analysis, words: Sequence[str]) -> str:
         else:
             parts[-1].append(word)
     this, that, where = (*map(read_choice, parts), {})[:3]
-    found = contrast(study.study, this, that, where)
-    return "; ".join([found.difference.removesuffix(")"), *found.notes]) + ")"
+    return contrast(study.study, this, that, where)
 
 
 def _command(study: Analysis, _: Sequence[str]) -> str:
@@ -137,6 +161,5 @@ KINDS: dict[str, Kind] = {
     "table": _table,
     "number": _number,
     "cell": _cell,
-    "contrast": _contrast,
     "command": _command,
 }

@@ -47,13 +47,13 @@ def test_standard_error_of_one_seed_is_the_cluster_robust_one_computed_by_hand()
         total += float(np.sum(square[spot == group] - square.mean())) ** 2
     variance_of_mse = len(groups) / (len(groups) - 1) * total / n**2
     expected = math.sqrt(variance_of_mse) / (2 * math.sqrt(square.mean()))  # delta method
-    found = stats.cell_interval(error[0], spot)
+    found = stats.cell_interval(error[0], spot, luck=stats.NO_LUCK)
     assert found.se_photos == pytest.approx(expected)
     assert found.estimate == pytest.approx(math.sqrt(square.mean()))
-    assert math.isnan(found.se_seeds)
+    assert found.se_seeds == 0
 
 
-def test_standard_error_of_the_seeds_is_their_variance_less_the_photos_share() -> None:
+def test_standard_error_of_the_seeds_is_their_own_averaged_with_the_studys_luck() -> None:
     error, spot, _ = simulated(1, [70.0], seeds=4, noise=Noise(cell_seed=0.1))
     runs, n = error[0], error.shape[2]
     rmse = np.sqrt((runs**2).mean(axis=1))
@@ -66,13 +66,16 @@ def test_standard_error_of_the_seeds_is_their_variance_less_the_photos_share() -
     interaction *= len(groups) / (len(groups) - 1) / (4 * 3)
     expected = np.var(rmse, ddof=1) / 4 - interaction
     assert expected > 0
-    assert stats.cell_interval(runs, spot).se_seeds ** 2 == pytest.approx(expected)
+    luck = stats.Luck(0.05, 20.0)
+    shared = (0.05 * rmse.mean()) ** 2 / 4
+    found = stats.cell_interval(runs, spot, luck=luck)
+    assert found.se_seeds**2 == pytest.approx((expected + shared) / 2)
 
 
 def test_interval_of_many_normal_errors_is_that_of_the_chi_square_distribution() -> None:
     n, sigma = 4000, 12.0
     error = np.abs(np.random.default_rng(3).normal(0, sigma, n))
-    found = stats.cell_interval(error[None], np.arange(n))
+    found = stats.cell_interval(error[None], np.arange(n), luck=stats.NO_LUCK)
     sum_of_squares = float(np.sum(error**2))
     low, high = (math.sqrt(sum_of_squares / scipy_stats.chi2.ppf(q, n)) for q in (0.975, 0.025))
     assert found.low == pytest.approx(low, abs=0.06)
@@ -88,7 +91,7 @@ def test_interval_of_independent_photos_agrees_with_scipys_bca_bootstrap() -> No
         vectorized=True,
         random_state=np.random.default_rng(0),
     ).confidence_interval
-    found = stats.cell_interval(error[None], np.arange(len(error)))
+    found = stats.cell_interval(error[None], np.arange(len(error)), luck=stats.NO_LUCK)
     width = expected.high - expected.low
     assert found.low == pytest.approx(expected.low, abs=0.08 * width)
     assert found.high == pytest.approx(expected.high, abs=0.08 * width)
@@ -110,7 +113,7 @@ def test_paired_interval_agrees_with_scipys_paired_bootstrap() -> None:
         n_resamples=4000,
         random_state=np.random.default_rng(0),
     ).confidence_interval
-    found = stats.difference_interval(a, b, np.arange(500))
+    found = stats.difference_interval(a, b, np.arange(500), luck=stats.NO_LUCK)
     width = expected.high - expected.low
     assert found.low == pytest.approx(expected.low, abs=0.08 * width)
     assert found.high == pytest.approx(expected.high, abs=0.08 * width)
@@ -152,7 +155,7 @@ def test_intervals_scale_with_the_unit_and_ignore_the_order_of_photos_and_seeds(
 def test_one_seed_and_few_spots_are_said() -> None:
     error, spot, _ = simulated(8, [70.0], seeds=1, n=40, spots=20)
     assert stats.cell_interval(error[0], spot).notes == [
-        "one seed: the interval does not include the seed's luck",
+        "one seed, luck assumed: 6.0 %",
         "interval unreliable: 20 spots, fewer than 30",
     ]
     error, spot, _ = simulated(8, [70.0], seeds=2)
@@ -161,7 +164,7 @@ def test_one_seed_and_few_spots_are_said() -> None:
 
 def test_few_spots_take_students_t_on_the_log_scale() -> None:
     error, spot, _ = simulated(19, [70.0], seeds=1, n=20, spots=12)
-    found = stats.cell_interval(error[0], spot)
+    found = stats.cell_interval(error[0], spot, luck=stats.NO_LUCK)
     half = scipy_stats.t.ppf(0.975, 11) * found.se_photos / found.estimate
     assert found.low == pytest.approx(found.estimate * math.exp(-half))
     assert found.high == pytest.approx(found.estimate * math.exp(half))
@@ -194,10 +197,9 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(pair: bool) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seeds", "pair"), [(3, False), (3, True), (1, False)])
+@pytest.mark.parametrize(("seeds", "pair"), [(3, False), (3, True)])
 def test_intervals_hold_the_truth_as_often_as_the_docstring_says(seeds: int, pair: bool) -> None:
-    expected = 0.92 if seeds == 1 else 0.94
-    assert coverage(400, seeds, pair=pair) == pytest.approx(expected, abs=0.03)
+    assert coverage(400, seeds, pair=pair) == pytest.approx(0.95, abs=0.03)
 
 
 def test_the_confidence_set_is_that_of_a_plain_loop_over_eliminations() -> None:
@@ -254,7 +256,7 @@ def test_cells_far_below_the_mean_predictor_are_shown_to_beat_it() -> None:
 
 def test_smallest_detectable_difference_is_students_t_times_the_paired_standard_error() -> None:
     error, spot, _ = simulated(12, [70.0, 80.0], seeds=1, n=60, spots=60)
-    found = stats.detectable(error, spot)
+    found = stats.detectable(error, spot, luck=stats.NO_LUCK)
     assert found is not None
     rmse = stats.cell_rmse(error)
     linear = error[0, 0] ** 2 / (2 * rmse[0]) - error[1, 0] ** 2 / (2 * rmse[1])
@@ -321,7 +323,7 @@ def test_telling_the_published_pair_takes_thousands_of_photos_and_60_tell_about_
 def test_selection_correction_is_that_of_a_plain_loop() -> None:
     error, spot, _ = simulated(14, [70.0, 71.0, 72.0, 90.0], seeds=3, n=40, spots=25)
     error[1, 2] = np.nan  # a seed that failed
-    error[2, :2] = np.nan  # a cell with one seed, which has to do both
+    error[2, 0] = np.nan
     n, seed = 200, 3
     found = stats.selection_corrected(error, spot, n=n, seed=seed)
     rng = np.random.default_rng(seed)
@@ -337,8 +339,8 @@ def test_selection_correction_is_that_of_a_plain_loop() -> None:
         for c in range(4):
             seeds = [s for s in range(3) if not np.isnan(error[c, s, 0])]
             seeds.sort(key=lambda s, r=r, c=c: order[r, c, s])  # type: ignore[misc]  # defaults in a lambda
-            part = {3: 2, 2: 1, 1: 1}[len(seeds)]  # 63 %, at least one and not all
-            others.append(seeds[part:] or seeds)
+            part = {3: 2, 2: 1}[len(seeds)]  # 63 %, at least one and not all
+            others.append(seeds[part:])
             runs = [math.sqrt(np.mean(error[c, s][inside] ** 2)) for s in seeds[:part]]
             scores.append(np.mean(runs))
         winner = int(np.argmin(scores))
@@ -348,6 +350,26 @@ def test_selection_correction_is_that_of_a_plain_loop() -> None:
     assert found.wins == pytest.approx(wins / n)
     assert found.winner == int(stats.cell_rmse(error).argmin())
     assert found.apparent == pytest.approx(stats.cell_rmse(error).min())
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_with_one_seed_intervals_hold_the_truth_at_least_as_often_as_they_say(pair: bool) -> None:
+    assert coverage(150, 1, pair=pair) > 0.92
+
+
+def test_luck_is_estimated_and_one_run_that_went_astray_hardly_changes_it() -> None:
+    found = []
+    for i in range(20):
+        error, spot, _ = simulated(600_000 + i, [70.0] * 9, noise=Noise(cell_seed=0.043))
+        plain = stats.luck_of(error, spot)
+        error[4, 1] *= 1.6
+        gone = stats.luck_of(error, spot)
+        assert np.argwhere(stats.astray(error, gone)).tolist() == [[4, 1]]
+        found.append((plain.relative, gone.relative))
+    plain_m, gone_m = np.mean(found, axis=0)
+    assert plain_m == pytest.approx(0.043, abs=0.008)  # with a part of the assumed 6 %
+    assert gone_m < plain_m + 0.008
+    assert stats.luck_of(error[:, :1], spot).cells == 0
 
 
 def test_correction_takes_back_most_of_the_optimism_of_choosing_among_equal_cells() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import harness, limit, others, photos, planning, precision, search
+from benchmarks import coverage, harness, limit, others, photos, planning, precision, search
 from benchmarks.__main__ import BEGIN, COMPARISONS, END, RESULTS, table, write_page
 from benchmarks.harness import Comparison, Settings
 from img2gps.photos import exif
@@ -21,6 +21,7 @@ QUICK = Settings(quick=True, threads=1)
 IN_PROCESS = {
     "limit": Comparison(limit.TITLE, limit.measure, limit.rows),
     "search": Comparison(search.TITLE, search.measure, search.rows),
+    "coverage": Comparison(coverage.TITLE, coverage.measure, coverage.rows),
     "ingest": others.ingest,
     "ledger": others.ledger,
     "planning": Comparison(planning.TITLE, planning.measure, planning.rows),

@@ -9,22 +9,26 @@ from img2gps.analysis.stats.comparisons import (
     Resamples,
     beats_baseline,
     confidence_set,
+    holm,
     resample,
 )
 from img2gps.analysis.stats.folds import FoldMean, fold_mean
 from img2gps.analysis.stats.importance import Effect, importance
 from img2gps.analysis.stats.intervals import (
     Interval,
+    above_baseline,
     cell_interval,
     contrast_interval,
     difference_interval,
 )
+from img2gps.analysis.stats.luck import NO_LUCK, Luck, astray, luck_of
 from img2gps.analysis.stats.power import POWER, Detectable, detectable, photos_needed
 from img2gps.analysis.stats.sample import LEVEL, MIN_SPOTS, N_RESAMPLES, cell_rmse
 from img2gps.analysis.stats.selection import Corrected, selection_corrected
 
 __all__ = ["LEVEL", "MIN_SPOTS", "N_RESAMPLES", "POWER"]
 __all__ += ["Corrected", "Detectable", "Effect", "FoldMean", "Interval", "Resamples"]
-__all__ += ["beats_baseline", "cell_interval", "cell_rmse", "confidence_set"]
-__all__ += ["contrast_interval", "detectable", "difference_interval", "fold_mean", "importance"]
-__all__ += ["photos_needed", "resample", "selection_corrected"]
+__all__ += ["NO_LUCK", "Luck", "above_baseline", "astray", "beats_baseline", "luck_of"]
+__all__ += ["cell_interval", "cell_rmse", "confidence_set"]
+__all__ += ["contrast_interval", "detectable", "difference_interval", "fold_mean", "holm"]
+__all__ += ["importance", "photos_needed", "resample", "selection_corrected"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from img2gps.analysis.stats.intervals import estimates, seed_variances
+from img2gps.analysis.stats.luck import Luck, luck_of
 from img2gps.analysis.stats.sample import (
     LEVEL,
     N_RESAMPLES,
@@ -30,25 +32,31 @@ class Resamples:
 
 
 def resample(
-    error: ArrayLike, spot: ArrayLike, *, n: int = N_RESAMPLES, seed: int = 0
+    error: ArrayLike,
+    spot: ArrayLike,
+    *,
+    luck: Luck | None = None,
+    n: int = N_RESAMPLES,
+    seed: int = 0,
 ) -> Resamples:
     """Resample all cells together, given their errors (c, s, p) in metres.
 
     The deviations due to spots are scaled to an unbiased variance, n/(n-1). The seeds' luck is
     added to them: Student's t, independent between cells.
     """
+    luck = luck or luck_of(error, spot)
     sample = Sample(error, spot)
     estimate = sample.cell_rmse()
     scale = math.sqrt(sample.n_spots / max(sample.n_spots - 1, 1))
     deviation = scale * (mean_over_seeds(sample.rmse(sample.draw(n, seed))) - estimate)
-    return Resamples(estimate, deviation + _luck(sample, n, seed))
+    return Resamples(estimate, deviation + _draw_luck(sample, luck, n, seed))
 
 
-def _luck(sample: Sample, n: int, seed: int) -> Floats:
+def _draw_luck(sample: Sample, luck: Luck, n: int, seed: int) -> Floats:
     """Draw the luck of every cell's seeds, (n, c), in metres."""
-    se_seeds, freedom = _moderated_seed_errors(sample)
+    se_seeds = np.sqrt(seed_variances(sample, luck))
     rng = np.random.default_rng([seed, 1])  # another stream than the spots'
-    return np.asarray(se_seeds * rng.standard_t(freedom, (n, len(se_seeds))))
+    return np.asarray(se_seeds * rng.standard_t(min(luck.freedom, 1e6), (n, len(se_seeds))))
 
 
 def confidence_set(resamples: Resamples) -> Bools:
@@ -83,11 +91,25 @@ def confidence_set(resamples: Resamples) -> Bools:
     return np.asarray(np.isin(np.arange(len(estimate)), alive))
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p values of a family of tests, corrected by Holm's method (1979).
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    corrected, least = [0.0] * len(p_values), 0.0
+    for rank, test in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        least = min(max(least, (len(p_values) - rank) * p_values[test]), 1.0)
+        corrected[test] = least
+    return corrected
+
+
 def beats_baseline(
     error: ArrayLike,
     spot: ArrayLike,
     baseline_error: ArrayLike,
     *,
+    luck: Luck | None = None,
     n: int = N_RESAMPLES,
     seed: int = 0,
 ) -> Bools:
@@ -102,16 +124,17 @@ def beats_baseline(
     In 400 simulated studies of nine cells that all equal the baseline, the hardest case, any
     cell was marked in 6 to 8 %, and in 13 % where a run's luck is 10 % of its RMSE.
     """
+    luck = luck or luck_of(error, spot)
     errors = np.asarray(error, dtype=np.float64)
     rivals = np.full(errors.shape, np.nan)
     rivals[:, 0] = baseline_error  # one "run", without seeds
     sign = np.array([-1.0, 1.0])
     pairs = [Sample(pair, spot) for pair in np.stack([errors, rivals], axis=1)]
     cells = Sample(errors, spot)
-    null = _luck(cells, n, seed)
+    null = _draw_luck(cells, luck, n, seed)
     counts = cells.draw(n, seed)  # the same spots for every cell
     gain, se_spots = np.array([estimates(pair, sign, cells.once) for pair in pairs])[..., 0].T
-    total = np.hypot(se_spots, _moderated_seed_errors(cells)[0])
+    total = np.hypot(se_spots, np.sqrt(seed_variances(cells, luck)))
     for i, pair in enumerate(pairs):
         drawn, se = estimates(pair, sign, counts)
         null[:, i] += se_spots[i] * ratio(drawn - gain[i], se)
@@ -123,20 +146,3 @@ def beats_baseline(
             break
         shown |= new
     return shown
-
-
-def _moderated_seed_errors(sample: Sample) -> tuple[Floats, float]:
-    """Return each cell's standard error due to seeds, (c,), and their degrees of freedom.
-
-    Two or three seeds say little about the variance of one cell, so it is averaged with the mean
-    variance of all cells, both relative to RMSE (in the spirit of Smyth 2004, Stat. Appl. Genet.
-    Mol. Biol. 3).
-    """
-    variances, freedom = seed_variances(sample)
-    rmse = sample.cell_rmse()
-    relative = ratio(variances, rmse**2)
-    seeded = freedom > 0
-    if not seeded.any():
-        return np.zeros(len(rmse)), 1.0
-    moderated = np.where(seeded, (relative + relative[seeded].mean()) / 2, 0.0)
-    return rmse * np.sqrt(moderated), float(freedom.sum())

@@ -11,20 +11,22 @@ Coverage of a nominal 95 %, measured on 1500 simulated validation sets each (tes
 fake_study.py: 60 photos, uneven spots, errors shared within spots and between runs, lucky and
 unlucky seeds; standard error 0.6 %): of a cell 94 % with 45 or 30 spots and 2, 3 or 5 seeds, and
 with 200 photos of 100 spots; 93 % where a run's luck is 10 % of its RMSE or spots differ three
-times as much; 92.5 % with one seed, whose luck no interval of one run can include; 88 to 93 % below
-30 spots, which is why such an interval is called unreliable. Of a difference 93 to 94 % with 2 to 5
-seeds, but 83 % with one. A plain percentile interval had 88 to 94 %.
+times as much; 88 to 93 % below 30 spots, which is why such an interval is called unreliable. Of a
+difference 93 to 94 % with 2 to 5 seeds. A plain percentile interval had 88 to 94 %. The interval of
+a single run includes an assumed or borrowed luck (luck.py); `python -m benchmarks coverage`
+measures what that is worth.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from img2gps.analysis.stats.luck import NO_LUCK, Luck, luck_of, run_variances
 from img2gps.analysis.stats.sample import (
     LEVEL,
     MIN_SPOTS,
@@ -33,7 +35,6 @@ from img2gps.analysis.stats.sample import (
     Floats,
     Sample,
     mean_over_seeds,
-    ratio,
 )
 
 
@@ -45,35 +46,45 @@ class Interval:
     low: float
     high: float
     se_photos: float  # standard error from which spots were photographed
-    se_seeds: float  # standard error from initialisation and order; NaN with one seed
+    se_seeds: float  # standard error from initialisation and order
     n_seeds: int
     n_spots: int
     n_photos: int
+    luck: Luck | None = None  # from which `se_seeds` is taken with one seed
+    p_value: float = math.nan  # of no difference, two-sided; of differences only
 
     @property
     def notes(self) -> list[str]:
         """What the reader must know before believing the interval."""
         found = []
-        if self.n_seeds < 2:
-            found.append("one seed: the interval does not include the seed's luck")
+        if self.luck not in (None, NO_LUCK):
+            found.append(f"one seed, {self.luck.text}")
         if self.n_spots < MIN_SPOTS:
             found.append(f"interval unreliable: {self.n_spots} spots, fewer than {MIN_SPOTS}")
         return found
 
 
-def cell_interval(error: ArrayLike, spot: ArrayLike, *, seed: int = 0) -> Interval:
+def cell_interval(
+    error: ArrayLike, spot: ArrayLike, *, luck: Luck | None = None, seed: int = 0
+) -> Interval:
     """Return the interval of one cell's RMSE on other photos and with other seeds.
 
     `error` has the shape (s, p); seeds that are missing are NaN.
 
     It is computed on the log scale, which stabilises the variance (Efron & Tibshirani, ch. 12.6).
     """
-    sample = Sample(np.asarray(error, dtype=np.float64)[None], spot)
-    return _interval(sample, np.array([1.0]), seed, log=True)
+    cell = np.asarray(error, dtype=np.float64)[None]
+    luck = luck or luck_of(cell, spot)
+    return _interval(Sample(cell, spot), np.array([1.0]), luck, seed, log=True)
 
 
 def difference_interval(
-    error_a: ArrayLike, error_b: ArrayLike, spot: ArrayLike, *, seed: int = 0
+    error_a: ArrayLike,
+    error_b: ArrayLike,
+    spot: ArrayLike,
+    *,
+    luck: Luck | None = None,
+    seed: int = 0,
 ) -> Interval:
     """Return the interval of RMSE(a) - RMSE(b), paired on the same photos.
 
@@ -83,18 +94,38 @@ def difference_interval(
     a, b = np.atleast_2d(np.asarray(error_a)), np.atleast_2d(np.asarray(error_b))
     both = np.full((2, max(len(a), len(b)), a.shape[1]), np.nan)
     both[0, : len(a)], both[1, : len(b)] = a, b
-    return contrast_interval(both, [1.0, -1.0], spot, seed=seed)
+    return contrast_interval(both, [1.0, -1.0], spot, luck=luck, seed=seed)
+
+
+def above_baseline(
+    error: ArrayLike,
+    baseline: ArrayLike,
+    spot: ArrayLike,
+    *,
+    luck: Luck | None = None,
+    seed: int = 0,
+) -> Interval:
+    """Return the interval of the RMSE of a cell (s, p) less that of a baseline (p,)."""
+    own = np.atleast_2d(np.asarray(error, dtype=np.float64))
+    twice = np.tile(np.asarray(baseline, dtype=np.float64), (2, 1))  # no seed changes it
+    found = difference_interval(own, twice, spot, luck=luck, seed=seed)
+    return replace(found, n_seeds=int((~np.isnan(own).any(axis=1)).sum()))
 
 
 def contrast_interval(
-    error: ArrayLike, weights: ArrayLike, spot: ArrayLike, *, seed: int = 0
+    error: ArrayLike,
+    weights: ArrayLike,
+    spot: ArrayLike,
+    *,
+    luck: Luck | None = None,
+    seed: int = 0,
 ) -> Interval:
     """Return the interval of a weighted sum of the cells' RMSE, for one question asked beforehand.
 
     `error` has the shape (c, s, p), `weights` (c,). Seeds of different cells are independent.
     """
     signs = np.asarray(weights, dtype=np.float64)
-    return _interval(Sample(error, spot), signs, seed, log=False)
+    return _interval(Sample(error, spot), signs, luck or luck_of(error, spot), seed, log=False)
 
 
 @dataclass(frozen=True)
@@ -102,7 +133,7 @@ class Spread:
     """Standard errors of an estimate, and Satterthwaite's degrees of freedom."""
 
     se_spots: float
-    se_seeds: float  # 0 where no cell has two seeds
+    se_seeds: float
     freedom: float
 
     @property
@@ -111,13 +142,13 @@ class Spread:
         return math.hypot(self.se_spots, self.se_seeds)
 
 
-def _interval(sample: Sample, sign: Floats, seed: int, *, log: bool) -> Interval:
+def _interval(sample: Sample, sign: Floats, luck: Luck, seed: int, *, log: bool) -> Interval:
     """Return the bootstrap-t interval of sum(sign * RMSE of cell)."""
     estimate = float(estimates(sample, sign, sample.once)[0][0])
-    spread = spread_of(sample, sign)
+    spread = spread_of(sample, sign, luck)
     n_seeds = int(sample.n_seeds.min())
-    se_seeds = spread.se_seeds if n_seeds > 1 else math.nan
-    facts = (spread.se_spots, se_seeds, n_seeds, sample.n_spots, sample.n_photos)
+    counts = n_seeds, sample.n_spots, sample.n_photos
+    facts = (spread.se_spots, spread.se_seeds, *counts, None if n_seeds > 1 else luck)
     if sample.n_spots < 2 or spread.se_spots < TINY_M:  # equal errors everywhere
         return Interval(estimate, math.nan, math.nan, *facts)
     tail = (1 + LEVEL) / 2
@@ -136,17 +167,17 @@ def _interval(sample: Sample, sign: Floats, seed: int, *, log: bool) -> Interval
         low, high = (estimate * math.exp(-q * step / estimate) for q in (high_t, low_t))
     else:
         low, high = (estimate - q * step for q in (high_t, low_t))
-    return Interval(estimate, float(low), float(high), *facts)
+    p = math.nan if log else 2 * float(stats.t.sf(abs(estimate) / spread.total, spread.freedom))
+    return Interval(estimate, float(low), float(high), *facts, p)
 
 
-def spread_of(sample: Sample, sign: Floats) -> Spread:
+def spread_of(sample: Sample, sign: Floats, luck: Luck) -> Spread:
     """Return the standard errors of sum(sign * RMSE of cell)."""
     se_spots = float(estimates(sample, sign, sample.once)[1][0])
-    variances, freedom = seed_variances(sample)
-    seeds = sign**2 * variances
-    total = se_spots**2 + seeds.sum()
-    below = se_spots**4 / max(sample.n_spots - 1, 1) + ratio(seeds**2, freedom).sum()
-    return Spread(se_spots, math.sqrt(seeds.sum()), float(total**2 / below) if below else 1.0)
+    seeds = float(np.sum(sign**2 * seed_variances(sample, luck)))
+    total = se_spots**2 + seeds
+    below = se_spots**4 / max(sample.n_spots - 1, 1) + seeds**2 / luck.freedom
+    return Spread(se_spots, math.sqrt(seeds), float(total**2 / below) if below else 1.0)
 
 
 def estimates(sample: Sample, sign: Floats, counts: Floats) -> tuple[Floats, Floats]:
@@ -163,23 +194,17 @@ def estimates(sample: Sample, sign: Floats, counts: Floats) -> tuple[Floats, Flo
     return mean_over_seeds(rmse) @ sign, np.sqrt(variance)
 
 
-def seed_variances(sample: Sample) -> tuple[Floats, Floats]:
-    """Return the variance of each cell's mean due to seeds, (c,), and its degrees of freedom.
+def seed_variances(sample: Sample, luck: Luck) -> Floats:
+    """Return the variance of each cell's mean that is due to seeds, (c,).
 
-    It is the variance between the cell's runs, less the part that is only the photos' noise; 0 with
-    no degree of freedom for a single seed.
+    A cell's own variance is the one between its runs, less the part that is only the photos' noise.
+    Two or three seeds say little about it, so it is averaged with the luck of all cells (in the
+    spirit of Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3). A cell with one seed has only that luck.
     """
-    rmse = sample.rmse(sample.once)[0]  # (c, s)
-    variances = np.zeros(len(rmse))
-    factor = sample.n_spots / max(sample.n_spots - 1, 1)
-    for i, n in enumerate(sample.n_seeds):
-        if n < 2:
-            continue
-        run_rmse = rmse[i, sample.present[i]]
-        sums = sample.sums[i, sample.present[i]]
-        slope = 1 / (2 * np.maximum(run_rmse, TINY_M))
-        influence = (sums - np.outer(run_rmse**2, sample.sizes)) * slope[:, None]
-        rest = (influence - influence.mean(axis=0)) / sample.n_photos
-        interaction = factor * (rest**2).sum() / (n * (n - 1))
-        variances[i] = max(run_rmse.var(ddof=1) / n - interaction, 0.0)
-    return variances, np.maximum(sample.n_seeds - 1, 0).astype(np.float64)
+    square = sample.cell_rmse() ** 2
+    variances: Floats = luck.relative**2 * square / sample.n_seeds
+    for cell in np.flatnonzero(sample.n_seeds > 1):
+        between, photos = run_variances(sample, int(cell))
+        own = max(between - photos, 0.0) * square[cell] / sample.n_seeds[cell]
+        variances[cell] = (own + variances[cell]) / 2
+    return variances

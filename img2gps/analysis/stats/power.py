@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from img2gps.analysis.stats.intervals import spread_of
+from img2gps.analysis.stats.luck import Luck, luck_of
 from img2gps.analysis.stats.sample import LEVEL, Sample, cell_rmse
 
 POWER = 0.80  # the probability with which a detectable difference is detected
@@ -26,19 +27,20 @@ class Detectable:
     n_photos: int
 
 
-def detectable(error: ArrayLike, spot: ArrayLike) -> Detectable | None:
+def detectable(error: ArrayLike, spot: ArrayLike, *, luck: Luck | None = None) -> Detectable | None:
     """Return the smallest difference between the best cell and another that would be noticed.
 
     It is (t(95 %) + t(80 %)) x the standard error of the paired difference (Cohen 1988, ch. 2).
     Only the better half of the other cells counts, because the errors of cells that went astray are
     of another kind. None with fewer than two cells.
     """
+    luck = luck or luck_of(error, spot)
     errors = np.asarray(error, dtype=np.float64)
     best, *others = cell_rmse(errors).argsort()
     sign = np.array([1.0, -1.0])
     found, se_spots = [], []
     for other in others[: math.ceil(len(others) / 2)]:
-        spread = spread_of(Sample(errors[[other, best]], spot), sign)
+        spread = spread_of(Sample(errors[[other, best]], spot), sign, luck)
         factor = stats.t.ppf((1 + LEVEL) / 2, spread.freedom) + stats.t.ppf(POWER, spread.freedom)
         found.append(float(factor) * spread.total)
         se_spots.append(spread.se_spots)
