@@ -15,6 +15,7 @@ from img2gps.photos import exif
 from img2gps.photos.dataset import pixel_digest
 from img2gps.photos.decode import decode
 from img2gps.photos.photofile import Unusable
+from img2gps.photos.plausible import swapped_note
 from img2gps.photos.sources.base import Item, Reject
 
 T = TypeVar("T")
@@ -41,7 +42,8 @@ def read_photo(item: Item, image_size: int) -> tuple[dict[str, Any], NDArray[np.
         return Reject(item.photo, f"{type(error).__name__}: {error}", "report it with this photo")
     row: dict[str, Any] = {name: getattr(found, name) for name in _FROM_EXIF}
     if item.label is not None:  # these describe the position that was replaced
-        row |= {"gps_error_m": None, "dop": None, "note": ""}
+        note = swapped_note(item.label, found.lat_deg, found.lon_deg)
+        row |= {"gps_error_m": None, "dop": None, "note": note}
     row |= {
         "photo": item.photo,
         "lat_deg": lat,

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from img2gps.core.geo import distance_m
+from img2gps.photos.plausible import doubts
 from img2gps.photos.sources.base import Listing, Reject
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,9 @@ def summarise(
             f"{photo} ({metres:,.0f} m)" for photo, metres in list(far.items())[:_SHOWN]
         )
         log.warning("photos far from the others: %d, %s", len(far), shown)
+    lat, lon = manifest["lat_deg"].to_numpy(float), manifest["lon_deg"].to_numpy(float)
+    for doubt in doubts(lat, lon, list(notes.values())):
+        log.warning("%s: %s", listing.name, doubt)
     for photo, note in list(notes.items())[:_SHOWN]:
         log.warning("%s: %s", photo, note)
     return {
