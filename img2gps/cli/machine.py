@@ -87,10 +87,10 @@ def _cpu_ticks() -> dict[tuple[int, str], int]:
 
 
 def _speed() -> Iterator[Finding]:
-    from img2gps.training.calibration import calibrate
     from img2gps.training.devices import gpu_name
+    from img2gps.training.speed import measure_speed
 
-    found = calibrate(ModelConfig("resnet18", Family.resnet), 224, Accelerator.auto)
+    found = measure_speed(ModelConfig("resnet18", Family.resnet), 224, Accelerator.auto)
     threads = found.threads(found.precision, hardware.cores())
     yield Finding("speed", "precision=auto takes", found.precision)
     yield Finding("speed", "threads=null takes", str(threads))

@@ -205,8 +205,8 @@ class ResultWriter:
         return {name: baseline.figures for name, baseline in found.items()}
 
     def _hardware(self) -> dict[str, Any]:
-        calibration = self.planned.calibration
-        measured = {"calibration": calibration.record()} if calibration else {}
+        speed = self.planned.speed
+        measured = {"speed": speed.record()} if speed else {}
         return {**hardware.describe(devices.gpu_name()), **measured}
 
     def _model(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from img2gps.training import weights
 if TYPE_CHECKING:
     from img2gps.photos.dataset import Dataset
     from img2gps.photos.ingest import Source
-    from img2gps.training.calibration import Calibration
+    from img2gps.training.speed import Speed
 
 QUAD_DEFAULTS = ("n", "width", "height", "seed", "part")
 
@@ -38,15 +38,15 @@ class RunPlan:
     split: Split
     weights: weights.ResolvedWeights
     precision: Precision
-    calibration: Calibration | None  # None if the configuration leaves nothing to measure
+    speed: Speed | None  # None if the configuration leaves nothing to measure
 
     @property
     def threads(self) -> int:
         """Return the number of threads that the run takes unless it resumes with another."""
         if self.config.threads is not None:
             return self.config.threads
-        assert self.calibration is not None
-        return self.calibration.threads(self.precision, hardware.cores())
+        assert self.speed is not None
+        return self.speed.threads(self.precision, hardware.cores())
 
 
 class OpenData:
@@ -98,18 +98,16 @@ def plan_run(
     _check_limits(config, split)
     if resolved is None:
         resolved = weights.resolve(config.model, config.weights, required=config.weights_required)
-    calibration = _calibrate(config)
+    speed = _measure(config)
     if config.precision is not Precision.auto:
         precision = config.precision
     elif precision is None:
-        assert calibration is not None
-        precision = calibration.precision
+        assert speed is not None
+        precision = speed.precision
     identity = run_identity(config, dataset.fingerprint, digests, resolved.identity(), precision)
     identifier = run_id(identity)
     folder = Path(config.runs.root) / config.study / identifier
-    return RunPlan(
-        identifier, folder, config, identity, dataset, split, resolved, precision, calibration
-    )
+    return RunPlan(identifier, folder, config, identity, dataset, split, resolved, precision, speed)
 
 
 def check_machine(config: Config) -> None:
@@ -197,13 +195,13 @@ def open_split(config: Config, dataset: Dataset) -> Split:
     return make_split(dataset.manifest, config.split)
 
 
-def _calibrate(config: Config) -> Calibration | None:
+def _measure(config: Config) -> Speed | None:
     """Measure what the configuration leaves open: the precision, the threads, or both."""
     if config.precision is not Precision.auto and config.threads is not None:
         return None
-    from img2gps.training.calibration import calibrate
+    from img2gps.training.speed import measure_speed
 
-    return calibrate(config.model, config.image_size, config.trainer.accelerator)
+    return measure_speed(config.model, config.image_size, config.trainer.accelerator)
 
 
 def _root(config: Config) -> Path:

@@ -16,6 +16,11 @@ def native_bf16(accelerator: str = "auto") -> bool:
     return bool(BF16_FLAGS & hardware.cpu_flags())
 
 
+def has_gpu() -> bool:
+    """Return whether torch can use a CUDA device or Apple's GPU."""
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
 def gpu_name() -> str:
     """Return the name of the CUDA device; "" if there is none."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else ""

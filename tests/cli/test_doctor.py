@@ -14,7 +14,7 @@ from img2gps.cli.main import main
 from img2gps.config.schema import Precision
 from img2gps.core.errors import BadInput
 from img2gps.core.load import CpuTime
-from img2gps.training.calibration import Calibration
+from img2gps.training.speed import Speed
 
 XEON = {"fp32": {"1": 1.434, "2": 0.763}, "bf16": {"1": 2.178, "2": 1.159}}
 
@@ -23,8 +23,8 @@ XEON = {"fp32": {"1": 1.434, "2": 0.763}, "bf16": {"1": 2.178, "2": 1.159}}
 def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A measured machine without a network, a W&B login or ResNet weights, in half a second."""
 
-    def measured(*_: object) -> Calibration:
-        return Calibration(2, Precision.fp32, "measured training steps", XEON)
+    def measured(*_: object) -> Speed:
+        return Speed(2, Precision.fp32, "measured training steps", XEON)
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no network here")
@@ -32,7 +32,7 @@ def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_login() -> None:
         raise BadInput("W&B: no API key; run `wandb login`, or set WANDB_API_KEY")
 
-    monkeypatch.setattr("img2gps.training.calibration.calibrate", measured)
+    monkeypatch.setattr("img2gps.training.speed.measure_speed", measured)
     monkeypatch.setattr("img2gps.tracking.session.require_credentials", no_login)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)

@@ -14,7 +14,7 @@ from img2gps.core.paths import package_folder
 from img2gps.study.runner import TrainRunner
 from img2gps.study.space import Axis, Space, cell_id
 from img2gps.study.spec import Spec
-from img2gps.training.calibration import Calibration
+from img2gps.training.speed import Speed
 from tests.helpers.tiny import TINY
 
 
@@ -22,11 +22,11 @@ from tests.helpers.tiny import TINY
 def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine on which bf16 pays at 64 pixels, and fp32 at others."""
 
-    def calibrate(model: object, image_size: int, accelerator: object) -> Calibration:
+    def measure_speed(model: object, image_size: int, accelerator: object) -> Speed:
         bf16 = 0.5 if image_size == 64 else 2.0
-        return Calibration(1, Precision.fp32, "", {"fp32": {"1": 1.0}, "bf16": {"1": bf16}})
+        return Speed(1, Precision.fp32, "", {"fp32": {"1": 1.0}, "bf16": {"1": bf16}})
 
-    monkeypatch.setattr("img2gps.training.calibration.calibrate", calibrate)
+    monkeypatch.setattr("img2gps.training.speed.measure_speed", measure_speed)
     GlobalHydra.instance().clear()
     yield
     GlobalHydra.instance().clear()

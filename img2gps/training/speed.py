@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Speed:
     """What was measured on this machine.
 
     Attributes:
@@ -82,20 +82,20 @@ class Calibration:
         return {"reason": self.reason, "seconds": self.seconds, "taken": self.taken}
 
 
-def calibrate(model: ModelConfig, image_size: int, accelerator: Accelerator) -> Calibration:
+def measure_speed(model: ModelConfig, image_size: int, accelerator: Accelerator) -> Speed:
     """Return what is fastest on this machine for the model's family at an image size.
 
     Measures for some seconds unless a process has done so before.
     """
-    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    if accelerator is not Accelerator.cpu and (gpu or accelerator is not Accelerator.auto):
+    own_gpu = accelerator not in (Accelerator.auto, Accelerator.cpu)
+    if own_gpu or (accelerator is Accelerator.auto and devices.has_gpu()):
         return _by_rule(accelerator, "only processors are measured, not GPUs")
-    return _calibrated(*_reference(model), image_size)
+    return _measured(*_reference(model), image_size)
 
 
-def _by_rule(accelerator: Accelerator, reason: str) -> Calibration:
+def _by_rule(accelerator: Accelerator, reason: str) -> Speed:
     native = devices.native_bf16(accelerator)
-    return Calibration(usable_cores(), Precision.bf16 if native else Precision.fp32, reason)
+    return Speed(usable_cores(), Precision.bf16 if native else Precision.fp32, reason)
 
 
 def _reference(config: ModelConfig) -> tuple[str, Family]:
@@ -107,7 +107,7 @@ def _reference(config: ModelConfig) -> tuple[str, Family]:
 
 
 @lru_cache(maxsize=64)
-def _calibrated(name: str, family: Family, size: int) -> Calibration:
+def _measured(name: str, family: Family, size: int) -> Speed:
     cores = usable_cores()
     what = f"training steps of {name} at {size} pixels"
     question = {
@@ -121,7 +121,7 @@ def _calibrated(name: str, family: Family, size: int) -> Calibration:
     }
     key = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:16]
     try:
-        path = cache_folder() / "calibration" / f"{key}.json"
+        path = cache_folder() / "speed" / f"{key}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             known = read_json(path)
@@ -133,7 +133,7 @@ def _calibrated(name: str, family: Family, size: int) -> Calibration:
                 known = {**question, "seconds": seconds, "taken": taken}
                 write_json(path, known)
         seconds, taken = known["seconds"], known["taken"]
-        return Calibration(cores, Precision.fp32, f"measured {what}", seconds, taken)
+        return Speed(cores, Precision.fp32, f"measured {what}", seconds, taken)
     except Exception as error:  # of a file system, a library or a processor
         reason = f"cannot be measured ({type(error).__name__}: {error})"
         log.warning("precision and threads: %s; taking what the processor's flags suggest", reason)
