@@ -63,6 +63,16 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def quad_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of the data set quad_tiny with 48 photos."""
+    folder = tmp_path_factory.mktemp("photos") / "quad"
+    from img2gps.photos import quad  # here: most tests need none of it
+
+    quad.render(quad.QuadSpec(n=48, width=96, height=72), folder, threads=1, progress=False)
+    return folder
+
+
 @pytest.fixture
 def workdir(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory, with the shared dataset cache."""

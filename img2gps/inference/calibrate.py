@@ -19,15 +19,17 @@ from img2gps.runs.folder import CONFIG
 from img2gps.runs.plan import open_split
 
 
-def calibrated(deployed: Deployed, errors: HeldOut) -> Deployed:
+def calibrated(deployed: Deployed, errors: HeldOut, *, strangers: bool = True) -> Deployed:
     """Return the model with a radius, and with a sense of strangers where its photos are at hand.
 
     Args:
         deployed: a model of one or more runs.
-        errors: its errors on photos that it did not learn from.
+        errors: errors on photos that it, or the runs it replaces, did not learn from.
+        strangers: whether some of its photos are new to its first member, which is what telling
+            photos from elsewhere takes.
     """
     photos = errors.photos
-    dataset = dataset_of(deployed.folders[0])
+    dataset = dataset_of(deployed.folders[0]) if strangers else None
     looks = None if dataset is None else _looks(deployed, dataset)
     trust = fitted(radius.scores(photos["error_m"], photos["spot"]), looks)
     facts = TrustFacts(

@@ -39,6 +39,11 @@ class Expected:
     mean_predictor_rmse_m: float | None = None
     ranked_cells: int = 1
 
+    @property
+    def flattered(self) -> bool:
+        """Whether the model was chosen by its errors on these very photos."""
+        return self.ranked_cells > 1
+
     @classmethod
     def measured(cls, held_out: HeldOut) -> Self:
         """Return the figures of a table of held-out errors."""

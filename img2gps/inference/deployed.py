@@ -9,8 +9,8 @@ from pathlib import Path
 from img2gps.analysis.wording import cell_name
 from img2gps.config.schema import Family, Precision
 from img2gps.core.errors import BadInput
-from img2gps.inference import held_out
 from img2gps.inference.card import Card, Expected, baseline_figures
+from img2gps.inference.held_out import HeldOut
 from img2gps.inference.network import Member, Network
 from img2gps.inference.predict import Predictor
 from img2gps.runs.records import RunResult, read_result
@@ -31,13 +31,13 @@ class Deployed:
     folders: tuple[Path, ...] = ()
 
 
-def from_runs(folders: Sequence[Path], *, title: str = "", ranked_cells: int = 1) -> Deployed:
+def from_runs(folders: Sequence[Path], errors: HeldOut, *, title: str = "") -> Deployed:
     """Return the average of some finished runs, or the one run.
 
     Args:
         folders: run folders.
+        errors: on photos that they did not learn from.
         title: what the card calls it; by default the study and the cell of the first run.
-        ranked_cells: how many cells were compared on the validation photos.
 
     Raises:
         BadInput: a folder without weights, runs of different picture sizes, or a model of the
@@ -54,7 +54,6 @@ def from_runs(folders: Sequence[Path], *, title: str = "", ranked_cells: int = 1
     ]
     network = Network(members).eval()
     first = results[0]
-    errors = held_out.validation(folders, ranked_cells)
     card = Card(
         title=title or f"{first.study}: {cell_name(_knobs(first))}",
         kind="run" if len(folders) == 1 else "average",

@@ -11,7 +11,7 @@ from img2gps.config.compose import read_config
 from img2gps.config.overrides import training_command
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import expanded
-from img2gps.runs.folder import CHECKPOINT, CONFIG, WINNER, resolve_folder
+from img2gps.runs.folder import CONFIG, WINNER, find_with_weights, resolve_folder
 from img2gps.runs.records import STUDY, RunState, read_result, read_study_file, study_names
 from img2gps.runs.winner import read_winner
 
@@ -28,12 +28,14 @@ class Found:
         exported: which of the two it is.
         title: what to call it; empty where the run says it.
         ranked_cells: how many cells were compared before it was chosen.
+        runs_below: the runs root that has the runs of a study's final model.
     """
 
     folder: Path
     exported: bool = False
     title: str = ""
     ranked_cells: int = 1
+    runs_below: Path | None = None
 
 
 def find(name: str, roots: Sequence[Path]) -> Found:
@@ -48,7 +50,7 @@ def find(name: str, roots: Sequence[Path]) -> Found:
         return Found(given, exported=True)
     for root in roots:
         if (root / name / FINAL / MODEL).is_file():
-            return Found(root / name / FINAL, exported=True)
+            return Found(root / name / FINAL, exported=True, runs_below=root)
     if study := next((root / name for root in roots if (root / name / WINNER).is_file()), None):
         winner = read_winner(study)
         assert winner is not None
@@ -69,10 +71,8 @@ def with_weights(folder: Path, roots: Sequence[Path]) -> Path:
     Raises:
         BadInput: the run is finished, but its weights are nowhere.
     """
-    same = [folder, *(path for root in roots for path in sorted(root.glob(f"*/{folder.name}")))]
-    for path in same:
-        if (path / CHECKPOINT).is_file():
-            return path
+    if found := find_with_weights(folder, roots):
+        return found
     result = read_result(folder)
     if result is None or result.state != RunState.finished:
         return folder  # loading it says what is wrong
@@ -80,6 +80,14 @@ def with_weights(folder: Path, roots: Sequence[Path]) -> Path:
     raise BadInput(
         f"{folder}: this run was published without its weights; train it here with: {command}"
     )
+
+
+def run_folders(runs: Sequence[str], root: Path | None) -> tuple[Path, ...]:
+    """Return the folders of these runs below a runs root; none where one is missing."""
+    if root is None:
+        return ()
+    found = [find_with_weights(root / "any" / run, [root]) for run in runs]
+    return tuple(path for path in found if path is not None) if all(found) else ()
 
 
 def selected(roots: Sequence[Path]) -> list[str]:
@@ -116,8 +124,7 @@ def _can_answer(study: Path, roots: Sequence[Path]) -> bool:
     winner = read_winner(study)
     if winner is None:
         return False
-    run = Path(winner.path).name
-    return any((path / CHECKPOINT).is_file() for root in roots for path in root.glob(f"*/{run}"))
+    return find_with_weights(study.parent / winner.path, roots) is not None
 
 
 def _cells_of(study: Path) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from img2gps.inference.calibrate import calibrated
 from img2gps.inference.card import Card
 from img2gps.inference.deployed import Deployed, from_runs
 from img2gps.inference.exported import read_exported
-from img2gps.inference.find import find, newest
+from img2gps.inference.find import find, newest, run_folders
 from img2gps.inference.gallery import Gallery, Neighbour, gallery_of
 from img2gps.inference.inputs import Input, Photo, read_input
 from img2gps.inference.network import Answer
@@ -181,9 +181,10 @@ def load(name: str, roots: Sequence[Path]) -> Deployed:
     """
     found = find(name, roots)
     if found.exported:
-        return read_exported(found.folder)
-    deployed = from_runs([found.folder], title=found.title, ranked_cells=found.ranked_cells)
-    return calibrated(deployed, held_out.validation([found.folder], found.ranked_cells))
+        deployed = read_exported(found.folder)
+        return replace(deployed, folders=run_folders(deployed.card.runs, found.runs_below))
+    errors = held_out.validation([found.folder], found.ranked_cells)
+    return calibrated(from_runs([found.folder], errors, title=found.title), errors)
 
 
 def _finite(value: float) -> float | None:

@@ -115,6 +115,8 @@ def known_spot(manifest: pd.DataFrame, split: Split, part: str = "val") -> Mask:
 
 def leakage(manifest: pd.DataFrame, split: Split) -> dict[str, float]:
     """Return how near training comes to validation; shares are of the validation photos."""
+    if not len(split.val):
+        return {}
     nearest = nearest_train_m(manifest, split)
     return {
         "nearest_train_median_m": float(np.median(nearest)),
@@ -192,6 +194,8 @@ _REMEDY = {
 def _validation(photos: _Photos, free: Mask, config: SplitConfig, block_m: float) -> Mask:
     """Choose the validation photos among the free ones."""
     val = np.zeros(photos.n, dtype=bool)
+    if config.n_val == 0 and not config.kind.endswith("kfold"):
+        return val  # every photo trains: for the model that one takes home
     match config.kind:
         case SplitKind.random | SplitKind.kfold:
             groups, salt = photos.content.to_numpy(object), "photo"
@@ -278,6 +282,8 @@ def _check(config: SplitConfig, n: int) -> None:
 
 def _count(key: str, value: float, n: int) -> int:
     """Return how many photos a count, or a fraction below 1 of all photos, asks for."""
+    if value == 0:
+        return 0
     count = int(value) if value >= 1 else round(value * n)
     if not 1 <= count < n:
         raise BadInput(

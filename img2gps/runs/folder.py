@@ -185,6 +185,12 @@ def find_result(identifier: str, roots: Sequence[Path]) -> Path | None:
     return None
 
 
+def find_with_weights(folder: Path, roots: Sequence[Path]) -> Path | None:
+    """Return the folder of this run that has weights, here or in any study below `roots`."""
+    same = [folder, *(path for root in roots for path in sorted(root.glob(f"*/{folder.name}")))]
+    return next((path for path in same if (path / CHECKPOINT).is_file()), None)
+
+
 def list_folders(root: Path) -> list[Path]:
     """Return every run folder below a runs root, sorted: `<study>/<run id>` with a config.yaml."""
     return sorted(path.parent for path in root.glob(f"*/*/{CONFIG}"))

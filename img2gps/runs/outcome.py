@@ -147,7 +147,8 @@ class ResultWriter:
         self.table.write(self.folder.path / PREDICTIONS, rows, *columns[2:])
         if len(rows) < len(self.planned.split.val):  # because of trainer.limit_val_batches
             self._mean_predictor_m = self.table.mean_predictor_rmse_m(rows)
-        self._write(RunState.finished, "", metrics.bias_and_spread(*columns))
+        spread = metrics.bias_and_spread(*columns) if len(rows) else {}
+        self._write(RunState.finished, "", spread)
         if not self.planned.config.runs.keep_optimizer:
             self._attempt("a smaller checkpoint", lambda: _drop_optimizer(self.folder.checkpoint))
 
@@ -164,7 +165,8 @@ class ResultWriter:
         planned, config = self.planned, self.planned.config
         history = self.folder.history.rows()
         final = final_metrics(history)
-        found = self._baselines() if config.baselines and state is not RunState.failed else {}
+        comparable = state is not RunState.failed and len(planned.split.val) > 0
+        found = self._baselines() if config.baselines and comparable else {}
         described = self._model()
         return RunResult(
             run_id=planned.run_id,
@@ -230,6 +232,9 @@ class ResultWriter:
 def _log_end(result: RunResult, folder: Path) -> None:
     """Log in one line what the run came to, beside the mean predictor."""
     rmse, mean = result.metrics.get("val/rmse_m"), result.mean_predictor_rmse_m
+    if result.state is RunState.finished and result.data.n_val == 0:
+        log.info("finished: no photo was held out, so no error is known -> %s", folder)
+        return
     if result.state is not RunState.finished or rmse is None or mean is None:
         log.info("%s: %s -> %s", result.state, result.reason, folder)
         return

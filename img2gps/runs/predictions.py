@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +52,13 @@ class PredictionTable:
         self.mean = mean_predictor(self.lat[split.train], self.lon[split.train])
 
     def mean_predictor_rmse_m(self, rows: Rows | None = None) -> float:
-        """Return the RMSE of the mean predictor on these photos, by default on all of the part."""
+        """Return the RMSE of the mean predictor on these photos, by default on all of the part.
+
+        NaN where the part has no photos.
+        """
         rows = self.rows if rows is None else rows
+        if not len(rows):
+            return math.nan
         return geo.rmse_m(self.lat[rows], self.lon[rows], *self.mean)
 
     def errors_m(self, rows: Rows, pred_lat: Floats, pred_lon: Floats) -> Floats:

@@ -65,7 +65,7 @@ class Recorder(pl.Callback):
         row = {"epoch": epoch, "lr": self._lr, **module.epoch_metrics}
         row["train_seconds"] = self._train_seconds
         row["seconds"] = time.perf_counter() - self._epoch_began
-        for key in ("train/mse", "val/mse"):
+        for key in ("train/mse", "val/mse") if len(self.table.rows) else ("train/mse",):
             _end_if_diverged(trainer, row[key])
         self.folder.history.append(row)
         if row["val/rmse_m"] < self.best_m:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ def final_metrics(history: Rows) -> dict[str, float | None]:
 
 def best_metrics(history: Rows) -> dict[str, Any]:
     """Return the metrics of the epoch with the lowest validation RMSE, which never rank runs."""
-    if not history:
+    if not history or math.isnan(history[-1]["val/rmse_m"]):  # no photo validates
         return {}
     best = min(history, key=lambda row: row["val/rmse_m"])
     return {**_metrics(best), "epoch": int(best["epoch"]), "note": OPTIMISTIC}

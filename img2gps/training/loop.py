@@ -101,6 +101,7 @@ def _quiet() -> None:
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(f"{name}.utilities.rank_zero").setLevel(logging.WARNING)
     for message in (
+        "Total length of `DataLoader` across ranks is zero",  # of split.n_val=0
         ".*does not have many workers.*",
         ".*exists and is not empty.*",
         ".*The number of training batches.*",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -63,7 +64,7 @@ def converged_epoch(rmse_by_epoch: list[float]) -> int | None:
     >>> converged_epoch([90.0, 61.0, 70.0, 60.5, 60.0])
     4
     """
-    if not rmse_by_epoch:
+    if not rmse_by_epoch or math.isnan(rmse_by_epoch[-1]):
         return None
     final = rmse_by_epoch[-1]
     epoch = len(rmse_by_epoch)
@@ -97,12 +98,21 @@ class PositionErrors(Metric):
 
     def arrays(self) -> tuple[NDArray[np.int64], Floats, Floats]:
         """Return rows, labels and predictions so far, ordered by row."""
+        if not self.rows:
+            return np.empty(0, np.int64), np.empty((0, 2)), np.empty((0, 2))
         rows, label, predicted = (
             dim_zero_cat(state).detach().cpu().numpy()
             for state in (self.rows, self.label, self.predicted)
         )
         order = np.argsort(rows, kind="stable")
         return rows[order], label[order], predicted[order]
+
+    def summary(self) -> Summary:
+        """Return what `compute` does; NaN where there are no photos."""
+        if not self.rows:
+            return dict.fromkeys([*summarise(np.zeros(1)), *self.extra], math.nan)
+        found: Summary = self.compute()
+        return found
 
     def compute(self) -> Summary:
         """Return the summary in metres and the extra metrics."""

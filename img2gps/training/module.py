@@ -109,11 +109,11 @@ class GeoRegression(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Compute the metrics of the epoch."""
         trained = self.train_mse.update_called
-        validation = self.position_errors("val").compute()
+        validation = self.position_errors("val").summary()
         self.epoch_metrics = {
             "train/mse": float(self.train_mse.compute()) if trained else math.nan,
-            "train/rmse_m": self.position_errors("train").compute()["rmse_m"],
-            "val/mse": float(self.val_mse.compute()),
+            "train/rmse_m": self.position_errors("train").summary()["rmse_m"],
+            "val/mse": float(self.val_mse.compute()) if self.val_mse.update_called else math.nan,
             **{f"val/{name}": value for name, value in validation.items()},
         }
         self.log_dict(self.epoch_metrics, batch_size=1)

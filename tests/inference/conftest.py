@@ -7,16 +7,7 @@ from pathlib import Path
 import pytest
 
 from img2gps import train
-from img2gps.photos import quad
 from tests.helpers.tiny import tiny_config
-
-
-@pytest.fixture(scope="session")
-def quad_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of the data set quad_tiny with 48 photos."""
-    folder = tmp_path_factory.mktemp("photos") / "quad"
-    quad.render(quad.QuadSpec(n=48, width=96, height=72), folder, threads=1, progress=False)
-    return folder
 
 
 @pytest.fixture(scope="session")

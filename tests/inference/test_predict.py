@@ -20,7 +20,6 @@ from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
 from img2gps.inference.evaluate import evaluate_test
 from img2gps.inference.predict import Predictor
-from img2gps.photos import quad
 from img2gps.runs.folder import CHECKPOINT, CONFIG, PREDICTIONS, PREDICTIONS_TEST
 from img2gps.runs.outcome import Outcome
 from img2gps.runs.records import RESULT
@@ -42,12 +41,10 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def photos(quad_photos: Path) -> Path:
     """The files that the tiny run was trained and validated on."""
-    folder = tmp_path_factory.mktemp("photos") / "quad"
-    quad.render(quad.QuadSpec(n=48, width=96, height=72), folder, threads=1, progress=False)
-    return folder
+    return quad_photos
 
 
 @dataclass

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
+import math
 import os
 import random
 import signal
@@ -392,3 +394,21 @@ def test_help_and_cfg_answer_without_importing_torch() -> None:
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip().endswith("False")
+
+
+@pytest.mark.filterwarnings("error")
+def test_run_without_validation_photos_trains_on_all_and_claims_no_error(
+    workdir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = ("split.n_val=0", "image_size=32", "max_epochs=1", "baselines=true")
+    with caplog.at_level(logging.INFO):
+        made = train.run(tiny_config(*given))
+    result = json.loads((made.folder / RESULT).read_text())
+    assert (made.state, made.value) == ("finished", pytest.approx(math.nan, nan_ok=True))
+    assert (result["data"]["n_train"], result["data"]["n_val"]) == (48, 0)
+    assert result["metrics"]["train/rmse_m"] > 0
+    assert (result["metrics"]["val/rmse_m"], result["skill"], result["best"]) == (None, None, {})
+    assert len((made.folder / PREDICTIONS).read_text().splitlines()) == 1  # the header
+    assert "no photo was held out, so no error is known" in caplog.text
+    again = train.run(tiny_config(*given))
+    assert again.skipped

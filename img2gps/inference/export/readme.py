@@ -72,7 +72,7 @@ def _errors(card: Card) -> list[str]:
 
 
 def _flattery(expected: Expected) -> list[str]:
-    if expected.ranked_cells < 2:
+    if not expected.flattered:
         return []
     return [
         f"These photos also chose the model among {expected.ranked_cells} cells, which flatters "

@@ -1,0 +1,108 @@
+"""The model that one takes home from a study.
+
+The rule, in this order:
+
+1. The winning cell has several finished runs (seeds, folds) with weights: the average of them all.
+   It takes no training, and averaging networks that differ by luck or by fold lowers the error.
+2. It has one: that run.
+
+A refit is only made when it is asked for. It trains the winner's settings once more for each seed
+on every photo, validation and test included.
+
+The expected error never comes from photos that the model was fitted on. It is that of each photo
+answered by the runs that did not learn from it. Where these photos also chose the winning cell,
+the card says that they flatter it. A refit keeps the figures of the runs that it replaces.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from img2gps import train
+from img2gps.analysis.winner import FOLD_AXIS
+from img2gps.analysis.wording import cell_name
+from img2gps.config.compose import read_config
+from img2gps.config.schema import Config, SplitKind
+from img2gps.core.errors import BadInput
+from img2gps.core.files import write_text_atomic
+from img2gps.inference import held_out
+from img2gps.inference.calibrate import calibrated
+from img2gps.inference.deployed import Deployed, from_runs
+from img2gps.inference.export import hub
+from img2gps.inference.export.readme import model_card
+from img2gps.inference.exported import write_exported
+from img2gps.inference.find import FINAL
+from img2gps.inference.held_out import HeldOut
+from img2gps.runs.folder import CONFIG, find_with_weights, without_fold
+from img2gps.runs.records import RunState, StudyRun, read_study
+from img2gps.runs.winner import Winner, read_winner
+
+log = logging.getLogger(__name__)
+
+REFIT_NOTE = (
+    "It was fitted on every photo, so none is left to measure it on: the error is that of the runs "
+    "which it replaces. It cannot tell photos from elsewhere, for the same reason."
+)
+
+
+def make_final(name: str, root: Path, *, refit: bool = False) -> tuple[Deployed, Path]:
+    """Write a study's final model into its folder; return the model and where it is.
+
+    Raises:
+        BadInput: no winner is selected, or none of its runs has weights.
+    """
+    winner = _selected(name, root)
+    runs = _runs_of(winner, root)
+    folders = [folder for run in runs if (folder := find_with_weights(run.folder(root), [root]))]
+    if not folders:
+        raise BadInput(f"{name}: no run of the winning cell has weights; run the study here")
+    if len(folders) < len(runs):
+        log.warning("%d of %d runs have weights; the others are left out", len(folders), len(runs))
+    errors = held_out.validation(folders, winner.candidates)
+    title = f"{name}: {cell_name({k: v for k, v in winner.params.items() if k != FOLD_AXIS})}"
+    made = _refitted(folders, title, errors) if refit else _averaged(folders, title, errors)
+    folder = root / name / FINAL
+    write_exported(made, folder)
+    write_text_atomic(folder / "README.md", model_card(made.card, hub.usage(made)))
+    return made, folder
+
+
+def _selected(name: str, root: Path) -> Winner:
+    read_study(root, name)  # says which studies there are
+    winner = read_winner(root / name)
+    if winner is None:
+        raise BadInput(
+            f"{name}: no winner of this study has been selected; run: img2gps select {name}"
+        )
+    return winner
+
+
+def _runs_of(winner: Winner, root: Path) -> list[StudyRun]:
+    """Return all finished runs of the winning cell, its first seed and fold first."""
+    runs = [
+        run
+        for run in read_study(root, winner.study).runs
+        if run.cell and without_fold(run.cell) == winner.cell and run.state is RunState.finished
+    ]
+    return sorted(runs, key=lambda run: run.run_id != winner.run_id)
+
+
+def _averaged(folders: Sequence[Path], title: str, errors: HeldOut) -> Deployed:
+    return calibrated(from_runs(folders, title=title, errors=errors), errors)
+
+
+def _refitted(folders: Sequence[Path], title: str, errors: HeldOut) -> Deployed:
+    """Train the settings of these runs on every photo, once for each of their seeds."""
+    configs = {(config := read_config(folder / CONFIG)).seed: config for folder in folders}
+    again = [train.run(_on_everything(config)).folder for config in configs.values()]
+    made = calibrated(from_runs(again, title=title, errors=errors), errors, strangers=False)
+    card = replace(made.card, kind="refit", notes=[*made.card.notes, REFIT_NOTE])
+    return replace(made, card=card)
+
+
+def _on_everything(config: Config) -> Config:
+    split = replace(config.split, kind=SplitKind.random, n_val=0, n_test=0, n_train=None)
+    return replace(config, split=split, study=f"{config.study}_refit", baselines=False)

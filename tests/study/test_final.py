@@ -1,0 +1,125 @@
+"""The model that one takes home: the average of a cell's runs, or a refit on every photo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from img2gps import Localizer, train
+from img2gps.core import geo
+from img2gps.core.errors import BadInput
+from img2gps.inference.exported import read_exported
+from img2gps.inference.localizer import load
+from img2gps.runs.folder import PREDICTIONS
+from img2gps.runs.records import RunState, StudyRecord, StudyRun, write_study
+from img2gps.runs.winner import write_winner
+from img2gps.study.final import make_final
+from img2gps.study.selection import select
+from tests.helpers.tiny import tiny_config
+
+SIZE = ("image_size=32", "max_epochs=1")
+
+
+def study_of(root: Path, name: str, overrides: dict[str, tuple[str, ...]]) -> StudyRecord:
+    """Train one run for each entry (cell to overrides) and record them as a study."""
+    runs = []
+    for cell, given in overrides.items():
+        made = train.run(tiny_config(*SIZE, f"study={name}", f"runs.root={root}", *given))
+        params = dict(pair.split("=") for pair in cell.split(",") if not pair.startswith("seed"))
+        seed = next((int(p[5:]) for p in cell.split(",") if p.startswith("seed=")), 0)
+        told = ",".join(f"{k}={v}" for k, v in params.items())
+        path = f"{name}/{made.run_id}"
+        runs.append(StudyRun(told, seed, params=params, run_id=made.run_id, path=path))
+        runs[-1] = StudyRun(**{**vars(runs[-1]), "state": RunState.finished, "value": made.value})
+    study = StudyRecord(name, runs=runs, seeds=sorted({run.seed for run in runs}))
+    write_study(root, study)
+    write_winner(root / name, select(study, root))
+    return study
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Path:
+    """Runs of two studies: a cell with two seeds, and one with two folds."""
+    folder = tmp_path_factory.mktemp("final") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMG2GPS_CACHE", str(shared_cache))
+        study_of(folder, "seeds", {f"lr=0.001,seed={s}": (f"seed={s}",) for s in (0, 1)})
+        folds = ("split=kfold", "split.folds=2")
+        study_of(
+            folder,
+            "folds",
+            {f"lr=0.001,split.fold={i}": (*folds, f"split.fold={i}") for i in (0, 1)},
+        )
+    return folder
+
+
+def predictions(root: Path, name: str) -> list[pd.DataFrame]:
+    return [pd.read_csv(path) for path in sorted(root.glob(f"{name}/*/{PREDICTIONS}"))]
+
+
+def test_final_of_seeds_is_their_average(root: Path, shared_cache: Path) -> None:
+    made, folder = make_final("seeds", root)
+    assert (made.card.kind, len(made.card.runs)) == ("average", 2)
+    one, two = predictions(root, "seeds")
+    lat = (one["pred_lat_deg"] + two["pred_lat_deg"]) / 2
+    lon = (one["pred_lon_deg"] + two["pred_lon_deg"]) / 2
+    error = geo.distance_m(one["lat_deg"], one["lon_deg"], lat, lon)
+    assert made.card.expected is not None
+    assert made.card.expected.rmse_m == pytest.approx(float(np.sqrt(np.mean(error**2))), rel=1e-6)
+    assert made.card.expected.what == "validation photos"
+    again = read_exported(folder)
+    assert again.card == made.card
+    assert "the average of 2 networks" in (folder / "README.md").read_text()
+
+
+def test_study_s_name_means_its_final_model(
+    root: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch, quad_photos: Path
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(shared_cache))
+    make_final("seeds", root)
+    localizer = Localizer.load("seeds", [root])
+    assert localizer.card.kind == "average"
+    one, two = predictions(root, "seeds")
+    photos = [quad_photos / name for name in one["photo"]]
+    for i, position in enumerate(localizer.predict(photos, neighbours=2)):
+        lat = (one["pred_lat_deg"][i] + two["pred_lat_deg"][i]) / 2
+        assert position.lat_deg == pytest.approx(lat, abs=1e-7)
+        assert len(position.neighbours) == 2  # its runs are still here
+
+
+def test_each_fold_is_judged_on_photos_that_it_did_not_see(root: Path) -> None:
+    made, _ = make_final("folds", root)
+    expected = made.card.expected
+    assert expected is not None
+    together = pd.concat(predictions(root, "folds"))
+    assert (expected.what, expected.n_photos) == ("out-of-fold photos", len(together))
+    assert expected.rmse_m == pytest.approx(float(np.sqrt(np.mean(together["error_m"] ** 2))))
+
+
+def test_refit_trains_on_every_photo_and_keeps_the_honest_error(
+    root: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(shared_cache))
+    average, _ = make_final("folds", root)
+    made, _ = make_final("folds", root, refit=True)
+    assert made.card.kind == "refit"
+    assert made.card.data["n_train"] == made.card.data["n"] == 48
+    assert made.card.expected == average.card.expected
+    assert made.card.trust is not None
+    assert not made.card.trust.knows_strangers
+    result = json.loads((made.folders[0] / "result.json").read_text())
+    assert (result["data"]["n_val"], result["metrics"]["val/rmse_m"]) == (0, None)
+    again = load("folds", [root])
+    assert again.card.notes == made.card.notes
+
+
+def test_unselected_study_is_told_the_command(root: Path, tmp_path: Path) -> None:
+    write_study(tmp_path, StudyRecord("new"))
+    with pytest.raises(BadInput, match="run: img2gps select new"):
+        make_final("new", tmp_path)
+    with pytest.raises(BadInput, match="nowhere: no such study"):
+        make_final("nowhere", tmp_path)
