@@ -15,14 +15,14 @@ from img2gps.analysis.photos import of_photos
 from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.study import Study
 from img2gps.analysis.suspects import MIN_CELLS, learned, suspects
-from img2gps.analysis.wording import knob_name, knob_value
 from img2gps.core.errors import BadInput
 from img2gps.photos.dataset import Dataset
 from img2gps.report import gallery, page, paper, several, tables
 from img2gps.report.figures import choose
 from img2gps.report.figures.base import Figure, listed, metres
 from img2gps.report.figures.scene import scene
-from img2gps.report.page import Link, Page, Step
+from img2gps.report.page import Link, Page
+from img2gps.report.steps import next_steps
 from img2gps.runs.cached import dataset_of
 
 _SHOWN_SUSPECTS = 20
@@ -188,29 +188,6 @@ def notes(analysis: Analysis) -> list[str]:
         if len(analysis.rankings) > 1:
             found.append(f"Answer and figures: {ranking.group.label}.")
     return list(dict.fromkeys(note[:1].upper() + note[1:] for note in found))
-
-
-def next_steps(analysis: Analysis) -> list[Step]:
-    """Return what would make the answer better, each with the command that does it."""
-    record, ranking = analysis.study.record, _first(analysis)
-    if not record.command:
-        return []
-    if any(not run.state.has_ended for run in record.runs):
-        return [Step("Finish the study", record.command)]
-    if ranking is None or record.searched:
-        return []
-    steps = []
-    if len(record.seeds) == 1:
-        first = record.seeds[0]
-        seeds = f"'hydra.sweeper.seeds=[{first},{first + 1},{first + 2}]'"
-        text = "Run more seeds, because one seed proves nothing about a choice"
-        steps.append(Step(text, f"{record.command} {seeds}"))
-    for edge in ranking.edges:
-        values = ",".join(map(knob_value, sorted([*record.axes[edge.axis], edge.suggestion])))
-        text = f"Extend the grid where the winner lies on its edge, to {knob_name(edge.axis)} "
-        command = f"{record.command} {edge.axis}={values}"
-        steps.append(Step(text + knob_value(edge.suggestion), command))
-    return steps
 
 
 def _dataset(ranking: Ranking) -> Dataset | None:

@@ -1,12 +1,12 @@
-"""Figures of studies inside a document of your own, always those of the run folders.
+"""Fill a Markdown document with the numbers of studies, read from their run folders.
 
-A Markdown file holds blocks such as
+The document contains blocks, which may also be part of a line:
 
     <!-- img2gps: table1 table summary -->
-    whatever stood here is replaced
+    the text here is replaced
     <!-- /img2gps -->
 
-also within a line. After the study's name comes what is wanted:
+The name of the study is followed by one of these:
 
     answer                               the report's three sentences
     table KEY                            a table of the report, such as summary or table1_resnet18
@@ -36,7 +36,7 @@ from img2gps.analysis.wording import span
 from img2gps.core.errors import BadInput
 from img2gps.report import build, paper, several, tables
 
-Kind = Callable[[Analysis, Sequence[str]], str]  # what a study says in answer to some words
+Kind = Callable[[Analysis, Sequence[str]], str]  # from a study and words to the text of a block
 
 BLOCK = re.compile(
     r"(?P<open><!-- img2gps: (?P<words>[^\n]*?) -->)"
@@ -47,11 +47,11 @@ OPEN = re.compile(r"<!-- img2gps: [^\n]*")
 
 
 def fill(text: str, roots: Sequence[Path]) -> str:
-    """Return the document with every block filled anew.
+    """Return the document with new text in every block.
 
     Raises:
-        BadInput: a block that is not closed, or that names no study, table, number or cell that
-            there is.
+        BadInput: a block is not closed, or it asks for a study, table, number or cell that does
+            not exist.
     """
     if unclosed := OPEN.search(BLOCK.sub("", text)):
         raise BadInput(f"{unclosed[0]}: this block has no end; close it with <!-- /img2gps -->")

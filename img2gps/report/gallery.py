@@ -1,4 +1,4 @@
-"""The photos that the winner places best and worst, as thumbnails."""
+"""Choose the photos that the winner places best and worst, and make their thumbnails."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _COMPASS = (
     *("north", "north-east", "east", "south-east"),
     *("south", "south-west", "west", "north-west"),
 )
-_NO_CACHE = "The data set of these runs is not cached on this machine, so there are no pictures."
-_OTHER_PHOTOS = "The cached data set does not have these photos, so there are no pictures."
+_NO_CACHE = "No pictures: the data set of these runs is not cached on this machine."
+_OTHER_PHOTOS = "No pictures: the cached data set does not contain these photos."
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo of the gallery; `thumbnail` is a data URI, "" where there are no pixels."""
+    """A photo of the gallery; `thumbnail` is a data URI, or "" if its pixels are missing."""
 
     name: str
     error_m: float
-    towards: str  # in which direction the prediction lies
+    towards: str  # direction of the prediction from the true position
     mean_error_m: float
     nearest_train_m: float | None
     thumbnail: str
@@ -33,7 +33,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The best and the worst photos; `missing` says why there are no thumbnails, or is ""."""
+    """The best and the worst photos; `missing` is the reason why there are no thumbnails, or ""."""
 
     best: list[Photo]
     worst: list[Photo]
@@ -41,9 +41,9 @@ class Gallery:
 
 
 def gallery(photos: pd.DataFrame, dataset: Dataset | None, n: int = N_EACH) -> Gallery:
-    """Choose the n best and the n worst photos; none is shown twice.
+    """Return the n best and the n worst photos; no photo is in both lists.
 
-    photos: one row a photo as `analysis.photos.of_photos` gives.
+    photos: one row a photo, as `analysis.photos.of_photos` returns them.
     """
     ranked = photos.sort_values(["error_m", "photo"])
     n = min(n, len(ranked) // 2)

@@ -1,15 +1,15 @@
-"""The page: one self-contained HTML file that opens with the answer, and the files beside it.
+"""Write the page of a report: one HTML file that needs no network, beside the files it links to.
 
-Every figure stands in the page as SVG, so that it is there without scripts and on paper. Vega
-(bundled by vl-convert, 0.9 MB) and the specifications are in the page too and replace a figure
-by its interactive form when the reader asks. A content security policy forbids every request.
+The page shows every figure as SVG, so that it can be read without scripts and on paper. It also
+contains Vega (bundled by vl-convert, 0.9 MB) and each figure's specification, which replace the SVG
+by an interactive figure when the reader asks for it. A content security policy forbids all
+requests.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -22,11 +22,9 @@ from markupsafe import Markup
 
 from img2gps import __version__
 from img2gps.report import gallery
-from img2gps.report.figures.base import CONFIG, THEMES, Figure, inline, metres, save
+from img2gps.report.figures.base import CONFIG, THEMES, Figure, draw, inline, metres, save
 from img2gps.report.table import Table
 
-LARGEST_SVG = 400_000  # characters; beyond, the page holds the PNG
-LARGEST_PAGE = 3_000_000  # bytes without the gallery; beyond, figures stay still pictures
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -48,7 +46,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Shown:
-    """A table as HTML that is already escaped, and the files that hold the same."""
+    """A table as HTML, which is already escaped, and the files with the same content."""
 
     html: Markup
     files: list[Link] = field(default_factory=list)
@@ -56,7 +54,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Section:
-    """Tables below one heading; `folded` ones are opened by the reader."""
+    """Tables below one heading; the reader has to open those that are `folded`."""
 
     anchor: str
     title: str
@@ -77,7 +75,7 @@ class Picture:
 
 @dataclass
 class Page:
-    """Everything that the template shows; all texts are escaped there."""
+    """The content of the page; the template escapes all texts."""
 
     name: str
     question: str
@@ -100,7 +98,12 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """The page as HTML; below `LARGEST_PAGE` bytes without the gallery, or without scripts."""
+    """Return the page as HTML."""
+    return from_template("page.html.j2", page.figures, page=page)
+
+
+def from_template(name: str, figures: Sequence[Picture], **content: Any) -> str:
+    """Return a template filled with content, and with scripts that make its figures interactive."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -109,41 +112,20 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters["metres"] = metres
-    template = environment.get_template("page.html.j2")
-    style = Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8"))  # noqa: S704 - ours
-    still = template.render(page=page, style=style, version=__version__, specs=None, interactive=[])
-    thumbnails = 0
-    if page.gallery is not None:
-        thumbnails = sum(len(p.thumbnail) for p in page.gallery.best + page.gallery.worst)
-    room = LARGEST_PAGE - (len(still.encode()) - thumbnails) - len(_bundle()) - len(_script())
-    specs: dict[str, Any] = {}
-    for figure in sorted(page.figures, key=lambda f: len(json.dumps(f.spec))):
-        size = len(json_for_script(figure.spec)) + 200  # its button
-        if size <= room:
-            specs[figure.name] = figure.spec
-            room -= size
-    if not specs:
-        return still
-    return template.render(
-        page=page,
-        style=style,
+    specs = {figure.name: figure.spec for figure in figures}
+    return environment.get_template(name).render(
+        figures=figures,
+        specs=json_for_script({"specs": specs, "config": CONFIG, "themes": THEMES}),
+        bundle=Markup(_bundle()),  # noqa: S704 - Vega as vl-convert ships it
+        script=Markup(_read("interactive.js")),  # noqa: S704 - ours
+        style=Markup(_read("style.css")),  # noqa: S704 - ours
         version=__version__,
-        interactive=list(specs),
-        **interactive(specs),
+        **content,
     )
 
 
-def interactive(specs: Mapping[str, Any]) -> dict[str, Markup]:
-    """What a template needs for interactive figures: `specs`, `bundle` and `script`."""
-    return {
-        "specs": json_for_script({"specs": specs, "config": CONFIG, "themes": THEMES}),
-        "bundle": Markup(_bundle()),  # noqa: S704 - Vega as vl-convert ships it
-        "script": Markup(_script()),  # noqa: S704 - ours
-    }
-
-
 def json_for_script(value: Any) -> Markup:
-    r"""JSON that cannot end the script element it stands in, whatever texts it holds.
+    r"""Return JSON that cannot end the script element around it, whatever texts it holds.
 
     >>> str(json_for_script("</script><!--"))
     '"\\u003c/script\\u003e\\u003c!--"'
@@ -160,15 +142,14 @@ def _bundle() -> str:
     return code.replace("</script", "<\\/script")
 
 
-@cache
-def _script() -> str:
-    return (_TEMPLATES / "interactive.js").read_text(encoding="utf-8")
+def _read(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def shown(table: Table) -> Shown:
     """Return what the page shows of a table, with links to its four files in `tables/`.
 
-    The page says banner and warnings once, at its top.
+    Banner and warnings are left out, because the page has them once at its top.
     """
     table = replace(table, banner="", warnings=[])
     kinds = {"md": "Markdown", "tex": "LaTeX", "csv": "CSV", "html": "HTML"}
@@ -176,12 +157,8 @@ def shown(table: Table) -> Shown:
     return Shown(Markup(table.html()), links)  # noqa: S704 - tables.py escapes what it writes
 
 
-def picture(figure: Figure, folder: Path) -> Picture:
-    """Write the figure's files into `folder` and give what the page shows of it."""
-    svg = save(figure, folder)
-    if len(svg) <= LARGEST_SVG:
-        shown = Markup(inline(svg, figure.alt))  # noqa: S704 - vl-convert escapes texts in SVG
-    else:
-        data = base64.b64encode((folder / f"{figure.name}.png").read_bytes()).decode()
-        shown = Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, figure.alt)
+def picture(figure: Figure, folder: Path | None = None) -> Picture:
+    """Return what a page shows of a figure; also write the figure's files into a folder."""
+    svg = draw(figure) if folder is None else save(figure, folder)
+    shown = Markup(inline(svg, figure.alt))  # noqa: S704 - vl-convert escapes texts in SVG
     return Picture(figure.name, figure.title, figure.caption, shown, figure.spec)

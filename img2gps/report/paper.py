@@ -22,14 +22,12 @@ from img2gps.analysis.wording import knob_name
 from img2gps.core.files import write_text_atomic
 from img2gps.core.paths import RUNS_VARIABLE
 from img2gps.report import tables
+from img2gps.report.steps import with_override
 from img2gps.report.table import Table, latex_text
 
 PREFIX = "igps"
 _PLACES = ("", *(f"Ranking{n}" for n in ("Two", "Three", "Four", "Five", "Six", "Seven", "Eight")))
-_STARTS = {
-    "imagenet": "started from ImageNet weights",
-    "file": "started from weights in a file",
-}
+_STARTS = {"imagenet": "started from ImageNet weights", "file": "started from weights in a file"}
 
 
 def pack(study: Analysis) -> dict[str, str]:
@@ -229,8 +227,10 @@ def commands(study: Analysis) -> str:
         lines += ["", "# the study; the same command again goes on where it stopped", command]
         if study.rankings and study.study.enumerated:
             winner = study.rankings[0].winner
-            chosen = shlex.join(f"{key}={value}" for key, value in winner.params.items())
-            lines += ["", "# its winner alone", f"# {command} {chosen}"]
+            alone = command
+            for key, value in winner.params.items():
+                alone = with_override(alone, key, value)
+            lines += ["", "# its winner alone", f"# {alone}"]
         lines += ["", f"img2gps select {name}"] if len(study.rankings) == 1 else []
     else:
         lines += ["", "# single runs, each by its own command; see config.yaml in:"]

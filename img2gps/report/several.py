@@ -1,4 +1,4 @@
-"""Several studies on one page: their winners side by side, photo by photo where they can be."""
+"""Build the page that compares the winners of several studies."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ class Winner:
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """Predictions of all the winner's runs."""
+        """The predictions of all runs of the winner."""
         return self.scene.winners_predictions
 
     @property
     def curves(self) -> pd.DataFrame:
-        """History of the winner's runs, labelled by the study."""
+        """The history of the winner's runs, labelled with the name of the study."""
         table = self.scene.curves
         return table[table["rank_cell"] == self.scene.winner].assign(label=self.name)
 
 
 def page_of(analyses: Sequence[Analysis], folder: Path) -> Page:
-    """Return the comparison's page; its figures and its table are written into `folder`."""
+    """Return the page of the comparison, and write its figures and its table into `folder`."""
     winners = [_winner(a) for a in analyses if a.rankings]
     winners.sort(key=lambda w: w.ranking.winner.interval.estimate)
     counts: Counter[str] = Counter()
@@ -80,7 +80,7 @@ def answer(winners: Sequence[Winner], names: Sequence[str]) -> list[str]:
         return [
             f"No answer yet: nothing has finished in {listed(list(names))}.",
             "How sure: nothing can be compared.",
-            "What the mean predictor gets will be known once a run has finished.",
+            "The RMSE of the mean predictor will be known once a run has finished.",
         ]
     each = [
         f"{w.name} {metres(w.ranking.winner.interval.estimate)} "
@@ -102,7 +102,7 @@ def answer(winners: Sequence[Winner], names: Sequence[str]) -> list[str]:
 
 
 def difference(a: Analysis, b: Analysis) -> str:
-    """Say how far the winner of b lies above that of a on the photos that both have.
+    """Say how much higher the RMSE of b's winner is than that of a's on their common photos.
 
     Raises:
         BadInput: one of them has no finished run.
@@ -114,13 +114,15 @@ def difference(a: Analysis, b: Analysis) -> str:
 
 
 def _difference(a: Winner, b: Winner) -> str:
-    """Say how far b lies above a on the validation photos that both have."""
+    """Say how much higher the RMSE of b is than that of a on their common validation photos."""
     apart = pairs.of_studies(b.predictions, a.predictions)
     if apart is None:
-        return f"{b.name} was validated on other photos than {a.name}, so they cannot be compared"
+        return f"{a.name} and {b.name} cannot be compared: they have no validation photo in common"
     found = apart.interval
+    than = f"{'higher' if found.estimate > 0 else 'lower'} than {a.name}"
     said = (
-        f"{b.name} lies {found.estimate:+.1f} m from {a.name} on their {apart.photos} common photos"
+        f"{b.name} has an RMSE {abs(found.estimate):.1f} m {than} on their {apart.photos} common "
+        "photos"
     )
     if math.isnan(found.low):
         return said

@@ -16,7 +16,7 @@ from img2gps.core.errors import BadInput
 from img2gps.core.paths import package_folder
 from img2gps.photos.dataset import Dataset
 from img2gps.photos.ingest import QuadSource, ingest
-from img2gps.report import photo_page as datareport
+from img2gps.report import photo_page
 
 
 def never(config: Config) -> NoReturn:
@@ -106,13 +106,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def test_report_into_a_folder_asks_for_a_file(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datareport.page, "render", lambda _: "<html>")
+    monkeypatch.setattr(photo_page.page, "render", lambda _: "<html>")
     folder = tmp_path / "folder"
     folder.mkdir()
     with pytest.raises(
         BadInput, match=r"folder: cannot be written \(Is a directory\); name a file"
     ):
-        datareport.write(dataset, folder)
+        photo_page.write(dataset, folder)
     assert list(tmp_path.iterdir()) == [folder]
 
 
@@ -120,6 +120,6 @@ def test_report_into_a_folder_asks_for_a_file(
 def test_report_where_nothing_can_be_written_is_one_line(
     folder: str, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datareport.page, "render", lambda _: "<html>")
+    monkeypatch.setattr(photo_page.page, "render", lambda _: "<html>")
     with pytest.raises(BadInput, match=rf"^--report {folder}/a.html: cannot be written \("):
-        datareport.write(dataset, Path(folder) / "a.html")
+        photo_page.write(dataset, Path(folder) / "a.html")

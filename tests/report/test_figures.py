@@ -30,6 +30,7 @@ from img2gps.report.figures.base import (
     inline,
     listed,
     metres,
+    round_edges,
     save,
 )
 from img2gps.report.figures.scene import scene as scene_of
@@ -127,7 +128,7 @@ def test_curves_say_so_when_nothing_was_learned_or_one_seed_ran() -> None:
         history({"a": 89.0, "b": 95.0}, seeds=1), name="e", legend="model", mean_rmse_m=MEAN
     )
     assert figure.title.startswith("No model gets clearly below the mean predictor's 90.0")
-    assert "One seed a line" in figure.caption
+    assert "Each line is one seed" in figure.caption
 
 
 def test_curves_show_the_six_best_lines_and_count_the_others() -> None:
@@ -192,8 +193,8 @@ def test_seeds_are_averaged_as_mean_squares_photo_by_photo() -> None:
 def test_histogram_counts_every_photo_and_title_gives_the_quantiles() -> None:
     table = photos(101, error_m=np.arange(101.0))
     figure = errors.distribution(table)
-    bars = values_with(figure, "from", "model")
-    assert bars["model"].sum() == bars["mean"].sum() == 101
+    bars, step = values_with(figure, "from", "photos"), values_with(figure, "x", "y")
+    assert bars["photos"].sum() == step["y"].iloc[:-1].sum() == 101  # the last step has no width
     assert "within 50.0\u00a0m, nine in ten within 90.0\u00a0m" in figure.title
     cumulative = values_with(figure, "who", "share")
     model = cumulative[cumulative["who"] == "the winner"]
@@ -203,7 +204,7 @@ def test_histogram_counts_every_photo_and_title_gives_the_quantiles() -> None:
 
 @given(st.floats(0.5, 5000), st.integers(2, 40))
 def test_bin_edges_start_at_zero_and_cover_the_largest_error(top: float, bins: int) -> None:
-    edges = errors._edges(top, bins)
+    edges = round_edges(top, bins)
     assert edges[0] == 0
     assert edges[-1] >= top * 0.999
     np.testing.assert_allclose(np.diff(edges), edges[1], rtol=1e-9)
@@ -374,9 +375,9 @@ def test_effects_state_the_largest_share_or_why_there_is_none() -> None:
 @pytest.mark.parametrize(
     ("rmse", "low_m", "finding"),
     [
-        ([90.0, 75.0, 60.0], 2.0, "and is still gaining: take more photos"),
-        ([90.0, 75.0, 60.0], -2.0, "which is not shown to be more than luck"),
-        ([90.0, 75.0, 60.0], math.nan, "which is not shown to be more than luck"),
+        ([90.0, 75.0, 60.0], 2.0, "and still improves: take more photos"),
+        ([90.0, 75.0, 60.0], -2.0, "which may be chance"),
+        ([90.0, 75.0, 60.0], math.nan, "which may be chance"),
         ([90.0, 60.0, 62.0], -5.0, "More photos from 200 to 400 photos did not help r18"),
     ],
 )
@@ -453,11 +454,13 @@ def test_cost_names_a_cheaper_cell_that_cannot_be_told_from_the_best() -> None:
     table = table.assign(group="m", seconds=[200.0, 50.0, 10.0], epochs=15.0)
     figure = curves.cost(table, mean_rmse_m=MEAN)
     assert figure.title == (
-        "cheap takes 25 % of the best cell's seconds and cannot be told apart from it"
+        "cheap takes 25% of the best cell's seconds and cannot be told apart from it"
     )
     alone = curves.cost(table.assign(in_best_set=[True, False, False]), mean_rmse_m=MEAN)
-    assert "no cheaper one is known to be as good" in alone.title
+    assert "no much cheaper one is known to be as good" in alone.title
     assert curves.cost(table, mean_rmse_m=MEAN, column="epochs").name == "cost_epochs"
+    close = curves.cost(table.assign(seconds=[200.0, 184.0, 100.0]), mean_rmse_m=MEAN)
+    assert "no much cheaper one" in close.title  # 92 % of the seconds is no finding
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from img2gps.report.figures import choose
 from img2gps.report.figures.base import Figure
 from img2gps.report.figures.scene import Scene
 from img2gps.report.page import Page, render
+from img2gps.report.steps import next_steps, with_override
 from tests.helpers.fake_study import Options, make_study
 from tests.helpers.photos import make_photo
 
@@ -249,7 +250,8 @@ def test_two_studies_are_compared_photo_by_photo(tmp_path: Path) -> None:
     assert path.parent.name == "b+a"
     text = Elements(html).text
     difference = best["b"] - best["a"]
-    assert f"b lies {difference:+.1f} m from a on their 60 common photos" in text
+    word = "higher" if difference > 0 else "lower"
+    assert f"b has an RMSE {abs(difference):.1f} m {word} than a on their 60 common photos" in text
     assert "which excludes 0" in text
     assert (root.parent / "reports" / "a" / "index.html").is_file()
 
@@ -264,7 +266,7 @@ def test_studies_on_different_photos_are_not_called_comparable(tmp_path: Path) -
         table["content"] = "f" + table["content"]
         table.to_csv(file, index=False)
     text = Elements(report(root, "a", "b")[1]).text
-    assert "they cannot be compared" in text
+    assert "cannot be compared: they have no validation photo in common" in text
     assert "validated on different photos" in text
 
 
@@ -331,21 +333,6 @@ def test_report_needs_neither_torch_nor_wandb_nor_optuna_nor_hydra(tmp_path: Pat
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-
-
-def test_scripts_are_left_out_before_the_page_grows_too_large(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_study(tmp_path / "runs", "s", SMALL)
-    monkeypatch.setattr(page, "LARGEST_PAGE", 200_000)
-    monkeypatch.setattr(page, "LARGEST_SVG", 30_000)
-    _, html = report(tmp_path / "runs", "s")
-    elements = Elements(html)
-    assert not elements.scripts
-    assert "<button" not in html
-    pictures = [a for tag, a in elements.found if tag == "img"]
-    assert pictures  # large drawings are pictures then
-    assert all((a["src"] or "").startswith("data:image/png;base64,") for a in pictures)
 
 
 def test_json_in_a_script_cannot_end_it() -> None:
@@ -542,15 +529,23 @@ def test_one_bad_study_does_not_keep_the_others_from_their_pages(
 def test_the_page_says_what_to_do_next_with_commands_that_do_it(tmp_path: Path) -> None:
     options = Options(axes={"lr": [0.001, 0.003]}, seeds=(0,), effect=lambda p: 2e4 * p["lr"] + 30)
     make_study(tmp_path, "s", options)
-    steps = build.next_steps(build.load("s", [tmp_path]))
+    steps = next_steps(build.load("s", [tmp_path]))
     command = "python -m img2gps.train -m sweeps=s"
     assert [step.command for step in steps] == [
         f"{command} 'hydra.sweeper.seeds=[0,1,2]'",
         f"{command} lr=0.0003,0.001,0.003",
     ]
     make_study(tmp_path, "half", replace(options, states={("lr=0.003", 0): ("queued", "")}))
-    (step,) = build.next_steps(build.load("half", [tmp_path]))
+    (step,) = next_steps(build.load("half", [tmp_path]))
     assert (step.text, step.command) == ("Finish the study", f"{command.removesuffix('s')}half")
+
+
+def test_a_next_step_replaces_what_the_command_says_of_the_same_knob() -> None:
+    command = "python -m img2gps.train -m sweeps=s 'hydra.sweeper.seeds=[7]' +lr=0.1 'study=a b'"
+    assert with_override(command, "hydra.sweeper.seeds", "[7,8,9]") == (
+        "python -m img2gps.train -m sweeps=s +lr=0.1 'study=a b' 'hydra.sweeper.seeds=[7,8,9]'"
+    )
+    assert with_override(command, "lr", "0.05,0.1,0.2").endswith("'study=a b' lr=0.05,0.1,0.2")
 
 
 def test_banner_and_warnings_stand_once_on_the_page(table1: tuple[Path, str]) -> None:

@@ -20,11 +20,19 @@ from img2gps.cli import main as cli
 from img2gps.cli.commands import ingest as command_module
 from img2gps.config.schema import SplitKind
 from img2gps.core import geo
+from img2gps.photos import facts as facts_module
 from img2gps.photos.dataset import Dataset
 from img2gps.photos.ingest import FolderSource, HuggingFaceSource, QuadSource, ingest
-from img2gps.report import photo_page as datareport
-from img2gps.report.photo_page import facts as facts_module
-from img2gps.report.photo_page.figures import all_figures, gps_errors, headings, hours, positions
+from img2gps.report import photo_page
+from img2gps.report.photo_page.figures import (
+    _sizes,
+    all_figures,
+    gps_errors,
+    headings,
+    hours,
+    positions,
+    spots,
+)
 from img2gps.report.photo_page.page import render
 from tests.helpers.photos import make_photo
 
@@ -124,18 +132,67 @@ def test_small_sets_validate_on_a_fifth_and_others_like_the_study() -> None:
 def test_figures_state_their_finding(dataset: Dataset) -> None:
     facts = facts_module.collect(dataset)
     manifest = dataset.manifest
-    assert positions(manifest, facts).title == "43 photos on 100 m by 90 m of ground"
-    assert "Not drawn: 1 far" in positions(manifest, facts).caption
-    looks, clock, error = headings(manifest), hours(manifest), gps_errors(manifest, facts)
+    assert positions(manifest, facts).title == "43 photos cover an area of 100 m by 90 m"
+    assert "1 photos far from the others are not drawn" in positions(manifest, facts).caption
+    east = manifest["heading_deg"].notna()
+    turned = manifest.assign(heading_deg=np.where(east, 90.0 * (np.cumsum(east) % 4 > 0), np.nan))
+    looks, clock, error = headings(turned), hours(manifest), gps_errors(manifest)
     assert looks is not None
-    assert looks.title == "100% of the photos look E, 0% N"
+    assert looks.title == "75% of the photos look E, 0% NE"
     assert "32 of 44" in looks.caption
     assert clock is not None
-    assert clock.title == ("Taken between 10 and 12 o'clock on 2 days, 2024-05-01 to 2024-05-02")
+    assert clock.title == "Taken between 10:00 and 11:19 on 2 days, 2024-05-01 to 2024-05-02"
     assert error is not None
     known = manifest["gps_error_m"].dropna()
     assert len(known) == 23
-    assert error.title.startswith(f"Half of the labels are {np.median(known):.1f}\u00a0m or more")
+    assert error.title.endswith(f"median positioning error of {np.median(known):.1f}\u00a0m")
+
+
+def test_what_is_the_same_in_all_photos_is_no_histogram(dataset: Dataset) -> None:
+    manifest = dataset.manifest
+    taken = manifest["taken_at"].where(manifest["taken_at"] == "", "2024-05-01T10:03:00")
+    assert headings(manifest) is None  # all look east
+    assert hours(manifest.assign(taken_at=taken)) is None
+    assert gps_errors(manifest.assign(gps_error_m=5.0)) is None
+
+
+def test_hours_of_a_short_visit_are_counted_in_steps_of_ten_minutes(dataset: Dataset) -> None:
+    taken = dataset.manifest["taken_at"]
+    minutes = taken[taken != ""].str[11:16].map(lambda t: 60 * int(t[:2]) + int(t[3:]))
+    figure = hours(dataset.manifest)
+    assert figure is not None
+    (rows,) = figure.spec["datasets"].values()
+    assert {row["time"]: row["photos"] for row in rows if row["photos"]} == {
+        f"{tens // 6}:{tens % 6}0": int(n) for tens, n in (minutes // 10).value_counts().items()
+    }
+    long = hours(dataset.manifest.assign(taken_at=taken.str.replace("T11:", "T15:")))
+    assert long is not None
+    assert "in hours" in long.caption
+
+
+def test_only_errors_beyond_the_axis_are_counted_as_such(dataset: Dataset) -> None:
+    """Of 100 phones, one without a fix states 900 m; 22 m still lies in the last bar."""
+    stated = [14.3] * 60 + [21.4] * 38 + [21.9, 900.0]
+    manifest = dataset.manifest.sample(100, replace=True, random_state=0)
+    figure = gps_errors(manifest.assign(gps_error_m=stated))
+    assert figure is not None
+    rows = next(rows for rows in figure.spec["datasets"].values() if "from" in rows[0])
+    assert sum(row["photos"] for row in rows) == 99
+    assert rows[0]["from"] == 0
+    assert rows[-1]["to"] >= 21.9
+    assert "1 photo lies beyond the axis, up to 900" in figure.caption
+    without = gps_errors(manifest.assign(gps_error_m=[*stated[:-1], 14.3]))
+    assert without is not None
+    assert "beyond" not in without.caption
+
+
+def test_legend_of_spots_names_no_number_twice(dataset: Dataset) -> None:
+    for busiest in (1, 2, 4, 9):
+        values = _sizes(busiest)
+        assert values == sorted(set(values))
+        assert (values[0], values[-1]) == (1, busiest)
+    spec = str(spots(dataset.manifest, facts_module.collect(dataset)).spec)
+    assert f"'values': {_sizes(3)}" in spec  # 00.jpg, its copy and "same place.jpg"
 
 
 def test_what_photos_do_not_say_is_not_drawn(dataset: Dataset) -> None:
@@ -156,7 +213,7 @@ def test_map_points_where_the_lens_looked(dataset: Dataset) -> None:
 
 
 def test_page_holds_everything_and_asks_for_nothing(dataset: Dataset, tmp_path: Path) -> None:
-    path = datareport.write(dataset, tmp_path / "a" / "page.html")
+    path = photo_page.write(dataset, tmp_path / "a" / "page.html")
     page = Elements(path.read_text(encoding="utf-8"))
     for tag, attributes in page.found:
         for name in ("src", "href"):
@@ -167,9 +224,9 @@ def test_page_holds_everything_and_asks_for_nothing(dataset: Dataset, tmp_path: 
     assert policy is not None
     assert "default-src 'none'" in policy
     assert [a["id"] for t, a in page.found if t == "figure"] == [
-        f"figure-{name}" for name in ("map", "spots", "headings", "hours", "gps_errors", "leakage")
+        f"figure-{name}" for name in ("map", "spots", "hours", "gps_errors", "leakage")
     ]
-    assert sum(t == "svg" for t, _ in page.found) >= 6
+    assert sum(t == "svg" for t, _ in page.found) >= 5
     assert list(tmp_path.rglob("*.tmp")) == []
 
 
@@ -203,7 +260,7 @@ def test_figures_become_interactive_in_a_browser(dataset: Dataset, tmp_path: Pat
         timeout=120,
     ).stdout
     drawn = [a for _, a in Elements(shown).found if "vega-embed" in (a.get("class") or "")]
-    assert len(drawn) == 6
+    assert len(drawn) == 5
 
 
 def test_hostile_names_stay_text(dataset: Dataset) -> None:

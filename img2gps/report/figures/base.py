@@ -1,7 +1,7 @@
-"""What all figures share: the form of a figure, its colours, and how it becomes SVG and PNG.
+"""Define what all figures share: their form, colours and axes, and how they become SVG and PNG.
 
-One Vega-Lite specification gives all: vl-convert renders it to SVG and PNG with no browser and no
-network, and the page hands the same one to Vega when a reader asks for the interactive form.
+Each figure is one Vega-Lite specification. vl-convert renders it to SVG and PNG without a browser
+and without network, and the page passes the same specification to Vega for the interactive form.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast
-from xml.sax.saxutils import escape
 
 import altair as alt
 import numpy as np
 import pandas as pd
 import vl_convert
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from img2gps.analysis.wording import knob_value
 
@@ -30,6 +29,7 @@ COLOURS: Final = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E
 DASHES: Final = [[1, 0], [7, 3], [2, 2], [8, 2, 2, 2], [4, 2], [1, 3]]
 SHAPES: Final = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
 MOST_LINES: Final = len(COLOURS)
+ONE_DECIMAL: Final = alt.Tooltip("rmse_m:Q", format=".1f")
 SEQUENTIAL: Final = "cividis"  # made for colour vision deficiency (Nunez et al. 2018), even in grey
 
 INK: Final = "#1f2329"
@@ -85,10 +85,13 @@ Picture: TypeAlias = (
 
 @dataclass(frozen=True)
 class Figure:
-    """One picture: what it found, how to read it, and the chart.
+    """A chart with what it shows and how to read it.
 
-    name: stem of its files; title: the finding, one sentence without a full stop; caption: what
-    is drawn and how to read it; alt: the same for a reader who cannot see it, with the figures.
+    Attributes:
+        name: stem of its files.
+        title: the finding, one sentence without a full stop.
+        caption: what is drawn and how to read it.
+        alt: the same for readers who cannot see the figure, with its numbers.
     """
 
     name: str
@@ -99,59 +102,57 @@ class Figure:
 
     @cached_property
     def spec(self) -> dict[str, Any]:
-        """Vega-Lite specification without title and without the theme (see `CONFIG`)."""
+        """Return the Vega-Lite specification without title and theme (see `CONFIG`)."""
         with alt.data_transformers.enable("default", max_rows=None):
             spec: dict[str, Any] = self.chart.to_dict(validate=False)
         spec.pop("config", None)
         return spec
 
     def _repr_svg_(self) -> str:
-        """What a notebook shows."""
-        return _titled(draw(self), self)
+        """Return the figure as a notebook shows it."""
+        return _titled(self, draw(self))
 
 
 def draw(figure: Figure) -> str:
-    """SVG without title and background, for a page that says the title as text."""
+    """Return SVG without title and background, for a page that has the title as text."""
     bare = vl_convert.vegalite_to_svg(figure.spec, config={**CONFIG, "background": "transparent"})
-    # ids are counted through the process: make them the figure's own, so that several stand on a
-    # page without meeting and the same runs give the same page
+    return _own_ids(bare, figure.name)
+
+
+def _own_ids(svg: str, name: str) -> str:
+    """Return SVG with ids that begin with a name.
+
+    vl-convert numbers ids through the whole process. Own ids differ between the figures of a page,
+    and the same runs give the same page.
+    """
     numbers: dict[str, int] = {}
-    return _ID.sub(lambda m: f"{m[1]}{figure.name}-{numbers.setdefault(m[2], len(numbers))}", bare)
+    return _ID.sub(lambda m: f"{m[1]}{name}-{numbers.setdefault(m[2], len(numbers))}", svg)
 
 
 def save(figure: Figure, folder: Path) -> str:
     """Write NAME.svg and NAME.png with title and caption; return `draw`'s SVG."""
     bare = draw(figure)
-    titled = _titled(bare, figure)
+    titled = _titled(figure, bare)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{figure.name}.svg").write_text(titled, encoding="utf-8")
     (folder / f"{figure.name}.png").write_bytes(vl_convert.svg_to_png(titled, scale=2.0))
     return bare
 
 
-def _titled(svg: str, figure: Figure) -> str:
-    """SVG that stands alone, on white: title and caption, broken to the chart's width, above it."""
-    match = _SIZE.search(svg)
-    assert match is not None
-    width, height = float(match[2]), float(match[3])
-    title = textwrap.wrap(figure.title, max(30, int(width / 8.3)))
-    caption = textwrap.wrap(figure.caption, max(36, int(width / 6.2)))
-    top = 19 * len(title) + 16 * len(caption) + 20
-    lines = [(15, 600, INK, 20 + 19 * i, line) for i, line in enumerate(title)]
-    below = 19 * len(title) + 19
-    lines += [(12, 400, MUTED, below + 16 * i, line) for i, line in enumerate(caption)]
-    texts = "".join(
-        f'<text x="8" y="{y}" font-family="{FONT}" font-size="{size}" font-weight="{weight}" '
-        f'fill="{colour}">{escape(line)}</text>'
-        for size, weight, colour, y, line in lines
-    )
-    size = f'width="{width:g}" height="{height + top:g}"'
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {width:g} {height + top:g}">'
-        f"<title>{escape(figure.title)}</title><desc>{escape(figure.alt)}</desc>"
-        f'<rect width="100%" height="100%" fill="white"/>{texts}'
-        f'<g transform="translate(0,{top})">{svg}</g></svg>'
-    )
+def _titled(figure: Figure, bare: str) -> str:
+    """Return SVG that stands alone on white, with title and caption as wide as the bare chart."""
+    size = _SIZE.match(bare)
+    assert size is not None
+    width = float(size[2])
+    title = {
+        "text": textwrap.wrap(figure.title, max(30, int(width / 8.3))),
+        "subtitle": textwrap.wrap(figure.caption, max(36, int(width / 6.2))),
+        "fontSize": 15,
+        "subtitleColor": MUTED,
+        "offset": 16,
+    }
+    spec = {**figure.spec, "title": title, "description": figure.alt}
+    return _own_ids(vl_convert.vegalite_to_svg(spec, config=CONFIG), figure.name)
 
 
 # Colours that follow the page's light or dark, and the CSS variables that hold them there.
@@ -166,7 +167,7 @@ _ID: Final = re.compile(r"""((?:id=['"]|url\(#))([A-Za-z]+_?\d+)""")
 
 
 def inline(svg: str, alt_text: str) -> str:
-    """SVG for a page: as wide as there is room, its ink following the page's light or dark."""
+    """Return SVG for a page: it fits the page's width and follows its light or dark theme."""
     for colour, variable in THEMES.items():
         svg = svg.replace(f'"{colour}"', f'"var({variable})"')
     label = "".join(f"&#{ord(c)};" if c in "<>&\"'" else c for c in alt_text)
@@ -180,7 +181,7 @@ def inline(svg: str, alt_text: str) -> str:
 
 
 def metres(value: float) -> str:
-    """Say a length: one decimal below 100 m, none above, and no line break before the unit.
+    """Return a length in words: one decimal below 100 m, none above, no break before the unit.
 
     >>> metres(68.78).split(), metres(123.4).split()
     (['68.8', 'm'], ['123', 'm'])
@@ -189,7 +190,7 @@ def metres(value: float) -> str:
 
 
 def in_order(levels: Sequence[object]) -> list[str]:
-    """Distinct levels as text, numbers by size (also within words) and before words."""
+    """Return distinct levels as text: numbers first, by size, then words in natural order."""
     distinct = {knob_value(level): level for level in levels}
 
     def key(text: str) -> tuple[int, float, str]:
@@ -243,17 +244,69 @@ def cut_said(beyond: pd.Series[float], ceiling: float) -> str:
     return f"Cut at {metres(ceiling)}: {count}, up to {metres(float(beyond.max()))}."
 
 
-def scale_of(labels: Sequence[str], values: list[Any]) -> alt.Scale:
-    """One value (colour, dash, shape) for each label, repeated if there are more labels."""
+def coloured(
+    field: str, labels: Sequence[str], title: str | None = None, *, marks: bool = True
+) -> alt.Color:
+    """Return the encoding that gives each label a colour, with a legend of marks or lines."""
+    legend = legend_of(labels) if marks else alt.Legend(orient="top")
+    return alt.Color(f"{field}:N", scale=_scale(labels, COLOURS), title=title, legend=legend)
+
+
+def dashed(field: str, labels: Sequence[str], title: str | None = None) -> alt.StrokeDash:
+    """Return the encoding that gives each label a dash."""
+    return alt.StrokeDash(f"{field}:N", scale=_scale(labels, DASHES), title=title)
+
+
+def shaped(field: str, labels: Sequence[str], title: str | None = None) -> alt.Shape:
+    """Return the encoding that gives each label a shape."""
+    return alt.Shape(f"{field}:N", scale=_scale(labels, SHAPES), title=title)
+
+
+def rmse_axis(field: str, **scale: Any) -> alt.Y:
+    """Return the y axis of a validation RMSE; `scale` holds options of its scale."""
+    return alt.Y(f"{field}:Q", title="validation RMSE (m)", scale=alt.Scale(zero=False, **scale))
+
+
+def _scale(labels: Sequence[str], values: Sequence[Any]) -> alt.Scale:
+    """Return one value for each label; values repeat if there are more labels."""
     return alt.Scale(
         domain=list(labels), range=[values[i % len(values)] for i in range(len(labels))]
     )
 
 
+def histogram(values: ArrayLike, edges: NDArray[np.float64], title: str) -> alt.Chart:
+    """Return bars that count values between edges; values beyond the last edge are left out."""
+    bars = pd.DataFrame(
+        {"from": edges[:-1], "to": edges[1:], "photos": np.histogram(values, edges)[0]}
+    )
+    x = alt.X(
+        "from:Q",
+        title=title,
+        scale=alt.Scale(domain=[0, float(edges[-1])], nice=False),
+        axis=alt.Axis(grid=False, labelFlush=False),
+    )
+    y = alt.Y("photos:Q", title="photos", axis=alt.Axis(tickMinStep=1))
+    chart: alt.Chart = (
+        alt.Chart(bars)
+        .mark_rect(color=COLOURS[0], opacity=0.75, stroke="white", strokeWidth=0.5)
+        .encode(x=x, x2="to:Q", y=y, y2=alt.datum(0), tooltip=["from:Q", "to:Q", "photos:Q"])
+    )
+    return chart
+
+
+def round_edges(top: float, bins: int = 14) -> NDArray[np.float64]:
+    """Return the edges of about as many bins, at round numbers from 0 to at least `top`."""
+    raw = max(top, 1e-3) / bins
+    magnitude = 10.0 ** np.floor(np.log10(raw))
+    width = magnitude * min(m for m in (1, 2, 2.5, 5, 10) if m * magnitude >= raw * 0.999)
+    edges: NDArray[np.float64] = np.arange(int(np.ceil(top / width)) + 1) * width
+    return edges
+
+
 def mean_predictor_rule(
     mean_rmse_m: float, axis: Literal["x", "y"] = "y", *, label: bool = True
 ) -> alt.LayerChart:
-    """Line that every figure with an RMSE axis carries: what always answering the mean gets."""
+    """Return the line of the mean predictor, which every figure with an RMSE axis has."""
     text = f"mean predictor{' ' if axis == 'x' else chr(10)}{metres(mean_rmse_m)}"
     base = alt.Chart(pd.DataFrame({"value": [mean_rmse_m], "text": [text]}))
     rule = base.mark_rule(strokeDash=[3, 3], strokeWidth=1.5, color=INK)
@@ -272,16 +325,16 @@ def mean_predictor_rule(
 
 
 def layered(*charts: alt.Chart | alt.LayerChart) -> alt.LayerChart:
-    """Lay charts over each other; altair's own `layer` is typed for facets too."""
+    """Lay charts on top of each other (altair's own `layer` is typed for facets, too)."""
     return cast("alt.LayerChart", alt.layer(*charts))
 
 
 def yes(values: pd.Series[Any]) -> pd.Series[bool]:
-    """Booleans of a column that may hold missing ones, which count as no."""
+    """Return the column as booleans; missing values count as False."""
     return values.map(lambda value: value is True or value is np.True_ or value == 1)
 
 
 def letters_on(values: pd.Series[float]) -> NDArray[np.str_]:
-    """Black or white, to be read on tiles coloured by `SEQUENTIAL` reversed: low is bright."""
+    """Return black or white letters for tiles coloured by `SEQUENTIAL` reversed (low is bright)."""
     middle = (float(values.min()) + float(values.max())) / 2
     return np.where(values.to_numpy() > middle, "#ffffff", "#000000")

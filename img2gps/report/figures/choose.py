@@ -28,7 +28,7 @@ _NEEDS = {  # by how a figure's file name begins
     "error_by_heading": f"error by camera heading {_ENOUGH_SPOTS}",
     "error_by_hour": f"error by time of day {_ENOUGH_SPOTS}",
     "learning_curve": "the learning curve (two numbers of training photos)",
-    "cost": "cost (cells that differ in it)",
+    "cost": "cost (cells that differ in it by more than a third)",
 }
 
 
@@ -118,10 +118,7 @@ def _ranking(scene: Scene) -> Figure | None:
     if len(scene.finished) < 2:
         return None
     return grid.ranking(
-        scene.finished,
-        winner=scene.winner,
-        mean_rmse_m=scene.mean_rmse_m,
-        expected=scene.expected,
+        scene.finished, winner=scene.winner, mean_rmse_m=scene.mean_rmse_m, expected=scene.expected
     )
 
 
@@ -219,7 +216,7 @@ def _lines(scene: Scene, lines: Lines) -> Figure | None:
 def _cost(scene: Scene, column: str) -> Figure | None:
     cells = scene.finished
     known = cells[cells[column].notna()]
-    if len(known) < 2 or known[column].max() < 1.05 * known[column].min():
-        return None  # nothing to choose by
+    if len(known) < 2 or curves.LESS * known[column].max() <= known[column].min():
+        return None  # all cells cost about the same
     known = known.assign(group=known["model"].map(knob_value))
     return curves.cost(known, mean_rmse_m=scene.mean_rmse_m, column=column)

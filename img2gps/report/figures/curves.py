@@ -1,4 +1,4 @@
-"""Curves: against epochs, the number of training photos, the batch size, the cost."""
+"""Draw RMSE against epochs, the number of training photos, a knob, or the cost of a run."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ import pandas as pd
 
 from img2gps.analysis.stats import Interval
 from img2gps.report.figures.base import (
-    COLOURS,
-    DASHES,
     INK,
     MOST_LINES,
-    SHAPES,
+    ONE_DECIMAL,
     Figure,
     ceiling_m,
+    coloured,
     cut_said,
+    dashed,
     in_order,
     layered,
-    legend_of,
     listed,
     mean_predictor_rule,
     metres,
-    scale_of,
+    rmse_axis,
+    shaped,
+    yes,
 )
 
-NEAR_MEAN = 0.95  # of the mean predictor's RMSE: a curve above it is said to be near it
+NEAR_MEAN = 0.95  # share of the mean predictor's RMSE above which a curve counts as near it
+LESS = 0.75  # share of a cost below which it is clearly less; 1 / LESS is a third more
 
 
 def epochs(
@@ -41,13 +43,19 @@ def epochs(
     held: str = "",
     order: Sequence[str] | None = None,
 ) -> Figure:
-    """Draw training loss and validation RMSE against epochs, a band over runs around each mean.
+    """Draw training loss and validation RMSE against epochs, with a band from run to run.
 
-    history: one row a run and epoch with `label` (what the lines are told apart by), `seed`,
-    `fold` (one value where there are none), `finished`, `epoch`, `train_mse`, `rmse_m`. legend:
-    what the labels are; held: what all lines share; mean_rmse_m: NaN where no run has finished, so
-    that it is not known. Labels beyond the sixth are left out and counted in the caption, and only
-    lines whose runs have all finished are compared in words.
+    At most six lines are drawn; the caption says how many there are. Title and text compare only
+    lines whose runs have all finished.
+
+    Args:
+        history: one row a run and epoch with `label` (one line each), `seed`, `fold` (one value
+            where there are none), `finished`, `epoch`, `train_mse` and `rmse_m`.
+        name: file name of the figure.
+        legend: what the labels are.
+        mean_rmse_m: RMSE of the mean predictor; NaN while no run has finished.
+        held: what all lines share.
+        order: order of the labels; that of `in_order` if None.
     """
     lines = _Lines.of(history, order)
     ceiling = ceiling_m(mean_rmse_m)
@@ -73,12 +81,12 @@ class _Lines:
     """The lines of a figure against epochs.
 
     Attributes:
-        labels: of the lines drawn, in the legend's order.
-        count: lines there are.
-        shown: the rows of the lines drawn.
+        labels: labels of the drawn lines, in the order of the legend.
+        count: number of lines, those that are not drawn included.
+        shown: rows of the drawn lines.
         band: mean, lowest and highest run by label and epoch.
         final: mean RMSE after the last epoch, by label.
-        ended: the same of the lines whose runs have all finished.
+        ended: the part of `final` whose runs have all finished.
     """
 
     labels: list[str]
@@ -113,15 +121,15 @@ class _Lines:
 
 
 def _band_said(shown: pd.DataFrame) -> str:
-    """Say what the lines and bands are made of."""
+    """Say which runs the lines and bands show."""
     counts = shown.groupby("label")[["seed", "fold"]].nunique()
     seeds, folds = (int(counts[column].max()) if len(counts) else 0 for column in counts)
     if folds > 1:
         runs = f"{folds} folds" if seeds < 2 else f"{seeds} seeds and {folds} folds"
-        return f"Lines: mean over {runs}; bands: lowest to highest of these runs."
+        return f"Lines: mean over {runs}; bands: from the lowest to the highest of these runs."
     if seeds > 1:
-        return f"Lines: mean over {seeds} seeds; bands: lowest to highest seed."
-    return "One seed a line: how far another seed would lie from it is not known."
+        return f"Lines: mean over {seeds} seeds; bands: from the lowest to the highest seed."
+    return "Each line is one seed; the difference to another seed is unknown."
 
 
 def _panel(lines: _Lines, column: str, axis: str, legend: str, ceiling: float) -> alt.LayerChart:
@@ -136,17 +144,15 @@ def _panel(lines: _Lines, column: str, axis: str, legend: str, ceiling: float) -
     ticks = list(range(1, last + 1, -(-last // 8)))
     base = alt.Chart(band, width=340, height=270).encode(
         x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(values=ticks, format="d", grid=False)),
-        color=alt.Color(
-            "label:N", scale=scale_of(labels, COLOURS), title=legend, legend=legend_of(labels)
-        ),
+        color=coloured("label", labels, legend),
     )
     line = base.mark_line(strokeWidth=2, clip=True).encode(
         y=alt.Y(f"{column}_mean:Q", title=axis + (", log scale" if wide else ""), scale=scale),
-        strokeDash=alt.StrokeDash("label:N", scale=scale_of(labels, DASHES), title=legend),
+        strokeDash=dashed("label", labels, legend),
     )
     point = base.mark_point(size=28, filled=True, opacity=1, clip=True).encode(
         y=f"{column}_mean:Q",
-        shape=alt.Shape("label:N", scale=scale_of(labels, SHAPES), title=legend),
+        shape=shaped("label", labels, legend),
         tooltip=[
             alt.Tooltip("label:N", title=legend),
             "epoch:Q",
@@ -187,55 +193,61 @@ def _epochs_said(final: pd.Series[float], legend: str, mean_rmse_m: float) -> tu
 def learning_curve(
     points: pd.DataFrame, *, mean_rmse_m: float, last_step: Interval | None = None
 ) -> Figure:
-    """Validation RMSE against the number of training photos: whether more photos would help.
+    """Draw validation RMSE against the number of training photos, to see if more would help.
 
-    points: one row a cell with `label`, `n_train`, `rmse_m`, `low_m`, `high_m` (interval, may be
-    missing). last_step: what the lowest line gains with its last step, paired by photo. On a log
-    axis, where doubling is a step of one width everywhere.
+    The number of photos has a log axis, on which each doubling is equally wide.
+
+    Args:
+        points: one row a cell with `label`, `n_train`, `rmse_m` and its interval `low_m`, `high_m`
+            (which may be missing).
+        mean_rmse_m: RMSE of the mean predictor.
+        last_step: gain of the lowest line over its last step, paired by photo.
     """
     labels = in_order(list(points["label"]))
-    base = alt.Chart(points, width=560, height=300).encode(
-        x=alt.X(
-            "n_train:Q",
-            title="training photos (log scale)",
-            scale=alt.Scale(type="log", nice=False, padding=20),
-            axis=alt.Axis(values=sorted({int(n) for n in points["n_train"]}), format="d"),
-        ),
-        color=alt.Color(
-            "label:N", scale=scale_of(labels, COLOURS), title=None, legend=legend_of(labels)
-        ),
+    x = alt.X(
+        "n_train:Q",
+        title="training photos (log scale)",
+        scale=alt.Scale(type="log", nice=False, padding=20),
+        axis=alt.Axis(values=sorted({int(n) for n in points["n_train"]}), format="d"),
     )
+    base = alt.Chart(points, width=560, height=300).encode(x=x, color=coloured("label", labels))
     chart = layered(
-        base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(
-            y=alt.Y("low_m:Q", title="validation RMSE (m)", scale=alt.Scale(zero=False)),
-            y2="high_m:Q",
-        ),
-        base.mark_line(strokeWidth=2).encode(
-            y="rmse_m:Q", strokeDash=alt.StrokeDash("label:N", scale=scale_of(labels, DASHES))
-        ),
-        base.mark_point(size=60, filled=True, opacity=1).encode(
-            y="rmse_m:Q",
-            shape=alt.Shape("label:N", scale=scale_of(labels, SHAPES)),
-            tooltip=["label:N", "n_train:Q", alt.Tooltip("rmse_m:Q", format=".1f")],
-        ),
+        base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(y=rmse_axis("low_m"), y2="high_m:Q"),
+        *_line_and_points(base, "label", labels, ["label:N", "n_train:Q", ONE_DECIMAL]),
         mean_predictor_rule(mean_rmse_m),
     )
     ranked = points.sort_values(["label", "n_train"]).to_dict("records")
     each = listed([f"{r['label']} {r['n_train']:.0f} photos {metres(r['rmse_m'])}" for r in ranked])
-    caption = "Nested subsets of the training part, one validation part; bars: 95 % intervals."
+    caption = (
+        "Smaller training parts are subsets of the larger ones, and all cells share one validation "
+        "part. Bars: 95 % intervals."
+    )
     title = _gain_said(lowest_line(points), last_step)
     return Figure("learning_curve", title, caption, f"Learning curve. RMSE: {each}.", chart)
 
 
+def _line_and_points(
+    base: alt.Chart, field: str, labels: Sequence[str], tooltip: list[str | alt.Tooltip]
+) -> tuple[alt.Chart, alt.Chart]:
+    """Return a line for each label, and its cells as points."""
+    y = rmse_axis("rmse_m")
+    return (
+        base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dashed(field, labels)),
+        base.mark_point(size=60, filled=True, opacity=1).encode(
+            y=y, shape=shaped(field, labels), tooltip=tooltip
+        ),
+    )
+
+
 def lowest_line(points: pd.DataFrame) -> pd.DataFrame:
-    """Points of the line with the lowest one, the fewest photos first."""
+    """Return the points of the line that reaches the lowest RMSE, the fewest photos first."""
     best: str = points.sort_values("rmse_m")["label"].iloc[0]
     line: pd.DataFrame = points[points["label"] == best]
     return line.sort_values("n_train")
 
 
 def _gain_said(line: pd.DataFrame, last_step: Interval | None) -> str:
-    """Whether a line was still falling at its last step."""
+    """Say whether a line still falls at its last step."""
     name = line["label"].iloc[0]
     if len(line) < 2:
         return f"{name} was trained on one number of photos only"
@@ -245,32 +257,35 @@ def _gain_said(line: pd.DataFrame, last_step: Interval | None) -> str:
     if gain <= 0:
         return f"More photos {step} did not help {name}"
     if last_step is not None and last_step.low > 0:  # NaN where there is no interval
-        return f"{name} gains {metres(gain)} {step} and is still gaining: take more photos"
-    return f"{name} gains {metres(gain)} {step}, which is not shown to be more than luck"
+        return f"{name} gains {metres(gain)} {step} and still improves: take more photos"
+    return f"{name} gains {metres(gain)} {step}, which may be chance"
 
 
 def lines(points: pd.DataFrame, *, name: str, axis: str, mean_rmse_m: float) -> Figure:
-    """Draw validation RMSE against a knob, one line each and one panel for what else varies.
+    """Draw validation RMSE against a knob, with a panel for all else that varies.
 
-    points: one row a cell with `line`, `panel`, `x`, `rmse_m` and `start`, which is true of the
-    cells that all lines of a panel share. axis: the knob in words.
+    Args:
+        points: one row a cell with `line`, `panel`, `x`, `rmse_m` and `start`, which is true for
+            the cells that all lines of a panel share.
+        name: file name of the figure.
+        axis: name of the knob.
+        mean_rmse_m: RMSE of the mean predictor.
     """
     names, panels = in_order(list(points["line"])), list(dict.fromkeys(points["panel"]))
     wide = points["x"].min() > 0
-    values = sorted(set(points["x"]))
     x = alt.X(
         "x:Q",
         title=f"{axis} (log scale)" if wide else axis,
         scale=alt.Scale(type="log" if wide else "linear", nice=False, padding=14),
-        axis=alt.Axis(values=values, format="~g"),
+        axis=alt.Axis(values=sorted(set(points["x"])), format="~g"),
     )
-    drawn = [
-        layered(
-            *_lines(points[points["panel"] == panel], panel, x, names),
-            mean_predictor_rule(mean_rmse_m),
-        )
-        for panel in panels
-    ]
+    drawn = []
+    for panel in panels:
+        own = points[points["panel"] == panel]
+        base = alt.Chart(own, title=panel, width=270, height=220)
+        base = base.encode(x=x, color=coloured("line", names))
+        marks = _line_and_points(base, "line", names, ["line:N", "x:Q", ONE_DECIMAL])
+        drawn.append(layered(*marks, mean_predictor_rule(mean_rmse_m)))
     chart = alt.concat(*drawn, columns=2).resolve_scale(y="shared")
     means = _means_where_all_are(points, len(names))
     lowest = [str(line) for line in means.idxmin(axis="columns")]
@@ -283,31 +298,12 @@ def lines(points: pd.DataFrame, *, name: str, axis: str, mean_rmse_m: float) -> 
         for panel, row in means.iterrows()
         for line in row.index
     )
-    caption = "Points: cells, mean over seeds."
+    caption = "Each point is a cell (mean over seeds)."
     if points["start"].any():
-        caption += " All lines of a panel meet in the cell from which they start."
-    caption += " img2gps contrast says whether two lines differ."
+        caption += " All lines of a panel share the cell from which they start."
+    caption += " The command img2gps contrast tests whether two lines differ."
     text = f"RMSE against {axis}, one line each. Means where all lines have a cell: {each}."
     return Figure(name, title, caption, text, chart)
-
-
-def _lines(
-    points: pd.DataFrame, panel: str, x: alt.X, names: Sequence[str]
-) -> tuple[alt.Chart, alt.Chart]:
-    colour = alt.Color(
-        "line:N", scale=scale_of(names, COLOURS), title=None, legend=legend_of(names)
-    )
-    y = alt.Y("rmse_m:Q", title="validation RMSE (m)", scale=alt.Scale(zero=False))
-    base = alt.Chart(points, title=panel, width=270, height=220).encode(x=x, y=y, color=colour)
-    return (
-        base.mark_line(strokeWidth=2).encode(
-            strokeDash=alt.StrokeDash("line:N", scale=scale_of(names, DASHES))
-        ),
-        base.mark_point(size=60, filled=True, opacity=1).encode(
-            shape=alt.Shape("line:N", scale=scale_of(names, SHAPES)),
-            tooltip=["line:N", "x:Q", alt.Tooltip("rmse_m:Q", format=".1f")],
-        ),
-    )
 
 
 def _means_where_all_are(points: pd.DataFrame, n_lines: int) -> pd.DataFrame:
@@ -318,21 +314,23 @@ def _means_where_all_are(points: pd.DataFrame, n_lines: int) -> pd.DataFrame:
 
 
 def cost(cells: pd.DataFrame, *, mean_rmse_m: float, column: str = "seconds") -> Figure:
-    """Cost of a run of each cell against what it gets, with the line of cells that none beats.
+    """Draw the RMSE of each cell against the cost of its runs.
 
-    cells: one row a cell with `label`, `group` (told apart by colour and shape), `rmse_m`,
-    `seconds`, `epochs` (means over seeds), `in_best_set` (bool or missing).
+    Args:
+        cells: one row a cell with `label`, `group` (drawn by colour and shape), `rmse_m`,
+            `seconds`, `epochs` (means over seeds) and `in_best_set` (bool or missing).
+        mean_rmse_m: RMSE of the mean predictor.
+        column: the cost, "seconds" or "epochs".
     """
-    unit = {"seconds": "seconds a run", "epochs": "epochs a run"}[column]
-    groups = in_order(list(cells["group"]))
+    unit, groups = f"{column} a run", in_order(list(cells["group"]))
     front = cells.sort_values([column, "rmse_m"])
     front = front[front["rmse_m"] <= front["rmse_m"].cummin()].drop_duplicates("rmse_m")
     best = front.to_dict("records")[-1]
-    equal = front[front["in_best_set"].fillna(value=False).astype(bool)].to_dict("records")
-    cheapest = equal[0] if equal and equal[0] != best else best
+    as_good = front[yes(front["in_best_set"]) & (front[column] <= LESS * best[column])]
+    cheaper = as_good.to_dict("records")[:1]
     middle = (cells[column].min() + cells[column].max()) / 2
     x = alt.X(f"{column}:Q", title=unit, scale=alt.Scale(zero=False, padding=25))
-    y = alt.Y("rmse_m:Q", title="validation RMSE (m)", scale=alt.Scale(zero=False, padding=28))
+    y = rmse_axis("rmse_m", padding=28)
     chart = layered(
         alt.Chart(front, width=560, height=320)
         .mark_line(interpolate="step-after", color=INK, strokeDash=[2, 2], strokeWidth=1)
@@ -342,34 +340,33 @@ def cost(cells: pd.DataFrame, *, mean_rmse_m: float, column: str = "seconds") ->
         .encode(
             x=x,
             y=y,
-            color=alt.Color(
-                "group:N", scale=scale_of(groups, COLOURS), title=None, legend=legend_of(groups)
-            ),
-            shape=alt.Shape("group:N", scale=scale_of(groups, SHAPES), title=None),
-            tooltip=["label:N", f"{column}:Q", alt.Tooltip("rmse_m:Q", format=".1f")],
+            color=coloured("group", groups),
+            shape=shaped("group", groups),
+            tooltip=["label:N", f"{column}:Q", ONE_DECIMAL],
         ),
         *(
             alt.Chart(pd.DataFrame([row]))
             .mark_text(align="right" if row[column] > middle else "left", dy=dy, fontSize=11)
             .encode(x=x, y=y, text="label:N")
-            for row, dy in ((best, 14), (cheapest, -12))[: 1 + (cheapest is not best)]
+            for row, dy in zip([best, *cheaper], (14, -12), strict=False)
         ),
         mean_predictor_rule(mean_rmse_m),
     )
-    title = f"The best cell takes {best[column]:,.0f} {unit}; no cheaper one is known to be as good"
-    if cheapest is not best:
-        share = 100 * cheapest[column] / best[column]
+    title = (
+        f"The best cell takes {best[column]:,.0f} {unit}; no much cheaper one is known to be as "
+        "good"
+    )
+    if cheaper:
+        share = cheaper[0][column] / best[column]
         title = (
-            f"{cheapest['label']} takes {share:.0f} % of the best cell's {column} and cannot be "
+            f"{cheaper[0]['label']} takes {share:.0%} of the best cell's {column} and cannot be "
             "told apart from it"
         )
-    caption = "One mark a cell (mean over seeds); the dotted line joins those that none beats."
-    each = listed(
-        [
-            f"{r['label']} {r[column]:,.0f} {unit} {metres(r['rmse_m'])}"
-            for r in front.to_dict("records")
-        ]
+    caption = (
+        "Each mark is a cell (mean over seeds). The dotted line joins the cells that no cheaper "
+        "cell beats."
     )
-    return Figure(
-        f"cost_{column}", title, caption, f"Cost against RMSE. Best at their cost: {each}.", chart
-    )
+    rows = front.to_dict("records")
+    each = listed([f"{r['label']} {r[column]:,.0f} {unit} {metres(r['rmse_m'])}" for r in rows])
+    text = f"Cost against RMSE. Cells that no cheaper one beats: {each}."
+    return Figure(f"cost_{column}", title, caption, text, chart)

@@ -1,4 +1,4 @@
-"""Errors of one cell photo by photo: their distribution, and what they go with."""
+"""Draw the errors of one cell photo by photo: their distribution, and what they depend on."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ from numpy.typing import NDArray
 from img2gps.analysis.photos import FEW_SPOTS, Groups, by_group
 from img2gps.report.figures.base import (
     COLOURS,
+    DASHES,
     Figure,
+    coloured,
+    dashed,
+    histogram,
     layered,
     listed,
     mean_predictor_rule,
     metres,
+    round_edges,
 )
 
+MOST_POINTS = 2000  # photos in one figure; more would make the page slow
 SURE = 0.01  # p below which a difference is claimed: a report has three such figures
 _COMPASS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")
 _NEAREST_M = (0, 2, 5, 10, 20, 50, 100)
@@ -48,26 +54,14 @@ def distribution(photos: pd.DataFrame) -> Figure:
 
 
 def _histogram(error: NDArray[np.float64], of_mean: NDArray[np.float64]) -> alt.LayerChart:
-    edges = _edges(float(max(error.max(), of_mean.max())))
-    counts, mean_counts = np.histogram(error, edges)[0], np.histogram(of_mean, edges)[0]
-    bars = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "model": counts, "mean": mean_counts})
-    step = pd.DataFrame({"x": edges, "y": [*mean_counts, mean_counts[-1]]})
-    x = alt.X(
-        "from:Q",
-        title="error (m)",
-        scale=alt.Scale(domain=[0, float(edges[-1])], nice=False),
-        axis=alt.Axis(grid=False, format="d", labelFlush=False),
-    )
-    tooltip = ["from:Q", "to:Q", "model:Q", alt.Tooltip("mean:Q", title="mean predictor")]
+    edges = round_edges(float(max(error.max(), of_mean.max())))
+    counts = np.histogram(of_mean, edges)[0]
+    step = alt.Chart(pd.DataFrame({"x": edges, "y": [*counts, counts[-1]]}))
     return layered(
-        alt.Chart(bars, width=340, height=250)
-        .mark_rect(color=COLOURS[0], opacity=0.75, stroke="white", strokeWidth=0.5)
-        .encode(
-            x=x, x2="to:Q", y=alt.Y("model:Q", title="photos"), y2=alt.value(250), tooltip=tooltip
-        ),
-        alt.Chart(step)
-        .mark_line(interpolate="step-after", color=COLOURS[1], strokeWidth=2, strokeDash=[5, 3])
-        .encode(x="x:Q", y="y:Q"),
+        histogram(error, edges, "error (m)").properties(width=340, height=250),
+        step.mark_line(
+            interpolate="step-after", color=COLOURS[1], strokeWidth=2, strokeDash=DASHES[1]
+        ).encode(x="x:Q", y="y:Q"),
     )
 
 
@@ -86,31 +80,15 @@ def _cumulative(error: NDArray[np.float64], of_mean: NDArray[np.float64]) -> alt
         .encode(
             x=alt.X("error_m:Q", title="error (m)", axis=alt.Axis(format="d", labelFlush=False)),
             y=alt.Y("share:Q", title="photos within this error", axis=alt.Axis(format="%")),
-            color=alt.Color(
-                "who:N",
-                scale=alt.Scale(domain=names, range=COLOURS[:2]),
-                title=None,
-                legend=alt.Legend(orient="top"),
-            ),
-            strokeDash=alt.StrokeDash(
-                "who:N", scale=alt.Scale(domain=names, range=[[1, 0], [5, 3]]), title=None
-            ),
+            color=coloured("who", names, marks=False),
+            strokeDash=dashed("who", names),
         )
     )
     return chart
 
 
-def _edges(top: float, bins: int = 14) -> NDArray[np.float64]:
-    """Bin edges at round numbers from 0 to at least `top`."""
-    raw = max(top, 1e-3) / bins
-    magnitude = 10.0 ** np.floor(np.log10(raw))
-    width = magnitude * min(m for m in (1, 2, 2.5, 5, 10) if m * magnitude >= raw * 0.999)
-    edges: NDArray[np.float64] = np.arange(int(np.ceil(top / width)) + 1) * width
-    return edges
-
-
 class _Words(NamedTuple):
-    """What a figure of errors by group is called, its axis, and how photos of a group are named."""
+    """The file name of a figure, the name of its axis, and the words before the name of a group."""
 
     name: str
     axis: str
@@ -132,9 +110,9 @@ def by_heading(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
 
 
 def by_hour(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
-    """Draw the error by time of day in steps of two hours; None as above.
+    """Draw the error by time of day in steps of two hours; None as in `by_heading`.
 
-    The photo's own clock counts, not UTC, because light and shadows are what matters.
+    Hours are of the photo's own clock, not UTC, because light and shadows depend on them.
     """
     hour = photos["taken_at"].astype(str).str.extract(r"T(\d\d):", expand=False).astype(float)
     order = [f"{h:02d}-{h + 2:02d} h" for h in range(0, 24, 2)]
@@ -144,7 +122,7 @@ def by_hour(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
 
 
 def by_nearest(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
-    """Draw the error by distance to the nearest training photo; None as above."""
+    """Draw the error by distance to the nearest training photo; None as in `by_heading`."""
     known = photos[photos["nearest_train_m"].notna()]
     order = [f"{a}-{b} m" for a, b in itertools.pairwise(_NEAREST_M)] + [f"over {_NEAREST_M[-1]} m"]
     index = np.digitize(known["nearest_train_m"], _NEAREST_M[1:], right=True)
@@ -162,10 +140,12 @@ def _grouped(
     if found is None:
         return None
     present = [group for group in order if group in set(photos["group"])]
-    chart = layered(*_group_marks(photos, found, present, words), mean_predictor_rule(mean_rmse_m))
+    drawn = photos.sample(min(len(photos), MOST_POINTS), random_state=0)
+    chart = layered(*_group_marks(drawn, found, present, words), mean_predictor_rule(mean_rmse_m))
     caption = (
-        f"Circles: the winner's {len(photos)} photos. Diamonds: RMSE with its 95 % interval over "
-        f"spots (none below {FEW_SPOTS} spots). Kruskal-Wallis test over spots: p = {found.p:.2g}."
+        f"Circles: errors of the winner on {len(drawn)} of {len(photos)} photos. Diamonds: RMSE "
+        f"with its 95 % interval over spots (none below {FEW_SPOTS} spots). "
+        f"Kruskal-Wallis test over spots: p = {found.p:.2g}."
     )
     each = listed(
         [

@@ -14,6 +14,7 @@ from img2gps.report.figures.base import (
     COLOURS,
     LINE,
     MUTED,
+    ONE_DECIMAL,
     SEQUENTIAL,
     Figure,
     Picture,
@@ -26,6 +27,7 @@ from img2gps.report.figures.base import (
     listed,
     mean_predictor_rule,
     metres,
+    rmse_axis,
     yes,
 )
 
@@ -42,8 +44,6 @@ _KINDS = {  # colour and shape
 
 
 _LEVEL, _SLANTED = alt.Axis(labelAngle=0), alt.Axis(labelAngle=-40)
-_RMSE = alt.Y("rmse_m:Q", title="validation RMSE (m)", scale=alt.Scale(zero=False))
-_TOOLTIP = ["label:N", alt.Tooltip("rmse_m:Q", format=".1f")]
 
 
 class Axes(NamedTuple):
@@ -55,12 +55,7 @@ class Axes(NamedTuple):
 
 
 def heat_map(
-    cells: pd.DataFrame,
-    *,
-    axes: Axes,
-    winner: str | None,
-    mean_rmse_m: float,
-    held: str = "",
+    cells: pd.DataFrame, *, axes: Axes, winner: str | None, mean_rmse_m: float, held: str = ""
 ) -> Figure:
     """Draw the grid as tiles with their RMSE.
 
@@ -187,7 +182,8 @@ def ranking(
         ],
         columns=["label", "rmse_m", "low_m", "high_m", "kind"],
     )
-    marks = _ranking_marks(shown, ceiling_m(mean_rmse_m), legend=compared)
+    looks = _KINDS if compared else {**_KINDS, UNKNOWN: _KINDS[SAME]}
+    marks = intervals(shown, looks, ceiling_m(mean_rmse_m), legend=compared)
     chart = layered(*marks, mean_predictor_rule(mean_rmse_m, "x"))
     caption = (
         "Intervals resample spots, and seeds where there are several. Overlapping bars do not "
@@ -200,9 +196,17 @@ def ranking(
     return Figure("ranking", _ranking_title(ranked, winner), caption, text, chart)
 
 
-def _ranking_marks(shown: pd.DataFrame, ceiling: float, *, legend: bool) -> list[alt.Chart]:
-    """Draw points and intervals; what lies beyond the ceiling ends there, with its number."""
-    looks = _KINDS if legend else {**_KINDS, UNKNOWN: _KINDS[SAME]}
+def intervals(
+    shown: pd.DataFrame, looks: Mapping[str, tuple[str, str]], ceiling: float, *, legend: bool
+) -> list[alt.Chart]:
+    """Draw rows as points with intervals; values above the ceiling end there, with their number.
+
+    Args:
+        shown: `label`, `kind`, `rmse_m`, `low_m` and `high_m`.
+        looks: colour and shape of each kind.
+        ceiling: end of the axis in metres.
+        legend: whether to explain the kinds.
+    """
     kinds = [k for k in looks if (shown["kind"] == k).any()]
     ends = shown["rmse_m"].where(shown["rmse_m"] > ceiling, shown["high_m"])
     beyond = shown.loc[ends > ceiling, ["label"]]
@@ -214,8 +218,7 @@ def _ranking_marks(shown: pd.DataFrame, ceiling: float, *, legend: bool) -> list
     scale = alt.Scale(zero=False, nice=not len(beyond))
     x = alt.X("low_m_drawn:Q", title="RMSE (m), 95 % interval", scale=scale)
     key = alt.Legend(orient="bottom", columns=1, symbolSize=60) if legend else None
-    colours = alt.Scale(domain=kinds, range=[looks[k][0] for k in kinds])
-    shapes = alt.Scale(domain=kinds, range=[looks[k][1] for k in kinds])
+    colours, shapes = (alt.Scale(domain=kinds, range=[looks[k][i] for k in kinds]) for i in (0, 1))
     base = alt.Chart(drawn, width=460, height=alt.Step(22)).encode(
         y=y, color=alt.Color("kind:N", scale=colours, title=None, legend=key)
     )
@@ -332,7 +335,7 @@ def _points(cells: pd.DataFrame, axis: str) -> list[alt.Chart]:
         axis=alt.Axis(tickCount=4, labelOverlap="greedy", labelSeparation=6),
     )
     chart = alt.Chart(data, width=240, height=230).mark_point(size=36, color=COLOURS[0])
-    return [chart.encode(x=x, y=_RMSE, tooltip=_TOOLTIP)]
+    return [chart.encode(x=x, y=rmse_axis("rmse_m"), tooltip=["label:N", ONE_DECIMAL])]
 
 
 def _levels(cells: pd.DataFrame, axis: str) -> list[alt.Chart]:
@@ -344,6 +347,8 @@ def _levels(cells: pd.DataFrame, axis: str) -> list[alt.Chart]:
     mean = alt.OverlayMarkDef(shape="diamond", size=70, filled=True, color=COLOURS[1])
     base = alt.Chart(data, width=max(130, min(240, 64 * len(order))), height=230).encode(x=x)
     return [
-        base.mark_point(size=36, opacity=0.6, color=COLOURS[0]).encode(y=_RMSE, tooltip=_TOOLTIP),
+        base.mark_point(size=36, opacity=0.6, color=COLOURS[0]).encode(
+            y=rmse_axis("rmse_m"), tooltip=["label:N", ONE_DECIMAL]
+        ),
         base.mark_line(color=COLOURS[1], strokeWidth=2, point=mean).encode(y="mean(rmse_m):Q"),
     ]

@@ -76,9 +76,7 @@ class Scene:
         )
         own = self.study.runs.loc[history["run"]].reset_index(drop=True)
         history = history.reset_index(drop=True).assign(
-            rank_cell=own["rank_cell"],
-            finished=own["state"] == DONE,
-            fold=own.get(FOLD_AXIS, 0),
+            rank_cell=own["rank_cell"], finished=own["state"] == DONE, fold=own.get(FOLD_AXIS, 0)
         )
         axes = self.cells.set_index("cell")[[*self.varied, "label"]]
         columns = ["rank_cell", "seed", "fold", "finished", "epoch", "train_mse", "rmse_m"]

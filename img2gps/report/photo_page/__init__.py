@@ -1,7 +1,8 @@
-"""The dataset report: one offline page about photos before anything is trained on them.
+"""Build the page about photos, which shows a data set before anything is trained on it.
 
-Where they were taken and looking where, when, how sure the phones were, what is there twice or
-far off, what was left out and why, and how near to each other each split puts the two sides.
+The page is one HTML file that needs no network. It shows where, when and in which directions the
+photos were taken, which positioning errors the phones state, duplicates and far outliers, which
+files were left out and why, and how near each kind of split brings training and validation photos.
 """
 
 from __future__ import annotations

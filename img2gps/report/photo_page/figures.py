@@ -1,4 +1,4 @@
-"""Figures of the dataset report; each states its finding, like those of the study report."""
+"""Draw the figures of the page about photos; each title states what the figure shows."""
 
 from __future__ import annotations
 
@@ -9,32 +9,44 @@ import numpy as np
 import pandas as pd
 
 from img2gps.core import geo
-from img2gps.report.figures.base import COLOURS, DASHES, INK, Figure, layered, metres, scale_of
+from img2gps.photos.facts import Facts, Leak
+from img2gps.report.figures.base import (
+    COLOURS,
+    INK,
+    Figure,
+    coloured,
+    dashed,
+    histogram,
+    layered,
+    metres,
+    round_edges,
+)
 from img2gps.report.figures.maps import equal_axes
-from img2gps.report.photo_page.facts import SECTORS, Facts, Leak
 
 MOST_POINTS = 4000  # more would make the page slow; rows are in random order, so a head is a sample
 MOST_COLOURS = 6
+SECTORS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")
 _WIDE, _HIGH = 520, 200
 _METRE_TICKS = [0, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 1e4, 1e5, 1e6, 1e7]
-_TICK = 0.035  # length of a heading, of the longer side of the map
+_HEADING_LENGTH = 0.035  # of the longer side of the map
+_SHORT_VISIT_MINUTES = 180  # photos of a shorter time are counted in steps of ten minutes
 
 
 def all_figures(manifest: pd.DataFrame, facts: Facts) -> list[Figure]:
-    """Those of the figures for which there is anything to draw."""
+    """Return the figures for which the photos have enough data."""
     made = [
         positions(manifest, facts),
         spots(manifest, facts),
         headings(manifest),
         hours(manifest),
-        gps_errors(manifest, facts),
+        gps_errors(manifest),
         leakage(facts.leaks),
     ]
     return [figure for figure in made if figure is not None]
 
 
 def _near(manifest: pd.DataFrame, facts: Facts) -> pd.DataFrame:
-    """Photos that are no far outliers, with metres east and north of their mean."""
+    """Return the photos that are no far outliers, with metres east and north of their mean."""
     near = manifest.assign(spot=facts.spots)[~facts.far]
     lat0, lon0 = geo.mean_position(near["lat_deg"], near["lon_deg"])
     east, north = geo.to_east_north_m(near["lat_deg"], near["lon_deg"], lat0, lon0)
@@ -42,11 +54,11 @@ def _near(manifest: pd.DataFrame, facts: Facts) -> pd.DataFrame:
 
 
 def positions(manifest: pd.DataFrame, facts: Facts) -> Figure:
-    """Map of the photos, each with a line towards where it looks, coloured by session."""
+    """Draw a map of the photos, coloured by session, with a line in the direction of each lens."""
     near = _near(manifest, facts)
     shown = near.head(MOST_POINTS)
     x, y, width, height = equal_axes(shown["east"].to_numpy(), shown["north"].to_numpy())
-    length = _TICK * max(np.ptp(shown["east"]), np.ptp(shown["north"]), 1.0)
+    length = _HEADING_LENGTH * max(np.ptp(shown["east"]), np.ptp(shown["north"]), 1.0)
     angle = np.radians(shown["heading_deg"])
     shown = shown.assign(
         to_east=shown["east"] + length * np.sin(angle),
@@ -57,7 +69,7 @@ def positions(manifest: pd.DataFrame, facts: Facts) -> Figure:
     if 1 < len(names) <= MOST_COLOURS:
         shown = shown.assign(session=shown["session"].replace("", "unknown"))
         names += ["unknown"] if (shown["session"] == "unknown").any() else []
-        colour = alt.Color("session:N", scale=scale_of(names, list(COLOURS)), title="session")
+        colour = coloured("session", names, "session")
     base = alt.Chart(shown, width=width, height=height).encode(x=x, y=y, color=colour)
     chart = layered(
         base.transform_filter("isValid(datum.heading_deg)")
@@ -68,137 +80,153 @@ def positions(manifest: pd.DataFrame, facts: Facts) -> Figure:
         ),
     )
     east, north = facts.extent_m
-    looking = int(manifest["heading_deg"].notna().sum())
-    title = f"{len(near)} photos on {east:,.0f} m by {north:,.0f} m of ground"
-    caption = "Metres from the mean position."
-    if looking:
-        caption += f" A line points to where a photo looks; {looking} of {len(manifest)} say it."
+    known = int(manifest["heading_deg"].notna().sum())
+    title = f"{len(near)} photos cover an area of {east:,.0f} m by {north:,.0f} m"
+    caption = "Axes: metres from the mean position."
+    if known:
+        caption += (
+            f" Lines point where the camera looked, for the {known} of {len(manifest)} photos that "
+            "have a heading."
+        )
     if len(near) > len(shown):
-        caption += f" Drawn: {len(shown)} photos, a random sample."
+        caption += f" A random sample of {len(shown)} photos is drawn."
     if facts.far.any():
-        caption += f" Not drawn: {int(facts.far.sum())} far from the others."
+        caption += f" {int(facts.far.sum())} photos far from the others are not drawn."
     return Figure("map", title, caption, f"Map of the photos. {title}.", chart)
 
 
 def spots(manifest: pd.DataFrame, facts: Facts) -> Figure:
-    """Map of the spots, sized by the photos taken there."""
+    """Draw a map of the spots, sized by the number of photos taken there."""
     near = _near(manifest, facts)
     table = near.groupby("spot").agg(
         east=("east", "mean"), north=("north", "mean"), photos=("photo", "size")
     )
+    busiest, single = int(table["photos"].max()), int((table["photos"] == 1).sum())
     x, y, width, height = equal_axes(table["east"].to_numpy(), table["north"].to_numpy())
     size = alt.Size(
         "photos:Q",
-        scale=alt.Scale(range=[12, 500], domainMin=1),
-        legend=alt.Legend(format="d", symbolOpacity=0.5),
+        scale=alt.Scale(range=[12, 500], domain=[1, max(busiest, 2)]),
+        legend=alt.Legend(values=_sizes(busiest), format="d", symbolOpacity=0.5),
     )
     chart = (
         alt.Chart(table.reset_index(), width=width, height=height)
         .mark_circle(opacity=0.5, color=COLOURS[0], stroke=INK, strokeWidth=0.6)
         .encode(x=x, y=y, size=size, tooltip=["photos:Q"])
     )
-    single = int((table["photos"] == 1).sum())
-    title = (
-        f"{len(table)} spots; {single} of them have one photo only, "
-        f"the busiest has {int(table['photos'].max())}"
-    )
+    title = f"{len(table)} spots; {single} have a single photo, and the busiest has {busiest}"
     caption = (
-        f"A spot holds photos whose labels lie within {metres(facts.spot_radius_m)} of its "
-        "centre, which is as near as these labels can tell places apart. Area: number of photos."
+        f"A spot is a group of photos whose labels lie within {metres(facts.spot_radius_m)} of its "
+        "centre; these labels cannot tell places apart at a shorter distance. A larger circle "
+        "stands for more photos."
     )
     return Figure("spots", title, caption, f"Map of the spots. {title}.", chart)
 
 
+def _sizes(busiest: int) -> list[int]:
+    """Return at most four different numbers of photos for the legend, from 1 to the largest."""
+    return sorted({round(n) for n in np.linspace(1, busiest, 4)})
+
+
 def headings(manifest: pd.DataFrame) -> Figure | None:
-    """Draw how many photos look in each of eight directions."""
+    """Draw how many photos look in each of eight directions; None if all look in the same one."""
     known = manifest["heading_deg"].dropna().to_numpy()
-    if known.size == 0:
-        return None
     sector = np.round(known / 45).astype(int) % 8
-    table = pd.DataFrame({"towards": SECTORS, "photos": np.bincount(sector, minlength=8)})
-    chart = (
-        alt.Chart(table, width=_WIDE, height=_HIGH)
-        .mark_bar(color=COLOURS[0])
-        .encode(
-            x=alt.X("towards:N", sort=list(SECTORS), title=None, axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("photos:Q", title="photos", axis=alt.Axis(tickMinStep=1)),
-            tooltip=["towards:N", "photos:Q"],
-        )
-    )
-    share = table["photos"] / len(known)
-    most, least = int(share.argmax()), int(share.argmin())
+    if len(set(sector)) < 2:
+        return None
+    counts = np.bincount(sector, minlength=8)
+    most, least = int(counts.argmax()), int(counts.argmin())
     title = (
-        f"{share[most]:.0%} of the photos look {SECTORS[most]}, {share[least]:.0%} {SECTORS[least]}"
+        f"{counts[most] / len(known):.0%} of the photos look {SECTORS[most]}, "
+        f"{counts[least] / len(known):.0%} {SECTORS[least]}"
+    )
+    caption = (
+        f"Direction of the camera in eight sectors, for {len(known)} of {len(manifest)} photos."
     )
     magnetic = int((manifest["heading_ref"] == "M").sum())
-    caption = f"Heading of the lens in eight sectors, for {len(known)} of {len(manifest)} photos."
     if magnetic:
-        caption += f" {magnetic} are from magnetic north, which may be 10 degrees and more off."
+        caption += (
+            f" {magnetic} headings refer to magnetic north, which may be 10 degrees or more from "
+            "true north."
+        )
+    chart = _bars(pd.DataFrame({"towards": SECTORS, "photos": counts}), None)
     return Figure("headings", title, caption, f"Bars by direction. {title}.", chart)
 
 
 def hours(manifest: pd.DataFrame) -> Figure | None:
-    """Draw at which hour of the day photos were taken: what light the model has seen."""
-    hour = manifest["taken_at"].str.extract(r"T(\d\d)", expand=False).dropna().astype(int)
-    if hour.empty:
+    """Draw when in the day the photos were taken, because light changes with the hour.
+
+    Returns:
+        None if the times are unknown or all fall in one step.
+    """
+    parts = manifest["taken_at"].str.extract(r"T(\d\d):(\d\d)").dropna().astype(int)
+    if parts.empty:
         return None
-    table = pd.DataFrame({"hour": range(24), "photos": np.bincount(hour, minlength=24)})
+    minute = 60 * parts[0] + parts[1]
+    first, last = int(minute.min()), int(minute.max())
+    step = 10 if last - first < _SHORT_VISIT_MINUTES else 60
+    starts = range(first // step * step, last + 1, step)
+    if len(starts) < 2:
+        return None
+    counts = np.bincount(minute // step - starts[0] // step, minlength=len(starts))
+    times = [f"{start // 60:02}:{start % 60:02}" for start in starts]
     days = manifest.loc[manifest["taken_at"] != "", "taken_at"].str[:10]
-    chart = (
+    n_days = days.nunique()
+    day = f"on {days.iloc[0]}" if n_days == 1 else f"on {n_days} days, {days.min()} to {days.max()}"
+    title = (
+        f"Taken between {first // 60:02}:{first % 60:02} and {last // 60:02}:{last % 60:02} {day}"
+    )
+    unit = "hours" if step == 60 else "steps of ten minutes"
+    caption = (
+        f"Time of day by the camera's clock in {unit}, for {len(parts)} of {len(manifest)} photos. "
+        "A model has not seen the light of other hours and seasons."
+    )
+    chart = _bars(pd.DataFrame({"time": times, "photos": counts}), "time of day")
+    return Figure("hours", title, caption, f"Bars by time of day. {title}.", chart)
+
+
+def _bars(table: pd.DataFrame, title: str | None) -> alt.Chart:
+    """Draw a bar for each row of a table whose columns are a name and `photos`."""
+    name = f"{table.columns[0]}:N"
+    axis = alt.Axis(labelAngle=0, labelOverlap="greedy")
+    chart: alt.Chart = (
         alt.Chart(table, width=_WIDE, height=_HIGH)
         .mark_bar(color=COLOURS[0])
         .encode(
-            x=alt.X("hour:O", title="hour of the day", axis=alt.Axis(labelAngle=0)),
+            x=alt.X(name, sort=None, title=title, axis=axis),
             y=alt.Y("photos:Q", title="photos", axis=alt.Axis(tickMinStep=1)),
-            tooltip=["hour:O", "photos:Q"],
+            tooltip=[name, "photos:Q"],
         )
     )
-    n_days = days.nunique()
-    day = f"on {days.iloc[0]}" if n_days == 1 else f"on {n_days} days, {days.min()} to {days.max()}"
-    title = f"Taken between {hour.min()} and {hour.max() + 1} o'clock {day}"
-    caption = (
-        f"By the camera's clock, for {len(hour)} of {len(manifest)} photos. A model has not seen "
-        "the light of other hours and seasons."
-    )
-    return Figure("hours", title, caption, f"Bars by hour. {title}.", chart)
+    return chart
 
 
-def gps_errors(manifest: pd.DataFrame, facts: Facts) -> Figure | None:
-    """Draw how far off the phones think their positions are."""
+def gps_errors(manifest: pd.DataFrame) -> Figure | None:
+    """Draw the errors that phones state for their positions; None if all state the same one."""
     known = manifest["gps_error_m"].dropna()
-    if known.empty:
+    if known.nunique() < 2:
         return None
     median = float(known.median())
-    # The few that had no fix say hundreds of metres; they would flatten all others.
-    top = max(float(known.quantile(0.98)), 1.5 * median)
-    beyond = int((known > top).sum())
-    bars = (
-        alt.Chart(pd.DataFrame({"error": known[known <= top]}), width=_WIDE, height=_HIGH)
-        .mark_bar(color=COLOURS[0])
-        .encode(
-            x=alt.X(
-                "error:Q",
-                bin=alt.Bin(maxbins=30),
-                title="stated positioning error (m)",
-                axis=alt.Axis(labelOverlap="greedy"),
-            ),
-            y=alt.Y("count():Q", title="photos"),
-        )
-    )
+    # Phones without a fix state hundreds of metres, which would flatten all other bars.
+    edges = round_edges(max(float(known.quantile(0.98)), 1.5 * median))
+    beyond = int((known > edges[-1]).sum())
     rule = alt.Chart(pd.DataFrame({"median": [median], "text": [f"median {metres(median)}"]}))
     chart = layered(
-        bars,
+        histogram(known, edges, "stated positioning error (m)").properties(
+            width=_WIDE, height=_HIGH
+        ),
         rule.mark_rule(strokeDash=[4, 3], strokeWidth=1.5).encode(x="median:Q"),
         rule.mark_text(baseline="bottom", fontStyle="italic").encode(
             x="median:Q", y=alt.value(-3), text="text:N"
         ),
     )
-    title = f"Half of the labels are {metres(median)} or more off, by the phones' own statement"
+    title = f"The phones state a median positioning error of {metres(median)}"
     caption = (
-        f"GPSHPositioningError of {len(known)} of {len(manifest)} photos"
-        + (f"; {beyond} beyond the axis, up to {metres(float(known.max()))}" if beyond else "")
-        + ". It is noise of the label, and every error measured against these labels contains it."
+        f"GPSHPositioningError of {len(known)} of {len(manifest)} photos. Every error that is "
+        "measured against these labels contains it."
     )
+    if beyond:
+        where = f"beyond the axis, up to {metres(float(known.max()))}"
+        caption += f" {beyond} {'photo lies' if beyond == 1 else 'photos lie'} {where}."
     return Figure("gps_errors", title, caption, f"Histogram. {title}.", chart)
 
 
@@ -220,22 +248,21 @@ def leakage(leaks: Sequence[Leak]) -> Figure | None:
                 axis=alt.Axis(values=_METRE_TICKS, grid=True, labelOverlap="greedy"),
             ),
             y=alt.Y("share:Q", title="share of validation photos", axis=alt.Axis(format="%")),
-            color=alt.Color("split:N", scale=scale_of(kinds, list(COLOURS)), title="split"),
-            strokeDash=alt.StrokeDash("split:N", scale=scale_of(kinds, list(DASHES))),
+            color=coloured("split", kinds, "split", marks=False),
+            strokeDash=dashed("split", kinds, "split"),
         )
     )
-    said = [f"{leak.within_10m:.0%} in a {leak.kind} split" for leak in possible]
-    title = f"Validation photos with a training photo within 10 m: {', '.join(said)}"
+    each = ", ".join(f"{leak.within_10m:.0%} in a {leak.kind} split" for leak in possible)
+    title = f"Validation photos with a training photo within 10 m: {each}"
     caption = (
-        "How much of the validation part a model can answer by recognising a place that it was "
-        "trained on. Different splits answer different questions: known spots, new spots, "
-        "another time."
+        "Where training photos are near, a model can answer by recognising a place. Each kind of "
+        "split asks a different question: about known spots, new spots, or another time."
     )
     return Figure("leakage", title, caption, f"Cumulative curves. {title}.", chart)
 
 
 def _steps(leak: Leak) -> pd.DataFrame:
-    """Share of the validation photos that have a training photo within so many metres."""
+    """Return the share of validation photos that have a training photo within each distance."""
     return pd.DataFrame(
         {
             "split": leak.kind,

@@ -1,4 +1,4 @@
-"""What the dataset report says, as plain values and tables; no pictures here."""
+"""Describe a data set before training: its extent, spots, sessions, duplicates and splits."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from img2gps.photos import split, spots
 from img2gps.photos.dataset import Dataset
 from img2gps.photos.spots import extent_m
 
-# As many validation photos as the study, or a fifth of a set that is too small for that.
+# Validation photos of the splits: a fixed number, or a share where a data set is small.
 STUDY_N_VAL, SMALL_SET, SMALL_SHARE = 60, 300, 0.2
 KINDS = (SplitKind.random, SplitKind.place, SplitKind.time)
-SECTORS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")
 
 
 @dataclass(frozen=True)
 class Leak:
-    """One way to divide the photos, or the reason why it is impossible here."""
+    """How near one kind of split brings its two parts, or why that split is impossible."""
 
     kind: str
     impossible: str = ""
     n_train: int = 0
     n_val: int = 0
     n_left_out: int = 0
-    nearest_m: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # a photo each
+    nearest_m: NDArray[np.float64] = field(
+        default_factory=lambda: np.empty(0)
+    )  # per validation photo
     nearest_median_m: float = 0.0
     within_5m: float = 0.0
     within_10m: float = 0.0
     known_spots: float = 0.0
-    mean_rmse_m: float = 0.0  # always answering the mean training position
+    mean_rmse_m: float = 0.0  # of the mean predictor
 
 
 @dataclass(frozen=True)
 class Duplicate:
-    """Photos with the same pixels, and how far apart their labels are."""
+    """A group of photos with the same pixels, and the distance between their labels."""
 
     photos: Sequence[str]
     apart_m: float
@@ -49,7 +50,7 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class RejectGroup:
-    """Photos left out for one reason."""
+    """The files that were left out for one reason."""
 
     reason: str
     remedy: str
@@ -58,7 +59,7 @@ class RejectGroup:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the page shows beside pictures."""
+    """What can be said of a data set before anything is trained on it."""
 
     n: int
     spots: NDArray[np.int64]  # per manifest row
@@ -69,12 +70,12 @@ class Facts:
     sessions: pd.DataFrame  # session, photos, minutes
     leaks: Sequence[Leak]
     duplicates: Sequence[Duplicate]
-    same_label: int  # photos with exactly the position of another one, but other pixels
+    same_label: int  # photos with exactly the position of a photo with other pixels
     rejects: Sequence[RejectGroup]
 
 
 def collect(dataset: Dataset) -> Facts:
-    """Compute everything from the manifest and the rejects."""
+    """Return the facts of a data set, computed from its manifest and its rejects."""
     manifest = dataset.manifest
     lat, lon = manifest["lat_deg"].to_numpy(), manifest["lon_deg"].to_numpy()
     far = manifest["photo"].isin(list(dataset.summary["far_m"])).to_numpy()
@@ -98,13 +99,15 @@ def collect(dataset: Dataset) -> Facts:
 
 
 def n_val(n: int) -> float:
-    """Validation photos of the splits in the report: a number, or a share below 1."""
+    """Return how many validation photos the splits here have: a number, or a share below 1."""
     return STUDY_N_VAL if n >= SMALL_SET else SMALL_SHARE
 
 
 def _leak(manifest: pd.DataFrame, kind: SplitKind) -> Leak:
     wanted = n_val(len(manifest))
-    if kind is SplitKind.time:  # sessions are whole: the smallest is the least that can validate
+    if (
+        kind is SplitKind.time
+    ):  # a session is never divided, so one of them is the least that can validate
         photos = manifest.loc[manifest["session"] != "", "session"].value_counts()
         if len(photos) > 1:
             share = wanted if wanted >= 1 else round(wanted * len(manifest))
@@ -113,7 +116,7 @@ def _leak(manifest: pd.DataFrame, kind: SplitKind) -> Leak:
         made = split.make_split(manifest, SplitConfig(kind=kind, n_val=wanted))
     except BadInput as error:
         return Leak(kind, impossible=str(error))
-    figures = split.leakage(manifest, made)
+    leakage = split.leakage(manifest, made)
     lat, lon = manifest["lat_deg"].to_numpy(), manifest["lon_deg"].to_numpy()
     mean_lat, mean_lon = geo.mean_position(lat[made.train], lon[made.train])
     return Leak(
@@ -122,10 +125,10 @@ def _leak(manifest: pd.DataFrame, kind: SplitKind) -> Leak:
         n_val=len(made.val),
         n_left_out=len(made.left_out),
         nearest_m=split.nearest_train_m(manifest, made),
-        nearest_median_m=figures["nearest_train_median_m"],
-        within_5m=figures["within_5m"],
-        within_10m=figures["within_10m"],
-        known_spots=figures["known_spots"],
+        nearest_median_m=leakage["nearest_train_median_m"],
+        within_5m=leakage["within_5m"],
+        within_10m=leakage["within_10m"],
+        known_spots=leakage["known_spots"],
         mean_rmse_m=geo.rmse_m(
             lat[made.val], lon[made.val], np.array(mean_lat), np.array(mean_lon)
         ),
@@ -150,7 +153,7 @@ def _duplicates(manifest: pd.DataFrame) -> list[Duplicate]:
 
 
 def _same_label(manifest: pd.DataFrame) -> int:
-    """How many photos share their exact position with a photo of other pixels."""
+    """Return how many photos have exactly the position of a photo with other pixels."""
     pictures = manifest.drop_duplicates("content")
     return int(pictures.duplicated(["lat_deg", "lon_deg"], keep=False).sum())
 

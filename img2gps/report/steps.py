@@ -1,0 +1,44 @@
+"""Say what to do next with a study, and write the commands that do it."""
+
+from __future__ import annotations
+
+import shlex
+
+from img2gps.analysis.overview import Analysis
+from img2gps.analysis.wording import knob_name, knob_value
+from img2gps.report.page import Step
+
+SEEDS = "hydra.sweeper.seeds"
+
+
+def next_steps(analysis: Analysis) -> list[Step]:
+    """Return what would make the answer better, each with the command that does it."""
+    record, rankings = analysis.study.record, analysis.rankings
+    if not record.command:
+        return []
+    if any(not run.state.has_ended for run in record.runs):
+        return [Step("Finish the study", record.command)]
+    if not rankings or record.searched:
+        return []
+    steps = []
+    if len(record.seeds) == 1:
+        first = record.seeds[0]
+        text = "Run more seeds, because one seed proves nothing about a choice"
+        seeds = f"[{first},{first + 1},{first + 2}]"
+        steps.append(Step(text, with_override(record.command, SEEDS, seeds)))
+    for edge in rankings[0].edges:
+        text = f"Extend the grid where the winner lies on its edge, to {knob_name(edge.axis)} "
+        values = ",".join(map(knob_value, sorted([*record.axes[edge.axis], edge.suggestion])))
+        command = with_override(record.command, edge.axis, values)
+        steps.append(Step(text + knob_value(edge.suggestion), command))
+    return steps
+
+
+def with_override(command: str, key: str, value: object) -> str:
+    """Return a command with one more override, which replaces the command's own for that key.
+
+    >>> with_override("python -m img2gps.train -m lr=0.1,0.2 seed=1", "lr", 0.3)
+    'python -m img2gps.train -m seed=1 lr=0.3'
+    """
+    words = [w for w in shlex.split(command) if w.lstrip("+").partition("=")[0] != key]
+    return shlex.join([*words, f"{key}={value}"])
