@@ -19,10 +19,11 @@ from img2gps.core.errors import BadInput
 from img2gps.photos.dataset import Dataset
 from img2gps.report import gallery, page, paper, several, tables
 from img2gps.report.figures import choose
-from img2gps.report.figures.base import Figure, listed, metres
+from img2gps.report.figures.base import Figure, listed, metres, save
 from img2gps.report.figures.scene import scene
 from img2gps.report.page import Link, Page
 from img2gps.report.steps import next_steps
+from img2gps.report.table import Table
 from img2gps.runs.cached import dataset_of
 
 _SHOWN_SUSPECTS = 20
@@ -101,7 +102,9 @@ def _study(analysis: Analysis, folder: Path) -> Path:
     shown = _page(analysis, pack)
     shown.sections = _sections(analysis)
     drawn = choose.of_study(drawing)
-    shown.figures = [page.picture(figure, folder / "figures") for figure in drawn]
+    shown.figures = drawn
+    for figure in drawn:
+        save(figure, folder / "figures")
     if ranking is not None:
         shown.left_out = choose.left_out(drawn)
         shown.gallery = gallery.gallery(of_photos(drawing.winners_predictions), dataset)
@@ -141,11 +144,11 @@ def _sections(analysis: Analysis) -> list[page.Section]:
         ("cells", "All cells", ("cells", "importance"), True),
         ("missing", "Not complete", ("missing",), False),
     )
-    found: dict[str, list[page.Shown]] = {anchor: [] for anchor, *_ in layout}
+    found: dict[str, list[Table]] = {anchor: [] for anchor, *_ in layout}
     for table in tables.study_tables(analysis):
         kind = re.sub(r"^ranking\d+_", "", table.key)
         anchor = next(a for a, _, keys, _ in layout if kind.startswith(keys))
-        found[anchor].append(page.shown(table))
+        found[anchor].append(table)
     return [
         page.Section(f"section-{anchor}", title, found[anchor], folded)
         for anchor, title, _, folded in layout

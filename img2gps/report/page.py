@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import jinja2
 import vl_convert
@@ -22,7 +21,8 @@ from markupsafe import Markup
 
 from img2gps import __version__
 from img2gps.report import gallery
-from img2gps.report.figures.base import CONFIG, THEMES, Figure, draw, inline, metres, save
+from img2gps.report.figures.base import CONFIG, THEMES, Figure, inline, metres
+from img2gps.report.steps import Step
 from img2gps.report.table import Table
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -37,40 +37,13 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Step:
-    """What to do next, and the command that does it."""
-
-    text: str
-    command: str
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A table as HTML, which is already escaped, and the files with the same content."""
-
-    html: Markup
-    files: list[Link] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class Section:
     """Tables below one heading; the reader has to open those that are `folded`."""
 
     anchor: str
     title: str
-    tables: list[Shown]
+    tables: list[Table]
     folded: bool = False
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure as the page shows it."""
-
-    name: str
-    title: str
-    caption: str
-    picture: Markup
-    spec: dict[str, Any]
 
 
 @dataclass
@@ -86,7 +59,7 @@ class Page:
     next_steps: list[Step] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
-    figures: list[Picture] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
     left_out: str = ""  # which figures are not there, and why
     gallery: gallery.Gallery | None = None
     suspects: list[dict[str, Any]] = field(default_factory=list)
@@ -102,7 +75,7 @@ def render(page: Page) -> str:
     return from_template("page.html.j2", page.figures, page=page)
 
 
-def from_template(name: str, figures: Sequence[Picture], **content: Any) -> str:
+def from_template(name: str, figures: Sequence[Figure], **content: Any) -> str:
     """Return a template filled with content, and with scripts that make its figures interactive."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -111,7 +84,7 @@ def from_template(name: str, figures: Sequence[Picture], **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["metres"] = metres
+    environment.filters |= {"metres": metres, "inline": _inline, "bare": _bare}
     specs = {figure.name: figure.spec for figure in figures}
     return environment.get_template(name).render(
         figures=figures,
@@ -122,6 +95,15 @@ def from_template(name: str, figures: Sequence[Picture], **content: Any) -> str:
         version=__version__,
         **content,
     )
+
+
+def _inline(figure: Figure) -> Markup:
+    return Markup(inline(figure.svg, figure.alt))  # noqa: S704 - vl-convert escapes texts in SVG
+
+
+def _bare(table: Table) -> Markup:
+    """Return a table without banner and warnings, which the page has once at its top."""
+    return Markup(replace(table, banner="", warnings=[]).html())  # noqa: S704 - escaped there
 
 
 def json_for_script(value: Any) -> Markup:
@@ -144,21 +126,3 @@ def _bundle() -> str:
 
 def _read(name: str) -> str:
     return (_TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def shown(table: Table) -> Shown:
-    """Return what the page shows of a table, with links to its four files in `tables/`.
-
-    Banner and warnings are left out, because the page has them once at its top.
-    """
-    table = replace(table, banner="", warnings=[])
-    kinds = {"md": "Markdown", "tex": "LaTeX", "csv": "CSV", "html": "HTML"}
-    links = [Link(kind, f"tables/{quote(table.key)}.{end}") for end, kind in kinds.items()]
-    return Shown(Markup(table.html()), links)  # noqa: S704 - tables.py escapes what it writes
-
-
-def picture(figure: Figure, folder: Path | None = None) -> Picture:
-    """Return what a page shows of a figure; also write the figure's files into a folder."""
-    svg = draw(figure) if folder is None else save(figure, folder)
-    shown = Markup(inline(svg, figure.alt))  # noqa: S704 - vl-convert escapes texts in SVG
-    return Picture(figure.name, figure.title, figure.caption, shown, figure.spec)

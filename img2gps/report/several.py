@@ -16,9 +16,9 @@ from img2gps.analysis.overview import Analysis
 from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.wording import cell_name, span
 from img2gps.core.errors import BadInput
-from img2gps.report import page, paper, tables
+from img2gps.report import paper, tables
 from img2gps.report.figures import curves, studies
-from img2gps.report.figures.base import Figure, listed, metres
+from img2gps.report.figures.base import Figure, listed, metres, save
 from img2gps.report.figures.scene import Scene, scene
 from img2gps.report.page import Link, Page, Section
 
@@ -54,6 +54,9 @@ def page_of(analyses: Sequence[Analysis], folder: Path) -> Page:
     synthetic = [a.study.name for a in analyses if a.study.synthetic]
     table = tables.comparison(analyses)
     paper.write(folder, paper.table_files([table]))
+    figures = _figures(winners)
+    for figure in figures:
+        save(figure, folder / "figures")
     return Page(
         name=" and ".join(names),
         question="",
@@ -62,8 +65,8 @@ def page_of(analyses: Sequence[Analysis], folder: Path) -> Page:
         counts=counts,
         banners=[f"{listed(synthetic)}: {tables.SYNTHETIC}"] if synthetic else [],
         notes=[f"{a.study.name}: {note}" for a in analyses for note in a.notes],
-        sections=[Section("section-studies", "The studies", [page.shown(table)])],
-        figures=[page.picture(f, folder / "figures") for f in _figures(winners)],
+        sections=[Section("section-studies", "The studies", [table])],
+        figures=figures,
         commands=[a.study.record.command for a in analyses if a.study.record.command],
         studies=[Link(name, f"../{quote(name)}/index.html") for name in names],
     )

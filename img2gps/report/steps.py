@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 
 from img2gps.analysis.overview import Analysis
 from img2gps.analysis.wording import knob_name, knob_value
-from img2gps.report.page import Step
 
 SEEDS = "hydra.sweeper.seeds"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do next, and the command that does it."""
+
+    text: str
+    command: str
 
 
 def next_steps(analysis: Analysis) -> list[Step]:

@@ -108,15 +108,15 @@ class Figure:
         spec.pop("config", None)
         return spec
 
+    @cached_property
+    def svg(self) -> str:
+        """Return SVG without title and background, for a page that has the title as text."""
+        config = {**CONFIG, "background": "transparent"}
+        return _own_ids(vl_convert.vegalite_to_svg(self.spec, config=config), self.name)
+
     def _repr_svg_(self) -> str:
         """Return the figure as a notebook shows it."""
-        return _titled(self, draw(self))
-
-
-def draw(figure: Figure) -> str:
-    """Return SVG without title and background, for a page that has the title as text."""
-    bare = vl_convert.vegalite_to_svg(figure.spec, config={**CONFIG, "background": "transparent"})
-    return _own_ids(bare, figure.name)
+        return _titled(self)
 
 
 def _own_ids(svg: str, name: str) -> str:
@@ -130,18 +130,17 @@ def _own_ids(svg: str, name: str) -> str:
 
 
 def save(figure: Figure, folder: Path) -> str:
-    """Write NAME.svg and NAME.png with title and caption; return `draw`'s SVG."""
-    bare = draw(figure)
-    titled = _titled(figure, bare)
+    """Write NAME.svg and NAME.png with title and caption; return the SVG without them."""
+    titled = _titled(figure)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{figure.name}.svg").write_text(titled, encoding="utf-8")
     (folder / f"{figure.name}.png").write_bytes(vl_convert.svg_to_png(titled, scale=2.0))
-    return bare
+    return figure.svg
 
 
-def _titled(figure: Figure, bare: str) -> str:
-    """Return SVG that stands alone on white, with title and caption as wide as the bare chart."""
-    size = _SIZE.match(bare)
+def _titled(figure: Figure) -> str:
+    """Return SVG that stands alone on white, with title and caption above the chart."""
+    size = _SIZE.match(figure.svg)
     assert size is not None
     width = float(size[2])
     title = {

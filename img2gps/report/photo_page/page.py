@@ -12,7 +12,7 @@ from img2gps.photos.dataset import Dataset
 from img2gps.photos.facts import Facts, collect, n_val
 from img2gps.photos.thumbnails import data_uri, sample, thumbnail
 from img2gps.report.figures.base import metres
-from img2gps.report.page import from_template, picture
+from img2gps.report.page import from_template
 from img2gps.report.photo_page.figures import all_figures
 
 _CONTACT_SHEET = 24  # photos
@@ -41,7 +41,7 @@ def render(dataset: Dataset) -> str:
     facts = collect(dataset)
     return from_template(
         "dataset.html.j2",
-        [picture(figure) for figure in all_figures(dataset.manifest, facts)],
+        all_figures(dataset.manifest, facts),
         dataset=dataset,
         facts=facts,
         answer=_answer(dataset, facts),
