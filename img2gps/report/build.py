@@ -13,6 +13,7 @@ from img2gps.analysis.answer import answer as answer_of
 from img2gps.analysis.overview import Analysis, analyse
 from img2gps.analysis.photos import of_photos
 from img2gps.analysis.ranking import Ranking
+from img2gps.analysis.scene import scene
 from img2gps.analysis.study import Study
 from img2gps.analysis.suspects import MIN_CELLS, learned, suspects
 from img2gps.core.errors import BadInput
@@ -20,7 +21,6 @@ from img2gps.photos.dataset import Dataset
 from img2gps.report import gallery, page, paper, several, tables
 from img2gps.report.figures import choose
 from img2gps.report.figures.base import Figure, listed, metres, save
-from img2gps.report.figures.scene import scene
 from img2gps.report.page import Link, Page
 from img2gps.report.steps import next_steps
 from img2gps.report.table import Table

@@ -14,12 +14,12 @@ import pandas as pd
 from img2gps.analysis import pairs
 from img2gps.analysis.overview import Analysis
 from img2gps.analysis.ranking import Ranking
+from img2gps.analysis.scene import Scene, scene
 from img2gps.analysis.wording import cell_name, span
 from img2gps.core.errors import BadInput
 from img2gps.report import paper, tables
 from img2gps.report.figures import curves, studies
 from img2gps.report.figures.base import Figure, listed, metres, save
-from img2gps.report.figures.scene import Scene, scene
 from img2gps.report.page import Link, Page, Section
 
 

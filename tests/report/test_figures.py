@@ -18,6 +18,7 @@ from PIL import Image
 from img2gps.analysis import collect
 from img2gps.analysis.overview import analyse
 from img2gps.analysis.photos import of_photos
+from img2gps.analysis.scene import scene as scene_of
 from img2gps.analysis.stats import Interval
 from img2gps.core import geo
 from img2gps.report.figures import choose, curves, errors, grid, maps
@@ -33,7 +34,6 @@ from img2gps.report.figures.base import (
     round_edges,
     save,
 )
-from img2gps.report.figures.scene import scene as scene_of
 from tests.helpers.fake_study import CENTRE, Options, Params, make_study
 
 MEAN = 90.0

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from img2gps.analysis import suspects
+from img2gps.analysis.scene import Scene
 from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
 from img2gps.photos import ingest, thumbnails
@@ -24,7 +25,6 @@ from img2gps.photos.dataset import Dataset
 from img2gps.report import build, gallery, page
 from img2gps.report.figures import choose
 from img2gps.report.figures.base import Figure
-from img2gps.report.figures.scene import Scene
 from img2gps.report.page import Page, render
 from img2gps.report.steps import next_steps, with_override
 from tests.helpers.fake_study import Options, make_study

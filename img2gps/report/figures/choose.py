@@ -11,10 +11,10 @@ from img2gps.analysis import declared, pairs
 from img2gps.analysis.declared import Lines
 from img2gps.analysis.ground import ENOUGH
 from img2gps.analysis.photos import FEW_SPOTS, of_photos
+from img2gps.analysis.scene import Scene, varied_within
 from img2gps.analysis.wording import knob_name, knob_value
 from img2gps.report.figures import curves, errors, grid, maps
 from img2gps.report.figures.base import Figure, in_order, listed
-from img2gps.report.figures.scene import Scene, varied_within
 
 MOST_EPOCH_FIGURES = 3
 _ROWS, _COLUMNS = ("lr", "optimizer.lr"), ("batch_size",)  # down and across, where both vary

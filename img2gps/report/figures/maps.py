@@ -41,15 +41,8 @@ def positions(photos: pd.DataFrame, *, spread_ratio: float | None = None) -> Fig
     true = geo.to_east_north_m(photos["lat_deg"], photos["lon_deg"], lat0, lon0)
     predicted = geo.to_east_north_m(photos["pred_lat_deg"], photos["pred_lon_deg"], lat0, lon0)
     same = {"photo": photos["photo"].to_numpy(), "error_m": photos["error_m"].to_numpy()}
-    lines = pd.DataFrame(
-        {
-            "east": true[0],
-            "north": true[1],
-            "to_east": predicted[0],
-            "to_north": predicted[1],
-            **same,
-        }
-    )
+    columns = zip(("east", "north", "to_east", "to_north"), (*true, *predicted), strict=True)
+    lines = pd.DataFrame({**dict(columns), **same})
     ends = pd.concat(
         [
             pd.DataFrame({"east": at[0], "north": at[1], "what": what, **same})

@@ -1,4 +1,4 @@
-"""What the figures of one ranking draw: its cells as a table, with labels, costs and curves."""
+"""Prepare what the figures of one ranking draw: its cells as a table with labels, costs, curves."""
 
 from __future__ import annotations
 
