@@ -7,6 +7,7 @@ write what no library would: wrong types, missing references, zero denominators.
 from __future__ import annotations
 
 import io
+import shutil
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 import pillow_heif
 from PIL import Image
+
+from img2gps.core import geo
 
 pillow_heif.register_heif_opener()
 
@@ -171,3 +174,31 @@ def make_photo(
     block = tiff_exif(gps or None, base, exif or None)
     (image or picture(size, seed)).save(path, exif=b"Exif\0\0" + block)
     return path
+
+
+HOSTILE = "<img src=x onerror=alert(1)>&'\".jpg"
+
+
+def make_site(folder: Path, lat0: float = 39.9515, lon0: float = -75.1914) -> Path:
+    """Forty photos on a grid of 100 m by 90 m, two sessions, two copies, one far, four rejects."""
+    for i in range(40):
+        lat, lon = geo.from_east_north_m(100 / 7 * (i % 8), 90 / 4 * (i // 8), lat0, lon0)
+        make_photo(
+            folder / f"{i:02}.jpg",
+            float(lat),
+            float(lon),
+            seed=i,
+            heading_deg=90.0 if i < 30 else None,
+            gps_error_m=4.0 + i % 3 if i < 21 else None,
+            taken_at=f"2024:05:{1 + i // 20:02} 1{i // 20}:{i % 20:02}:00",
+            orientation=6 if i % 2 else 1,
+        )
+    make_photo(folder / "far.jpg", lat0 + 1, lon0, seed=100)
+    shutil.copy(folder / "00.jpg", folder / "copy.jpg")
+    shutil.copy(folder / "01.jpg", folder / HOSTILE)
+    make_photo(folder / "same place.jpg", lat0, lon0, seed=101)
+    make_photo(folder / "no gps.jpg", None, None)
+    make_photo(folder / "WhatsApp Image <b>.jpg", None, None)
+    for name in ("text.jpg", "more text.jpg"):
+        (folder / name).write_text("no photo")
+    return folder

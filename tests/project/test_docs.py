@@ -72,6 +72,7 @@ def _filler(name: str) -> list[str]:
         "publish": ["s"],
         "contrast": ["s", "--this", "lr=1", "--that", "lr=2"],
         "ingest": ["d"],
+        "completion": ["bash"],
         "diff": ["a", "b"],
     }.get(name, [])
 

@@ -19,10 +19,8 @@ from PIL import Image
 
 from img2gps.cli import main as cli
 from img2gps.cli.commands import ingest as command_module
-from img2gps.config.schema import SplitKind
-from img2gps.core import geo
-from img2gps.photos import facts as facts_module
 from img2gps.photos.dataset import Dataset
+from img2gps.photos.facts import collect
 from img2gps.photos.ingest import FolderSource, HuggingFaceSource, QuadSource, ingest
 from img2gps.report import photo_page
 from img2gps.report.photo_page.figures import (
@@ -35,37 +33,14 @@ from img2gps.report.photo_page.figures import (
     spots,
 )
 from img2gps.report.photo_page.page import render
-from tests.helpers.photos import make_photo
+from tests.helpers.photos import HOSTILE, make_photo, make_site
 
 LAT0, LON0 = 39.9515, -75.1914
-HOSTILE = "<img src=x onerror=alert(1)>&'\".jpg"
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty photos on a grid of 100 m by 90 m, two sessions, two copies, one far, four rejects."""
-    folder = tmp_path_factory.mktemp("site")
-    for i in range(40):
-        lat, lon = geo.from_east_north_m(100 / 7 * (i % 8), 90 / 4 * (i // 8), LAT0, LON0)
-        make_photo(
-            folder / f"{i:02}.jpg",
-            float(lat),
-            float(lon),
-            seed=i,
-            heading_deg=90.0 if i < 30 else None,
-            gps_error_m=4.0 + i % 3 if i < 21 else None,
-            taken_at=f"2024:05:{1 + i // 20:02} 1{i // 20}:{i % 20:02}:00",
-            orientation=6 if i % 2 else 1,
-        )
-    make_photo(folder / "far.jpg", LAT0 + 1, LON0, seed=100)
-    shutil.copy(folder / "00.jpg", folder / "copy.jpg")
-    shutil.copy(folder / "01.jpg", folder / HOSTILE)
-    make_photo(folder / "same place.jpg", LAT0, LON0, seed=101)
-    make_photo(folder / "no gps.jpg", None, None)
-    make_photo(folder / "WhatsApp Image <b>.jpg", None, None)
-    for name in ("text.jpg", "more text.jpg"):
-        (folder / name).write_text("no photo")
-    return folder
+    return make_site(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="module")
@@ -90,48 +65,8 @@ class Elements(html.parser.HTMLParser):
         self.text += data
 
 
-def test_facts_are_those_of_the_photos(dataset: Dataset) -> None:
-    facts = facts_module.collect(dataset)
-    assert facts.n == 44
-    assert facts.extent_m == pytest.approx((100, 90), abs=0.1)
-    lat, lon = dataset.manifest["lat_deg"].to_numpy(), dataset.manifest["lon_deg"].to_numpy()
-    by_hand = np.sqrt(np.mean(geo.distance_m(lat, lon, lat.mean(), lon.mean()) ** 2))
-    assert facts.mean_rmse_m == pytest.approx(by_hand, rel=1e-9)
-    assert facts.sessions["photos"].tolist() == [22, 20]
-    assert facts.sessions["minutes"].tolist() == [19, 19]
-    assert int(facts.far.sum()) == 1
-    assert {tuple(sorted(d.photos)) for d in facts.duplicates} == {
-        ("00.jpg", "copy.jpg"),
-        ("01.jpg", HOSTILE),
-    }
-    assert facts.same_label == 2  # "same place.jpg" and 00.jpg
-    assert {group.reason: len(group.files) for group in facts.rejects} == {
-        "not a picture that can be read": 2,
-        "no GPS: location was off, or removed on export": 1,
-        "no GPS: sent through WhatsApp, which removes it": 1,
-    }
-
-
-def test_leakage_of_each_split_is_measured_or_its_impossibility_said(dataset: Dataset) -> None:
-    leaks = {leak.kind: leak for leak in facts_module.collect(dataset).leaks}
-    assert set(leaks) == {"random", "place", "time"}
-    for leak in leaks.values():
-        assert not leak.impossible
-        assert leak.within_10m == pytest.approx(np.mean(leak.nearest_m <= 10))
-        assert leak.nearest_median_m == pytest.approx(np.median(leak.nearest_m))
-    assert leaks["place"].known_spots == 0
-    one_session = dataset.manifest.assign(session="a")
-    impossible = facts_module._leak(one_session, SplitKind.time)
-    assert "only one session" in impossible.impossible
-
-
-def test_small_sets_validate_on_a_fifth_and_others_like_the_study() -> None:
-    assert facts_module.n_val(81) == 0.2
-    assert facts_module.n_val(741) == 60
-
-
 def test_figures_state_their_finding(dataset: Dataset) -> None:
-    facts = facts_module.collect(dataset)
+    facts = collect(dataset)
     manifest = dataset.manifest
     assert positions(manifest, facts).title == "43 photos cover an area of 100 m by 90 m"
     assert "1 photos far from the others are not drawn" in positions(manifest, facts).caption
@@ -192,18 +127,18 @@ def test_legend_of_spots_names_no_number_twice(dataset: Dataset) -> None:
         values = _sizes(busiest)
         assert values == sorted(set(values))
         assert (values[0], values[-1]) == (1, busiest)
-    spec = str(spots(dataset.manifest, facts_module.collect(dataset)).spec)
+    spec = str(spots(dataset.manifest, collect(dataset)).spec)
     assert f"'values': {_sizes(3)}" in spec  # 00.jpg, its copy and "same place.jpg"
 
 
 def test_what_photos_do_not_say_is_not_drawn(dataset: Dataset) -> None:
     bare = dataset.manifest.assign(heading_deg=np.nan, gps_error_m=np.nan, taken_at="", session="")
-    facts = facts_module.collect(dataset)
+    facts = collect(dataset)
     assert {figure.name for figure in all_figures(bare, facts)} == {"map", "spots", "leakage"}
 
 
 def test_map_points_where_the_lens_looked(dataset: Dataset) -> None:
-    facts = facts_module.collect(dataset)
+    facts = collect(dataset)
     spec = positions(dataset.manifest, facts).spec
     (rows,) = spec["datasets"].values()
     east = [row for row in rows if row["heading_deg"] == 90]
@@ -229,13 +164,6 @@ def test_page_holds_everything_and_asks_for_nothing(dataset: Dataset, tmp_path: 
     ]
     assert sum(t == "svg" for t, _ in page.found) >= 5
     assert list(tmp_path.rglob("*.tmp")) == []
-
-
-def test_shared_positions_of_real_phones_are_counted(real_photos: Path, tmp_path: Path) -> None:
-    quad = ingest(
-        FolderSource(real_photos / "penn-quad"), image_size=16, cache_dir=tmp_path, progress=False
-    )
-    assert facts_module.collect(quad).same_label == 11  # counted by the set's own README
 
 
 @pytest.mark.browser
@@ -402,14 +330,3 @@ def test_command_shows_names_that_the_terminal_lacks_with_backslashes(
 def test_command_knows_the_quad_by_its_name() -> None:
     args = cli.parser().parse_args(["ingest", "quad", "-n", "2", "--seed", "5"])
     assert command_module._source(args) == QuadSource(n=2, seed=5)
-
-
-def test_a_time_split_of_any_number_of_photos_is_possible(tmp_path: Path) -> None:
-    for i in range(43):
-        when = f"2024:05:{1 + i // 8:02} 10:{i % 8:02}:00"
-        make_photo(
-            tmp_path / f"{i}.jpg", LAT0 + i / 1e4, LON0, seed=i, taken_at=when, size=(32, 24)
-        )
-    made = ingest(FolderSource(tmp_path), image_size=32, cache_dir=tmp_path / "c", progress=False)
-    (time,) = [leak for leak in facts_module.collect(made).leaks if leak.kind == "time"]
-    assert (time.impossible, time.n_val >= 3) == ("", True)
