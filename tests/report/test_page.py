@@ -455,7 +455,7 @@ def test_cells_that_learned_nothing_accuse_nobody() -> None:
 def test_answer_about_a_single_cell_speaks_of_one(tmp_path: Path, rmse_m: float, said: str) -> None:
     options = Options(axes={"lr": [0.001]}, effect=lambda _: rmse_m)
     make_study(tmp_path, "one", options)
-    assert f"the cell {said} to do better." in build.answer(build.load("one", [tmp_path]))[2]
+    assert f"the cell {said} to do better." in build.answer(build.load("one", [tmp_path]))[-1]
 
 
 def test_suspects_of_folds_are_photos_that_most_ranked_cells_get_wrong(
