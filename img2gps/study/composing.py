@@ -54,12 +54,14 @@ class Composer:
 
     def compose(self, own: Sequence[str]) -> DictConfig:
         """Return what Hydra composes from the study's overrides and a run's own ones."""
-        if not GlobalHydra.instance().is_initialized():
-            register_sweeps()
-            initialize_config_dir(self.spec.config_dir, **HYDRA_DEFAULTS)
         searched = ",".join(self.spec.searchpath)
         path = [f"hydra.searchpath=[{searched}]"] if searched else []
-        return compose(self.spec.config_name, [*path, *self.spec.overrides, *own])
+        overrides = [*path, *self.spec.overrides, *own]
+        if GlobalHydra.instance().is_initialized():  # by the command line that plans the study
+            return compose(self.spec.config_name, overrides)
+        register_sweeps()
+        with initialize_config_dir(self.spec.config_dir, **HYDRA_DEFAULTS):
+            return compose(self.spec.config_name, overrides)
 
     def _compose_once(self, own: tuple[str, ...]) -> _Composed:
         if own not in self._composed:

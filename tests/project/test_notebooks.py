@@ -93,7 +93,7 @@ def test_your_photos_shows_rejects_the_ground_and_what_a_split_gives_away(
 @pytest.mark.parametrize(
     ("name", "drawings", "said"),
     [
-        ("2_learning_rate_and_batch_size.ipynb", 7, "lr | batch 8 | batch 16"),
+        ("2_learning_rate_and_batch_size.ipynb", 7, "learning rate | batch size 8 | batch size 16"),
         ("3_depth.ipynb", 4, "Share of the variance"),
     ],
 )
