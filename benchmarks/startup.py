@@ -21,7 +21,7 @@ TORCH = (sys.executable, "-c", "import torch, pytorch_lightning, torchmetrics, t
 
 def commands() -> dict[str, Sequence[str]]:
     """Every `--help`, and what else has to answer at once."""
-    found = sorted(path.stem for path in (ROOT / "img2gps" / "commands").glob("[!_]*.py"))
+    found = sorted(path.stem for path in (ROOT / "img2gps" / "cli" / "commands").glob("[!_]*.py"))
     return {
         "img2gps.train --help": (*TRAIN, "--help"),
         "img2gps.train --cfg job": (*TRAIN, "--cfg", "job"),
