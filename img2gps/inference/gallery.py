@@ -58,6 +58,12 @@ class Gallery:
             for cosines, chosen in pairs
         ]
 
+    def contents(self) -> set[str]:
+        """Return the digests of the training photos' pixels; empty in an exported model."""
+        if self.dataset is None:
+            return set()
+        return set(self.dataset.manifest["content"].to_numpy(str)[self.rows])
+
     def positions(self) -> NDArray[np.float64]:
         """Return latitude and longitude (n, 2) of the training photos."""
         return np.array([[photo.lat_deg, photo.lon_deg] for photo in self.photos])

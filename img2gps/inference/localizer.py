@@ -30,7 +30,7 @@ from img2gps.inference.exported import read_exported
 from img2gps.inference.find import find, newest, run_folders
 from img2gps.inference.gallery import Gallery, Neighbour, gallery_of
 from img2gps.inference.inputs import Input, Photo, read_input
-from img2gps.inference.network import Answer
+from img2gps.inference.network import Answer, average
 from img2gps.inference.predict import BATCH
 
 
@@ -128,6 +128,14 @@ class Localizer:
         with torch.inference_mode():
             answer: Answer = self.deployed.network(torch.from_numpy(np.array(pixels)))
         return answer
+
+    def mean_position(self) -> tuple[float, float]:
+        """Return the mean training position, which the mean predictor always answers."""
+        with torch.inference_mode():
+            scaled = torch.zeros(1, 2)
+            members = [member.degrees(scaled) for member in self.deployed.network.parts()]
+            lat, lon = average(members)[0].tolist()
+        return lat, lon
 
     def _radius_m(self, level: float | None) -> float | None:
         trust = self.deployed.network.trust

@@ -93,18 +93,11 @@ def _suggest(args: argparse.Namespace, dataset: Dataset) -> None:
 def _source(args: argparse.Namespace) -> Source:
     """Return the source that SRC means, by its name or by what is there."""
     from img2gps.core.paths import expanded
-    from img2gps.photos.ingest import CsvSource, FolderSource, HuggingFaceSource, QuadSource
-    from img2gps.photos.sources import photo_files
+    from img2gps.photos.sources import QuadSource, named_source
 
-    path = expanded(args.source, "source")
-    if args.source == "quad" and not path.exists():
+    if args.source == "quad" and not expanded(args.source, "source").exists():
         return QuadSource(n=args.n, seed=args.seed)
-    if path.suffix.lower() in (".csv", ".tsv"):
-        return CsvSource(path, allow_outside=args.allow_outside)
-    tables = path.suffix.lower() == ".parquet" or any(path.glob("**/*.parquet"))
-    if tables and not photo_files(path, []):
-        return HuggingFaceSource(path, split=args.split)
-    return FolderSource(path)
+    return named_source(args.source, allow_outside=args.allow_outside, split=args.split)
 
 
 def _print_rejects(dataset: Dataset) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from img2gps.photos.sources.base import Item, Listing, Reject, Source
 from img2gps.photos.sources.folder import FolderSource, photo_files
 from img2gps.photos.sources.huggingface import HuggingFaceSource
+from img2gps.photos.sources.named import named_source
 from img2gps.photos.sources.quad import QuadSource
 from img2gps.photos.sources.table import CsvSource
 from img2gps.photos.sources.walk import PHOTO_SUFFIXES
@@ -23,5 +24,6 @@ __all__ = [
     "QuadSource",
     "Reject",
     "Source",
+    "named_source",
     "photo_files",
 ]
