@@ -69,7 +69,9 @@ def test_figures_state_their_finding(dataset: Dataset) -> None:
     facts = collect(dataset)
     manifest = dataset.manifest
     assert positions(manifest, facts).title == "43 photos cover an area of 100 m by 90 m"
-    assert "1 photos far from the others are not drawn" in positions(manifest, facts).caption
+    assert (
+        "Not drawn because they are far from the others: 1." in positions(manifest, facts).caption
+    )
     east = manifest["heading_deg"].notna()
     turned = manifest.assign(heading_deg=np.where(east, 90.0 * (np.cumsum(east) % 4 > 0), np.nan))
     looks, clock, error = headings(turned), hours(manifest), gps_errors(manifest)

@@ -91,7 +91,7 @@ def positions(manifest: pd.DataFrame, facts: Facts) -> Figure:
     if len(near) > len(shown):
         caption += f" A random sample of {len(shown)} photos is drawn."
     if facts.far.any():
-        caption += f" {int(facts.far.sum())} photos far from the others are not drawn."
+        caption += f" Not drawn because they are far from the others: {int(facts.far.sum())}."
     return Figure("map", title, caption, f"Map of the photos. {title}.", chart)
 
 
