@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STUDY ?=
+MINUTES ?= 5
 PYTEST_ARGS ?=
 export WANDB_ERROR_REPORTING ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint test-all servers report screenshot bench optuna-dashboard clean
+.PHONY: help env demo test lint test-all fuzz servers report screenshot bench optuna-dashboard clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +43,9 @@ servers: ## what the heavier tests need: PostgreSQL, Chromium, exiftool (Debian,
 
 test-all: servers env lint ## the same, with real servers and a browser (Debian, root); what CI runs
 	IMG2GPS_TEST_ALL=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+
+fuzz: env ## damage photos at random and read them, for MINUTES=5
+	$(BIN)/python -m tests.helpers.fuzz --minutes $(MINUTES)
 
 report: env ## tables and figures of all studies, or of STUDY=a,b
 	$(BIN)/img2gps report $(STUDY)

@@ -90,10 +90,17 @@ class DataConfig:
     allow_outside: bool = False
     subset: str | None = None
     cache: str | None = None
+    deadline_s: float = 20.0
+    one_of_each: bool = False
+    track: str | None = None
+    clock_offset_s: float = 0.0
+    track_gap_s: float = 60.0
     custom: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         _positive("data.n", self.n)
+        _positive("data.deadline_s", self.deadline_s, " seconds")
+        _positive("data.track_gap_s", self.track_gap_s, " seconds")
         _within("data.width", self.width, 32, 4096)
         _within("data.height", self.height, 32, 4096)
 
@@ -111,6 +118,7 @@ class SplitConfig:
     folds: int = 5
     block_m: float | None = None  # None = from the buffer and the ground that the photos cover
     buffer_m: float | None = None  # None = the spot radius
+    group_near_copies: bool = False  # runs from before near copies were found have no such key
 
     def __post_init__(self) -> None:
         for key in ("n_val", "n_test"):

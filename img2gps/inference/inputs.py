@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import tee
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from img2gps.photos import decode, exif
-from img2gps.photos.photofile import Unusable, display_name, read_bytes
+from img2gps.photos.guard import Readers
+from img2gps.photos.photo import Request
+from img2gps.photos.photofile import Unusable, display_name
 
 Photo = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 
@@ -34,26 +38,28 @@ class Input:
     error: str = ""
 
 
-def read_input(photo: Photo, size: int) -> Input:
-    """Decode one photo to a square of `size` pixels."""
-    name = display_name(os.fspath(photo)) if isinstance(photo, str | os.PathLike) else _kind(photo)
-    try:
-        data = _encoded(photo)
-        pixels, _ = decode.decode(data, size)
-    except Unusable as error:
-        return Input(name, error=f"{error.reason}; {error.remedy}")
-    found = exif.read(data)
-    known = found.lat_deg is not None and found.lon_deg is not None
-    label = (found.lat_deg, found.lon_deg) if known else None
-    return Input(name, pixels, label)  # type: ignore[arg-type]  # `known` says that both are there
+def read_inputs(photos: Iterable[Photo], size: int, readers: Readers) -> Iterator[Input]:
+    """Yield each photo, decoded to a square of `size` pixels by the worker processes, in order."""
+    asked, named = tee(photos)
+    outcomes = readers.read(partial(_request, photo, size) for photo in asked)
+    for photo, outcome in zip(named, outcomes, strict=True):
+        name = _name(photo)
+        if isinstance(outcome, Unusable):
+            yield Input(name, error=f"{outcome.reason}; {outcome.remedy}")
+        else:
+            lat, lon = outcome.exif.lat_deg, outcome.exif.lon_deg
+            yield Input(name, outcome.pixels, None if lat is None or lon is None else (lat, lon))
 
 
-def _encoded(photo: Photo) -> bytes:
+def _request(photo: Photo, size: int) -> Request:
+    source = Path(photo) if isinstance(photo, str | os.PathLike) else _encoded(photo)
+    return Request(source, _name(photo), size)
+
+
+def _encoded(photo: bytes | Image.Image | NDArray[np.uint8]) -> bytes:
     """Return the photo as a file's bytes, so that every kind is decoded in the one way."""
     if isinstance(photo, bytes):
         return photo
-    if isinstance(photo, str | os.PathLike):
-        return read_bytes(Path(photo))
     image = photo if isinstance(photo, Image.Image) else _from_array(photo)
     buffer = io.BytesIO()
     kept = {"exif": data} if (data := image.info.get("exif")) else {}
@@ -73,6 +79,8 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _kind(photo: Photo) -> str:
+def _name(photo: Photo) -> str:
+    if isinstance(photo, str | os.PathLike):
+        return display_name(os.fspath(photo))
     filename = getattr(photo, "filename", "")
     return display_name(str(filename)) if filename else type(photo).__name__

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -29,9 +28,10 @@ from img2gps.inference.deployed import Deployed, from_runs
 from img2gps.inference.exported import read_exported
 from img2gps.inference.find import find, newest, run_folders
 from img2gps.inference.gallery import Gallery, Neighbour, gallery_of
-from img2gps.inference.inputs import Input, Photo, read_input
+from img2gps.inference.inputs import Input, Photo, read_inputs
 from img2gps.inference.network import Answer, average
 from img2gps.inference.predict import BATCH
+from img2gps.photos.guard import Readers
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Localizer:
     def __init__(self, deployed: Deployed) -> None:
         self.deployed = deployed
         self._gallery: Gallery | None = None
+        self._idle: list[Readers] = []  # kept, as starting them takes longer than one answer
 
     @classmethod
     def load(cls, name: str | Path = "", roots: Sequence[Path] | None = None) -> Localizer:
@@ -116,12 +117,15 @@ class Localizer:
         """Yield what `predict` returns, a batch of photos at a time."""
         radius_m = self._radius_m(level)
         gallery = self.gallery if neighbours else None
-        size = self.card.image_size
-        with ThreadPoolExecutor(cores()) as pool:
-            waiting = iter(photos)
-            while batch := list(islice(waiting, BATCH)):
-                inputs = list(pool.map(lambda photo: read_input(photo, size), batch))
-                yield from self._answers(inputs, radius_m, gallery, neighbours)
+        inputs = self.read(photos)
+        while batch := list(islice(inputs, BATCH)):
+            yield from self._answers(batch, radius_m, gallery, neighbours)
+
+    def read(self, photos: Iterable[Photo]) -> Iterator[Input]:
+        """Yield photos as the network sees them; a file that cannot be used has its reason."""
+        readers = self._idle.pop() if self._idle else Readers(cores())
+        yield from read_inputs(photos, self.card.image_size, readers)
+        self._idle.append(readers)
 
     def answer(self, pixels: NDArray[np.uint8]) -> Answer:
         """Return the network's own answer for upright square photos (n, size, size, 3), uint8."""

@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from img2gps.photos.decode import DECODER_VERSION
+from img2gps.photos.decode import DECODER_VERSION, pixel_digest
 from img2gps.photos.sources.base import Reject
 
-SCHEMA = 2
+SCHEMA = 3
 MANIFEST, PIXELS, REJECTS, RECORD = "manifest.csv", "pixels.npy", "rejects.csv", "dataset.json"
 
 NUMBER_COLUMNS = (
@@ -35,7 +35,7 @@ WHOLE_COLUMNS = ("width_px", "height_px", "orientation")
 COLUMNS = (
     *("photo", "lat_deg", "lon_deg", "altitude_m", "heading_deg", "heading_ref", "gps_error_m"),
     *("dop", "taken_at", "camera", "width_px", "height_px", "orientation", "original", "content"),
-    *("session", "true_lat_deg", "true_lon_deg", "note"),
+    *("session", "true_lat_deg", "true_lon_deg", "note", "label_from", "group"),
 )
 REJECT_COLUMNS = ("file", "reason", "remedy")
 _SPOT_CHECKS = 16  # rows compared with their digest at each opening; all of them if touched
@@ -77,11 +77,6 @@ class Dataset:
     def verify(self) -> None:
         """Compare every photo's pixels with its digest; raises `DamagedCache`."""
         _check_rows(self, range(len(self)))
-
-
-def pixel_digest(pixels: NDArray[np.uint8]) -> str:
-    """Return the hex digest of one photo's pixels: the manifest's `content`."""
-    return hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
 
 
 def open_dataset(folder: Path) -> Dataset:

@@ -7,6 +7,7 @@ Photos are squashed to a square, so turning before or after the resize gives the
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import warnings
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from img2gps.photos.containers import count_scans, truncated_heif, zeroed_jpeg
+from img2gps.photos.dng import is_dng, preview
 from img2gps.photos.photofile import Unusable
 
 DECODER_VERSION = "1"  # raise it when the same file gives other pixels than before
@@ -93,12 +95,15 @@ def decode(
     take more than `max_bytes`.
     """
     with open_image(data) as image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise Unusable(_too_large(f"{width} x {height}"), "export it smaller")
         try:
-            small = _shrink(image, size, data, max_bytes)
             orientation = _orientation(image)
+            if is_dng(image):
+                data = preview(image, data)
+                image = open_image(data)
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise Unusable(_too_large(f"{width} x {height}"), "export it smaller")
+            small = _shrink(image, size, data, max_bytes)
             shape = (height, width) if orientation in ON_ITS_SIDE else (width, height)
             return np.asarray(_upright(small, orientation)), shape
         except (Unusable, NeedsMemory, MemoryError):
@@ -179,3 +184,8 @@ def _check_jpeg(image: Image.Image, data: bytes) -> None:
             raise Unusable(f"progressive JPEG of {scans} scans", "export it as an ordinary JPEG")
     if zeroed_jpeg(data):
         raise Unusable("damaged: a block of zeros inside the picture", _COPY_AGAIN)
+
+
+def pixel_digest(pixels: NDArray[np.uint8]) -> str:
+    """Return the hex digest of one photo's pixels: the manifest's `content`."""
+    return hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()

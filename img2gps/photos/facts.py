@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,7 @@ from img2gps.core.errors import BadInput
 from img2gps.photos import split, spots
 from img2gps.photos.dataset import Dataset
 from img2gps.photos.spots import extent_m
+from img2gps.photos.suspects import suspects
 
 # Validation photos of the splits: a fixed number, or a share where a data set is small.
 STUDY_N_VAL, SMALL_SET, SMALL_SHARE = 60, 300, 0.2
@@ -70,6 +71,8 @@ class Facts:
     sessions: pd.DataFrame  # session, photos, minutes
     leaks: Sequence[Leak]
     duplicates: Sequence[Duplicate]
+    near_copies: Sequence[Duplicate]  # without those whose photos all have the same pixels
+    suspects: Mapping[str, Sequence[str]]  # photo to what is wrong with its label
     same_label: int  # photos with exactly the position of a photo with other pixels
     rejects: Sequence[RejectGroup]
 
@@ -92,7 +95,9 @@ def collect(dataset: Dataset) -> Facts:
         mean_rmse_m=geo.rmse_m(lat, lon, np.array(all_lat0), np.array(all_lon0)),
         sessions=_sessions(manifest),
         leaks=[_leak(manifest, kind) for kind in KINDS],
-        duplicates=_duplicates(manifest),
+        duplicates=_copies(manifest, "content"),
+        near_copies=_copies(manifest[_looks_differ(manifest)], "group"),
+        suspects=suspects(dataset),
         same_label=_same_label(manifest),
         rejects=_rejects(dataset.rejects),
     )
@@ -144,9 +149,16 @@ def _sessions(manifest: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
-def _duplicates(manifest: pd.DataFrame) -> list[Duplicate]:
+def _looks_differ(manifest: pd.DataFrame) -> pd.Series[bool]:
+    """Return which photos are in a group of near copies that has more than one picture."""
+    pictures = manifest.groupby("group")["content"].transform("nunique")
+    return (manifest["group"] != "") & (pictures > 1)
+
+
+def _copies(manifest: pd.DataFrame, column: str) -> list[Duplicate]:
+    """Return the photos that share a value of a column, those with the worst labels first."""
     found = []
-    for _, group in manifest[manifest.duplicated("content", keep=False)].groupby("content"):
+    for _, group in manifest[manifest.duplicated(column, keep=False)].groupby(column):
         lat, lon = group["lat_deg"].to_numpy(), group["lon_deg"].to_numpy()
         found.append(Duplicate(group["photo"].tolist(), extent_m(lat, lon)))
     return sorted(found, key=lambda duplicate: -duplicate.apart_m)

@@ -13,10 +13,11 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -25,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from img2gps.core.errors import BadInput
 from img2gps.core.hardware import cores
 from img2gps.core.paths import expanded
+from img2gps.photos.copies import keep_one_of_each, near_copies
 from img2gps.photos.dataset import (
     PIXELS,
     SCHEMA,
@@ -36,8 +38,9 @@ from img2gps.photos.dataset import (
 )
 from img2gps.photos.decode import DECODER_VERSION
 from img2gps.photos.exif import READER_VERSION
+from img2gps.photos.guard import DEADLINE_S, Readers
 from img2gps.photos.pixelfile import PixelWriter
-from img2gps.photos.reading import in_order, read_photo
+from img2gps.photos.reading import read_items
 from img2gps.photos.sessions import sessions
 from img2gps.photos.sources import (
     CsvSource,
@@ -57,31 +60,46 @@ log = logging.getLogger(__name__)
 R = TypeVar("R")
 
 
+@dataclass(frozen=True)
+class _Options:
+    """How photos are read."""
+
+    image_size: int
+    threads: int
+    deadline_s: float
+    one_of_each: bool
+    progress: bool
+
+
 def ingest(
     source: Source,
     *,
     image_size: int,
     cache_dir: Path | str,
     threads: int | None = None,
+    deadline_s: float = DEADLINE_S,
+    one_of_each: bool = False,
     progress: bool = True,
     verify: bool = False,
 ) -> Dataset:
     """Return the data set of a source; build its cache if it is missing, outdated or damaged.
 
-    Photos are squashed to `image_size` x `image_size`. `threads` defaults to the cores that
-    this process may use. `verify` compares every photo of an existing cache with its digest,
-    not only some. Raises `BadInput` if no photo at all can be used.
+    Photos are squashed to `image_size` x `image_size`. `threads` processes read them, by default
+    as many as this process may use cores; a photo that takes one of them more than `deadline_s`
+    of processor time is refused. `one_of_each` keeps one photo of each group of near copies.
+    `verify` compares every photo of an existing cache with its digest, not only some.
+
+    Raises:
+        BadInput: no photo at all can be used.
     """
     cache = expanded(cache_dir, "data.cache")
-    threads = threads or cores()
+    options = _Options(image_size, threads or cores(), deadline_s, one_of_each, progress)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        listing = source.listing(cache, threads=threads, progress=progress)
-        folder = cache / _folder_name(listing, image_size)
+        listing = source.listing(cache, threads=options.threads, progress=progress)
+        folder = cache / _folder_name(listing, options)
         with _locked(folder):
-            return _existing(folder, verify) or _build(
-                listing, folder, image_size, threads, progress
-            )
+            return _existing(folder, verify) or _build(listing, folder, options)
     except OSError as error:
         raise BadInput(
             f"cache {cache}: {error.strerror or error}; free space or choose another folder "
@@ -89,9 +107,9 @@ def ingest(
         ) from error
 
 
-def _folder_name(listing: Listing, image_size: int) -> str:
+def _folder_name(listing: Listing, options: _Options) -> str:
     versions = f"{SCHEMA} {DECODER_VERSION} {READER_VERSION}"
-    key = f"{versions} {image_size} {listing.key} {listing.version}"
+    key = f"{versions} {options.image_size} {options.one_of_each} {listing.key} {listing.version}"
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", listing.name).strip("-")[:40] or "photos"
     return f"{slug}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
@@ -125,31 +143,26 @@ def _existing(folder: Path, verify: bool) -> Dataset | None:
     return found
 
 
-def _build(
-    listing: Listing, folder: Path, image_size: int, threads: int, progress: bool
-) -> Dataset:
+def _build(listing: Listing, folder: Path, options: _Options) -> Dataset:
     """Read everything into a temporary folder, then move it into place. Needs the lock."""
     scratch = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(scratch, ignore_errors=True)  # left by a process that was killed
     scratch.mkdir()
     try:
-        items = listing.items()
-        read = in_order(partial(read_photo, image_size=image_size), items, threads)
         rejects = list(listing.rejects)
-        rows: list[dict[str, Any]] = []
         with (scratch / PIXELS).open("w+b") as file:
-            writer = PixelWriter(file, image_size)
-            for outcome in _watched(read, len(items), listing.name, progress):
-                if isinstance(outcome, Reject):
-                    rejects.append(outcome)
-                else:
-                    rows.append(outcome[0])
-                    writer.append(outcome[1])
-            if not rows:
+            writer = PixelWriter(file, options.image_size)
+            manifest = pd.DataFrame(_read(listing, writer, rejects, options))
+            if manifest.empty:
                 raise _nothing_usable(listing, rejects, folder)
-            order = sorted(range(len(rows)), key=lambda i: _rank(rows[i]))
-            writer.finish(order)
-        manifest = pd.DataFrame([rows[i] for i in order])
+            # By content, so that names and order of the files change nothing.
+            manifest = manifest.sort_values(["content", "lat_deg", "lon_deg", "taken_at", "photo"])
+            looks = np.stack(manifest.pop("look").to_list())
+            manifest["group"] = "" if listing.synthetic else near_copies(looks, manifest)
+            if options.one_of_each:
+                manifest = keep_one_of_each(manifest, rejects)
+            writer.finish(manifest.index.to_list())
+        manifest = manifest.reset_index(drop=True)
         if not manifest["session"].any():
             manifest["session"] = sessions(manifest["taken_at"])
         write_dataset(
@@ -157,7 +170,7 @@ def _build(
             manifest,
             rejects,
             name=listing.name,
-            image_size=image_size,
+            image_size=options.image_size,
             synthetic=listing.synthetic,
             version=listing.version,
             summary=summarise(listing, manifest, rejects),
@@ -166,6 +179,25 @@ def _build(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return open_dataset(folder)
+
+
+def _read(
+    listing: Listing, writer: PixelWriter, rejects: list[Reject], options: _Options
+) -> list[dict[str, Any]]:
+    """Return a row for each usable photo, with its pixels in the writer's file."""
+    items = listing.items()
+    rows = []
+    with Readers(options.threads, options.deadline_s) as readers:
+        read = read_items(items, listing.track, readers, options.image_size)
+        for outcome in _watched(read, len(items), listing.name, options.progress):
+            if isinstance(outcome, Reject):
+                rejects.append(outcome)
+            else:
+                rows.append(outcome[0])
+                writer.append(outcome[1])
+    if listing.track is not None and (hint := listing.track.clock_hint()):
+        log.warning(hint)
+    return rows
 
 
 def _watched(results: Iterator[R], total: int, name: str, progress: bool) -> Iterator[R]:
@@ -177,11 +209,6 @@ def _watched(results: Iterator[R], total: int, name: str, progress: bool) -> Ite
     )
     with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
         yield from bar.track(results, total=total, description=f"reading {name}")
-
-
-def _rank(row: dict[str, Any]) -> tuple[str, float, float, str, str]:
-    """Order photos by content, so that names and order of the files change nothing."""
-    return row["content"], row["lat_deg"], row["lon_deg"], row["taken_at"], row["photo"]
 
 
 def _replace(folder: Path, scratch: Path) -> None:

@@ -21,6 +21,10 @@ class Unusable(Exception):
         self.reason = reason
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[type[Unusable], tuple[str, str]]:
+        """Pickle both texts, of which `Exception` knows only the first."""
+        return Unusable, (self.reason, self.remedy)
+
 
 def read_bytes(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """Return the content of a regular file; a pipe, device, socket or folder is `Unusable`.
@@ -43,7 +47,7 @@ def read_bytes(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         if status.st_size > max_bytes:
             raise Unusable(f"larger than {max_bytes // 2**20} MiB", "export it as JPEG")
         try:
-            return file.read(max_bytes)  # no more, also if it grows
+            return file.read(status.st_size)  # no more, also if it grows meanwhile
         except OSError as error:
             raise Unusable(
                 f"cannot be read: {error.strerror}", "copy the original again"

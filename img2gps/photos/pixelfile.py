@@ -31,13 +31,17 @@ class PixelWriter:
         self._rows += 1
 
     def finish(self, order: Sequence[int]) -> None:
-        """Write the number of rows into the header and bring the rows into `order`."""
-        start = self._file.tell() - self._rows * int(np.prod(self._shape))
+        """Keep the rows in `order`, in that order, and write their number into the header."""
+        row_bytes = int(np.prod(self._shape))
+        start = self._file.tell() - self._rows * row_bytes
+        dropped = sorted(set(range(self._rows)) - set(order))
+        self._rows = len(order)
         self._write_header()
         if self._file.tell() != start:
             raise RuntimeError("the .npy header has changed its length")
         self._file.flush()
-        permute_rows(self._file.fileno(), start, int(np.prod(self._shape)), order)
+        permute_rows(self._file.fileno(), start, row_bytes, [*order, *dropped])
+        self._file.truncate(start + len(order) * row_bytes)
 
 
 def permute_rows(descriptor: int, start: int, row_bytes: int, order: Sequence[int]) -> None:

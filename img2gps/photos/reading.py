@@ -1,76 +1,100 @@
-"""One photo of a source as a row of the manifest with its pixels."""
+"""The photos of a source as rows of the manifest with their pixels."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from img2gps.photos import exif
-from img2gps.photos.dataset import pixel_digest
-from img2gps.photos.decode import decode
+from img2gps.photos.decode import pixel_digest
+from img2gps.photos.exif import Exif
+from img2gps.photos.guard import Readers
+from img2gps.photos.photo import Photo, Request
 from img2gps.photos.photofile import Unusable
 from img2gps.photos.plausible import swapped_note
-from img2gps.photos.sources.base import Item, Reject
+from img2gps.photos.sources import sidecars
+from img2gps.photos.sources.base import Item, Label, Reject
+from img2gps.photos.track import Track
 
-T = TypeVar("T")
-R = TypeVar("R")
+_OF_POSITION = ("gps_error_m", "dop", "note")
+_OF_CAMERA = ("altitude_m", "heading_deg", "heading_ref", "taken_at", "camera", "orientation")
 
-_FROM_EXIF = (
-    *("altitude_m", "heading_deg", "heading_ref", "gps_error_m", "dop", "taken_at", "camera"),
-    *("orientation", "note"),
-)
+Row = tuple[dict[str, Any], NDArray[np.uint8]]
 
 
-def read_photo(item: Item, image_size: int) -> tuple[dict[str, Any], NDArray[np.uint8]] | Reject:
-    """Return a manifest row with pixels, or a reject. Never raises: no photo stops an ingest."""
-    try:
-        data = item.load()
-        found = exif.read(data, item.photo.rpartition("/")[2])
-        lat, lon = item.label or (found.lat_deg, found.lon_deg)
-        if lat is None or lon is None:
-            raise Unusable(found.reason, found.remedy)
-        pixels, (width, height) = decode(data, image_size)
-    except Unusable as error:
-        return Reject(item.photo, error.reason, error.remedy)
-    except Exception as error:  # the last resort: whatever it is, the photo is listed by name
-        return Reject(item.photo, f"{type(error).__name__}: {error}", "report it with this photo")
-    row: dict[str, Any] = {name: getattr(found, name) for name in _FROM_EXIF}
-    if item.label is not None:  # these describe the position that was replaced
-        note = swapped_note(item.label, found.lat_deg, found.lon_deg)
-        row |= {"gps_error_m": None, "dop": None, "note": note}
+def read_items(
+    items: Sequence[Item], track: Track | None, readers: Readers, image_size: int
+) -> Iterator[Row | Reject]:
+    """Yield a manifest row with pixels, or a reject, for each item in order."""
+    wanted = (partial(_request, item, track, image_size) for item in items)
+    for item, outcome in zip(items, readers.read(wanted), strict=True):
+        try:
+            if isinstance(outcome, Unusable):
+                raise outcome
+            label = _label(item, outcome.exif, track)
+            yield _row(item, outcome, label), outcome.pixels
+        except Unusable as error:
+            yield Reject(item.photo, error.reason, error.remedy)
+
+
+def _request(item: Item, track: Track | None, image_size: int) -> Request:
+    source = item.load if isinstance(item.load, Path) else item.load()
+    alone = item.label is None and not item.sidecars and track is None
+    return Request(source, item.photo.rpartition("/")[2], image_size, alone, digest=True)
+
+
+def _label(item: Item, exif: Exif, track: Track | None) -> Label:
+    """Return the most trusted label of a photo; raises `Unusable` if nothing gives one.
+
+    The order is that of docs/your-photos.md: table or overrides, the photo's own EXIF or XMP,
+    XMP sidecar, Takeout sidecar, track.
+    """
+    if item.label is not None:
+        return Label(*item.label, item.label_from)
+    if exif.lat_deg is not None and exif.lon_deg is not None:
+        if track is not None:
+            track.compare(exif.taken_at, exif.lat_deg, exif.lon_deg)
+        return Label(exif.lat_deg, exif.lon_deg, "xmp" if exif.source == "xmp" else "exif")
+    problems = [Unusable(exif.reason, exif.remedy)]
+    for path in item.sidecars:
+        try:
+            return sidecars.read(path)
+        except Unusable as error:
+            problems.append(error)
+    if track is not None:
+        try:
+            return Label(*track.position(exif.taken_at), "track")
+        except Unusable as error:
+            problems.append(error)
+    raise Unusable("; ".join(error.reason for error in problems), problems[-1].remedy)
+
+
+def _row(item: Item, photo: Photo, label: Label) -> dict[str, Any]:
+    """Return the manifest row: the label's own columns, then what the table says, win."""
+    exif = photo.exif
+    own = label.source in ("exif", "xmp")
+    row = {name: getattr(exif, name) for name in _OF_CAMERA}
+    row |= {name: getattr(exif if own else Exif(), name) for name in _OF_POSITION}
+    row |= {name: value for name, value in label.columns.items() if not row[name] and value}
+    if item.label is not None:
+        row["note"] = swapped_note(item.label, exif.lat_deg, exif.lon_deg)
     row |= {
         "photo": item.photo,
-        "lat_deg": lat,
-        "lon_deg": lon,
-        "width_px": width,
-        "height_px": height,
-        "original": hashlib.blake2b(data, digest_size=16).hexdigest(),
-        "content": pixel_digest(pixels),
+        "lat_deg": label.lat_deg,
+        "lon_deg": label.lon_deg,
+        "width_px": photo.width_px,
+        "height_px": photo.height_px,
+        "original": photo.original,
+        "content": pixel_digest(photo.pixels),
         "session": "",
         "true_lat_deg": None,
         "true_lon_deg": None,
+        "label_from": label.source,
+        "look": photo.look,
     }
     note = "; ".join(filter(None, [row["note"], item.columns.get("note")]))
-    return row | dict(item.columns) | {"note": note}, pixels
-
-
-def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """Yield results in the order of the items, with a few items in flight at a time."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[R]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= 4 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:  # after Ctrl-C nothing that is still queued starts
-            for future in waiting:
-                future.cancel()
+    return row | dict(item.columns) | {"note": note}

@@ -8,6 +8,12 @@ from datetime import UTC, datetime, timedelta
 GAP = timedelta(minutes=30)  # a longer pause starts a new session
 
 
+def seconds(taken_at: str) -> float:
+    """Return a time in seconds since 1970; one without a time zone counts as UTC."""
+    moment = datetime.fromisoformat(taken_at)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
 def sessions(taken_at: Iterable[str]) -> list[str]:
     """Return the session of each photo, named by its first photo's time; "" without a time.
 

@@ -9,7 +9,8 @@
 
 Photos are ranked by a hash of their content, sessions by their name and blocks by their place, each
 with the seed and never by row. So other file names or another order change nothing, and adding
-photos moves few others. Photos with equal pixels are always on one side.
+photos moves few others. Photos with equal pixels are always on one side, and near copies with
+`group_near_copies`.
 """
 
 from __future__ import annotations
@@ -56,15 +57,17 @@ class Split:
 
 
 def make_split(manifest: pd.DataFrame, config: SplitConfig) -> Split:
-    """Divide the photos of a manifest (columns `content, lat_deg, lon_deg, gps_error_m, session`).
+    """Divide the photos of a manifest.
 
-    The test part is chosen first, then validation; training is what remains. Blocks and sessions
-    are taken whole, so `n_val` and `n_test` are then met only as nearly as these allow.
+    Its columns are `content, lat_deg, lon_deg, gps_error_m, session`, and `original, group` for
+    `group_near_copies`. The test part is chosen first, then validation; training is what remains.
+    Blocks and sessions are taken whole, so `n_val` and `n_test` are then met only as nearly as
+    these allow.
 
     Raises:
         BadInput: a value is impossible with these photos; the message names key and remedy.
     """
-    photos = _Photos(manifest)
+    photos = _Photos(manifest, config.group_near_copies)
     _check(config, photos.n)
     uses_blocks = config.kind.startswith("place") or config.n_test > 0
     buffer_m, block_m = _lengths(photos, config) if uses_blocks else (0.0, 0.0)
@@ -126,27 +129,32 @@ def leakage(manifest: pd.DataFrame, split: Split) -> dict[str, float]:
     }
 
 
-def _content(manifest: pd.DataFrame) -> pd.Series[str]:
+def _names(manifest: pd.DataFrame, near_copies: bool) -> pd.Series[str]:
     """Return a name for each photo that its copies share and that every image size has.
 
-    That is the digest of the original file; of files with the same pixels, the first digest.
+    That is the digest of the original file; of files with the same pixels, or of near copies, the
+    first digest.
     """
     content = manifest["content"].astype(str).reset_index(drop=True)
     if "original" not in manifest:
         return content
-    original = manifest["original"].astype(str).reset_index(drop=True)
-    return original.groupby(content).transform("min")
+    names = manifest["original"].astype(str).reset_index(drop=True)
+    names = names.groupby(content).transform("min")
+    if near_copies:
+        group = manifest["group"].astype(str).reset_index(drop=True)
+        names = names.where(group == "", names.groupby(group).transform("min"))
+    return names
 
 
 class _Photos:
     """The columns of a manifest that a split reads, with distances between sets of photos."""
 
-    def __init__(self, manifest: pd.DataFrame) -> None:
+    def __init__(self, manifest: pd.DataFrame, near_copies: bool = False) -> None:
         self.n = len(manifest)
         self.lat = manifest["lat_deg"].to_numpy(np.float64)
         self.lon = manifest["lon_deg"].to_numpy(np.float64)
         self.gps_error_m = manifest["gps_error_m"].to_numpy(np.float64)
-        self.content = _content(manifest)
+        self.content = _names(manifest, near_copies)
         self.session = manifest["session"].fillna("").astype(str).to_numpy(object)
         self.points = points_m(self.lat, self.lon)
 
@@ -163,7 +171,7 @@ class _Photos:
         return self.nearest_m(np.arange(self.n), np.flatnonzero(part)) <= metres
 
     def copies_of(self, part: Mask) -> Mask:
-        """Return the photos with the same pixels as a photo of a part, including its own."""
+        """Return the photos that are copies of a photo of a part, including its own."""
         return self.content.isin(self.content[part]).to_numpy()
 
     def blocks(self, side_m: float, seed: int) -> NDArray[np.object_]:

@@ -24,16 +24,15 @@ def summarise(
     listing: Listing, manifest: pd.DataFrame, rejects: Sequence[Reject]
 ) -> dict[str, Any]:
     """Return the summary that `dataset.json` keeps, and log its warnings. No photo is dropped."""
-    groups = manifest.groupby("content")["photo"].apply(list)
-    duplicates = [photos for photos in groups if len(photos) > 1]
+    duplicates = _groups(manifest, "content")
+    copies = [photos for photos in _groups(manifest, "group") if photos not in duplicates]
     far = _far(manifest)
     noted = manifest.loc[manifest["note"] != "", ["photo", "note"]]
     notes = dict(zip(noted["photo"], noted["note"], strict=True))
-    if duplicates:
-        shown = ", ".join(duplicates[0][:_SHOWN])
-        log.warning(
-            "photos with the same pixels: %d group(s), for instance %s", len(duplicates), shown
-        )
+    for what, groups in (("photos with the same pixels", duplicates), ("near copies", copies)):
+        if groups:
+            shown = ", ".join(groups[0][:_SHOWN])
+            log.warning("%s: %d group(s), for instance %s", what, len(groups), shown)
     if far:
         shown = ", ".join(
             f"{photo} ({metres:,.0f} m)" for photo, metres in list(far.items())[:_SHOWN]
@@ -50,9 +49,17 @@ def summarise(
         "rejects": dict(Counter(reject.reason for reject in rejects).most_common()),
         "not_photos": dict(listing.not_photos),
         "duplicates": duplicates,
+        "near_copies": copies,
         "far_m": far,
         "notes": notes,
     }
+
+
+def _groups(manifest: pd.DataFrame, column: str) -> list[list[str]]:
+    """Return the photos that share a value of a column, for each value that several have."""
+    named = manifest[manifest[column] != ""]
+    groups = named.groupby(column)["photo"].apply(list)
+    return [photos for photos in groups if len(photos) > 1]
 
 
 def _far(manifest: pd.DataFrame) -> dict[str, float]:

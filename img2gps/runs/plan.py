@@ -156,7 +156,13 @@ def source(config: Config) -> Source:
             given = {key: value for key, value in chosen.items() if value is not None}
             return ingest.QuadSource(**given, name=data.name)
         case DataKind.photos:
-            return ingest.FolderSource(_root(config), name=data.name)
+            return ingest.FolderSource(
+                _root(config),
+                name=data.name,
+                track=data.track,
+                clock_offset_s=data.clock_offset_s,
+                track_gap_s=data.track_gap_s,
+            )
         case DataKind.csv:
             return ingest.CsvSource(_root(config), allow_outside=data.allow_outside, name=data.name)
         case DataKind.huggingface:
@@ -186,6 +192,8 @@ def open_dataset(config: Config) -> Dataset:
         image_size=config.image_size,
         cache_dir=folder,
         threads=config.threads,
+        deadline_s=config.data.deadline_s,
+        one_of_each=config.data.one_of_each,
         progress=config.trainer.progress_bar,
     )
 

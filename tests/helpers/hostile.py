@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import time
 import zlib
 from collections.abc import Callable
+from pathlib import PosixPath
 
 from PIL import Image
 
@@ -65,3 +68,33 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "PostScript": postscript,
     "20 MB of XMP": lambda: xmp_jpeg_of(20_000_000),
 }
+
+
+class Looping(PosixPath):
+    """A file over which whoever opens it loops without end."""
+
+    def __fspath__(self) -> str:
+        while True:
+            pass
+
+
+class Sleeping(PosixPath):
+    """A file on a disk that does not answer."""
+
+    def __fspath__(self) -> str:
+        time.sleep(1000)
+        return super().__fspath__()
+
+
+class Crashing(PosixPath):
+    """A file over which whoever opens it dies."""
+
+    def __fspath__(self) -> str:
+        os.abort()
+
+
+class Swelling(PosixPath):
+    """A file over which whoever opens it takes 100 GB."""
+
+    def __fspath__(self) -> str:
+        return str(len(bytearray(10**11)))

@@ -73,10 +73,11 @@ def tiff_exif(
     base: Fields | None = None,
     exif: Fields | None = None,
     order: str = "<",
+    below: Fields | None = None,
 ) -> bytes:
-    """EXIF as bare TIFF: image, EXIF and GPS directories, each only where given."""
+    """EXIF as bare TIFF: image, EXIF, GPS and lower image directories, each only where given."""
     fields = dict(base or {})
-    parts = {0x8769: exif, 0x8825: gps}
+    parts = {0x8769: exif, 0x8825: gps, 0x014A: below}
     for tag, part in parts.items():
         if part is not None:
             fields[tag] = (LONG, 0)
@@ -136,6 +137,42 @@ def jpeg_with_exif(exif: bytes, image: Image.Image | None = None) -> bytes:
     file = io.BytesIO()
     (image or picture()).save(file, "JPEG", quality=90, exif=b"Exif\0\0" + exif)
     return file.getvalue()
+
+
+def dng(jpeg: bytes, size: tuple[int, int], gps: Fields | None, orientation: int = 1) -> bytes:
+    """A DNG as phones write it: a thumbnail, raw data, and a JPEG preview in a lower directory."""
+    thumbnail = bytes(16 * 12 * 3)
+
+    def directories(start: int) -> bytes:
+        base: dict[int, Field] = {
+            0x00FE: (LONG, 1),
+            0x0100: (LONG, 16),
+            0x0101: (LONG, 12),
+            0x0103: (SHORT, 1),
+            0x0102: (SHORT, [8, 8, 8]),
+            0x0106: (SHORT, 2),
+            0x0115: (SHORT, 3),
+            0x0111: (LONG, start),
+            0x0116: (LONG, 12),
+            0x0117: (LONG, len(thumbnail)),
+            0x010F: (ASCII, b"Maker\0"),
+            0x0110: (ASCII, b"Phone 1\0"),
+            0x0112: (SHORT, orientation),
+            0xC612: (BYTE, [1, 4, 0, 0]),
+        }
+        preview: dict[int, Field] = {
+            0x00FE: (LONG, 1),
+            0x0100: (LONG, size[0]),
+            0x0101: (LONG, size[1]),
+            0x0103: (SHORT, 7),
+            0x0106: (SHORT, 6),
+            0x0111: (LONG, start + len(thumbnail)),
+            0x0116: (LONG, size[1]),
+            0x0117: (LONG, len(jpeg)),
+        }
+        return tiff_exif(gps, base, None, below=preview)
+
+    return directories(len(directories(0))) + thumbnail + jpeg
 
 
 def make_photo(

@@ -111,10 +111,10 @@ def test_folder_gives_its_photos_and_passes_over_other_files(
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
     assert [a["photo"] for a in answers] == ["b.JPG", "below/a.jpg"]
-    (tmp_path / "c.DNG").write_text("a camera's own format")
+    (tmp_path / "c.NEF").write_text("a camera's own format")
     some = predict(str(tmp_path), "--run", str(finished.folder), "--json")
     assert (some.returncode, json.loads(some.stdout)) == (3, answers)
-    assert "c.DNG: .dng pictures are not read; export it as JPEG" in some.stderr
+    assert "c.NEF: .nef pictures are not read; export it as JPEG" in some.stderr
     named = predict(str(tmp_path / "notes.txt"), "--run", str(finished.folder))
     assert named.returncode == 2
     assert "notes.txt: not a picture that can be read" in named.stderr

@@ -14,6 +14,7 @@ import pytest
 
 from img2gps.photos import dataset
 from img2gps.photos.dataset import DamagedCache, Dataset, open_dataset
+from img2gps.photos.decode import pixel_digest
 from img2gps.photos.ingest import FolderSource, ingest
 from tests.helpers.photos import make_photo
 
@@ -56,7 +57,7 @@ def test_rows_and_pixels_belong_together(built: Dataset) -> None:
     assert pixels.dtype == np.uint8
     assert pixels.shape == (5, 16, 16, 3)
     assert not pixels.flags.writeable
-    assert built.manifest["content"].tolist() == [dataset.pixel_digest(p) for p in pixels]
+    assert built.manifest["content"].tolist() == [pixel_digest(p) for p in pixels]
     assert built.manifest["content"].is_monotonic_increasing
     built.verify()
 

@@ -18,11 +18,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from img2gps.photos import exif
 from img2gps.photos.containers import ZERO_RUN, truncated_heif, zeroed_jpeg
 from img2gps.photos.decode import MAX_SCANS, NeedsMemory, decode
 from img2gps.photos.photofile import Unusable, display_name, read_bytes
 from tests.helpers.hostile import HOSTILE, png_of
-from tests.helpers.photos import make_photo, picture
+from tests.helpers.photos import dng, gps_fields, make_photo, picture
 
 Pixels = NDArray[np.uint8]
 
@@ -154,9 +155,33 @@ def test_the_benchmark_compares_like_with_like(tmp_path: Path) -> None:
     ).stdout
     found = json.loads(result)
     assert (found["photos"], found["threads"]) == (2, 1)
-    assert set(found["speed_up"]) == {"transpose_first", "transpose_last"}
+    assert set(found["speed_up"]) == {"guarded", "transpose_first", "transpose_last"}
     for differs in found["mean_difference_grey_levels"].values():
         assert differs < 1  # of noise, which is harder than a photo
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_dng_is_read_by_its_preview_with_its_own_exif(orientation: int) -> None:
+    shown = picture((320, 240), 5)
+    data = dng(
+        encode(shown, "JPEG", quality=95), shown.size, gps_fields(39.95, -75.19), orientation
+    )
+    found, size = decode(data, 32)
+    assert size == ((240, 320) if orientation >= 5 else (320, 240))
+    turned = ImageOps.exif_transpose(with_orientation(shown.copy(), orientation))
+    expected = np.asarray(turned.resize((32, 32), Image.Resampling.BILINEAR))
+    assert difference(found, expected) < 2
+    told = exif.read(data, "a.dng")
+    assert (told.camera, told.orientation) == ("Maker Phone 1", orientation)
+    assert told.lat_deg == pytest.approx(39.95)
+    assert told.lon_deg == pytest.approx(-75.19)
+
+
+def test_a_dng_without_a_preview_says_so() -> None:
+    small = encode(picture((80, 60)), "JPEG")
+    for jpeg, size in ((small, (80, 60)), (b"raw data", (320, 240))):
+        with pytest.raises(Unusable, match="no JPEG preview in it"):
+            decode(dng(jpeg, size, None), 32)
 
 
 # --- awful files ----------------------------------------------------------------------------

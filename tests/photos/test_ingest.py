@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import multiprocessing
 import os
 import shutil
+import sqlite3
+import struct
 import tempfile
 import threading
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,10 +26,9 @@ from PIL import Image
 
 from img2gps.config.schema import SplitConfig
 from img2gps.core.errors import BadInput
-from img2gps.photos import reading
 from img2gps.photos.dataset import Dataset
-from img2gps.photos.decode import decode
 from img2gps.photos.exif.times import parse_time
+from img2gps.photos.guard import Readers
 from img2gps.photos.ingest import (
     CsvSource,
     FolderSource,
@@ -34,6 +38,7 @@ from img2gps.photos.ingest import (
     ingest,
 )
 from img2gps.photos.pixelfile import permute_rows
+from img2gps.photos.reading import read_items
 from img2gps.photos.sessions import sessions
 from img2gps.photos.split import make_split
 from tests.helpers.photos import gps_fields, make_photo, picture, tiff_exif
@@ -128,8 +133,7 @@ def test_a_second_call_decodes_nothing(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run(FolderSource(root), cache)
-    monkeypatch.setattr(reading, "decode", None)
-    monkeypatch.setattr("img2gps.photos.exif.photo.read", None)
+    monkeypatch.setattr(Readers, "read", None)
     second = run(FolderSource(root), cache)
     assert (second.folder, second.fingerprint) == (first.folder, first.fingerprint)
 
@@ -153,7 +157,7 @@ def test_a_folder_of_awful_files_loses_nothing_and_hangs_on_nothing(
     (root / "nowhere.jpg").symlink_to(root / "gone.jpg")
     (root / "back").symlink_to(root)  # a folder that contains itself
     (root / "empty.jpg").touch()
-    (root / "raw.DNG").write_bytes(b"II*\0")
+    (root / "raw.NEF").write_bytes(b"II*\0")
     (root / "animation.gif").write_bytes(b"GIF89a")
     (root / "notes.txt").write_text("bought milk")
     (root / "._a.jpg").write_bytes(b"of macOS")
@@ -170,7 +174,7 @@ def test_a_folder_of_awful_files_loses_nothing_and_hangs_on_nothing(
     assert set(found.manifest["photo"]) == good | {r"caf\xe9.jpg", "cmyk.jpg", "grey16.png"}
     why = reasons(found)
     assert {name for name in why if not name.startswith("awful")} == {
-        *("pipe.jpg", "loop.jpg", "nowhere.jpg", "back", "empty.jpg", "raw.DNG", "animation.gif"),
+        *("pipe.jpg", "loop.jpg", "nowhere.jpg", "back", "empty.jpg", "raw.NEF", "animation.gif"),
         *("off.jpg", "null.jpg"),
     }
     assert sum(name.startswith("awful") for name in why) == len(AWFUL)
@@ -178,7 +182,7 @@ def test_a_folder_of_awful_files_loses_nothing_and_hangs_on_nothing(
     assert found.rejects["remedy"].all()
     assert why["pipe.jpg"] == "not a regular file"
     assert why["back"] == "link to a folder already read"
-    assert why["raw.DNG"] == ".dng pictures are not read"
+    assert why["raw.NEF"] == ".nef pictures are not read"
     assert why["null.jpg"].startswith("null island")
     assert found.summary["not_photos"] == {".txt": 1, "hidden": 1}
 
@@ -482,7 +486,8 @@ def test_a_table_that_is_no_file_is_refused_at_once(given: str, cache: Path) -> 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"type": "FeatureCollection", "features": ' + b"[1]" * 9999, r"\.\.\.'\); name the"),
+        (b'{"type": "FeatureCollection", "features": ' + b"[1]" * 9999, "no GeoJSON feature coll"),
+        (b"spam and eggs " * 999 + b"\n1\n", r"\.\.\.'\); name the columns"),
         (b"PK\3\4" + bytes(range(256)) * 999, "a spreadsheet or an archive; give a CSV file"),
     ],
 )
@@ -507,9 +512,116 @@ def test_a_quoted_decimal_comma_is_read_also_between_commas(root: Path, cache: P
     assert found[["lat_deg", "lon_deg"]].to_numpy().tolist() == [[39.95, -75.25]]
 
 
+def geojson(*features: Any, **more: Any) -> str:
+    return json.dumps({"type": "FeatureCollection", "features": features} | more)
+
+
+def feature(kind: str, coordinates: list[Any], **properties: Any) -> dict[str, Any]:
+    geometry = {"type": kind, "coordinates": coordinates}
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def test_points_of_a_geojson_are_labels(root: Path, cache: Path) -> None:
+    (root / "t.geojson").write_text(
+        geojson(
+            feature("Point", [20.25, 10.5, 99], path="a.jpg", accuracy=3),
+            feature("Point", [-20.25, -10.5], path="b.JPG", heading="90"),
+            feature("LineString", [[1, 2], [3, 4]], path="c.heic"),
+            {"type": "Feature", "geometry": None, "properties": {"path": "d.png"}},
+        ),
+        encoding="utf-8",
+    )
+    found = run(CsvSource(root / "t.geojson"), cache)
+    rows = found.manifest.set_index("photo")
+    assert rows[["lat_deg", "lon_deg"]].to_dict("index") == {
+        "a.jpg": {"lat_deg": 10.5, "lon_deg": 20.25},
+        "b.JPG": {"lat_deg": -10.5, "lon_deg": -20.25},
+    }
+    assert (rows.loc["a.jpg", "gps_error_m"], rows.loc["b.JPG", "heading_deg"]) == (3, 90)
+    assert set(rows["label_from"]) == {"table"}
+    assert reasons(found) == {"c.heic": "lat is 'LineString'", "d.png": "lat is ''"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "no GeoJSON feature collection; give points in WGS 84"),
+        ('{"features": 1}', "no GeoJSON feature collection"),
+        ("{" * 100_000, "no GeoJSON feature collection"),
+        (geojson(feature("Point", [1, 2], title="x")), "no column for photo"),
+        (geojson(), "no rows below its header"),
+        (
+            geojson(crs={"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::3857"}}),
+            "has the coordinate system urn:ogc:def:crs:EPSG::3857; give points in WGS 84",
+        ),
+    ],
+)
+def test_a_geojson_that_cannot_be_used_says_why(
+    root: Path, cache: Path, text: str, message: str
+) -> None:
+    (root / "t.geojson").write_text(text)
+    with pytest.raises(BadInput, match=message):
+        run(CsvSource(root / "t.geojson"), cache)
+
+
+def geopackage(path: Path, points: dict[str, bytes], epsg: int = 4326, layers: int = 1) -> None:
+    """A GeoPackage with what matters here (OGC 12-128r18)."""
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE gpkg_spatial_ref_sys (srs_id, organization_coordsys_id)")
+        database.execute("CREATE TABLE gpkg_geometry_columns (table_name, column_name, srs_id)")
+        database.execute("INSERT INTO gpkg_spatial_ref_sys VALUES (7, ?)", (epsg,))
+        for layer in range(layers):
+            name = f'photo "points" {layer}'
+            database.execute("INSERT INTO gpkg_geometry_columns VALUES (?, 'geom', 7)", (name,))
+            quoted = name.replace('"', '""')
+            database.execute(f'CREATE TABLE "{quoted}" (fid, geom, path, accuracy)')
+            rows = [(1, blob, photo, None) for photo, blob in points.items()]
+            insert = f'INSERT INTO "{quoted}" VALUES (?, ?, ?, ?)'  # noqa: S608, quoted above
+            database.executemany(insert, rows)
+
+
+def gpkg_point(lon: float, lat: float, order: str = "<", envelope: int = 0) -> bytes:
+    head = b"GP\0" + bytes([(order == "<") | envelope << 1]) + struct.pack(f"{order}i", 7)
+    box = struct.pack(f"{order}4d", lon, lon, lat, lat) if envelope else b""
+    return head + box + bytes([order == "<"]) + struct.pack(f"{order}Idd", 1, lon, lat)
+
+
+def test_points_of_a_geopackage_are_labels(root: Path, cache: Path) -> None:
+    points = {
+        "a.jpg": gpkg_point(20.25, 10.5),
+        "b.JPG": gpkg_point(-20.25, -10.5, ">", 1),
+        "c.heic": gpkg_point(float("nan"), float("nan")),
+        "d.png": b"GP\0\1" + bytes(5),
+    }
+    geopackage(root / "t.gpkg", points)
+    found = run(CsvSource(root / "t.gpkg"), cache)
+    rows = found.manifest.set_index("photo")
+    assert list(rows.loc["a.jpg", ["lat_deg", "lon_deg"]]) == [10.5, 20.25]
+    assert list(rows.loc["b.JPG", ["lat_deg", "lon_deg"]]) == [-10.5, -20.25]
+    assert reasons(found) == {"c.heic": "lat is ''", "d.png": "lat is ''"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epsg": 3857}, "has the coordinate system EPSG:3857; give points in WGS 84"),
+        ({"layers": 2}, r"has 2 layers of features \(photo .*\); give one of points"),
+    ],
+)
+def test_a_geopackage_that_cannot_be_used_says_why(
+    root: Path, cache: Path, options: dict[str, int], message: str
+) -> None:
+    geopackage(root / "t.gpkg", {"a.jpg": gpkg_point(1, 2)}, **options)
+    with pytest.raises(BadInput, match=message):
+        run(CsvSource(root / "t.gpkg"), cache)
+    (root / "u.gpkg").write_bytes(b"SQLite format 3\0" + bytes(500))
+    with pytest.raises(BadInput, match="no GeoPackage"):
+        run(CsvSource(root / "u.gpkg"), cache)
+
+
 def test_csv_without_the_columns_says_which(root: Path, cache: Path) -> None:
     (root / "t.csv").write_text("path,x,y\na.jpg,1,2\n")
-    with pytest.raises(BadInput, match=r"no column for lat, lon \(found: 'path,x,y'\)"):
+    with pytest.raises(BadInput, match=r"no column for lat, lon \(found: 'path, x, y'\)"):
         run(CsvSource(root / "t.csv"), cache)
     with pytest.raises(BadInput, match="give a CSV file"):
         run(CsvSource(root / "none.csv"), cache)
@@ -766,41 +878,16 @@ def test_who_waits_for_another_process_says_so(
 def test_an_ingest_that_is_interrupted_leaves_no_cache_behind(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[int] = []
+    def interrupted(items: Any, *_: Any) -> Any:
+        yield from islice(read_items(items, *_), 3)
+        raise KeyboardInterrupt
 
-    def interrupted(data: bytes, size: int) -> Any:
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return decode(data, size)
-
-    monkeypatch.setattr(reading, "decode", interrupted)
+    monkeypatch.setattr("img2gps.photos.ingest.read_items", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(FolderSource(root), cache)
     assert not [path for path in cache.iterdir() if path.is_dir()]
-    monkeypatch.setattr(reading, "decode", decode)
+    monkeypatch.undo()
     assert len(run(FolderSource(root), cache)) == 6
-
-
-def test_few_photos_are_in_memory_at_a_time() -> None:
-    running, peak, lock = 0, 0, threading.Lock()
-    started: list[int] = []
-
-    def work(item: int) -> int:
-        nonlocal running, peak
-        with lock:
-            started.append(item)
-            running += 1
-            peak = max(peak, running)
-        with lock:
-            running -= 1
-        return item
-
-    results = reading.in_order(work, iter(range(1000)), 2)
-    first = [next(results) for _ in range(3)]
-    assert len(started) <= 3 + 4 * 2
-    assert first + list(results) == list(range(1000))
-    assert peak <= 2
 
 
 def test_real_photos_of_the_quad_are_all_read(real_photos: Path, cache: Path) -> None:

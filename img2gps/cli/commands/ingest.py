@@ -21,11 +21,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SRC",
-        help="folder of photos, CSV (path, lat, lon), parquet file, or quad (the built-in one)",
+        help="folder of photos, table (CSV, GeoJSON, GeoPackage, parquet), or quad (built in)",
     )
     parser.add_argument("--image-size", type=int, default=224, metavar="PX", help="default: 224")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="default: IMG2GPS_CACHE")
     parser.add_argument("--threads", type=int, help="default: all cores of this process")
+    parser.add_argument(
+        "--deadline",
+        type=float,
+        default=20.0,
+        metavar="S",
+        help="seconds for a photo (default: 20)",
+    )
+    parser.add_argument(
+        "--track", type=Path, metavar="GPX", help="places photos without GPS by time"
+    )
+    parser.add_argument(
+        "--one-of-each", action="store_true", help="keep one photo of each group of near copies"
+    )
+    parser.add_argument(
+        "--clock-offset", type=float, default=0.0, metavar="S", help="to add to the camera's clock"
+    )
+    parser.add_argument(
+        "--track-gap", type=float, default=60.0, metavar="S", help="largest between two points"
+    )
     parser.add_argument("--split", default="train", help="split of a Hugging Face data set")
     parser.add_argument("-n", type=int, default=741, help="photos of the quad (default: 741)")
     parser.add_argument("--seed", type=int, default=0, help="of the quad (default: 0)")
@@ -39,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=Path(),
         metavar="FILE",
         help="write a page about the photos (default: reports/NAME-photos.html)",
+    )
+    parser.add_argument(
+        "--suspects", type=Path, metavar="FILE", help="suspects.csv of a study's report, to add"
     )
     parser.add_argument("--verify", action="store_true", help="check the cache bit by bit")
 
@@ -54,11 +76,15 @@ def execute(args: argparse.Namespace) -> int:
         raise BadInput(f"--image-size {args.image_size}: must be 1 to {MAX_IMAGE_SIZE} pixels")
     if args.threads is not None and args.threads < 1:
         raise BadInput(f"--threads {args.threads}: must be 1 or more")
+    if not 0 < args.deadline < float("inf"):
+        raise BadInput(f"--deadline {args.deadline}: must be above 0 seconds")
     dataset = ingest(
         _source(args),
         image_size=args.image_size,
         cache_dir=args.cache or cache_folder(),
         threads=args.threads,
+        deadline_s=args.deadline,
+        one_of_each=args.one_of_each,
         verify=args.verify,
     )
     _print_rejects(dataset)
@@ -68,6 +94,7 @@ def execute(args: argparse.Namespace) -> int:
         default = Path("reports") / f"{dataset.folder.name.rpartition('-')[0]}-photos.html"
         path = default if args.report == Path() else args.report
         print(f"report: {photo_page.write(dataset, path)}")
+        _write_suspects(dataset, path.with_name(f"{path.stem}-overrides.csv"), args)
     if others := dataset.summary["not_photos"]:
         counted = ", ".join(f"{count} {suffix}" for suffix, count in others.items())
         print(f"not read: {counted}")
@@ -90,6 +117,25 @@ def _suggest(args: argparse.Namespace, dataset: Dataset) -> None:
         suggest(f"img2gps train data={data} data.root={where}", "a first run on these photos")
 
 
+def _write_suspects(dataset: Dataset, path: Path, args: argparse.Namespace) -> None:
+    """Write suspicious labels, also those of a trained study's report, into a file to edit."""
+    from img2gps.photos.sources import OVERRIDES
+    from img2gps.photos.sources.columns import read_table
+    from img2gps.photos.suspects import suspects, write_overrides
+
+    found = suspects(dataset)
+    if args.suspects is not None:
+        for row in read_table(args.suspects, ["photo", "reason"]):
+            found.setdefault(row["photo"], []).append(row["reason"])
+    if found:
+        folder = Path(args.source).expanduser()
+        folder = folder if folder.is_dir() else folder.parent
+        write_overrides(path, found, dataset, base=folder / OVERRIDES)
+        print(
+            f"labels to look at: {len(found)} in {path}; edit it, save it as {folder / OVERRIDES}"
+        )
+
+
 def _source(args: argparse.Namespace) -> Source:
     """Return the source that SRC means, by its name or by what is there."""
     from img2gps.core.paths import expanded
@@ -97,7 +143,14 @@ def _source(args: argparse.Namespace) -> Source:
 
     if args.source == "quad" and not expanded(args.source, "source").exists():
         return QuadSource(n=args.n, seed=args.seed)
-    return named_source(args.source, allow_outside=args.allow_outside, split=args.split)
+    return named_source(
+        args.source,
+        allow_outside=args.allow_outside,
+        split=args.split,
+        track=args.track,
+        clock_offset_s=args.clock_offset,
+        track_gap_s=args.track_gap,
+    )
 
 
 def _print_rejects(dataset: Dataset) -> None:

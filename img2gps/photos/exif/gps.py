@@ -13,6 +13,7 @@ from img2gps.photos.photofile import Unusable
 
 GPS = ExifTags.GPS
 _NULL_ISLAND_DEG = 1e-4  # 11 m of open ocean
+VOID = "GPS status is V (void)"  # how its note begins
 IMPRECISE_M = 100.0  # of positioning error; no satellite fix under open sky is as bad
 _UNKNOWN_ERROR_M = 65_535.0  # the largest that phones write, for "unknown"
 _SAME_AS_WGS84 = ("", "WGS84", "WGS1984", "JGD2000", "JGD2011")  # within a metre
@@ -104,7 +105,7 @@ def details(tags: Tags) -> dict[str, Any]:
     if re.sub(r"[^A-Z0-9]", "", datum.upper()) not in _SAME_AS_WGS84:
         notes.append(f"map datum {datum!r}: may lie hundreds of metres off WGS 84")
     if letter(tags.get(GPS.GPSStatus)) == "V":
-        notes.append("GPS status is V (void): no satellite fix when it was taken")
+        notes.append(f"{VOID}: no satellite fix when it was taken")
     if error is not None and error > IMPRECISE_M:
         notes.append(f"positioning error of {error:,.0f} m")
     return {

@@ -17,6 +17,7 @@ from img2gps.photos.exif.values import Tags, scalar, text
 from img2gps.photos.photofile import Unusable
 
 READER_VERSION = "4"  # raise it when the same file gives another position than before
+APART = "exifread and Pillow read positions"  # how its note begins
 _DISAGREE_M = 1.0  # two readings of one file differ by rounding only, or one of them is wrong
 
 
@@ -87,7 +88,7 @@ def _describe(base: Tags, readings: Mapping[str, Tags]) -> Exif:
     if len(found) == 2:
         apart = float(distance_m(*found["exifread"], *found["pillow"]))
         if apart > _DISAGREE_M:
-            note = f"exifread and Pillow read positions {apart:.0f} m apart"
+            note = f"{APART} {apart:.0f} m apart"
             details["note"] = "; ".join(filter(None, [details["note"], note]))
     orientation = scalar(base.get(ExifTags.Base.Orientation))
     lat, lon = found.get(source, (None, None))

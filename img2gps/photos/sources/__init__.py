@@ -10,12 +10,15 @@ from img2gps.photos.sources.base import Item, Listing, Reject, Source
 from img2gps.photos.sources.folder import FolderSource, photo_files
 from img2gps.photos.sources.huggingface import HuggingFaceSource
 from img2gps.photos.sources.named import named_source
+from img2gps.photos.sources.overrides import OVERRIDES
 from img2gps.photos.sources.quad import QuadSource
-from img2gps.photos.sources.table import CsvSource
+from img2gps.photos.sources.table import TABLE_SUFFIXES, CsvSource
 from img2gps.photos.sources.walk import PHOTO_SUFFIXES
 
 __all__ = [
+    "OVERRIDES",
     "PHOTO_SUFFIXES",
+    "TABLE_SUFFIXES",
     "CsvSource",
     "FolderSource",
     "HuggingFaceSource",

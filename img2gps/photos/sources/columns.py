@@ -15,7 +15,8 @@ from img2gps.core.errors import BadInput
 from img2gps.photos.exif.gps import refuse_null_island
 from img2gps.photos.exif.times import is_plausible, parse_time
 from img2gps.photos.photofile import Unusable
-from img2gps.photos.sources.text import read_text, shown
+from img2gps.photos.sources.points import SQLITE, geojson_rows, geopackage_rows
+from img2gps.photos.sources.text import decode_text, read_content, shown
 
 _ALIASES = {
     "photo": "path imagepath image imagename img file filename filepath photo photopath name",
@@ -27,7 +28,7 @@ _ALIASES = {
     "taken_at": "takenat time datetime timestamp datetimeoriginal",
     "session": "session",
     "exclude": "exclude excluded drop",
-    "reason": "reason why",
+    "reason": "reason why hint",
 }
 _EXTRA_NUMBERS = ("altitude_m", "heading_deg", "gps_error_m")
 _NUMBERS = ("lat", "lon", *_EXTRA_NUMBERS)
@@ -48,28 +49,43 @@ def headers(given: Sequence[str]) -> dict[str, str]:
 
 
 def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
-    """Return the rows of a CSV under our column names; each `required` column must be there."""
-    text = read_text(path, "a CSV file")
-    if not text.strip():
-        raise BadInput(f"{path}: empty; give a header line and one row a photo")
+    """Return the rows of a CSV, GeoJSON or GeoPackage under our column names.
+
+    Raises `BadInput` if a `required` column is missing.
+    """
+    content = read_content(path, "a CSV file")
+    if content.startswith(SQLITE):
+        raw = geopackage_rows(path)
+    else:
+        text = decode_text(content)
+        if not text.strip():
+            raise BadInput(f"{path}: empty; give a header line and one row a photo")
+        raw = geojson_rows(text, path) if text.lstrip()[0] == "{" else _csv_rows(text, path)
+    found = list(dict.fromkeys(header for row in raw for header in row))
+    names = headers(found)
+    missing = [column for column in required if column not in names]
+    if missing and raw:
+        raise BadInput(
+            f"{path}: no column for {', '.join(missing)} (found: {shown(', '.join(found))}); "
+            "name the columns path, lat, lon"
+        )
+    return [_renamed(row, names) for row in raw]
+
+
+def _csv_rows(text: str, path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV under its own headers; raises `BadInput`."""
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
+    lines = io.StringIO(text, newline="")
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-        names = headers(reader.fieldnames or ())
-        missing = [column for column in required if column not in names]
-        if missing:
-            raise BadInput(
-                f"{path}: no column for {', '.join(missing)} (found: {shown(header)}); "
-                "name the columns path, lat, lon"
-            )
-        rows = []
-        for raw_row in reader:
-            row = {column: (raw_row[raw] or "").strip() for column, raw in names.items()}
-            rows.append(row | {key: row[key].replace(",", ".") for key in _NUMBERS if key in row})
+        return list(csv.DictReader(lines, delimiter=delimiter, restkey="", restval=""))
     except csv.Error as error:
         raise BadInput(f"{path}: {error}; give a CSV with the columns path, lat, lon") from error
-    return rows
+
+
+def _renamed(raw: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
+    row = {column: raw.get(header, "").strip() for column, header in names.items()}
+    return row | {key: row[key].replace(",", ".") for key in _NUMBERS if key in row}
 
 
 def label_of(row: Mapping[str, str]) -> tuple[float, float]:

@@ -39,7 +39,8 @@ class HuggingFaceSource:
             photo = f"{self.split}/{number:06d}"
             load = partial(pictures.load, number)
             try:
-                items.append(Item(photo, str(number), load, label_of(row), extras_of(row)))
+                label, extras = label_of(row), extras_of(row)
+                items.append(Item(photo, str(number), load, label, columns=extras))
             except Unusable as error:
                 rejects.append(Reject(photo, error.reason, error.remedy))
         return Listing(

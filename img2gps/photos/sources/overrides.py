@@ -43,13 +43,14 @@ def apply_overrides(items: list[Item], path: Path, rejects: list[Reject]) -> lis
             )
             changed[matches[0]] = None
             continue
+        if not row.get("lat") and not row.get("lon"):  # a suspect that nobody has decided on
+            continue
         try:
             label = label_of(row)
         except Unusable as error:
             rejects.append(Reject(where, error.reason, error.remedy))
             continue
-        changed[matches[0]] = replace(
-            item, label=label, columns={**item.columns, **extras_of(row), "note": f"by {OVERRIDES}"}
-        )
+        columns = {**item.columns, **extras_of(row), "note": f"by {OVERRIDES}"}
+        changed[matches[0]] = replace(item, label=label, label_from="overrides", columns=columns)
     merged = (changed.get(position, item) for position, item in enumerate(items))
     return [item for item in merged if item is not None]

@@ -1,4 +1,4 @@
-"""A CSV of photos with their positions."""
+"""A table of photos with their positions: CSV, GeoJSON or GeoPackage."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from img2gps.photos.sources.columns import extras_of, label_of, read_table
 from img2gps.photos.sources.overrides import OVERRIDES, apply_overrides
 from img2gps.photos.sources.text import spellings
 
+TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".geojson", ".json", ".gpkg"})
+
 
 @dataclass(frozen=True)
 class CsvSource:
-    """A table of photos: path (relative to the CSV), latitude, longitude.
+    """A table of photos: path (relative to the table), latitude, longitude.
 
-    Other headers are understood (Latitude, lng, image_path, ...). A path may lead out of the CSV's
-    folder only with `allow_outside`.
+    The points of a GeoJSON or a GeoPackage take the place of the last two. Other headers are
+    understood (Latitude, lng, image_path, ...). A path may lead out of the table's folder only
+    with `allow_outside`.
     """
 
     path: Path | str

@@ -13,15 +13,15 @@ _ARCHIVE = b"PK\3\4"  # what .xlsx and .ods begin with
 _SHOWN = 80  # characters of a line in a message
 
 
-def read_text(path: Path, kind: str) -> str:
-    """Return the text of a file, of which `kind` says what it should be; raises `BadInput`."""
+def read_content(path: Path, kind: str) -> bytes:
+    """Return the content of a file, of which `kind` says what it should be; raises `BadInput`."""
     try:
         content = read_bytes(path, MAX_BYTES)
     except Unusable as error:
         raise BadInput(f"{display_name(str(path))}: {error.reason}; give {kind}") from error
     if content.startswith(_ARCHIVE):
         raise BadInput(f"{display_name(str(path))}: a spreadsheet or an archive; give {kind}")
-    return decode_text(content)
+    return content
 
 
 def decode_text(content: bytes) -> str:

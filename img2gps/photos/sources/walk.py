@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,11 +13,11 @@ from img2gps.photos.sources.base import Reject
 
 PHOTO_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".heic", ".heif", ".hif", ".avif", ".png", ".tif"}
-    | {".tiff", ".webp"}
+    | {".tiff", ".webp", ".dng"}
 )
 # Pictures, too, but not read here with their EXIF.
 OTHER_PICTURES = frozenset(
-    {".gif", ".bmp", ".jxl", ".jp2", ".psd", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
+    {".gif", ".bmp", ".jxl", ".jp2", ".psd", ".raw", ".cr2", ".cr3", ".nef", ".arw"}
     | {".orf", ".raf", ".rw2", ".pef", ".srw"}
 )
 
@@ -31,7 +32,7 @@ class Found:
     hidden: int = 0  # files and folders whose name begins with a dot
     rejects: list[Reject] = field(default_factory=list)
 
-    def not_photos(self, ignored: frozenset[str]) -> dict[str, int]:
+    def not_photos(self, ignored: Set[str]) -> dict[str, int]:
         """Return how many files of each suffix are no photos, without those `ignored` by name."""
         suffixes = (Path(path).suffix.lower() for path in self.others if path not in ignored)
         counted = Counter(suffix or "no suffix" for suffix in suffixes)
