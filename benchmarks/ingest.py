@@ -85,7 +85,16 @@ def compare(paths: list[Path], size: int, threads: int, rounds: int) -> dict[str
                 made = way(paths)
                 seconds[name].append(time.perf_counter() - start)
                 pixels[name] = np.stack(made).astype(np.int16)
-    others = [name for name in seconds if name != "ours"]
+    ratios = {
+        name: round(
+            statistics.median(
+                other / mine for other, mine in zip(times, seconds["ours"], strict=True)
+            ),
+            2,
+        )
+        for name, times in seconds.items()
+        if name != "ours"
+    }
     return {
         "photos": len(paths),
         "threads": threads,
@@ -94,17 +103,11 @@ def compare(paths: list[Path], size: int, threads: int, rounds: int) -> dict[str
         "photos_per_s": {
             name: round(len(paths) / statistics.median(times), 2) for name, times in seconds.items()
         },
-        "speed_up": {
-            name: round(
-                statistics.median(
-                    other / mine for other, mine in zip(seconds[name], seconds["ours"], strict=True)
-                ),
-                2,
-            )
-            for name in others
-        },
+        "guard_cost": ratios.pop("guarded"),  # time in worker processes over time here
+        "speed_up": ratios,
         "mean_difference_grey_levels": {
-            name: round(float(np.abs(pixels["ours"] - pixels[name]).mean()), 3) for name in others
+            name: round(float(np.abs(pixels["ours"] - pixels[name]).mean()), 3)
+            for name in ("guarded", *ratios)
         },
     }
 

@@ -94,16 +94,17 @@ def decode(
     Raises `Unusable` if the picture cannot be decoded completely, and `NeedsMemory` if that would
     take more than `max_bytes`.
     """
-    with open_image(data) as image:
+    with open_image(data) as file:
         try:
-            orientation = _orientation(image)
-            if is_dng(image):
-                data = preview(image, data)
+            image = file
+            if is_dng(file):
+                data = preview(file, data)
                 image = open_image(data)
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise Unusable(_too_large(f"{width} x {height}"), "export it smaller")
             small = _shrink(image, size, data, max_bytes)
+            orientation = _orientation(file)  # afterwards: loading a TIFF turns it upright
             shape = (height, width) if orientation in ON_ITS_SIDE else (width, height)
             return np.asarray(_upright(small, orientation)), shape
         except (Unusable, NeedsMemory, MemoryError):
