@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import tee
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,20 @@ class Input:
     pixels: NDArray[np.uint8] | None = None
     label: tuple[float, float] | None = None
     error: str = ""
+
+
+def read_input(photo: Photo, size: int, name: str = "") -> Input:
+    """Return one photo, decoded as by `read_inputs`; without a name it is called by its own."""
+    readers, lock = _single_reader()
+    with lock:
+        (read,) = read_inputs([photo], size, readers)
+    return replace(read, name=display_name(name)) if name else read
+
+
+@cache
+def _single_reader() -> tuple[Readers, Lock]:
+    """Return one worker process, which threads take turns to use."""
+    return Readers(1), Lock()
 
 
 def read_inputs(photos: Iterable[Photo], size: int, readers: Readers) -> Iterator[Input]:
