@@ -24,7 +24,7 @@ class Format:
     """One export format.
 
     Attributes:
-        write: writes the files and returns what answers by means of them.
+        write: writes the files and returns a function that predicts with them.
         usage: how the files are used, as Markdown.
         needs: packages that writing it takes, beside those of img2gps.
         extra: the extra of img2gps that brings them.
