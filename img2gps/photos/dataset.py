@@ -150,10 +150,8 @@ def write_dataset(
     manifest: pd.DataFrame,
     rejects: Sequence[Reject],
     *,
-    name: str,
+    listing: Listing,
     image_size: int,
-    synthetic: bool,
-    version: str,
     summary: dict[str, Any],
 ) -> None:
     """Write the tables and, last, `dataset.json` into a folder that already holds the pixels."""
@@ -162,10 +160,10 @@ def write_dataset(
     status = (folder / PIXELS).stat()
     record = {
         "schema": SCHEMA,
-        "name": name,
-        "fingerprint": _fingerprint(manifest, image_size, version),
+        "name": listing.name,
+        "fingerprint": _fingerprint(manifest, image_size, listing.version),
         "image_size": image_size,
-        "synthetic": synthetic,
+        "synthetic": listing.synthetic,
         "decoder": DECODER_VERSION,
         "summary": summary,
         "sha256": {table: file_digest(folder / table) for table in (MANIFEST, REJECTS)},

@@ -212,7 +212,7 @@ def _watched(results: Iterator[R], total: int, name: str, progress: bool) -> Ite
 
 
 def _replace(folder: Path, scratch: Path) -> None:
-    """Move the new folder into place; who has a damaged old one open keeps its memory maps."""
+    """Move the new folder into place; processes that have the old one open keep reading it."""
     old = folder.with_name(f".{folder.name}.damaged")
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
