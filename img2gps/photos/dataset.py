@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from img2gps.photos.decode import DECODER_VERSION, pixel_digest
-from img2gps.photos.sources.base import Reject
+from img2gps.photos.sources.base import Listing, Reject
 
 SCHEMA = 3
 MANIFEST, PIXELS, REJECTS, RECORD = "manifest.csv", "pixels.npy", "rejects.csv", "dataset.json"

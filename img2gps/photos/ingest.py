@@ -169,10 +169,8 @@ def _build(listing: Listing, folder: Path, options: _Options) -> Dataset:
             scratch,
             manifest,
             rejects,
-            name=listing.name,
+            listing=listing,
             image_size=options.image_size,
-            synthetic=listing.synthetic,
-            version=listing.version,
             summary=summarise(listing, manifest, rejects),
         )
         _replace(folder, scratch)
