@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,22 +15,12 @@ from torch.nn import functional
 from img2gps.config.compose import read_config
 from img2gps.inference.deployed import Deployed
 from img2gps.inference.features import features_of
+from img2gps.inference.position import Neighbour
 from img2gps.photos.dataset import Dataset
 from img2gps.photos.thumbnails import data_uri, thumbnail
 from img2gps.runs.cached import dataset_of
 from img2gps.runs.folder import CONFIG
 from img2gps.runs.plan import open_split
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """A training photo that looks like the one asked about."""
-
-    photo: str
-    similarity: float  # cosine of the features: 1 is equal
-    lat_deg: float
-    lon_deg: float
-    thumbnail: str = ""  # a data URI; empty where there are no pixels
 
 
 @dataclass(frozen=True)
@@ -85,7 +76,7 @@ def gallery_of(deployed: Deployed) -> Gallery | None:
     rows = open_split(read_config(folder / CONFIG), dataset).train
     labels = dataset.manifest.iloc[rows]
     photos = [
-        Neighbour(str(photo), 0.0, float(lat), float(lon))
+        Neighbour(Path(str(photo)).name, 0.0, float(lat), float(lon))
         for photo, lat, lon in zip(
             labels["photo"], labels["lat_deg"], labels["lon_deg"], strict=True
         )

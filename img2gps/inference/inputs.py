@@ -34,9 +34,9 @@ class Input:
     error: str = ""
 
 
-def read_input(photo: Photo, size: int) -> Input:
-    """Decode one photo to a square of `size` pixels."""
-    name = display_name(os.fspath(photo)) if isinstance(photo, str | os.PathLike) else _kind(photo)
+def read_input(photo: Photo, size: int, name: str = "") -> Input:
+    """Decode one photo to a square of `size` pixels; without a name it is called by its own."""
+    name = display_name(name) if name else _name(photo)
     try:
         data = _encoded(photo)
         pixels, _ = decode.decode(data, size)
@@ -73,6 +73,8 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _kind(photo: Photo) -> str:
+def _name(photo: Photo) -> str:
+    if isinstance(photo, str | os.PathLike):
+        return display_name(os.fspath(photo))
     filename = getattr(photo, "filename", "")
     return display_name(str(filename)) if filename else type(photo).__name__

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from img2gps.core import geo
 from img2gps.core.errors import BadInput
 from img2gps.core.hardware import cores
 from img2gps.core.paths import runs_folder
@@ -28,40 +27,11 @@ from img2gps.inference.card import Card
 from img2gps.inference.deployed import Deployed, from_runs
 from img2gps.inference.exported import read_exported
 from img2gps.inference.find import find, newest, run_folders
-from img2gps.inference.gallery import Gallery, Neighbour, gallery_of
+from img2gps.inference.gallery import Gallery, gallery_of
 from img2gps.inference.inputs import Input, Photo, read_input
 from img2gps.inference.network import Answer, average
+from img2gps.inference.position import Answered, Neighbour, Position, position_of
 from img2gps.inference.predict import BATCH
-
-
-@dataclass(frozen=True)
-class Position:
-    """The answer for one photo, or the reason why there is none.
-
-    Attributes:
-        photo: its name.
-        lat_deg, lon_deg: the answer in degrees (WGS 84).
-        radius_m: the true position lies within it with the probability asked for; None where that
-            is unknown.
-        from_here: whether the photo looks like the training ground; None where that is unknown.
-        strangeness: above 1 where it does not.
-        true_lat_deg, true_lon_deg: the position that the photo itself says, if it does.
-        error_m: distance between the two.
-        neighbours: the training photos that look most alike, most similar first.
-        error: why there is no answer, and what to do.
-    """
-
-    photo: str
-    lat_deg: float | None = None
-    lon_deg: float | None = None
-    radius_m: float | None = None
-    from_here: bool | None = None
-    strangeness: float | None = None
-    true_lat_deg: float | None = None
-    true_lon_deg: float | None = None
-    error_m: float | None = None
-    neighbours: tuple[Neighbour, ...] = ()
-    error: str = ""
 
 
 class Localizer:
@@ -123,6 +93,12 @@ class Localizer:
                 inputs = list(pool.map(lambda photo: read_input(photo, size), batch))
                 yield from self._answers(inputs, radius_m, gallery, neighbours)
 
+    def locate(self, photo: Photo, name: str = "", *, neighbours: int = 0) -> Position:
+        """Return the answer for one photo, under a name of its own."""
+        read = read_input(photo, self.card.image_size, name)
+        gallery = self.gallery if neighbours else None
+        return next(self._answers([read], self._radius_m(None), gallery, neighbours))
+
     def answer(self, pixels: NDArray[np.uint8]) -> Answer:
         """Return the network's own answer for upright square photos (n, size, size, 3), uint8."""
         with torch.inference_mode():
@@ -137,48 +113,33 @@ class Localizer:
             lat, lon = average(members)[0].tolist()
         return lat, lon
 
-    def _radius_m(self, level: float | None) -> float | None:
+    def _radius_m(self, level: float | None) -> float:
         trust = self.deployed.network.trust
         if level is None:
-            return _finite(float(trust.radius_m))
+            return float(trust.radius_m)
         if not 0 < level < 1:
             raise BadInput(f"level={level}: must lie between 0 and 1, such as 0.9")
-        return _finite(trust.radius_at(level)) if len(trust.errors_m) else None
+        return trust.radius_at(level) if len(trust.errors_m) else math.nan
 
     def _answers(
-        self,
-        inputs: Sequence[Input],
-        radius_m: float | None,
-        gallery: Gallery | None,
-        neighbours: int,
+        self, inputs: Sequence[Input], radius_m: float, gallery: Gallery | None, neighbours: int
     ) -> Iterator[Position]:
         pixels = [one.pixels for one in inputs if one.pixels is not None]
-        if not pixels:
-            yield from (Position(one.name, error=one.error) for one in inputs)
-            return
-        answer = self.answer(np.stack(pixels))
-        alike = gallery.nearest(answer.features, neighbours) if gallery else [()] * len(pixels)
-        rows = iter(range(len(pixels)))
+        found = iter(
+            self._answered(np.stack(pixels), radius_m, gallery, neighbours) if pixels else ()
+        )
         for one in inputs:
-            if one.pixels is None:
-                yield Position(one.name, error=one.error)
-                continue
-            row = next(rows)
-            lat, lon = answer.degrees[row].tolist()
-            strangeness = _finite(float(answer.strangeness[row]))
-            true_lat, true_lon = one.label or (None, None)
-            yield Position(
-                photo=one.name,
-                lat_deg=lat,
-                lon_deg=lon,
-                radius_m=radius_m,
-                from_here=None if strangeness is None else strangeness <= 1,
-                strangeness=strangeness,
-                true_lat_deg=true_lat,
-                true_lon_deg=true_lon,
-                error_m=float(geo.distance_m(*one.label, lat, lon)) if one.label else None,
-                neighbours=tuple(alike[row]),
-            )
+            yield position_of(one, None if one.pixels is None else next(found))
+
+    def _answered(
+        self, pixels: NDArray[np.uint8], radius_m: float, gallery: Gallery | None, neighbours: int
+    ) -> Iterator[Answered]:
+        answer = self.answer(pixels)
+        none: list[tuple[Neighbour, ...]] = [()] * len(pixels)
+        alike = gallery.nearest(answer.features, neighbours) if gallery else none
+        rows = zip(answer.degrees.tolist(), answer.strangeness.tolist(), alike, strict=True)
+        for (lat, lon), strangeness, photos in rows:
+            yield Answered(lat, lon, radius_m, strangeness, photos)
 
 
 def load(name: str, roots: Sequence[Path]) -> Deployed:
@@ -193,7 +154,3 @@ def load(name: str, roots: Sequence[Path]) -> Deployed:
         return replace(deployed, folders=run_folders(deployed.card.runs, found.runs_below))
     errors = held_out.validation([found.folder], found.ranked_cells)
     return calibrated(from_runs([found.folder], errors, title=found.title), errors)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

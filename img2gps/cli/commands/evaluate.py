@@ -117,9 +117,12 @@ def _difference(interval: Interval) -> str:
 def _write_page(localizer: Localizer, dataset: Dataset, found: Score, path: Path) -> None:
     from img2gps.core.files import write_text_atomic
     from img2gps.inference.output import map as maps
-    from img2gps.inference.output.page import page, shown_of
+    from img2gps.inference.output.page import page
+    from img2gps.inference.output.scored import shown_of
 
     shown = shown_of(found.photos, dataset)
     training = None if localizer.gallery is None else localizer.gallery.positions()
     picture = maps.draw([one.position for one in shown], training, tiles=False)
-    write_text_atomic(path, page(localizer.card, shown, picture, lines=_lines(localizer, found)))
+    write_text_atomic(
+        path, page(localizer.card.to_dict(), shown, picture, lines=_lines(localizer, found))
+    )

@@ -14,8 +14,9 @@ from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
 
 if TYPE_CHECKING:
-    from img2gps.inference.localizer import Localizer, Position
+    from img2gps.inference.localizer import Localizer
     from img2gps.inference.output.page import Shown
+    from img2gps.inference.position import Position
     from img2gps.photos.sources import Reject
 
 HELP = "latitude and longitude of photos, by a finished run"
@@ -179,7 +180,7 @@ def _pages(
             for path, position in zip(paths, positions, strict=True)
         ]
         picture = maps.draw(positions, training, tiles=args.tiles)
-        write_text_atomic(file, page(localizer.card, shown, picture, tiles=args.tiles))
+        write_text_atomic(file, page(localizer.card.to_dict(), shown, picture, tiles=args.tiles))
         _say(f"wrote {file}")
 
 

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 from img2gps import __version__
 from img2gps.core.errors import BadInput
 from img2gps.core.files import write_text_atomic
-from img2gps.inference.localizer import Position
+from img2gps.inference.position import Position
 
 COLUMNS = (
     *("photo", "lat_deg", "lon_deg", "radius_m", "from_here"),

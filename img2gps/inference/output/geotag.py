@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 
 from img2gps.core.errors import BadInput
 from img2gps.core.files import write_bytes_atomic
-from img2gps.inference.localizer import Position
+from img2gps.inference.position import Position
 from img2gps.photos.photofile import Unusable, read_bytes
 
 _GPS = ExifTags.GPS

@@ -11,8 +11,8 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from img2gps.core import geo
-from img2gps.inference.localizer import Position
 from img2gps.inference.output.files import in_words
+from img2gps.inference.position import Position
 
 WIDTH = 720  # px; the page scales it
 _TALLEST, _FLATTEST = 1.2, 0.55  # height over width

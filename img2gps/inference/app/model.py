@@ -1,0 +1,76 @@
+"""What the app asks: a model that answers photos, whatever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from img2gps.core.errors import BadInput
+from img2gps.core.files import read_json
+from img2gps.inference.inputs import Photo, read_input
+from img2gps.inference.position import Answered, Position, position_of
+
+GRAPH, CARD = "model.onnx", "card.json"
+
+
+class Model(Protocol):
+    """A model that answers one photo at a time."""
+
+    card: dict[str, Any]  # what is known of it
+    ground: NDArray[np.float64]  # latitude and longitude of training photos, for the map; or none
+
+    def locate(self, photo: Photo, name: str) -> Position:
+        """Return the answer for a photo."""
+        ...
+
+    def decided(self, photo: Photo) -> str:
+        """Return what decided as a picture (a data URI); empty where that cannot be told."""
+        ...
+
+
+class OnnxModel:
+    """An exported model, run by onnxruntime."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the folder that `img2gps export --format app` writes.
+
+        Raises:
+            BadInput: it is not one.
+        """
+        import onnxruntime
+
+        card = read_json(folder / CARD)
+        if card is None or not isinstance(card.get("image_size"), int):
+            raise BadInput(f"{folder}: no readable {CARD}; export it with --format app")
+        try:
+            self._session: Any = onnxruntime.InferenceSession(
+                folder / GRAPH, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime has an exception for each kind of damage
+            reason = " ".join(str(error).split())[:200]
+            raise BadInput(
+                f"{folder / GRAPH}: cannot be read ({reason}); export it again"
+            ) from error
+        self.card: dict[str, Any] = card
+        self.ground = np.empty((0, 2))
+
+    def locate(self, photo: Photo, name: str) -> Position:
+        """Return the answer for a photo."""
+        read = read_input(photo, self.card["image_size"], name)
+        if read.pixels is None:
+            return position_of(read, None)
+        outputs: Sequence[NDArray[np.float64]] = self._session.run(
+            None, {"pixels": read.pixels[None]}
+        )
+        (lat, lon), radius_m, strangeness = (column[0] for column in outputs)
+        return position_of(
+            read, Answered(float(lat), float(lon), float(radius_m), float(strangeness))
+        )
+
+    def decided(self, photo: Photo) -> str:
+        """Return nothing: asking a hundred times a photo is not for a small container."""
+        return ""
