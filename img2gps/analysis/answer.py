@@ -7,7 +7,7 @@ from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.wording import cell_name, span
 
 
-def answer(ranking: Ranking) -> list[str]:
+def sentences(ranking: Ranking) -> list[str]:
     """Return what was learned, the winner, how sure it is, and what the mean predictor gets."""
     sure = "; ".join([*_compared(ranking), _photos(ranking)])
     return [

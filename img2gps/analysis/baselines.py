@@ -75,7 +75,7 @@ def _baseline(
 
 
 def _from_results(name: str, rows: pd.DataFrame) -> float:
-    """Return the baseline's RMSE by the runs' results; that of all folds together."""
+    """Return the baseline's RMSE from the runs' results, pooled over their folds."""
     column = f"baselines/{name}/val/rmse_m"
     if column not in rows:
         return math.nan

@@ -51,7 +51,7 @@ class Contrast:
     def verdict(self) -> str:
         """Whether the RMSE of `this` is higher or lower."""
         if np.isnan(self.interval.low):
-            return "cannot be told"
+            return "unknown"
         if self.interval.high < 0:
             return "lower"
         return "higher" if self.interval.low > 0 else "not distinguishable"
@@ -78,7 +78,7 @@ def contrast(study: Study, this: Choice, that: Choice, where: Choice | None = No
         weights[errors.cells.index(ours)] += 1 / len(pairs)
         weights[errors.cells.index(theirs)] -= 1 / len(pairs)
     rmse = stats.cell_rmse(errors.error_m)
-    luck = study.errors(rows).luck  # all cells on these photos tell of it
+    luck = study.errors(rows).luck  # estimated from all cells on these photos
     interval = stats.contrast_interval(errors.error_m, weights, errors.spot, luck=luck)
     this_m = float(np.maximum(weights, 0) @ rmse)
     notes = list(interval.notes)

@@ -125,7 +125,7 @@ def figures(plain: Sequence[Mapping[str, Any]]) -> list[Lines]:
 
 
 def _same(ours: Any, theirs: Any) -> bool:
-    """Whether two values of a knob are the same: 16 and 16.0 are."""
+    """Return whether two values of a knob are equal; 16 equals 16.0."""
     try:
         return float(ours) == float(theirs)
     except (TypeError, ValueError):

@@ -35,7 +35,7 @@ def edges(params: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[
         beyond = value * value / inner if values[0] > 0 else 2 * value - inner
         if all(isinstance(given_value, int) for given_value in given):
             beyond = float(round(beyond))
-        else:  # as few digits as lie beyond
+        else:  # the fewest digits that still lie beyond the end
             rounded = (float(f"{beyond:.{digits}g}") for digits in range(1, 17))
             beyond = next((r for r in rounded if not values[0] <= r <= values[-1]), beyond)
         if values[0] >= 0 and beyond <= 0:

@@ -1,4 +1,4 @@
-"""Warnings about runs that stand in one ranking although they differ in more than their cells."""
+"""Warnings about runs that are ranked together although more than their cells differs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def mixtures(rows: pd.DataFrame) -> list[str]:
     found = [_different(rows[column], what) for column, what in _ALIKE.items() if column in rows]
     if "weights/resolved" in rows and bool((rows["weights/resolved"] == "random").any()):
         reasons = ", ".join(filter(None, dict.fromkeys(rows["weights/reason"].dropna())))
-        found.append(f"the requested weights could not be had ({reasons}): trained from scratch")
+        found.append(f"the requested weights were not available ({reasons}): trained from scratch")
     if "absent/baselines" in rows and bool((missing := rows["absent/baselines"].dropna()).size):
         why = ", ".join(dict.fromkeys(missing.astype(str)))
         found.append(f"{count_of_runs(len(missing))} without baselines ({why})")

@@ -32,7 +32,7 @@ class Scene:
         share: of each axis in the variance; empty where the cells are no full grid.
         no_share: why it is empty.
         expected: rows `label, rmse_m, low_m, high_m` that may be called the winner's error.
-        others: labels of the data set's photos that were not validated on; None if not at hand.
+        others: labels of the data set's photos that were not validated on; None if not available.
     """
 
     study: Study
@@ -83,7 +83,9 @@ class Scene:
         return history[columns].join(axes, on="rank_cell", how="inner")
 
 
-def scene(analysis: Analysis, ranking: Ranking | None, others: pd.DataFrame | None = None) -> Scene:
+def scene_of(
+    analysis: Analysis, ranking: Ranking | None, others: pd.DataFrame | None = None
+) -> Scene:
     """Return what the figures of a ranking need; None stands for a study without finished runs."""
     study = analysis.study
     elsewhere = {c.cell for r in analysis.rankings if r is not ranking for c in r.cells}

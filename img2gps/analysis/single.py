@@ -1,4 +1,4 @@
-"""Run folders without a study.json, taken as a study: cells are told apart by what differs."""
+"""Read run folders without a study.json as a study, whose cells are the values that differ."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Single:
     def read(cls, folder: Path) -> Self:
         config, result = read_config_plain(folder), read_result(folder)
         knobs = {**swept(config), **(result.swept if result else {})}
-        # The split is told by its knobs, because its digests name no choice.
+        # The split's knobs stand for it, because nobody can read its digests.
         identity = {**(result.identity if result else {}), "split": config.get("split") or {}}
         seed = result.seed if result else config.get("seed", 0)
         return cls(folder, int(seed), result, _unseeded(knobs), _unseeded(flat(identity)))
@@ -42,7 +42,7 @@ def single_runs(study: str, folders: Sequence[Path]) -> StudyRecord:
     runs = [_Single.read(folder) for folder in folders]
     keys = dict.fromkeys(key for run in runs for key in run.knobs)
     values = {key: {_text(run.knobs[key]) for run in runs if key in run.knobs} for key in keys}
-    # depth says nothing that model does not say
+    # the depth follows from the model
     varying = [key for key in keys if len(values[key]) > 1 and key != "depth"]
     shown = varying or [key for key in DEFAULT_AXES if key in keys]
     hidden = _hidden(runs, shown)
@@ -62,7 +62,7 @@ def single_runs(study: str, folders: Sequence[Path]) -> StudyRecord:
 
 
 def _hidden(runs: Sequence[_Single], shown: Sequence[str]) -> list[str]:
-    """Return other knobs that tell apart runs of one seed that are alike in the shown ones."""
+    """Return further knobs that differ between runs with the same seed and the same shown knobs."""
     alike: dict[str, list[Mapping[str, Any]]] = {}
     for run in runs:
         if run.identity:

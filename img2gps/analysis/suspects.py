@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 WORST_TENTH = 0.9  # a photo is wrong in a cell if its error is beyond this quantile
-MIN_CELLS = 3  # with fewer cells, "wrong in most" says no more than "wrong"
+MIN_CELLS = 3  # with fewer cells, a photo that most get wrong is nothing unusual
 COLUMNS = (
     *("photo", "wrong_in", "cells", "median_error_m", "mean_error_m", "agreement_m"),
     *("east_m", "north_m", "lat_deg", "lon_deg", "gps_error_m", "nearest_train_m", "hint"),

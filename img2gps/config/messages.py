@@ -85,7 +85,7 @@ def _unreadable(override: str) -> str:
         return f"{override or repr('')}: not an override; write KEY=VALUE, such as lr=0.001"
     if function := _first(r"^(choice|range|interval|glob|sort|shuffle|tag|int|float)\(", value):
         return (
-            f"{override}: {function}(...) is not written so; write choice(A,B), range(1,4) or "
+            f"{override}: {function}(...) cannot be read; write choice(A,B), range(1,4) or "
             "interval(0.001,0.1), with numbers in the latter two and every bracket closed"
         )
     from hydra.core.override_parser.types import Quote, QuotedString
@@ -103,7 +103,7 @@ def _unknown(key: str) -> str:
     choices = _choices(group)
     if name and (having := [choice for choice, inner in choices.items() if name in inner]):
         meant = " or ".join(f"{group}={choice}" for choice in having)
-        return f"{key}: no key of the chosen {group}; it belongs to {meant}"
+        return f"{key}: the chosen {group} has no such key; it belongs to {meant}"
     close = [known for known in difflib.get_close_matches(key, known_keys(), n=2) if known != key]
     meant = f"; did you mean {close[0]}?" if close else ""
     return f"{key}: no such key{meant}; see --cfg job for all keys"

@@ -1,4 +1,4 @@
-"""The training command that gives a saved configuration again."""
+"""The training command that reproduces a saved configuration."""
 
 from __future__ import annotations
 

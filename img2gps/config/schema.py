@@ -305,7 +305,7 @@ class Config:
             free = f"val/{name}" not in EPOCH_METRICS
             _check("metrics", name, free, "a metric of that name exists; give another name")
         known = (*EPOCH_METRICS, *(f"val/{name}" for name in self.metrics))
-        remedy = f"no metric of an epoch; one of: {', '.join(known)}"
+        remedy = f"not a metric of an epoch; give one of: {', '.join(known)}"
         _check("monitor", self.monitor, self.monitor in known, remedy)
         warmup = self.scheduler.warmup_epochs
         fit = warmup == 0 or warmup < self.max_epochs

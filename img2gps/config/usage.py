@@ -68,7 +68,7 @@ def check_order(arguments: Sequence[str]) -> None:
 
 
 def group_of(arguments: Sequence[str]) -> str | None:
-    """Return the override that Hydra takes for no choice of a group, such as `model=3` or `=3`."""
+    """Return the override that Hydra rejects as a choice of a group, such as `model=3` or `=3`."""
     groups = [*_groups(), "sweeps", ""]
     given = [a for a in arguments if a.lstrip("+").partition("=")[0] in groups]
     named = re.compile(r"[^=]+=(?!null$)[A-Za-z_][\w,-]*")

@@ -1,4 +1,4 @@
-"""Give a model its radius and its sense of what is not from here."""
+"""Calibrate a model's radius, and its test for photos that were taken elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from img2gps.runs.plan import open_split
 
 
 def calibrated(deployed: Deployed, errors: HeldOut, *, strangers: bool = True) -> Deployed:
-    """Return the model with a radius, and with a sense of strangers where its photos are at hand.
+    """Return the model with a radius and, if its photos are available, the test for other places.
 
     Args:
         deployed: a model of one or more runs.

@@ -78,7 +78,7 @@ class Card:
         image_size: side of the square pictures, in pixels.
         data: name, fingerprint and counts of the training data.
         expected: the error to expect; None where no honest figure exists.
-        trust: what the radius and the verdict "not from here" rest on; None without them.
+        trust: how the radius and the verdict "not from here" were calibrated, if they were.
         baselines: RMSE in metres of answers that need no training, on the validation photos.
         notes: what a user must know beside the figures.
     """

@@ -55,7 +55,7 @@ def evaluate_test(
         folder: the run folder.
         hidden: 0 scores the test part; otherwise so many photos are made, half of them of the
             training spots in new sessions and half of new spots.
-        before_predict: called once the photos are at hand, before the first is predicted.
+        before_predict: called once the photos are ready, before the first is predicted.
 
     Returns:
         The summary in metres (`test/rmse_m` and so on), the RMSE on known and on new spots, the

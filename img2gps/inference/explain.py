@@ -53,7 +53,7 @@ def occlusion(localizer: Localizer, pixels: Pixels) -> Occlusion:
 
 
 def overlay(pixels: Pixels, found: Occlusion, height_px: int = 220) -> Image.Image:
-    """Return the photo with what decided in full colour and the rest faded."""
+    """Return the photo with the decisive part in full colour and the rest faded."""
     share = found.moved_m / max(found.most_m, 1e-9)
     weight = Image.fromarray((255 * share).astype(np.uint8)).resize(
         (pixels.shape[1], pixels.shape[0]), Image.Resampling.BICUBIC

@@ -27,7 +27,7 @@ FEW = 200  # photos, below which nobody waits
 def features_of(deployed: Deployed, dataset: Dataset) -> NDArray[np.float32]:
     """Return the features (n, d) of every photo of a data set, by the model's first member.
 
-    The first member alone, because of an average over folds no photo is new to all members.
+    Only the first member is used, because an average over folds has seen every photo.
     """
     path = deployed.folders[0] / FEATURES
     try:

@@ -1,4 +1,4 @@
-"""What a model got on photos that it did not learn from: the ground of every promise about it."""
+"""A model's errors on photos that it did not learn from: all statements about it use these."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Localizer:
 
     @property
     def gallery(self) -> Gallery | None:
-        """Return the training photos to compare with; None where they are not at hand."""
+        """Return the training photos to compare with; None if they are not available."""
         if self._gallery is None:
             self._gallery = gallery_of(self.deployed)
         return self._gallery

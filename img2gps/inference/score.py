@@ -141,7 +141,7 @@ def _answers(
 def _nearest_training_m(
     localizer: Localizer, lat: NDArray[np.float64], lon: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return metres to the nearest training photo; NaN where these are not at hand."""
+    """Return metres to the nearest training photo; NaN if these are not available."""
     if localizer.gallery is None:
         return np.full(len(lat), np.nan)
     trained = localizer.gallery.positions()

@@ -1,4 +1,4 @@
-"""How far an answer can be trusted: a radius around it, and whether the photo is from here at all.
+"""How far an answer can be trusted: a radius around it, and whether the photo is of this ground.
 
 Both are calibrated on photos that the model did not learn from, each spot counting as one (see
 `analysis.radius`). Whether a photo is from here is asked of the network's own features: a photo of
@@ -32,14 +32,14 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class TrustFacts:
-    """What the radius and the verdict "not from here" rest on.
+    """How the radius and the verdict "not from here" were calibrated.
 
     Attributes:
         what: which photos calibrated them.
         level: the share of true positions that lie within the radius.
         radius_m: the radius; None where there are too few spots for this level.
-        false_alarms: the share of photos from here that may be called strange.
-        knows_strangers: whether photos from elsewhere can be told at all.
+        false_alarms: the share of photos of the training ground that may be called strange.
+        knows_strangers: whether photos from elsewhere can be recognised.
         ranked_cells: cells that these photos chose among; above 1 the radius is too small.
     """
 

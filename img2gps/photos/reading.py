@@ -71,6 +71,6 @@ def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> It
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        finally:  # after Ctrl-C nothing that is still queued starts
+        finally:  # after Ctrl-C, queued items do not start any more
             for future in waiting:
                 future.cancel()

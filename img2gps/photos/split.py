@@ -195,7 +195,7 @@ def _validation(photos: _Photos, free: Mask, config: SplitConfig, block_m: float
     """Choose the validation photos among the free ones."""
     val = np.zeros(photos.n, dtype=bool)
     if config.n_val == 0 and not config.kind.endswith("kfold"):
-        return val  # every photo trains: for the model that one takes home
+        return val  # every photo trains: for a study's final model
     match config.kind:
         case SplitKind.random | SplitKind.kfold:
             groups, salt = photos.content.to_numpy(object), "photo"

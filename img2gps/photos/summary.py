@@ -1,4 +1,4 @@
-"""What deserves a look in a data set: copies, photos far from the others, notes."""
+"""What to check in a data set: duplicates, photos far from the others, notes."""
 
 from __future__ import annotations
 

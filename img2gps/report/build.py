@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from img2gps.analysis import collect
-from img2gps.analysis.answer import answer as answer_of
+from img2gps.analysis.answer import sentences
 from img2gps.analysis.overview import Analysis, analyse
 from img2gps.analysis.photos import of_photos
 from img2gps.analysis.ranking import Ranking
-from img2gps.analysis.scene import scene
+from img2gps.analysis.scene import scene_of
 from img2gps.analysis.study import Study
 from img2gps.analysis.suspects import MIN_CELLS, learned, suspects
 from img2gps.core.errors import BadInput
@@ -69,7 +69,7 @@ def load(name: str, roots: Sequence[Path]) -> Analysis:
 
 def figures(analysis: Analysis) -> dict[str, Figure]:
     """Return the figures of the first ranking by name, as the page has them; for notebooks."""
-    found = choose.of_study(scene(analysis, _first(analysis)))
+    found = choose.of_study(scene_of(analysis, _first(analysis)))
     return {figure.name: figure for figure in found}
 
 
@@ -96,7 +96,7 @@ def _study(analysis: Analysis, folder: Path) -> Path:
     """Write one study's report into `folder`."""
     ranking = _first(analysis)
     dataset = None if ranking is None else _dataset(ranking)
-    drawing = scene(analysis, ranking, _others(analysis.study, ranking, dataset))
+    drawing = scene_of(analysis, ranking, _others(analysis.study, ranking, dataset))
     pack = paper.pack(analysis)
     paper.write(folder, pack)
     shown = _page(analysis, pack)
@@ -164,7 +164,7 @@ def write(shown: Page, folder: Path) -> Path:
 def answer(analysis: Analysis) -> list[str]:
     """Return three sentences, also where nothing has finished."""
     if analysis.rankings:
-        first, *rest = answer_of(analysis.rankings[0])
+        first, *rest = sentences(analysis.rankings[0])
         if len(analysis.rankings) > 1:
             first = f"{first.removesuffix('.')} ({analysis.rankings[0].group.label})."
         return [first, *rest]
@@ -199,7 +199,7 @@ def _dataset(ranking: Ranking) -> Dataset | None:
 
 
 def _others(study: Study, ranking: Ranking | None, dataset: Dataset | None) -> pd.DataFrame | None:
-    """Return the labels of the photos that no run was validated on; None if not at hand.
+    """Return the labels of the photos that no run was validated on; None if not available.
 
     Folds have none: each trains on what the others are validated on.
     """

@@ -14,7 +14,7 @@ import pandas as pd
 from img2gps.analysis import pairs
 from img2gps.analysis.overview import Analysis
 from img2gps.analysis.ranking import Ranking
-from img2gps.analysis.scene import Scene, scene
+from img2gps.analysis.scene import Scene, scene_of
 from img2gps.analysis.wording import cell_name, span
 from img2gps.core.errors import BadInput
 from img2gps.report import paper, tables
@@ -74,7 +74,7 @@ def page_of(analyses: Sequence[Analysis], folder: Path) -> Page:
 
 def _winner(analysis: Analysis) -> Winner:
     ranking = analysis.rankings[0]
-    return Winner(analysis.study.name, ranking, scene(analysis, ranking))
+    return Winner(analysis.study.name, ranking, scene_of(analysis, ranking))
 
 
 def answer(winners: Sequence[Winner], names: Sequence[str]) -> list[str]:

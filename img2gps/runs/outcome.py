@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to.
+    """How a run ended.
 
     Attributes:
         value: the monitored metric after the final epoch.
@@ -109,7 +109,7 @@ class ResultWriter:
 
     @property
     def outcome(self) -> Outcome:
-        """What the run came to, once it has ended."""
+        """How the run ended; available once it has."""
         assert self.result is not None
         return Outcome.of(self.result, self.folder.path, self.planned.config.monitor)
 
@@ -117,8 +117,8 @@ class ResultWriter:
     def recording(self, tracker: Tracker) -> Iterator[None]:
         """Write the result of a run that is pruned, diverges or fails inside.
 
-        An interruption leaves no result, so that the run can go on. The tracker is told of every
-        end.
+        An interruption leaves no result, so that the run can go on. The tracker's `finish` is
+        called in every case.
         """
         exit_code = 1
         try:
@@ -230,7 +230,7 @@ class ResultWriter:
 
 
 def _log_end(result: RunResult, folder: Path) -> None:
-    """Log in one line what the run came to, beside the mean predictor."""
+    """Log one line with the run's RMSE beside that of the mean predictor."""
     rmse, mean = result.metrics.get("val/rmse_m"), result.mean_predictor_rmse_m
     if result.state is RunState.finished and result.data.n_val == 0:
         log.info("finished: no photo was held out, so no error is known -> %s", folder)

@@ -32,7 +32,7 @@ _NOT_IN_ROWS = ("identity",)  # repeats the configuration
 
 
 class RunState(StrEnum):
-    """Where a run stands. A run ends in one of the last five states."""
+    """The state of a run. A run ends in one of the last five."""
 
     queued = "queued"
     running = "running"
@@ -49,7 +49,7 @@ class RunState(StrEnum):
 
     @property
     def went_wrong(self) -> bool:
-        """Whether the run ended without a figure and through no decision of a pruner."""
+        """Whether the run failed or diverged."""
         return self in (RunState.failed, RunState.diverged)
 
     @property
@@ -161,7 +161,7 @@ class RunResult:
         """Read what result.json holds.
 
         Raises:
-            ValueError: a state that there is not.
+            ValueError: the state is unknown.
         """
         known = {_key(item.name): item.name for item in fields(cls) if item.name != "extra"}
         given = {known[key]: value for key, value in plain.items() if key in known}

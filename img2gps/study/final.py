@@ -1,4 +1,4 @@
-"""The model that one takes home from a study.
+"""The final model of a study, for use outside it.
 
 The rule, in this order:
 

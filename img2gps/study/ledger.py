@@ -1,4 +1,4 @@
-"""The ledger: every planned run as an Optuna trial, claimed once, told once, never lost.
+"""The ledger: each planned run is an Optuna trial, which one worker claims and reports.
 
 Planned runs are *enqueued* trials, which workers claim one by one. (Optuna's grid samplers hand out
 duplicates to several workers.) A searched study enqueues empty slots. The sampler draws a slot's
@@ -59,7 +59,7 @@ FIRST_CALL_TRIES = 5
 CHEAP_TO_READ = 2000  # trials; in a larger ledger `claim` looks only at a queue that seems empty
 
 
-class Lost(BaseException):  # an outcome and no error: training must not catch it
+class Lost(BaseException):  # a BaseException, so that training code does not catch it
     """The trial was taken from this worker, which must not write about it any more."""
 
 
@@ -263,7 +263,7 @@ class Ledger:
                     return None  # `ask` would invent a trial
             trial = self.study.ask()
             key = trial.user_attrs.get(KEY)
-            if key is None:  # invented after all, because others were faster
+            if key is None:  # a new trial, because other workers have claimed the queued ones
                 self._tell(trial._trial_id, TrialState.FAIL)
                 self.refresh()
                 continue
@@ -348,7 +348,7 @@ class Ledger:
             try:
                 self._note(trial._trial_id, LOST, {"kind": kind, "reason": why})
                 self._tell(trial._trial_id, TrialState.FAIL)
-            except Lost:  # it was told, or taken by another process, in the meantime
+            except Lost:  # its worker or another process has ended it in the meantime
                 continue
             self._requeue(trial.user_attrs[KEY])
             taken.append(trial.user_attrs[KEY])

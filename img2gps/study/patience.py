@@ -1,4 +1,4 @@
-"""Retrying a storage that is away for a while: its server restarts, or the disk is full."""
+"""Retry a storage that is unavailable for a while: its server restarts, or the disk is full."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 QUIET_S = 5.0  # shorter absences are not reported
 
 
-class Unreachable(BaseException):  # training must not catch it
+class Unreachable(BaseException):  # a BaseException, so that training code does not catch it
     """The storage did not come back in time."""
 
 

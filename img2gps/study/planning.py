@@ -82,14 +82,14 @@ def plan_study(ledger: Ledger, spec: Spec) -> tuple[Changes, Runner]:
 
 
 def _same_data(spec: Spec, runner: Runner) -> Spec:
-    """Compare what one run id is made of with what it was at the start, or note it.
+    """Check that one run's identity is as it was when the study started; the first time, note it.
 
     `_grid` compares the run ids of all cells.
     """
     point = spec.space.first()
     ref = runner.identify(spec.overrides_of(point))
     for params in spec.space.corners() if spec.searched else ():
-        # Says now what cannot be had, and resolves the weights for the whole study.
+        # Fails before anything runs if something is missing; resolves the study's weights.
         runner.identify(spec.overrides_of(params))
     before = spec.identity
     if before.get("cell") == cell_id(point):

@@ -130,7 +130,7 @@ def _mean_predictor(folds: Sequence[StudyRun], scoring: Scoring) -> float | None
 def _check_same_question(study: str, root: str | Path, cells: Cells, results: Results) -> None:
     """Refuse cells that were validated on different photos, or on different kinds of split.
 
-    The lowest figure among answers to different questions is no winner.
+    Figures that answer different questions cannot be compared.
     """
     params_of: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for runs in cells.values():
@@ -140,11 +140,12 @@ def _check_same_question(study: str, root: str | Path, cells: Cells, results: Re
     if len(params_of) < 2:
         return
     sets = list(params_of.values())
-    told = (knob for knob in sets[0][0] if knob != FOLD_AXIS and _tells_apart(knob, sets))
-    example = next((f"such as --where {knob}={sets[0][0][knob]}" for knob in told), "one split")
+    first = sets[0][0]
+    separating = (knob for knob in first if knob != FOLD_AXIS and _separates(knob, sets))
+    example = next((f"such as --where {knob}={first[knob]}" for knob in separating), "one split")
     raise BadInput(
         f"study={study}: its cells were validated in {len(sets)} ways (photos, labels, split), and "
-        f"the lowest figure of different questions is no winner; choose with --where, {example}"
+        f"figures of different ways cannot be compared; choose one with --where, {example}"
     )
 
 
@@ -158,7 +159,7 @@ def _validated(root: str | Path, run: StudyRun) -> list[tuple[str, ...]]:
         return []
 
 
-def _tells_apart(knob: str, sets: Sequence[Sequence[Mapping[str, Any]]]) -> bool:
+def _separates(knob: str, sets: Sequence[Sequence[Mapping[str, Any]]]) -> bool:
     """Return whether no two sets of cells share a value of the knob."""
     values = [{str(params.get(knob)) for params in each} for each in sets]
     return len(set.union(*values)) == sum(map(len, values))

@@ -25,7 +25,7 @@ from img2gps.core.errors import BadInput
 
 JOURNAL = "ledger.journal"
 OPENING_TRIES = 8
-SQLITE_PATIENCE_S = 60.0  # how long a writer waits for another
+SQLITE_PATIENCE_S = 60.0  # seconds that a writer waits for another
 
 
 class _Journal(JournalFileBackend):

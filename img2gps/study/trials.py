@@ -123,15 +123,15 @@ def entry_of(key: str, live: list[FrozenTrial], limits: Limits) -> Entry:
 
 
 def _outcome(trial: FrozenTrial) -> dict[str, Any]:
-    """Return how a trial ended. The worker's own word counts only if it also told Optuna."""
+    """Return how a trial ended. The worker's record counts only if Optuna's trial has ended."""
     attributes = trial.user_attrs
-    told = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-    found = attributes.get(OUTCOME) if told else attributes.get(LOST) or attributes.get(OUTCOME)
+    ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    found = attributes.get(OUTCOME) if ended else attributes.get(LOST) or attributes.get(OUTCOME)
     return found or {}
 
 
 def _telling(tried: list[FrozenTrial]) -> FrozenTrial:
-    """Return the trial that tells the run's state: one with a result, else under way, else last."""
+    """Return the trial that decides the run's state: with a result, else running, else the last."""
     for states in (
         (TrialState.COMPLETE, TrialState.PRUNED),
         (TrialState.RUNNING,),

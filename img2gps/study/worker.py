@@ -72,7 +72,7 @@ class Worker:
                 time.sleep(min(POLL_S * 2 ** min(postponed, 10), LONGEST_PAUSE_S))
 
     def attempt(self, claim: Claim) -> bool:
-        """Attempt one run; whatever comes of it is in the ledger afterwards.
+        """Attempt one run and record in the ledger how it ended.
 
         Returns:
             False if the run had to be postponed.

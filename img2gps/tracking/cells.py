@@ -1,4 +1,4 @@
-"""What W&B gets of a study beyond its runs: the mean curve of each finished cell, and a table.
+"""What W&B shows of a study beside its runs: the mean curve of each finished cell, and a table.
 
 W&B averages a group only while somebody looks at it. Here the mean of a cell over its seeds is a
 W&B run of its own (job type "cell-mean"), which charts, filters and exports treat like any other.

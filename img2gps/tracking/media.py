@@ -61,7 +61,7 @@ def scatter_png(predictions: pd.DataFrame, spread_ratio: float | None) -> bytes:
 
 
 def error_table(predictions: pd.DataFrame, folder: Path) -> wandb.Table:
-    """Return one row for each photo, with a thumbnail where the data set's cache is at hand."""
+    """Return one row for each photo, with a thumbnail if the data set's cache is available."""
     import wandb
 
     contents = predictions["content"].astype(str)

@@ -120,7 +120,7 @@ def restart() -> None:
 
 
 def recently_unreachable() -> bool:
-    """Return whether a run of this process recently waited for the server in vain."""
+    """Return whether a run of this process recently failed to reach the server."""
     return _unreachable_at is not None and time.monotonic() - _unreachable_at < RETRY_SECONDS
 
 
@@ -160,7 +160,34 @@ def start(
     quiet()
     import wandb
 
-    settings = wandb.Settings(
+    directory.mkdir(parents=True, exist_ok=True)
+    # A sweep agent ignores project and entity, with a warning each.
+    place = {} if in_sweep() else {"project": logger.project, "entity": logger.entity}
+    run = wandb.init(
+        **place,  # type: ignore[arg-type]  # two of its many keywords
+        id=None if in_sweep() else run_id or about.run_id,
+        resume="allow",  # unset would append the epochs a second time
+        reinit="create_new",  # leaves other runs of this process alone
+        dir=directory,
+        group=about.study,
+        job_type=about.job_type,
+        tags=[*logger.tags, *([SYNTHETIC] if about.synthetic else [])] or None,
+        notes=SYNTHETIC_NOTE if about.synthetic else None,
+        name=about.name,
+        config=about.flat_config(),
+        settings=_settings(logger, online=online),
+    )
+    run.define_metric("epoch")
+    for metric in STEP_METRICS:
+        run.define_metric(metric, step_metric="epoch")
+    return run
+
+
+def _settings(logger: LoggerConfig, *, online: bool) -> wandb.Settings:
+    """Return settings that send neither code nor facts about the machine unless asked to."""
+    import wandb
+
+    return wandb.Settings(
         mode="online" if online else "offline",
         silent=True,
         quiet=True,
@@ -179,27 +206,6 @@ def start(
         finish_timeout=logger.timeout_s,
         finish_timeout_raises=True,
     )
-    directory.mkdir(parents=True, exist_ok=True)
-    # A sweep agent ignores project and entity, with a warning each.
-    place = {} if in_sweep() else {"project": logger.project, "entity": logger.entity}
-    run = wandb.init(
-        **place,  # type: ignore[arg-type]  # two of its many keywords
-        id=None if in_sweep() else run_id or about.run_id,
-        resume="allow",  # unset would append the epochs a second time
-        reinit="create_new",  # leaves other runs of this process alone
-        dir=directory,
-        group=about.study,
-        job_type=about.job_type,
-        tags=[*logger.tags, *([SYNTHETIC] if about.synthetic else [])] or None,
-        notes=SYNTHETIC_NOTE if about.synthetic else None,
-        name=about.name,
-        config=about.flat_config(),
-        settings=settings,
-    )
-    run.define_metric("epoch")
-    for metric in STEP_METRICS:
-        run.define_metric(metric, step_metric="epoch")
-    return run
 
 
 def log_rows(run: wandb.Run, rows: list[dict[str, Any]]) -> None:

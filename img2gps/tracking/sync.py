@@ -19,7 +19,7 @@ GIVE_UP_AFTER = 2  # runs in a row that the server did not take
 
 
 class Result(StrEnum):
-    """What came of a run."""
+    """What happened to a run's upload."""
 
     uploaded = "uploaded"
     would_upload = "would upload"
@@ -171,6 +171,6 @@ def _cells(study_folder: Path, options: Options) -> Iterator[Line]:
 
 
 def summary(lines: list[Line]) -> str:
-    """Return how many runs came to what, such as "3 uploaded, 1 skipped"."""
+    """Return how many runs had each result, such as "3 uploaded, 1 skipped"."""
     counts = Counter(line.outcome for line in lines)
     return ", ".join(f"{count} {outcome}" for outcome, count in counts.items())

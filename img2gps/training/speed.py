@@ -1,9 +1,8 @@
 """Which precision and how many threads train fastest on this processor, found by measuring.
 
-To have an instruction is not to be fast with it: some processors with bf16 instructions compute
-float32 faster. A training step is therefore timed once for each processor, version of torch,
-family of models and image size, and the answer is kept in the user's cache: the same machine gives
-the same answer every time.
+A processor that has bf16 instructions may still compute float32 faster. A training step is
+therefore timed once for each processor, version of torch, family of models and image size. The
+answer is kept in the user's cache, so the same machine gives the same answer every time.
 """
 
 from __future__ import annotations

@@ -218,7 +218,7 @@ def test_pretrained_runs_never_share_a_ranking_with_runs_from_scratch(tmp_path: 
     ]
     assert groups[0].label.startswith("from scratch, random split")
     assert groups[0].warnings == [
-        "the requested weights could not be had (no network): trained from scratch"
+        "the requested weights were not available (no network): trained from scratch"
     ]
 
 

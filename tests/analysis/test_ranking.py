@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from img2gps.analysis.answer import answer
+from img2gps.analysis.answer import sentences
 from img2gps.analysis.collect import load_study
 from img2gps.analysis.overview import analyse
 from img2gps.analysis.ranking import Ranking
@@ -75,17 +75,17 @@ def test_cells_that_beat_the_mean_predictor_may_not_beat_the_neighbours(tmp_path
     (ranking,) = analyse(load_study(made.folder, [])).rankings
     assert [cell.beats_mean for cell in ranking.cells] == [True, True, False]
     assert [cell.beats_baselines for cell in ranking.cells] == [False, True, False]
-    assert answer(ranking)[0].startswith("Shown to have learned: the lowest cell gets 3")
+    assert sentences(ranking)[0].startswith("Shown to have learned: the lowest cell gets 3")
     assert ranking.rivals[0].name == "knn"
 
 
 def test_the_first_sentence_names_the_stronger_answer_without_training(tmp_path: Path) -> None:
     worse = make_study(tmp_path, "worse", Options(axes={"lr": [0.1]}, effect=lambda _: 88.0))
     (ranking,) = analyse(load_study(worse.folder, [])).rankings
-    assert "(nearest neighbours of frozen features)" in (first := answer(ranking)[0])
+    assert "(nearest neighbours of frozen features)" in (first := sentences(ranking)[0])
     assert first.startswith("Beaten by an answer without training: the lowest cell gets")
     one = make_study(
         tmp_path, "one", Options(axes={"lr": [0.1]}, effect=lambda _: 30.0, seeds=(0,))
     )
     (ranking,) = analyse(load_study(one.folder, [])).rankings
-    assert answer(ranking)[0].startswith("Not shown to have learned more than an answer without")
+    assert sentences(ranking)[0].startswith("Not shown to have learned more than an answer without")

@@ -60,7 +60,7 @@ def test_what_is_missing_stands_beside_its_remedy(capsys: pytest.CaptureFixture[
     assert found["efficientnet_lite0"] == {
         "topic": "weights",
         "name": "efficientnet_lite0",
-        "value": "at hand",
+        "value": "available",
         "remedy": "",
     }
     assert {entry["topic"] for entry in found.values()} == {

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from img2gps.analysis.winner import read_rule
-from img2gps.cli import main as cli
+from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_csv, write_json
-from img2gps.inference import evaluate as evaluation
 from img2gps.runs.records import StudyRecord
 from img2gps.runs.winner import Winner, write_winner
 from img2gps.study import selection
@@ -61,7 +60,7 @@ def select(study: dict[str, Any], root: Path, where: dict[str, str] | None = Non
 
 def command(root: Path, *words: str) -> int:
     with pytest.raises(SystemExit) as end:
-        cli.main(["select", "s", "--runs", str(root), *words])
+        main(["select", "s", "--runs", str(root), *words])
     assert isinstance(end.value.code, int)
     return end.value.code
 
@@ -159,7 +158,7 @@ def test_the_test_part_is_looked_at_once_and_later_looks_are_counted(
         looked.append(folder)
         return {"test/rmse_m": 66.0, "n_test": 30}
 
-    monkeypatch.setattr(evaluation, "evaluate_test", evaluate)
+    monkeypatch.setattr("img2gps.inference.evaluate.evaluate_test", evaluate)
     write(tmp_path, CELLS, n_test=30)
     command(tmp_path)
     assert looked == [tmp_path / "s/a0"]

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from img2gps.cli import main as cli
-from img2gps.cli.commands import studies as command
+from img2gps.cli.main import main
 from img2gps.core.files import read_json, write_json
 from img2gps.core.process import identity
 from img2gps.runs.records import read_study, write_study
@@ -32,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("fake_runs")
 
 def studies(root: Path, *words: str) -> int:
     with pytest.raises(SystemExit) as end:
-        cli.main(["studies", "--runs", str(root), *words])
+        main(["studies", "--runs", str(root), *words])
     assert isinstance(end.value.code, int)
     return end.value.code
 
@@ -141,7 +140,7 @@ def test_a_study_at_work_is_left_alone(
 def test_an_engine_elsewhere_that_renews_nothing_is_gone(
     spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "RENEWED_S", 0.4)
+    monkeypatch.setattr("img2gps.cli.commands.studies.RENEWED_S", 0.4)
     gone = {**identity(), "machine": "a container that was killed"}
     with_engine(spec, gone)
     assert read_study(spec.root, "s").is_running  # nobody can know yet

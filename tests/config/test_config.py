@@ -94,8 +94,8 @@ def test_every_shipped_choice_composes(choice: str) -> None:
         ("model.name=banana", "model.name=banana: no resnet; one of: resnet18, resnet34"),
         ("model=timm", "model.name: has no value; give model.name=VALUE"),
         ("~lr", "lr: has no value; give lr=VALUE"),
-        ("monitor=foo/bar", "monitor=foo/bar: no metric of an epoch; one of: train/mse, "),
-        ("monitor=val/nope", "monitor=val/nope: no metric of an epoch; one of: train/mse, "),
+        ("monitor=foo/bar", "monitor=foo/bar: not a metric of an epoch; give one of: train/"),
+        ("monitor=val/nope", "monitor=val/nope: not a metric of an epoch; give one of: train/"),
         ("+metrics.mine=3", "metrics.mine=3: give metrics.mine._target_=package.function"),
         (
             "+metrics.rmse_m._target_=numpy.mean",
@@ -119,7 +119,7 @@ def test_impossible_value_is_one_line_with_key_value_and_remedy(override: str, s
     [
         ("modle=resnet18", "modle: no such key; did you mean model?"),
         ("optimizer.nam=x", "optimizer.nam: no such key; did you mean optimizer.name?"),
-        ("data.subset=x", "data.subset: no key of the chosen data; it belongs to data=hugging"),
+        ("data.subset=x", "data.subset: the chosen data has no such key; it belongs to data=hug"),
         ("metrics.mine=x", "metrics.mine: no such metric; add it: +metrics.mine._target_="),
         ("+lr=1", "lr: exists already; write lr=VALUE once, without a +"),
         ("+model=resnet50", "model: exists already; write model=VALUE once, without a +"),

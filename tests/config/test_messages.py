@@ -45,8 +45,8 @@ def said(
         (["lr=range(1,3)"], "lr=range(1,3): several values need -m: "),
         (["just_a_word"], "just_a_word: not an override; write KEY=VALUE, such as lr=0.001"),
         ([""], "'': not an override; write KEY=VALUE"),
-        (["lr=interval(a,b)"], "lr=interval(a,b): interval(...) is not written so; write choice("),
-        (["-m", "lr=range(1,3"], "lr=range(1,3: range(...) is not written so; write choice("),
+        (["lr=interval(a,b)"], "lr=interval(a,b): interval(...) cannot be read; write choice("),
+        (["-m", "lr=range(1,3"], "lr=range(1,3: range(...) cannot be read; write choice("),
         (["lr=(1"], "lr=(1: no readable value; quote one with special characters twice: "),
         (
             ["-m", "lr=1,2", "hydra.sweeper.workers=two"],
@@ -54,7 +54,10 @@ def said(
         ),
         (["model=3"], "model=3: not the name of a choice; see --help"),
         (["=3"], "=3: not the name of a choice; see --help"),
-        (["data=photos", "data.root=.", "data.part=x"], "data.part: no key of the chosen data; "),
+        (
+            ["data=photos", "data.root=.", "data.part=x"],
+            "data.part: the chosen data has no such",
+        ),
         (
             ["logger=none", "-m", "lr=0.1,0.2"],
             "-m: comes before all KEY=VALUE; write python -m img2gps.train -m logger=none "

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from img2gps.cli import main as cli
+from img2gps.cli.main import parser
 from img2gps.config.compose import load_config, register_sweeps
 from img2gps.core.paths import package_folder
 from img2gps.report.fill import BLOCK, fill
@@ -61,7 +61,7 @@ def test_subcommands_and_their_options_exist(page: str, command: str) -> None:
     words = [word.strip("[]") for word in shlex.split(command)[1:]]
     if words[0] == "NAME":
         pytest.skip("stands for any command")
-    cli.parser().parse_args(words if len(words) > 1 else [*words, *_filler(words[0])])
+    parser().parse_args(words if len(words) > 1 else [*words, *_filler(words[0])])
 
 
 def _filler(name: str) -> list[str]:

@@ -18,7 +18,7 @@ from PIL import Image
 from img2gps.analysis import collect
 from img2gps.analysis.overview import analyse
 from img2gps.analysis.photos import of_photos
-from img2gps.analysis.scene import scene as scene_of
+from img2gps.analysis.scene import scene_of
 from img2gps.analysis.stats import Interval
 from img2gps.core import geo
 from img2gps.report.figures import choose, curves, errors, grid, maps
@@ -274,7 +274,7 @@ def test_tiles_hold_the_rmse_of_their_photos() -> None:
     table = photos(200)
     figure = maps.coverage(table, None)
     assert figure is not None
-    assert "others are not at hand" in figure.caption
+    assert "others are not available" in figure.caption
     tiles = values_with(figure, "e0", "rmse_m")
     assert tiles["photos"].sum() == 200
     lat0, lon0 = geo.mean_position(table["lat_deg"], table["lon_deg"])

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from img2gps.analysis import collect, stats
-from img2gps.analysis.answer import answer
+from img2gps.analysis.answer import sentences
 from img2gps.analysis.overview import Analysis, analyse
 from img2gps.report import entries, paper, tables
 from img2gps.report.table import Entry, Table
@@ -319,7 +319,7 @@ def test_one_seed_gives_no_mark_and_says_so(tmp_path: Path) -> None:
     )
     used = {mark for row in grid.rows for entry in row for mark in entry.marks}
     assert used == {entries.EDGE}
-    assert "differences may be the luck of the seed" in answer(ranking)[2]
+    assert "differences may be the luck of the seed" in sentences(ranking)[2]
 
 
 def test_few_spots_are_called_unreliable(tmp_path: Path) -> None:
@@ -455,7 +455,7 @@ def test_the_answer_is_what_was_learned_the_winner_certainty_and_mean_predictor(
     table1: Analysis,
 ) -> None:
     (ranking,) = table1.rankings
-    learned, first, second, third = answer(ranking)
+    learned, first, second, third = sentences(ranking)
     assert learned.startswith("Shown to have learned: the lowest cell gets")
     assert first.startswith(
         "Lowest validation RMSE: resnet18, learning rate 0.001, batch size 16, "

@@ -1,4 +1,4 @@
-"""The model that one takes home: the average of a cell's runs, or a refit on every photo."""
+"""A study's final model: the average of a cell's runs, or a refit on every photo."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 
 from img2gps.analysis.winner import best_cell
-from img2gps.cli import main as cli
+from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json
 from img2gps.core.paths import package_folder
@@ -160,7 +160,7 @@ def test_a_grid_killed_half_way_goes_on_and_counts_what_it_skips(workdir: Path) 
     assert f"best: {best.cell}: val/rmse_m {best.value:.2f} m (the mean predictor gets" in output
 
     with pytest.raises(SystemExit) as ended_with:
-        cli.main(["select", "quick"])
+        main(["select", "quick"])
     assert ended_with.value.code == 0
     winner = read_json(workdir / "runs/quick/winner.json")
     assert winner is not None

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from img2gps.analysis import collect
-from img2gps.cli import main as cli
+from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
 from img2gps.tracking import cells, content, workspace
 from tests.helpers import fake_study
@@ -123,7 +123,7 @@ def test_json_needs_neither_key_nor_server(
     offline: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
-        cli.main(["dashboard", "--project", "quad", "--json"])
+        main(["dashboard", "--project", "quad", "--json"])
     assert end.value.code == 0
     assert len(panels(json.loads(capsys.readouterr().out))) > 10
 
@@ -134,7 +134,7 @@ def test_saving_twice_makes_one_workspace(
     printed = []
     for _ in range(2):
         with pytest.raises(SystemExit) as end:
-            cli.main(["dashboard", "--project", "quad", "--study", "table1"])
+            main(["dashboard", "--project", "quad", "--study", "table1"])
         assert end.value.code == 0
         printed.append(capsys.readouterr().out)
     (view,) = server.views
@@ -149,7 +149,7 @@ def test_without_a_key_it_says_what_to_do(
     offline: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
-        cli.main(["dashboard"])
+        main(["dashboard"])
     assert end.value.code == 2
     assert "no API key; run `wandb login`, or set WANDB_API_KEY" in capsys.readouterr().err
 

@@ -16,7 +16,7 @@ import pytest
 
 from img2gps import tracking
 from img2gps.analysis import collect
-from img2gps.cli import main as cli
+from img2gps.cli.main import main
 from img2gps.config.schema import LoggerKind
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import CONFIG, HISTORY, History, open_folder
@@ -273,7 +273,7 @@ def test_the_command_tells_what_happened(
     options = fake_study.Options(axes={"lr": [0.001]}, seeds=(0,), epochs=2)
     make_runs(tmp_path, options, pictures=True)
     with pytest.raises(SystemExit) as end:
-        cli.main(["sync", "table1", "--runs", str(tmp_path)])
+        main(["sync", "table1", "--runs", str(tmp_path)])
     assert end.value.code == 0
     printed = capsys.readouterr().out
     assert "3 uploaded" in printed  # run, mean of its cell, table

@@ -9,7 +9,7 @@ from pathlib import Path
 from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
 
-HELP = "is one choice better than another, all else equal? the cells of a study in pairs"
+HELP = "test whether one choice beats another, all else equal, by pairs of a study's cells"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,14 +1,19 @@
-"""`img2gps diff`: what two runs differ in, and what it did to each photo."""
+"""`img2gps diff`: the keys in which two runs differ, and the error of each photo."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
 from img2gps.core.paths import RUNS_VARIABLE, runs_folder
+
+if TYPE_CHECKING:
+    from img2gps.analysis.compare import Photo
 
 HELP = "the keys in which two runs differ, and their errors photo by photo"
 
@@ -37,7 +42,6 @@ def execute(args: argparse.Namespace) -> int:
 
     from img2gps.analysis import compare
     from img2gps.core.errors import BadInput
-    from img2gps.core.files import write_csv
     from img2gps.runs.folder import resolve_folder
 
     if args.photos < 0:
@@ -70,23 +74,24 @@ def execute(args: argparse.Namespace) -> int:
         left = len(found.photos) - len(shown)
         console.print(f"{left} more photos, which differ less (--photos 0 lists all)")
     if args.csv:
-        rows = [
-            {
-                "photo": photo.photo,
-                "a_m": photo.a_m,
-                "b_m": photo.b_m,
-                "difference_m": photo.difference_m,
-            }
-            for photo in found.photos
-        ]
-        try:
-            write_csv(args.csv, list(rows[0]), rows)
-        except OSError as error:
-            raise BadInput(
-                f"--csv {args.csv}: cannot be written ({error.strerror}); name a file in a folder "
-                "that you may write to"
-            ) from error
+        _write(found.photos, args.csv)
         console.print(Text(f"written: {args.csv}"))
     study = shlex.quote(first.resolve().parent.name)
     suggest(f"img2gps report {study}", "whether a choice beats luck", first.parent.parent)
     return 0
+
+
+def _write(photos: Sequence[Photo], path: Path) -> None:
+    """Write the errors of all photos as CSV."""
+    from img2gps.core.errors import BadInput
+    from img2gps.core.files import write_csv
+
+    columns = ["photo", "a_m", "b_m", "difference_m"]
+    rows = [{column: getattr(photo, column) for column in columns} for photo in photos]
+    try:
+        write_csv(path, columns, rows)
+    except OSError as error:
+        raise BadInput(
+            f"--csv {path}: cannot be written ({error.strerror}); name a file in a folder "
+            "that you may write to"
+        ) from error

@@ -116,7 +116,7 @@ def _difference(interval: Interval) -> str:
 
 def _write_page(localizer: Localizer, dataset: Dataset, found: Score, path: Path) -> None:
     from img2gps.core.files import write_text_atomic
-    from img2gps.inference.output import map as maps
+    from img2gps.inference.output import maps
     from img2gps.inference.output.page import page
     from img2gps.inference.output.scored import shown_of
 

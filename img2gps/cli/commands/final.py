@@ -1,4 +1,4 @@
-"""`img2gps final STUDY`: the model that one takes home from a study."""
+"""`img2gps final STUDY`: make the final model of a study."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import argparse
 from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
 
-HELP = "make the model that one takes home: the average of the winning cell's runs, or a refit"
+HELP = "make a study's final model: the average of the winning cell's runs, or a refit"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def execute(args: argparse.Namespace) -> int:
         if expected.mean_predictor_rmse_m is not None:
             print(f"  the mean predictor gets {expected.mean_predictor_rmse_m:.1f} m")
         if expected.flattered:
-            print(f"  these photos chose among {expected.ranked_cells} cells, which flatters it")
+            print(f"  optimistic: these photos selected it among {expected.ranked_cells} cells")
     if card.trust is not None and card.trust.radius_m is not None:
         print(f"  9 of 10 true positions lie within {card.trust.radius_m:.0f} m of its answers")
     suggest(f"img2gps predict PHOTO.jpg --run {args.study}", "ask it", args.root)

@@ -100,7 +100,7 @@ def _suggest_report(localizer: Localizer) -> None:
 
 
 def _say_which(localizer: Localizer, args: argparse.Namespace) -> None:
-    """Say what answers, how it can be trusted, and which other models there are."""
+    """Print which model answers, how far to trust it, and which other models there are."""
     from img2gps.inference.find import selected
 
     if not args.run:
@@ -168,7 +168,7 @@ def _pages(
     if not (args.map or args.explain):
         return
     from img2gps.core.files import write_text_atomic
-    from img2gps.inference.output import map as maps
+    from img2gps.inference.output import maps
     from img2gps.inference.output.page import page
 
     training = None if localizer.gallery is None else localizer.gallery.positions()

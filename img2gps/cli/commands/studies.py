@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from img2gps.study.ledger import Ledger
     from img2gps.study.trials import Entry
 
-HELP = "list studies; show one, retry its failed runs, forget it"
+HELP = "list studies; show a study, retry its failed runs, or forget it"
 WATCH_S = 2.0  # between two looks at a record
 RENEWED_S = 30.0  # an engine that lives has renewed its study's record by then
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show = actions.add_parser("show", help="every run of a study: state, value, seconds, reason")
     show.add_argument("name")
     show.add_argument("--watch", action="store_true", help="again and again until it is done")
-    retry = actions.add_parser("retry", help="enqueue failed runs again, their attempts forgotten")
+    retry = actions.add_parser("retry", help="enqueue failed runs again with all their attempts")
     forget = actions.add_parser(
         "forget", help="take runs, or the whole study, out of the ledger; run folders stay"
     )

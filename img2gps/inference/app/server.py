@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from img2gps.inference.app.model import Model
-from img2gps.inference.output import map as maps
+from img2gps.inference.output import maps
 from img2gps.inference.output.page import Shown, environment
 from img2gps.inference.position import Neighbour, Position
 

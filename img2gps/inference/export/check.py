@@ -1,4 +1,4 @@
-"""Every export is loaded again and answers the same photos before it is called done."""
+"""Check an export: load it again, and compare its answers with the model's own."""
 
 from __future__ import annotations
 

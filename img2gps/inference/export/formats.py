@@ -24,7 +24,7 @@ class Format:
     """One export format.
 
     Attributes:
-        write: writes the files and returns what answers by means of them.
+        write: writes the files and returns a function that predicts with them.
         usage: how the files are used, as Markdown.
         needs: distributions that writing it takes, beside those of img2gps.
         extra: the extras of img2gps that bring them.

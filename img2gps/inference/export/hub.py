@@ -10,7 +10,7 @@ from img2gps.inference.exported import read_exported, write_exported
 
 
 def write(deployed: Deployed, folder: Path) -> Reloaded:
-    """Write the folder; return what answers by means of it."""
+    """Write the folder; return a function that predicts with it."""
     write_exported(deployed, folder)
     network = read_exported(folder).network.in_float32()
     return lambda pixels: answers(network, pixels)

@@ -27,7 +27,7 @@ _STANDALONE = Path(__file__).with_name("standalone")
 
 
 def write(deployed: Deployed, folder: Path) -> Reloaded:
-    """Write the three files; return what answers by means of them."""
+    """Write the three files; return a function that predicts with them."""
     write_text_atomic(folder / MODEL, _model_source(deployed))
     size = deployed.card.image_size
     preprocess = (_STANDALONE / PREPROCESS).read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ INPUT, OUTPUTS = "pixels", ("degrees", "radius_m", "strangeness")
 
 
 def write(deployed: Deployed, folder: Path) -> Reloaded:
-    """Write the graph; return what answers by means of onnxruntime."""
+    """Write the graph; return a function that predicts with onnxruntime."""
     outputs = Outputs(deployed.network).eval()
     batch = torch.export.Dim("photos", min=1, max=MOST_PHOTOS)
     program = torch.onnx.export(
@@ -48,7 +48,7 @@ def _without_traces(graph: Any) -> Any:
 
 
 def session(path: Path) -> Callable[[Pixels], NDArray[np.float64]]:
-    """Return what answers by means of a graph."""
+    """Return a function that predicts with a graph."""
     import onnxruntime
 
     running: Any = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -37,7 +37,7 @@ def example(image_size: int) -> Tensor:
 
 
 def write(deployed: Deployed, folder: Path) -> Reloaded:
-    """Write the program; return what answers by means of it."""
+    """Write the program; return a function that predicts with it."""
     batch = torch.export.Dim("photos", min=1, max=MOST_PHOTOS)
     outputs = Outputs(deployed.network).eval()
     pixels = example(deployed.card.image_size)

@@ -1,4 +1,4 @@
-"""The model card: what the model is, what it gets, on what it was trained and what it cannot do."""
+"""The model card: what the model is, its errors, its training data and its limits."""
 
 from __future__ import annotations
 

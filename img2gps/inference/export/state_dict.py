@@ -13,7 +13,7 @@ WEIGHTS = "weights.pt"
 
 
 def write(deployed: Deployed, folder: Path) -> Reloaded:
-    """Write the state dict; return what answers by means of it."""
+    """Write the state dict; return a function that predicts with it."""
     torch.save(deployed.network.state_dict(), folder / WEIGHTS)
     state = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
     network = deployed.network.in_float32()

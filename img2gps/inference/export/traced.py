@@ -85,6 +85,6 @@ def _function(scaled: _Scaled, name: str, image_size: int) -> tuple[str, list[st
     taken = [str(spec.target) for spec in specs if spec.kind is not InputKind.USER_INPUT]
     code = program.graph_module.code.strip()
     code = re.sub(r"def forward\(self, ", f"def {name}(", code)
-    # What frees a tensor after its last use is noise to a reader, and the tensors stay anyway.
+    # Statements that free a tensor after its last use are left out: they only distract a reader.
     code = re.sub(r";  [\w =]+ = None$", "", code, flags=re.MULTILINE)
     return f"{code}\n", taken

@@ -1,4 +1,4 @@
-"""One self-contained page of answers: map, photos, and on request what decided them."""
+"""One self-contained page of answers: map, photos, and the parts of photos that decided."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Shown:
     Attributes:
         position: its answer.
         picture: the photo, small, as a data URI; empty where there is none.
-        decided: the photo with what decided in colour, as a data URI.
+        decided: the photo with the decisive part in colour, as a data URI.
         moved_m: how far the answer moves where that part is covered.
     """
 

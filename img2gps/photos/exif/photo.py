@@ -41,7 +41,7 @@ class Exif:
 
 
 def read(data: bytes, name: str = "") -> Exif:
-    """Return all that a photo says about itself; never raises.
+    """Return everything that a photo states about itself; never raises.
 
     The file's `name` helps to say why a position is missing: chats and screenshots have their own.
     """

@@ -80,7 +80,7 @@ def positions(photos: pd.DataFrame, *, spread_ratio: float | None = None) -> Fig
     title = f"Half of the photos lie within {metres(median)}, the worst {metres(worst)} off"
     if spread_ratio is not None and spread_ratio < _HUDDLED:
         title = (
-            f"Predictions huddle towards the middle: they spread {spread_ratio:.2f} times as wide "
+            f"Predictions stay near the middle: they spread {spread_ratio:.2f} times as wide "
             f"as the truth; median error {metres(median)}"
         )
     shown = f"{n}" if n == len(photos) else f"{len(photos)} of {n}"
@@ -108,7 +108,7 @@ def coverage(photos: pd.DataFrame, others: pd.DataFrame | None) -> Figure | None
             tiles[axis + part] = (tiles[axis] + shift) * side
     tiles["letter"] = np.where(tiles["rmse_m"].isna(), MUTED, letters_on(tiles["rmse_m"]))
     what = "validation photos" if others is None else "other photos"
-    which = " (others are not at hand)" if others is None else " of the data set"
+    which = " (others are not available)" if others is None else " of the data set"
     caption = (
         f"Tiles of {side:g} m, in metres from the mean position. Colour: the winner's RMSE on the "
         f"validation photos there (none below {ENOUGH}); number: {what}{which}."
