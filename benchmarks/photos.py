@@ -39,7 +39,7 @@ def folder(n: int, size: tuple[int, int], threads: int) -> Path:
 
 
 def _jpeg(i: int, size: tuple[int, int], noise: np.ndarray) -> bytes:
-    planned = photos.plan(0, "main", i % DIFFERENT, *DRAWN)
+    planned = photos.photo(0, "main", i % DIFFERENT, *DRAWN)
     with Image.open(io.BytesIO(photos.jpeg(planned, QUAD_VERSION))) as drawn:
         exif = drawn.info["exif"]  # with the orientation of the pixels as stored
         large = drawn.resize(size if drawn.width >= drawn.height else size[::-1])

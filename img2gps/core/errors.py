@@ -2,7 +2,7 @@
 
 
 class BadInput(Exception):
-    """Input that cannot be used. Its message is one line that says what, why and how to mend it.
+    """Input that cannot be used. Its message is one line: what is wrong, why, and the remedy.
 
     Commands print the line without a traceback and exit with status 2.
     """

@@ -11,7 +11,7 @@ from img2gps.inference.deployed import Deployed
 from img2gps.inference.features import features_of
 from img2gps.inference.held_out import HeldOut
 from img2gps.inference.network import Network
-from img2gps.inference.trust import Looks, TrustFacts, fitted
+from img2gps.inference.trust import PhotoFeatures, TrustFacts, fitted
 from img2gps.photos.dataset import Dataset
 from img2gps.photos.spots import spots
 from img2gps.runs.cached import dataset_of
@@ -30,8 +30,8 @@ def calibrated(deployed: Deployed, errors: HeldOut, *, strangers: bool = True) -
     """
     photos = errors.photos
     dataset = dataset_of(deployed.folders[0]) if strangers else None
-    looks = None if dataset is None else _looks(deployed, dataset)
-    trust = fitted(radius.scores(photos["error_m"], photos["spot"]), looks)
+    known = None if dataset is None else _features(deployed, dataset)
+    trust = fitted(radius.scores(photos["error_m"], photos["spot"]), known)
     facts = TrustFacts(
         what=errors.what,
         n_photos=len(photos),
@@ -44,13 +44,13 @@ def calibrated(deployed: Deployed, errors: HeldOut, *, strangers: bool = True) -
     return replace(deployed, network=network, card=replace(deployed.card, trust=facts))
 
 
-def _looks(deployed: Deployed, dataset: Dataset) -> Looks:
+def _features(deployed: Deployed, dataset: Dataset) -> PhotoFeatures:
     """Return the features of the first member's training and validation photos."""
     split = open_split(read_config(deployed.folders[0] / CONFIG), dataset)
     features = features_of(deployed, dataset)
     lat, lon = dataset.lat_lon()
     spot = spots(lat, lon, dataset.manifest["gps_error_m"])
-    return Looks(features[split.train], features[split.val], spot[split.val])
+    return PhotoFeatures(features[split.train], features[split.val], spot[split.val])
 
 
 def _finite(value: float) -> float | None:

@@ -108,7 +108,7 @@ class Trust(nn.Module):
 
 
 @dataclass(frozen=True)
-class Looks:
+class PhotoFeatures:
     """Features (n, d) of training photos, and of others that the model did not learn from."""
 
     train: Floats
@@ -116,9 +116,9 @@ class Looks:
     spot: NDArray[np.int64]  # of each held-out photo
 
 
-def fitted(errors: Scores, looks: Looks | None) -> Trust:
+def fitted(errors: Scores, known: PhotoFeatures | None) -> Trust:
     """Return the trust of a model from its held-out errors, and its photos where they are known."""
-    centres = np.zeros((0, 0)) if looks is None else _centres(looks.train)
+    centres = np.zeros((0, 0)) if known is None else _centres(known.train)
     trust = Trust(len(errors.values), *centres.shape)
     state: dict[str, Any] = {
         "errors_m": np.array(errors.values),
@@ -128,9 +128,9 @@ def fitted(errors: Scores, looks: Looks | None) -> Trust:
         "limit": np.nan,
     }
     trust.load_state_dict(_tensors(state))
-    if looks is not None and len(centres):
-        distance = trust.distance(torch.from_numpy(looks.held_out))
-        state["limit"] = radius.scores(distance.numpy(), looks.spot).quantile(1 - FALSE_ALARMS)
+    if known is not None and len(centres):
+        distance = trust.distance(torch.from_numpy(known.held_out))
+        state["limit"] = radius.scores(distance.numpy(), known.spot).quantile(1 - FALSE_ALARMS)
         trust.load_state_dict(_tensors(state))
     return trust
 

@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from img2gps.photos.decode import DECODER_VERSION
-from img2gps.photos.sources.base import Reject
+from img2gps.photos.sources.base import Listing, Reject
 
 SCHEMA = 2
 MANIFEST, PIXELS, REJECTS, RECORD = "manifest.csv", "pixels.npy", "rejects.csv", "dataset.json"
@@ -155,10 +155,8 @@ def write_dataset(
     manifest: pd.DataFrame,
     rejects: Sequence[Reject],
     *,
-    name: str,
+    listing: Listing,
     image_size: int,
-    synthetic: bool,
-    version: str,
     summary: dict[str, Any],
 ) -> None:
     """Write the tables and, last, `dataset.json` into a folder that already holds the pixels."""
@@ -167,10 +165,10 @@ def write_dataset(
     status = (folder / PIXELS).stat()
     record = {
         "schema": SCHEMA,
-        "name": name,
-        "fingerprint": _fingerprint(manifest, image_size, version),
+        "name": listing.name,
+        "fingerprint": _fingerprint(manifest, image_size, listing.version),
         "image_size": image_size,
-        "synthetic": synthetic,
+        "synthetic": listing.synthetic,
         "decoder": DECODER_VERSION,
         "summary": summary,
         "sha256": {table: file_digest(folder / table) for table in (MANIFEST, REJECTS)},

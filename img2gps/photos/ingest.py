@@ -156,10 +156,8 @@ def _build(
             scratch,
             manifest,
             rejects,
-            name=listing.name,
+            listing=listing,
             image_size=image_size,
-            synthetic=listing.synthetic,
-            version=listing.version,
             summary=summarise(listing, manifest, rejects),
         )
         _replace(folder, scratch)
@@ -185,7 +183,7 @@ def _rank(row: dict[str, Any]) -> tuple[str, float, float, str, str]:
 
 
 def _replace(folder: Path, scratch: Path) -> None:
-    """Move the new folder into place; who has a damaged old one open keeps its memory maps."""
+    """Move the new folder into place; processes that have the old one open keep reading it."""
     old = folder.with_name(f".{folder.name}.damaged")
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)

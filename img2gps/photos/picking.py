@@ -26,7 +26,7 @@ def take(groups: Groups, salt: str, seed: int, target: int, key: str) -> Mask:
     """
     names, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     order = rank(names, salt, seed)
-    order = order[sizes[order] < 2 * target]  # with any other, none at all would be nearer
+    order = order[sizes[order] < 2 * target]  # taking none is nearer than a larger group
     if not order.size:
         noun = {"photo": "set of equal photos"}.get(salt, salt)
         raise BadInput(

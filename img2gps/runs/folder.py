@@ -41,7 +41,7 @@ class Locked(BadInput):
 
 
 class Pruned(Exception):
-    """Raised by an epoch hook to end a run that is not worth finishing."""
+    """Raised by an epoch hook to end a run early, as a pruner decides."""
 
 
 class Diverged(Exception):

@@ -1,4 +1,4 @@
-"""Deciding a run before it trains: its data set, split, weights, precision and run id."""
+"""Plan a run before it trains: its data set, split, weights, precision and run id."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUAD_DEFAULTS = ("n", "width", "height", "seed", "part")
 
 @dataclass(frozen=True)
 class RunPlan:
-    """One run, decided: everything that its run id depends on is resolved."""
+    """A planned run: everything that its run id depends on is resolved."""
 
     run_id: str
     folder: Path

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from img2gps.config.schema import SplitConfig
     from img2gps.photos.dataset import Dataset
 
-ONE_PLACE_M = 1e-3  # below it all photos show one place, and the mean predictor's error is rounding
+ONE_PLACE_M = 1e-3  # below it, the mean predictor's error is only rounding
 OPTIMISTIC = "optimistic: the epoch was chosen on the validation photos themselves"
 
 Rows = Sequence[Mapping[str, float]]

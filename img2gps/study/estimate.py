@@ -56,7 +56,7 @@ class Estimate:
             f"disk: about {self.disk_bytes / 1e6:.0f} MB below {spec.root}/{spec.name}",
             f"differences: {self.n_val} validation photos can show {low:.0f} to {high:.0f} m "
             f"between two cells (power 80 %) where errors are like the mean predictor's, "
-            f"{self.mean_predictor_m:.1f} m; smaller ones stay open, whatever the seeds",
+            f"{self.mean_predictor_m:.1f} m; more seeds do not reveal smaller ones",
         ]
 
 

@@ -395,7 +395,7 @@ class Ledger:
         return [self.entry(key) for key in self.keys()]
 
     def entry(self, key: str) -> Entry:
-        """Return one planned run as it stood at the last `refresh`."""
+        """Return the state of one planned run at the last `refresh`."""
         if key not in self._entries:
             self._entries[key] = entry_of(key, self._live(key), self.limits)
         return self._entries[key]

@@ -1,4 +1,4 @@
-"""The real runner: decides a run as the command line would, and trains it."""
+"""The runner of real studies: plans a run as the command line does, and trains it."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def epoch_hook(
 ) -> EpochHook:
     """Return a hook that reports each epoch's metric, and ends the run when the pruner says so.
 
-    It never ends a run after `last_epoch`, because that run has been paid for in full. The hook
+    It never ends a run after `last_epoch`, because pruning would save nothing then. The hook
     raises `runs.Pruned`, and `ledger.Lost` when the trial does not belong to this worker any more.
     """
     pruning = not isinstance(ledger.study.pruner, NopPruner)

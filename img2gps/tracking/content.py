@@ -112,7 +112,7 @@ def first_run(study_folder: Path) -> Description | None:
 
 
 def mean_predictor_m(folder: Path, result: RunResult | None) -> float | None:
-    """Return the RMSE of the mean predictor, also of a run that is not over; None if unknown."""
+    """Return the RMSE of the mean predictor, also of a run that has not ended; None if unknown."""
     if result is not None and result.mean_predictor_rmse_m is not None:
         return result.mean_predictor_rmse_m
     try:

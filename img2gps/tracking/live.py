@@ -141,7 +141,7 @@ def publish_cells(study_folder: Path) -> None:
 
             for name, _ in cells.publish(study_folder, first.logger(), [study_folder.parent]):
                 log.info("W&B: %s", name)
-    except Exception as error:  # a study that is over must not fail because of W&B
+    except Exception as error:  # a finished study must not fail because of W&B
         log.warning(
             "W&B: %s; upload later: img2gps sync %s", session.short(error), study_folder.name
         )

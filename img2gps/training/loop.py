@@ -68,7 +68,7 @@ def make_trainer(
 
 
 def warn_if_busy(since: CpuTime | None, threads: int) -> None:
-    """Say in one line what it costs if other programs have taken the cores since a moment."""
+    """Warn in one line if other programs have taken cores since that moment, with what it costs."""
     taken = since.taken_by_others() if since else None
     cores = usable_cores()
     if taken is not None and threads > cores - taken + SLACK_CORES:

@@ -1,4 +1,4 @@
-"""The weights that a run starts from: what `weights=...` asks for, and what can be had.
+"""The weights that a run starts from: what `weights=...` asks for, and what is available.
 
 What was found is part of the run's identity, so a fallback to random weights is another run. If
 weights cannot be had, a warning says so; `weights_required=true` makes it an error.
@@ -94,7 +94,7 @@ def resolve(model: ModelConfig, requested: str, *, required: bool = False) -> Re
 def find_again(begun: ResolvedWeights, model: ModelConfig) -> ResolvedWeights | None:
     """Find the weights that a study started with. None if they are missing or have changed.
 
-    A study that fell back to random weights keeps them, whatever can be had by now.
+    A study that fell back to random weights keeps them, even if the weights are available now.
     """
     if not begun.pretrained:
         return begun

@@ -54,7 +54,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def plans() -> list[photos.Photo]:
     """What 741 photos are, without drawing them."""
-    return [photos.plan(0, "main", i, 512, 384) for i in range(741)]
+    return [photos.photo(0, "main", i, 512, 384) for i in range(741)]
 
 
 def test_same_spec_gives_same_bytes_whatever_the_threads(tiny: Path, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_every_label_is_readable_and_within_its_noise_of_the_truth(tiny: Path) -
 def test_stored_pixels_and_orientation_tag_belong_together(tiny: Path) -> None:
     seen = set()
     for i, row in enumerate(rows(tiny)):
-        plan = photos.plan(0, "main", i, 96, 72)
+        plan = photos.photo(0, "main", i, 96, 72)
         with Image.open(tiny / row["photo"]) as image:
             assert image.size == (96, 72)  # as a sensor delivers them, however the phone was held
             upright = ImageOps.exif_transpose(image)
@@ -219,7 +219,7 @@ def _in_rectangle(
 
 def test_test_parts_revisit_known_spots_or_stand_on_new_ones(plans: list[photos.Photo]) -> None:
     def where(part: str) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-        found = [photos.plan(0, part, i, 64, 64) for i in range(300)]
+        found = [photos.photo(0, part, i, 64, 64) for i in range(300)]
         return np.array([[p.view.east, p.view.north] for p in found])
 
     main = np.array([[p.view.east, p.view.north] for p in plans])
@@ -231,7 +231,7 @@ def test_test_parts_revisit_known_spots_or_stand_on_new_ones(plans: list[photos.
     assert nearest(where("test_known")) < 1.0
     assert nearest(where("test_new")) > 5.0
     sessions = [
-        {photos.plan(0, part, i, 64, 64).session.name for i in range(300)} for part in photos.PARTS
+        {photos.photo(0, part, i, 64, 64).session.name for i in range(300)} for part in photos.PARTS
     ]
     assert len(set.union(*sessions)) == sum(map(len, sessions))
 
@@ -325,7 +325,7 @@ def test_a_wall_ahead_is_drawn_where_geometry_puts_it() -> None:
 
 
 def test_altitude_below_sea_level_is_written_as_exif_asks() -> None:
-    photo = photos.plan(0, "main", 1612, 64, 48)
+    photo = photos.photo(0, "main", 1612, 64, 48)
     gps = Image.open(io.BytesIO(photos.jpeg(photo, quad.QUAD_VERSION))).getexif().get_ifd(0x8825)
     assert photo.altitude_m < 0
     assert gps[5] == b"\x01"

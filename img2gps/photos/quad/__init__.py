@@ -83,9 +83,9 @@ def render(spec: QuadSpec, folder: Path, threads: int | None = None, progress: b
     A folder that already holds exactly these photos is left alone; one that holds anything else
     is refused with `BadInput`. The bytes depend on the spec only.
     """
-    plans = [photos.plan(spec.seed, spec.part, i, spec.width, spec.height) for i in range(spec.n)]
+    found = [photos.photo(spec.seed, spec.part, i, spec.width, spec.height) for i in range(spec.n)]
     truth = "photo,true_lat_deg,true_lon_deg,session\n" + "".join(
-        f"{p.name},{p.true_lat_deg:.8f},{p.true_lon_deg:.8f},{p.session.name}\n" for p in plans
+        f"{p.name},{p.true_lat_deg:.8f},{p.true_lon_deg:.8f},{p.session.name}\n" for p in found
     )
     folder = Path(folder)
     if _is_complete(spec, folder, truth):
@@ -101,7 +101,7 @@ def render(spec: QuadSpec, folder: Path, threads: int | None = None, progress: b
             (draft / photo.name).write_bytes(photos.jpeg(photo, QUAD_VERSION))
 
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-            done: Iterable[None] = pool.map(write, plans)
+            done: Iterable[None] = pool.map(write, found)
             if progress:
                 from rich.progress import track  # only numpy and Pillow are needed without it
 

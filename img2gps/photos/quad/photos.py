@@ -62,7 +62,7 @@ def session(seed: int, part: str, number: int) -> Session:
     )
 
 
-def plan(seed: int, part: str, i: int, width: int, height: int) -> Photo:
+def photo(seed: int, part: str, i: int, width: int, height: int) -> Photo:
     """Return photo `i` of a part; `width` x `height` are the stored pixels."""
     code = PARTS[part]
     round_, turn = divmod(i, N_SPOTS)

@@ -1,4 +1,4 @@
-"""Which figures a study can carry, drawn in the order of the page."""
+"""Draw the figures for which a study has enough data, in the order of the page."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _drawn(figures: Sequence[Figure | None]) -> list[Figure]:
 
 
 def left_out(figures: Sequence[Figure]) -> str:
-    """Say which figures the data could not carry and what each would need; "" if none."""
+    """Say which figures are left out and which data each would need; "" if none."""
     drawn = {figure.name for figure in figures}
     absent = [text for name, text in _NEEDS.items() if not {name, f"{name}_seconds"} & drawn]
     return f"Not drawn, with what each would need: {'; '.join(absent)}." if absent else ""

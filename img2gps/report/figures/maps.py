@@ -24,7 +24,7 @@ from img2gps.report.figures.base import (
 _LONGEST_PX = 520
 SURE = 0.05  # p below which few photos are said to go with large errors
 MOST_LINES = 150  # photos on one map, beyond which nobody can follow a line
-_HUDDLED = 0.8  # spread of predictions over spread of truth below which it is the finding
+_HUDDLED = 0.8  # spread of predictions over spread of truth; below it the title is about the spread
 
 
 def positions(photos: pd.DataFrame, *, spread_ratio: float | None = None) -> Figure:
@@ -76,13 +76,7 @@ def positions(photos: pd.DataFrame, *, spread_ratio: float | None = None) -> Fig
             tooltip=["photo:N", "what:N", alt.Tooltip("error_m:Q", format=".1f")],
         ),
     )
-    median, worst = (float(f(everything["error_m"])) for f in (np.median, np.max))
-    title = f"Half of the photos lie within {metres(median)}, the worst {metres(worst)} off"
-    if spread_ratio is not None and spread_ratio < _HUDDLED:
-        title = (
-            f"Predictions stay near the middle: they spread {spread_ratio:.2f} times as wide "
-            f"as the truth; median error {metres(median)}"
-        )
+    title = _positions_title(everything["error_m"], spread_ratio)
     shown = f"{n}" if n == len(photos) else f"{len(photos)} of {n}"
     caption = (
         f"The winner's first seed on {shown} validation photos, in metres from their mean "
@@ -91,6 +85,17 @@ def positions(photos: pd.DataFrame, *, spread_ratio: float | None = None) -> Fig
     return Figure(
         "positions", title, caption, f"Map of true and predicted positions. {title}.", chart
     )
+
+
+def _positions_title(error_m: pd.Series[float], spread_ratio: float | None) -> str:
+    """Return how large the errors are, or that the predictions hardly spread."""
+    median, worst = float(error_m.median()), float(error_m.max())
+    if spread_ratio is not None and spread_ratio < _HUDDLED:
+        return (
+            f"Predictions stay near the middle: they spread {spread_ratio:.2f} times as wide "
+            f"as the truth; median error {metres(median)}"
+        )
+    return f"Half of the photos lie within {metres(median)}, the worst {metres(worst)} off"
 
 
 def coverage(photos: pd.DataFrame, others: pd.DataFrame | None) -> Figure | None:
