@@ -225,7 +225,7 @@ class ResultWriter:
             return compute()
         except Exception as error:  # a user's own model or file can raise anything
             self._absent[what] = f"{type(error).__name__}: {error}"
-            log.warning("%s cannot be had (%s)", what, self._absent[what])
+            log.warning("%s: not available (%s)", what, self._absent[what])
             return None
 
 

@@ -88,7 +88,7 @@ def plan_run(
         precision: what `precision=auto` stands for in the run's study; None decides it here.
 
     Raises:
-        BadInput: the data, the split or the weights cannot be had as asked.
+        BadInput: the data, the split or the weights are not available as asked.
     """
     check_machine(config)
     data = data or OpenData()

@@ -1,7 +1,7 @@
 """The weights that a run starts from: what `weights=...` asks for, and what is available.
 
 What was found is part of the run's identity, so a fallback to random weights is another run. If
-weights cannot be had, a warning says so; `weights_required=true` makes it an error.
+weights are not available, a warning says so; `weights_required=true` makes it an error.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def resolve(model: ModelConfig, requested: str, *, required: bool = False) -> Re
     """Find the weights that `requested` names for this model.
 
     Raises:
-        BadInput: a file is missing, or required ImageNet weights cannot be had.
+        BadInput: a file is missing, or required ImageNet weights are not available.
     """
     if requested == "none":
         return ResolvedWeights(requested, "none")

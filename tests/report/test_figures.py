@@ -178,7 +178,7 @@ def test_error_lines_are_as_long_as_the_ellipsoid_says_and_axes_are_equal() -> N
     assert width / (x[1] - x[0]) == pytest.approx(height / (y[1] - y[0]), rel=0.01)
 
 
-def test_positions_say_when_predictions_huddle() -> None:
+def test_positions_say_when_predictions_stay_near_the_middle() -> None:
     assert "spread 0.31 times as wide" in maps.positions(photos(), spread_ratio=0.31).title
     assert maps.positions(photos(), spread_ratio=0.97).title.startswith("Half of the photos")
 

@@ -49,7 +49,7 @@ PUBLISHED = sorted(path.parent for path in (ROOT / "results").glob(f"*/*/{RESULT
 
 
 def rebuilt_id(folder: Path, result: RunResult, **changes: object) -> str:
-    """Compute a published run's id anew. Only data and split cannot be had from its files."""
+    """Compute a published run's id anew. Only data and split are not in its files."""
     config = replace(read_config(folder / CONFIG), **changes)  # type: ignore[arg-type]  # any knob
     found = result.weights
     weights = ResolvedWeights(found.requested, found.resolved, found.reason, found.sha256)

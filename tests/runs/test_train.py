@@ -296,8 +296,8 @@ def test_what_only_describes_a_run_is_no_reason_to_lose_it(
     assert found["baselines"] == {"mean": {"val/rmse_m": 0.0}}
     why = "ZeroDivisionError: no such thing"
     assert found["absent"] == {"baselines": why, "flops": why}
-    assert f"baselines cannot be had ({why})" in caplog.text
-    assert f"a smaller checkpoint cannot be had ({why})" in caplog.text
+    assert f"baselines: not available ({why})" in caplog.text
+    assert f"a smaller checkpoint: not available ({why})" in caplog.text
     (group,) = collect.load_study(done.folder.parent, []).groups()
     assert f"1 run without baselines ({why})" in group.warnings
 

@@ -1,4 +1,4 @@
-"""Backbones, their weights and what is said when those cannot be had."""
+"""Backbones, their weights and what is said when those are not available."""
 
 from __future__ import annotations
 

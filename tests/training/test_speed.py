@@ -1,4 +1,4 @@
-"""The choice of precision and threads: measured once, kept, and honest if it cannot be had."""
+"""The choice of precision and threads: measured once, kept, and honest if it cannot be measured."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from img2gps.report.figures.base import (
 _LONGEST_PX = 520
 SURE = 0.05  # p below which few photos are said to go with large errors
 MOST_LINES = 150  # photos on one map, beyond which nobody can follow a line
-_HUDDLED = 0.8  # spread of predictions over spread of truth; below it the title is about the spread
+_NARROW = 0.8  # spread of predictions over spread of truth; below it the title is about the spread
 
 
 def positions(photos: pd.DataFrame, *, spread_ratio: float | None = None) -> Figure:
@@ -90,7 +90,7 @@ def positions(photos: pd.DataFrame, *, spread_ratio: float | None = None) -> Fig
 def _positions_title(error_m: pd.Series[float], spread_ratio: float | None) -> str:
     """Return how large the errors are, or that the predictions hardly spread."""
     median, worst = float(error_m.median()), float(error_m.max())
-    if spread_ratio is not None and spread_ratio < _HUDDLED:
+    if spread_ratio is not None and spread_ratio < _NARROW:
         return (
             f"Predictions stay near the middle: they spread {spread_ratio:.2f} times as wide "
             f"as the truth; median error {metres(median)}"
