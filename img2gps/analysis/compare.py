@@ -94,7 +94,7 @@ def compare(a: Path, b: Path) -> Comparison:
 
 
 def described(folder: Path) -> dict[str, Any]:
-    """What made the run: its configuration, and what result.json records beside it."""
+    """Return what made the run: its configuration, and what result.json records beside it."""
     result = read_result(folder)
     recorded = result.to_dict() if result else {}
     return flat(read_config_plain(folder)) | flat(
@@ -103,7 +103,7 @@ def described(folder: Path) -> dict[str, Any]:
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Keys whose values differ, with both values as text, in the order of a, then of b.
+    """Return the keys that differ, with both values as text, in the order of a, then of b.
 
     >>> differing({"lr": 0.1, "seed": 0}, {"lr": 0.2, "seed": 0, "new": 1})
     [('lr', '0.1', '0.2'), ('new', '(absent)', '1')]

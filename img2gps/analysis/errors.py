@@ -48,7 +48,7 @@ class Errors:
 
     @property
     def n_spots(self) -> int:
-        """How many spots there are. Spots are what resampling draws."""
+        """The number of spots, which are what resampling draws."""
         return len(np.unique(self.spot))
 
 

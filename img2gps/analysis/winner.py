@@ -87,7 +87,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Scoring:
-    """What turns the runs of a cell into figures.
+    """Turns the runs of a cell into figures.
 
     Attributes:
         rule: which figure, and how it is aggregated.

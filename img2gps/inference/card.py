@@ -68,7 +68,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Card:
-    """Where a model comes from and what it is good for.
+    """Describes a deployed model: its origin, its data and its known errors.
 
     Attributes:
         title: the study and the cell, or the run.

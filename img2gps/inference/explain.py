@@ -24,7 +24,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Occlusion:
-    """How many metres the answer moves where a part of the photo is covered."""
+    """The metres by which the answer moves when a part of the photo is covered."""
 
     moved_m: NDArray[np.float64]  # (CELLS, CELLS), rows from the top
 

@@ -21,7 +21,7 @@ FINAL = "final"  # the folder of a study that `img2gps final` writes
 
 @dataclass(frozen=True)
 class Found:
-    """Where a model is.
+    """A model that was found.
 
     Attributes:
         folder: an exported folder, or a run folder with weights.

@@ -19,7 +19,7 @@ from img2gps.training.model import Regressor
 
 
 class Answer(NamedTuple):
-    """What the network says of a batch of n photos."""
+    """The network's output for a batch of n photos."""
 
     degrees: Tensor  # (n, 2) float64, latitude and longitude
     radius_m: Tensor  # (n,) float32, NaN where it is unknown

@@ -31,7 +31,7 @@ ALL, KNOWN, NEW = "all", "known spots", "new spots"
 
 @dataclass(frozen=True)
 class Score:
-    """What a model got on a data set.
+    """A model's errors on a data set.
 
     Attributes:
         photos: one row a photo: the columns of predictions.csv, `radius_m` and `from_here`.

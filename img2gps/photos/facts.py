@@ -23,7 +23,7 @@ KINDS = (SplitKind.random, SplitKind.place, SplitKind.time)
 
 @dataclass(frozen=True)
 class Leak:
-    """How near one kind of split brings its two parts, or why that split is impossible."""
+    """The distances between the parts of one kind of split, or why that split is impossible."""
 
     kind: str
     impossible: str = ""
@@ -59,7 +59,7 @@ class RejectGroup:
 
 @dataclass(frozen=True)
 class Facts:
-    """What can be said of a data set before anything is trained on it."""
+    """Facts about a data set that are known before anything is trained on it."""
 
     n: int
     spots: NDArray[np.int64]  # per manifest row

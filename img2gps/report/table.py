@@ -162,7 +162,7 @@ _LATEX = {
 
 
 def latex_text(text: str) -> str:
-    r"""Text with LaTeX's special characters escaped.
+    r"""Return text with LaTeX's special characters escaped.
 
     >>> print(latex_text("5 % of a_b"))
     5 \% of a\_b

@@ -237,7 +237,7 @@ class StudyRun:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """How a study stands: the content of study.json.
+    """The state of a study and of all its runs: the content of study.json.
 
     Attributes:
         kind: `grid`, or the name of the sampler that searches.

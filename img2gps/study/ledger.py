@@ -137,7 +137,7 @@ class Ledger:
 
     @property
     def spec(self) -> Spec:
-        """What the study is."""
+        """The study's spec."""
         if self._spec is None:
             raise BadInput(f"study={self.study.study_name}: not planned yet; start it with -m")
         return self._spec

@@ -143,7 +143,7 @@ class EpochHook(Protocol):
 
 
 class Runner(Protocol):
-    """What a study runs. The real one trains; tests use faster ones.
+    """Names, finds and makes the runs of a study. The real one trains; tests use faster ones.
 
     `overrides` are those of one run, without those that all runs of the study share.
     """

@@ -1,4 +1,4 @@
-"""`img2gps doctor`: what this machine has for training, and what to do about what it lacks."""
+"""`img2gps doctor`: show what this machine has for training, what it lacks, and the remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`img2gps replay STUDY`: what a search would have cost instead of a finished grid."""
+"""`img2gps replay STUDY`: the cost of a search in place of a finished grid."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def _notes(study: StudyRecord, root: Path, frozen: Winner | None) -> list[str]:
 
 
 def _lines(winner: Winner, was_frozen: bool) -> list[str]:
-    """Describe the winner, how it was selected, and what its figure is not."""
+    """Describe the winner, how it was selected, and why its figure is optimistic."""
     from img2gps.study import display
 
     seeds = ", ".join(str(seed) for seed in winner.seeds)

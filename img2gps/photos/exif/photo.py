@@ -22,7 +22,7 @@ _DISAGREE_M = 1.0  # two readings of one file differ by rounding only, or one of
 
 @dataclass(frozen=True)
 class Exif:
-    """What a photo says about itself; None or "" for what it does not say."""
+    """The facts that a photo's file states; None or "" for what it does not state."""
 
     lat_deg: float | None = None
     lon_deg: float | None = None

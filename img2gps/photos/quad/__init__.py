@@ -54,7 +54,7 @@ TRUTH = "truth.csv"
 
 @dataclass(frozen=True)
 class QuadSpec:
-    """Which photos: the first `n` of a part, `width` x `height` stored pixels, by seed."""
+    """A choice of photos: the first `n` of a part, `width` x `height` stored pixels, by seed."""
 
     n: int = 741
     width: int = 512

@@ -47,7 +47,7 @@ class Light:
 
 @dataclass(frozen=True)
 class View:
-    """Where the camera stands and how it is held; angles in degrees, metres, pixels."""
+    """The position and attitude of the camera; angles in degrees, metres, pixels."""
 
     east: float
     north: float
@@ -163,7 +163,7 @@ class _Canvas:
         return np.asarray(_SHIFT[:, (pixel + self.noise) & 0xFFFF])
 
     def _seen_from(self, offset: Floats) -> tuple[Floats, Floats]:
-        """(right, forward) of points given relative to the camera (n, 2)."""
+        """Return (right, forward) of points given relative to the camera (n, 2)."""
         right = offset[:, 0] * self.right[0] + offset[:, 1] * self.right[1]
         forward = offset[:, 0] * self.forward[0] + offset[:, 1] * self.forward[1]
         return right, forward

@@ -105,7 +105,7 @@ def quarter(east: float, north: float) -> Floats:
 
 
 def _mix(own: textures.Rgb, tint: Floats, weight: float) -> textures.Rgb:
-    """`own` drawn towards `tint`, as light or dark as before."""
+    """Return `own` drawn towards `tint`, as light or dark as before."""
     level = sum(own) / float(tint.sum())
     red, green, blue = (
         int(min(255.0, (1 - weight) * c + weight * t * level))
@@ -242,7 +242,7 @@ def _scatter(
     apart: float,
     keep_to_edge: float = 0,
 ) -> Floats:
-    """`n` points in the box, `clear` metres off buildings and `apart` metres from each other."""
+    """Return `n` points, `clear` metres off buildings and `apart` metres from each other."""
     rng = np.random.default_rng(seed)
     kept: list[Floats] = []
     while len(kept) < n:

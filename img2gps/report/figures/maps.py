@@ -171,7 +171,7 @@ def equal_axes(
     names: tuple[str, str] = ("east", "north"),
     pad: float = 0.05,
 ) -> tuple[alt.X, alt.Y, int, int]:
-    """Axes on which a metre is as long east as north; width and height in pixels."""
+    """Return axes on which a metre is as long east as north; width and height in pixels."""
     lows, highs = (float(east.min()), float(north.min())), (float(east.max()), float(north.max()))
     longest = max(highs[0] - lows[0], highs[1] - lows[1], 1.0)
     margin = pad * longest
