@@ -103,6 +103,12 @@ class Localizer:
         gallery = self.gallery if neighbours else None
         return next(self._answers([read], self._radius_m(None), gallery, neighbours))
 
+    def locate(self, photo: Photo, name: str = "", *, neighbours: int = 0) -> Position:
+        """Return the answer for one photo, under a name of its own."""
+        read = read_input(photo, self.card.image_size, name)
+        gallery = self.gallery if neighbours else None
+        return next(self._answers([read], self._radius_m(None), gallery, neighbours))
+
     def answer(self, pixels: NDArray[np.uint8]) -> Answer:
         """Return the network's own answer for upright square photos (n, size, size, 3), uint8."""
         with torch.inference_mode():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from img2gps.cli.commands.export import FORMATS
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
 from img2gps.inference.deployed import Deployed
@@ -20,6 +21,7 @@ from img2gps.inference.exported import read_exported
 from img2gps.inference.localizer import load
 from img2gps.inference.predict import Predictor
 from img2gps.photos import decode
+from tests.conftest import ROOT
 from tests.helpers import course_evaluator
 from tests.helpers.fresh import LEADERBOARD, fresh_python, run
 
@@ -184,7 +186,7 @@ def test_exported_folder_is_the_same_model(models: dict[str, Deployed], workdir:
             assert torch.equal(found, expected)
 
 
-@pytest.mark.parametrize("name", ["leaderboard", "onnx", "torch_export", "state_dict", "hub"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_export_holds_nothing_of_this_machine_or_its_photos(
     name: str,
     models: dict[str, Deployed],
@@ -200,7 +202,7 @@ def test_export_holds_nothing_of_this_machine_or_its_photos(
     secret = [str(Path(formats.__file__).parents[3]), str(tiny_runs["resnet18"].parents[2])]
     secret += [*photos, *(path.name for path in quad_photos.glob("*.jpg")), "Exif\0\0"]
     secret += [home] if len(home) > 1 else []
-    for path in (workdir / "out").iterdir():
+    for path in (p for p in (workdir / "out").rglob("*") if p.is_file()):
         content = path.read_bytes()
         assert [word for word in secret if word.encode() in content] == [], path
         assert b"\xff\xd8\xff\xe0" not in content, path  # the start of a JPEG
@@ -244,3 +246,43 @@ def test_card_has_figures_interval_mean_predictor_and_fingerprint(
     assert result["data"]["fingerprint"] in card
     assert "Its answers mean nothing for photos of a real place." in card
     assert "The export holds no training photo, thumbnail, file name, path or EXIF." in card
+
+
+@pytest.mark.slow
+def test_hosted_app_needs_neither_torch_nor_photos(
+    models: dict[str, Deployed], quad_photos: Path, tmp_path: Path, workdir: Path
+) -> None:
+    deployed = models["resnet18"]
+    formats.export(deployed, workdir / "app", "app")
+    lines = (workdir / "app" / "requirements.txt").read_text().splitlines()
+    python = fresh_python(tmp_path / "env", tuple(line.split("==")[0] for line in lines))
+    photo = sorted(quad_photos.glob("*.jpg"))[0]
+    code = """
+import json, sys
+from img2gps.inference.app import model, serve
+found = model.OnnxModel(model.Path(".")).locate(open(sys.argv[1], "rb").read(), "a.jpg")
+heavy = [name for name in ("torch", "pandas", "scipy", "timm") if name in sys.modules]
+print(json.dumps([found.lat_deg, found.lon_deg, found.radius_m, found.from_here, heavy]))
+"""
+    done = run(python, workdir / "app", "-c", code, str(photo))
+    assert done.returncode == 0, done.stderr
+    lat, lon, radius_m, from_here, heavy = json.loads(done.stdout)
+    expected = network_answers(deployed, [photo])[0]
+    assert (lat, lon) == pytest.approx(tuple(expected), abs=1e-6)
+    assert deployed.card.trust is not None
+    assert radius_m == pytest.approx(deployed.card.trust.radius_m)
+    assert from_here is not None
+    assert heavy == []
+    refused = run(python, workdir / "app", "-m", "img2gps.inference.app", ".", "--host", "0.0.0.0")  # noqa: S104
+    assert refused.returncode == 2
+    assert "add --expose" in refused.stderr
+    assert (workdir / "app" / "README.md").read_text().startswith("---\ntitle: ")
+
+
+def test_command_knows_every_format() -> None:
+    assert set(FORMATS) == set(formats.FORMATS)
+
+
+def test_container_file_is_the_one_that_exports_have() -> None:
+    inside = Path(formats.__file__).with_name("standalone") / "Dockerfile"
+    assert (ROOT / "Dockerfile.app").read_text() == inside.read_text()

@@ -10,8 +10,8 @@ from pathlib import Path
 from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
 
-HELP = "write a trained model for a course's leaderboard, ONNX, torch.export or a model hub"
-FORMATS = ("leaderboard", "onnx", "torch_export", "state_dict", "hub")
+HELP = "write a trained model for a course's leaderboard, ONNX, a model hub or a page"
+FORMATS = ("leaderboard", "onnx", "torch_export", "state_dict", "hub", "app")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from img2gps.core.errors import BadInput
 from img2gps.core.files import write_text_atomic
 from img2gps.inference.deployed import Deployed
-from img2gps.inference.export import hub, leaderboard, onnx, program, state_dict
+from img2gps.inference.export import app, hub, leaderboard, onnx, program, state_dict
 from img2gps.inference.export.check import Reloaded, check, sample_pixels
 from img2gps.inference.export.readme import model_card
 
@@ -26,14 +26,16 @@ class Format:
     Attributes:
         write: writes the files and returns a function that predicts with them.
         usage: how the files are used, as Markdown.
-        needs: packages that writing it takes, beside those of img2gps.
-        extra: the extra of img2gps that brings them.
+        needs: distributions that writing it takes, beside those of img2gps.
+        extra: the extras of img2gps that bring them.
+        front_matter: what a host reads at the top of README.md.
     """
 
     write: Callable[[Deployed, Path], Reloaded]
     usage: Callable[[Deployed], str]
     needs: tuple[str, ...] = ()
     extra: str = ""
+    front_matter: str = ""
 
 
 FORMATS = {
@@ -42,6 +44,7 @@ FORMATS = {
     "torch_export": Format(program.write, program.usage),
     "state_dict": Format(state_dict.write, state_dict.usage),
     "hub": Format(hub.write, hub.usage),
+    "app": Format(app.write, app.usage, app.REQUIREMENTS, "onnx,app", app.FRONT_MATTER),
 }
 
 
@@ -53,7 +56,7 @@ def export(deployed: Deployed, folder: Path, name: str) -> float:
             are not an export, or the reloaded export answers otherwise.
     """
     chosen = FORMATS[name]
-    missing = [need for need in chosen.needs if importlib.util.find_spec(need) is None]
+    missing = [need for need in chosen.needs if not _is_installed(need)]
     if missing:
         raise BadInput(
             f"--format {name}: needs {', '.join(missing)}; pip install 'img2gps[{chosen.extra}]'"
@@ -63,5 +66,13 @@ def export(deployed: Deployed, folder: Path, name: str) -> float:
         reloaded = chosen.write(deployed, folder)
     pixels = sample_pixels(deployed.folders, deployed.card.image_size)
     apart = check(str(folder), deployed.network, reloaded, pixels)
-    write_text_atomic(folder / README, model_card(deployed.card, chosen.usage(deployed), apart))
+    card = model_card(deployed.card, chosen.usage(deployed), apart)
+    write_text_atomic(folder / README, chosen.front_matter + card)
     return apart
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        return bool(metadata.version(distribution))
+    except metadata.PackageNotFoundError:
+        return False

@@ -105,7 +105,7 @@ def _dot(frame: _Frame, lat: float, lon: float) -> Markup:
 
 
 def _photo(frame: _Frame, one: Position) -> Markup:
-    parts = (_circle(frame, one), _truth(frame, one), _answer(frame, one))
+    parts = (_circle(frame, one), *_alike(frame, one), _truth(frame, one), _answer(frame, one))
     return Markup("<g>{}</g>").format(Markup().join(parts))
 
 
@@ -117,6 +117,15 @@ def _circle(frame: _Frame, one: Position) -> Markup:
     return Markup('<circle class="radius{}" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"/>').format(
         strange, x, y, one.radius_m * frame.scale
     )
+
+
+def _alike(frame: _Frame, one: Position) -> list[Markup]:
+    """Return a ring where each of the most similar training photos was taken."""
+    ring = Markup('<circle class="alike" cx="{:.1f}" cy="{:.1f}" r="6"><title>{}</title></circle>')
+    return [
+        ring.format(*frame.px(photo.lat_deg, photo.lon_deg), f"looks like {one.photo}")
+        for photo in one.neighbours
+    ]
 
 
 def _truth(frame: _Frame, one: Position) -> Markup:
