@@ -167,6 +167,8 @@ class RunResult:
         given = {known[key]: value for key, value in plain.items() if key in known}
         given = {key: value for key, value in given.items() if value is not None}
         given["state"] = RunState(given.get("state", RunState.failed))
+        _check_numbers(given.get("metrics") or {})
+        given |= {key: dict(given[key]) for key in ("swept", "baselines", "identity") if key in given}
         for key, kind in _FACTS.items():
             given[key] = kind(**_known(kind, given.get(key) or {}))
         extra = {key: value for key, value in plain.items() if key not in (*known, "schema")}
@@ -281,6 +283,8 @@ class StudyRecord:
         """
         known = {item.name for item in fields(cls)} - {"runs", "extra"}
         given = {key: value for key, value in plain.items() if key in known and value is not None}
+        if any(not isinstance(given.get(key, ""), str) for key in ("study", "kind", "updated_at")):
+            raise TypeError("a text that is none")
         given["runs"] = [_study_run(entry) for entry in plain["cells"]]
         extra = {k: v for k, v in plain.items() if k not in (*known, "cells", "schema")}
         return cls(**given, extra=extra)
@@ -393,6 +397,14 @@ def _plain(record: Any) -> dict[str, Any]:
     return {k: str(v) if isinstance(v, RunState) else v for k, v in values.items()}
 
 
+def _check_numbers(values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if not isinstance(value, int | float | None):
+            raise TypeError(f"{key} is no number")
+
+
 def _study_run(plain: Mapping[str, Any]) -> StudyRun:
     given = _known(StudyRun, plain)
+    numbers = ("seed", "value", "epochs", "seconds", "mean_predictor", "attempts")
+    _check_numbers({key: given.get(key) for key in numbers})
     return StudyRun(**{**given, "state": RunState(given.get("state", RunState.queued))})

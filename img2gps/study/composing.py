@@ -132,7 +132,7 @@ def _leaves(cfg: DictConfig, *, resolve: bool) -> dict[str, Any]:
 
 
 def _same(one: object, other: object) -> bool:
-    return type(one) is type(other) and one == other
+    return repr(one) == repr(other)  # 1, 1.0 and true are equal to Python
 
 
 @cache

@@ -59,11 +59,13 @@ def _axis(name: str, prefix: str, override: Any) -> Axis:
     parser = OverridesParser.create()
     texts = override.sweep_string_iterator()
     values = tuple(parser.parse_override(f"{name}={text}").value() for text in texts)
-    return Axis(name, tuple(dict.fromkeys(map(_hashable, values))), prefix=prefix)
+    # By their text, because 1, 1.0 and true are equal to Python and different to a knob.
+    distinct = {text_of(value): _frozen(value) for value in values}
+    return Axis(name, tuple(distinct.values()), prefix=prefix)
 
 
-def _hashable(value: Any) -> Any:
-    return tuple(_hashable(item) for item in value) if isinstance(value, list) else value
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
 
 def as_lines(params: Mapping[str, Any]) -> Iterator[str]:

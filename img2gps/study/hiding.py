@@ -23,7 +23,9 @@ _DATA_KNOBS = ("data.root", "data.cache")  # their values are paths, even withou
 _TAKE_A_FOLDER = ("--config-dir", "-cd", "--config-path", "-cp")
 _KIND_OF_ERROR = re.compile(r"\w*(?:Error|Exception)(?=: |$)")
 _SLASHED = re.compile(
-    r"(?P<kept>https?://[^\s@]+|hf[-_]hub:\S+|\b(?:train|val|best|mean_predictor)/\w+)"
+    r"(?P<kept>https?://(?!\S*@)\S+|hf[-_]hub:\S+"
+    r"|(?<![\w/])(?:train|val|best|mean_predictor)/\w+(?![\w/]))"
+    r"|(?:\b[A-Za-z]:\\|\\\\)[^\s'\"]+"
     r"|(?P<quote>['\"])(?:(?!(?P=quote)).)*/.*?(?P=quote)"
     r"|[^\s'\"=,;:()\[\]{}<>]*/[^\s'\"=,;()\[\]{}<>]*(?<![.:])"
 )

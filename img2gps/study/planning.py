@@ -135,7 +135,8 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
     return [
         f"{key}={old.get(key, absent)} (now {new.get(key, absent)})"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key, absent) != new.get(key, absent)
+        # By their text, because 1 and 1.0 are equal to Python and different to a knob.
+        if repr(old.get(key, absent)) != repr(new.get(key, absent))
     ]
 
 

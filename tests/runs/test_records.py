@@ -51,13 +51,27 @@ def test_a_result_without_most_keys_has_defaults_and_keeps_unknown_ones(tmp_path
     assert read_result(tmp_path) == result
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"state": "asleep"}', '{"data": 3}'])
+UNREADABLE = (
+    *("", "[]", "{", '{"state": "asleep"}', '{"data": 3}'),
+    '{"state": "finished", "metrics": {"val/rmse_m": "abc"}}',
+    '{"state": "finished", "swept": [1]}',
+)
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
 def test_an_unreadable_result_counts_as_none(text: str, tmp_path: Path) -> None:
     (tmp_path / RESULT).write_text(text)
     assert read_result(tmp_path) is None
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"cells": [1]}', '{"cells": [{"seed": 0}]}'])
+UNREADABLE_STUDIES = (
+    *("", "{}", '{"cells": [1]}', '{"cells": [{"seed": 0}]}'),
+    '{"cells": [{"cell": "a", "seed": 0, "value": "x"}]}',
+    '{"cells": [], "updated_at": 5}',
+)
+
+
+@pytest.mark.parametrize("text", UNREADABLE_STUDIES)
 def test_an_unreadable_study_is_named_with_the_remedy(text: str, tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / STUDY).write_text(text)

@@ -158,3 +158,13 @@ def test_a_space_survives_json() -> None:
         [Axis("a", (0, "x", None)), Axis("b", (), 0.1, 1.0, log=True)], when={"b": {"a": 0}}
     )
     assert Space.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+
+
+def test_values_that_only_python_calls_equal_are_different_values() -> None:
+    (axis,), _ = parse_axes(["trainer.limit_train_batches=1,1.0,1"])
+    assert [repr(value) for value in axis.values] == ["1", "1.0"]
+
+
+def test_an_axis_may_hold_mappings() -> None:
+    (axis,), _ = parse_axes(["+data.custom={a:1},{a:2}"])
+    assert axis.values == ({"a": 1}, {"a": 2})
