@@ -42,6 +42,11 @@ class Group:
     runs: pd.DataFrame
     warnings: list[str]
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether the runs are on the built-in quad."""
+        return "data/synthetic" in self.runs and bool(self.runs["data/synthetic"].eq(True).any())
+
 
 @dataclass(frozen=True)
 class Study:

@@ -6,15 +6,15 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from itertools import tee
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from img2gps.core.hardware import cores
 from img2gps.photos.guard import Readers
 from img2gps.photos.photo import Request
 from img2gps.photos.photofile import Unusable, display_name
@@ -39,31 +39,28 @@ class Input:
     error: str = ""
 
 
-def read_input(photo: Photo, size: int, name: str = "") -> Input:
-    """Return one photo, decoded as by `read_inputs`; without a name it is called by its own."""
-    readers, lock = _single_reader()
-    with lock:
-        (read,) = read_inputs([photo], size, readers)
-    return replace(read, name=display_name(name)) if name else read
+_idle: list[Readers] = []  # kept, as starting their processes takes longer than one answer
 
 
-@cache
-def _single_reader() -> tuple[Readers, Lock]:
-    """Return one worker process, which threads take turns to use."""
-    return Readers(1), Lock()
-
-
-def read_inputs(photos: Iterable[Photo], size: int, readers: Readers) -> Iterator[Input]:
-    """Yield each photo, decoded to a square of `size` pixels by the worker processes, in order."""
+def read_inputs(photos: Iterable[Photo], size: int) -> Iterator[Input]:
+    """Yield each photo, decoded to a square of `size` pixels by worker processes, in order."""
     asked, named = tee(photos)
+    readers = _idle.pop() if _idle else Readers(cores())
     outcomes = readers.read(partial(_request, photo, size) for photo in asked)
     for photo, outcome in zip(named, outcomes, strict=True):
-        name = _name(photo)
         if isinstance(outcome, Unusable):
-            yield Input(name, error=f"{outcome.reason}; {outcome.remedy}")
+            yield Input(_name(photo), error=f"{outcome.reason}; {outcome.remedy}")
         else:
             lat, lon = outcome.exif.lat_deg, outcome.exif.lon_deg
-            yield Input(name, outcome.pixels, None if lat is None or lon is None else (lat, lon))
+            label = None if lat is None or lon is None else (lat, lon)
+            yield Input(_name(photo), outcome.pixels, label)
+    _idle.append(readers)
+
+
+def read_input(photo: Photo, size: int, name: str = "") -> Input:
+    """Decode one photo to a square of `size` pixels; without a name it is called by its own."""
+    (found,) = read_inputs([photo], size)
+    return replace(found, name=display_name(name)) if name else found
 
 
 def _request(photo: Photo, size: int) -> Request:

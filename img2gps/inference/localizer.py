@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 
 from img2gps.core.errors import BadInput
-from img2gps.core.hardware import cores
 from img2gps.core.paths import runs_folder
 from img2gps.inference import held_out
 from img2gps.inference.calibrate import calibrated
@@ -31,7 +30,6 @@ from img2gps.inference.inputs import Input, Photo, read_input, read_inputs
 from img2gps.inference.network import Answer, average
 from img2gps.inference.position import Answered, Neighbour, Position, position_of
 from img2gps.inference.predict import BATCH
-from img2gps.photos.guard import Readers
 
 
 class Localizer:
@@ -40,7 +38,6 @@ class Localizer:
     def __init__(self, deployed: Deployed) -> None:
         self.deployed = deployed
         self._gallery: Gallery | None = None
-        self._idle: list[Readers] = []  # kept, as starting them takes longer than one answer
 
     @classmethod
     def load(cls, name: str | Path = "", roots: Sequence[Path] | None = None) -> Localizer:
@@ -87,21 +84,9 @@ class Localizer:
         """Yield what `predict` returns, a batch of photos at a time."""
         radius_m = self._radius_m(level)
         gallery = self.gallery if neighbours else None
-        inputs = self.read(photos)
+        inputs = read_inputs(photos, self.card.image_size)
         while batch := list(islice(inputs, BATCH)):
             yield from self._answers(batch, radius_m, gallery, neighbours)
-
-    def read(self, photos: Iterable[Photo]) -> Iterator[Input]:
-        """Yield photos as the network sees them; a file that cannot be used has its reason."""
-        readers = self._idle.pop() if self._idle else Readers(cores())
-        yield from read_inputs(photos, self.card.image_size, readers)
-        self._idle.append(readers)
-
-    def locate(self, photo: Photo, name: str = "", *, neighbours: int = 0) -> Position:
-        """Return the answer for one photo, under a name of its own."""
-        read = read_input(photo, self.card.image_size, name)
-        gallery = self.gallery if neighbours else None
-        return next(self._answers([read], self._radius_m(None), gallery, neighbours))
 
     def locate(self, photo: Photo, name: str = "", *, neighbours: int = 0) -> Position:
         """Return the answer for one photo, under a name of its own."""

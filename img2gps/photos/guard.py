@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -100,7 +101,12 @@ class _Reader:
         return self.process.returncode or 0
 
 
-@dataclass
+def _end(readers: list[_Reader]) -> None:
+    while readers:
+        readers.pop().end()
+
+
+@dataclass(eq=False)
 class Readers:
     """Up to `count` worker processes, started as they are needed."""
 
@@ -115,13 +121,12 @@ class Readers:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        self.close()
+    def __post_init__(self) -> None:
+        weakref.finalize(self, _end, self._readers)  # for who keeps them instead of `with`
 
     def close(self) -> None:
         """End the processes, whatever they do; another `read` starts new ones."""
-        while self._readers:
-            self._readers.pop().end()
+        _end(self._readers)
         self._queue.clear()
 
     def read(self, photos: Iterable[Wanted]) -> Iterator[Photo | Unusable]:

@@ -120,13 +120,14 @@ def _first(analysis: Analysis) -> Ranking | None:
 def _page(analysis: Analysis, pack: Mapping[str, str]) -> Page:
     """Return the page with all that is text."""
     study = analysis.study
+    shown = analysis.rankings[0].group if analysis.rankings else study
     return Page(
         name=study.name,
         question=study.record.question,
         source=str(study.folder),
         answer=answer(analysis),
         counts=study.counts(),
-        banners=[tables.SYNTHETIC] if study.synthetic else [],
+        banners=[tables.SYNTHETIC] if shown.synthetic else [],
         next_steps=next_steps(analysis),
         notes=notes(analysis),
         methods=pack["methods.txt"].splitlines(),

@@ -159,7 +159,7 @@ def _methods(study: Analysis, ranking: Ranking) -> str:
     value = partial(_values, rows)
     interval = ranking.winner.interval
     start = _STARTS.get(value("weights/resolved"), "trained from scratch")
-    synthetic = " (synthetic)" if study.study.synthetic else ""
+    synthetic = " (synthetic)" if ranking.group.synthetic else ""
     axes = {k: v for k, v in study.study.axes.items() if k != FOLD_AXIS}
     intervals = study.study.record.intervals
     tried = {k: (" to " if k in intervals else ", ").join(map(str, v)) for k, v in axes.items()}

@@ -28,11 +28,12 @@ _TIMES = " \N{MULTIPLICATION SIGN} "
 
 def study_tables(study: Analysis) -> list[Table]:
     """Return all tables of a study, in the order in which a reader needs them."""
-    found = [table for number in range(len(study.rankings)) for table in _of_ranking(study, number)]
+    found = []
+    for number, ranking in enumerate(study.rankings):
+        banner = SYNTHETIC if ranking.group.synthetic else ""
+        found += [replace(table, banner=banner) for table in _of_ranking(study, number)]
     if study.missing:
-        found.append(missing(study))
-    if study.study.synthetic:
-        found = [replace(table, banner=SYNTHETIC) for table in found]
+        found.append(replace(missing(study), banner=SYNTHETIC if study.study.synthetic else ""))
     return found
 
 

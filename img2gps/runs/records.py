@@ -168,7 +168,8 @@ class RunResult:
         given = {key: value for key, value in given.items() if value is not None}
         given["state"] = RunState(given.get("state", RunState.failed))
         _check_numbers(given.get("metrics") or {})
-        given |= {key: dict(given[key]) for key in ("swept", "baselines", "identity") if key in given}
+        for key in {"swept", "baselines", "identity"} & given.keys():
+            given[key] = dict(given[key])
         for key, kind in _FACTS.items():
             given[key] = kind(**_known(kind, given.get(key) or {}))
         extra = {key: value for key, value in plain.items() if key not in (*known, "schema")}

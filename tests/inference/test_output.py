@@ -15,8 +15,7 @@ import pytest
 from PIL import Image
 
 from img2gps.core.errors import BadInput
-from img2gps.inference.output import files, geotag
-from img2gps.inference.output import maps
+from img2gps.inference.output import files, geotag, maps
 from img2gps.inference.position import Position
 from img2gps.photos import exif
 from img2gps.photos.photofile import Unusable

@@ -533,7 +533,6 @@ def test_known_spots_of_the_test_part_are_none() -> None:
     ("wanted", "start", "remedy"),
     [
         ({"n_val": 741}, "split.n_val=741", "from 1 to 740"),
-        ({"n_val": 0}, "split.n_val=0: 0 of 741", "fraction that comes to one"),
         ({"n_val": -3}, "split.n_val=-3", "give a count"),
         ({"n_val": 1.5}, "split.n_val=1.5", "give a count"),
         ({"n_val": float("nan")}, "split.n_val=nan", "give a count"),

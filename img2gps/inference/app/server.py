@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from img2gps.inference.app.model import Model
 from img2gps.inference.output import maps
 from img2gps.inference.output.page import Shown, environment
-from img2gps.inference.position import Position
+from img2gps.inference.position import Neighbour, Position
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _STATIC = Path(__file__).with_name("static")
@@ -41,6 +41,7 @@ _HEADERS = {
 }
 _MAP_BYTES = 2_000_000  # of answers that are sent back to be drawn
 _MOST_ON_MAP = 2_000  # photos
+_MOST_ALIKE = 20  # training photos of one answer
 _LARGEST = 2.1e7  # metres: half way round the Earth; degrees are smaller anyway
 
 
@@ -191,21 +192,25 @@ def _plain(position: Position) -> dict[str, Any]:
 
 def _position(plain: Mapping[str, Any]) -> Position:
     """Return an answer that the page has sent back to be drawn."""
-
-    def number(key: str) -> float | None:
-        value = plain.get(key)
-        if value is not None and not abs(float(value)) <= _LARGEST:
-            raise ValueError(key)
-        return None if value is None else float(value)
-
     here = plain.get("from_here")
     return Position(
         photo=str(plain["photo"]),
-        lat_deg=number("lat_deg"),
-        lon_deg=number("lon_deg"),
-        radius_m=number("radius_m"),
+        lat_deg=_number(plain, "lat_deg"),
+        lon_deg=_number(plain, "lon_deg"),
+        radius_m=_number(plain, "radius_m"),
         from_here=None if here is None else bool(here),
-        true_lat_deg=number("true_lat_deg"),
-        true_lon_deg=number("true_lon_deg"),
-        error_m=number("error_m"),
+        true_lat_deg=_number(plain, "true_lat_deg"),
+        true_lon_deg=_number(plain, "true_lon_deg"),
+        error_m=_number(plain, "error_m"),
+        neighbours=tuple(
+            Neighbour("", 0.0, _number(one, "lat_deg") or 0.0, _number(one, "lon_deg") or 0.0)
+            for one in (plain.get("neighbours") or [])[:_MOST_ALIKE]
+        ),
     )
+
+
+def _number(plain: Mapping[str, Any], key: str) -> float | None:
+    value = plain.get(key)
+    if value is not None and not abs(float(value)) <= _LARGEST:
+        raise ValueError(key)
+    return None if value is None else float(value)

@@ -23,9 +23,13 @@ async function ask(file) {
 }
 
 async function draw() {
-  const body = JSON.stringify(positions.map((one) => ({ ...one, neighbours: [] })));
+  const body = JSON.stringify(positions.map((one) => ({
+    ...one, neighbours: one.neighbours.map((photo) => ({ ...photo, thumbnail: "" })),
+  })));
   const response = await fetch("page/map", { method: "POST", body });
-  if (response.ok) document.getElementById("map").innerHTML = await response.text();
+  if (!response.ok) return;
+  document.getElementById("map").innerHTML = await response.text();
+  document.getElementById("key").hidden = false;
 }
 
 async function askAll(list) {
