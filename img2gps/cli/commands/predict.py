@@ -188,18 +188,18 @@ def _shown(localizer: Localizer, path: Path, position: Position, explained: bool
     from PIL import Image
 
     from img2gps.inference.explain import occlusion, overlay
+    from img2gps.inference.inputs import read_input
     from img2gps.inference.output.page import Shown
     from img2gps.photos.thumbnails import data_uri
 
-    (found,) = localizer.read([path])
-    pixels = found.pixels
+    pixels = read_input(path, localizer.card.image_size).pixels
     if pixels is None:
         return Shown(position)
     small = data_uri(Image.fromarray(pixels).resize((220, 220)))
     if not explained:
         return Shown(position, small)
-    explained_by = occlusion(localizer, pixels)
-    return Shown(position, small, data_uri(overlay(pixels, explained_by)), explained_by.most_m)
+    found = occlusion(localizer, pixels)
+    return Shown(position, small, data_uri(overlay(pixels, found)), found.most_m)
 
 
 def _copies(named: dict[str, Path], positions: Sequence[Position], folder: Path) -> list[str]:
