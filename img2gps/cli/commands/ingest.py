@@ -98,6 +98,8 @@ def execute(args: argparse.Namespace) -> int:
     if others := dataset.summary["not_photos"]:
         counted = ", ".join(f"{count} {suffix}" for suffix, count in others.items())
         print(f"not read: {counted}")
+    sources = dataset.manifest["label_from"].value_counts()
+    print(f"positions from: {', '.join(f'{name} {n}' for name, n in sources.items())}")
     print(f"cache: {dataset.folder}")
     print(_summary(dataset))
     _suggest(args, dataset)
