@@ -12,7 +12,7 @@ from typing import Any
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, PendingRollbackError
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,9 @@ def is_passing(error: BaseException) -> bool:
     """Whether an error of a storage may pass by itself."""
     if isinstance(error, StorageInternalError) and error.__cause__ is not None:
         error = error.__cause__
-    return isinstance(error, OperationalError | InterfaceError) or is_full(error)
+    # A connection that breaks while its transaction ends leaves a transaction to roll back.
+    gone = OperationalError | InterfaceError | PendingRollbackError
+    return isinstance(error, gone) or is_full(error)
 
 
 def is_full(error: BaseException | None) -> bool:

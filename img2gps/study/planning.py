@@ -119,7 +119,10 @@ def same_study(before: Spec, after: Spec) -> Spec:
     if set(before.space.names) != set(after.space.names):
         old, new = ",".join(before.space.names), ",".join(after.space.names)
         raise BadInput(f"study={before.name}: started varying {old}, now {new}; {remedy}")
-    if changed := differences(before.base, after.base):
+    # A knob that was added since the study began is no change: the run ids tell if it matters.
+    known = flat(before.base)
+    base = {key: value for key, value in flat(after.base).items() if key in known}
+    if changed := differences(known, base):
         raise BadInput(f"study={before.name}: started with {'; '.join(changed)}; {remedy}")
     if before.searched and json.dumps(before.space.to_dict()) != json.dumps(after.space.to_dict()):
         raise BadInput(f"study={before.name}: its search space has changed; {remedy}")
@@ -136,7 +139,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
         f"{key}={old.get(key, absent)} (now {new.get(key, absent)})"
         for key in sorted(old.keys() | new.keys())
         # By their text, because 1 and 1.0 are equal to Python and different to a knob.
-        if repr(old.get(key, absent)) != repr(new.get(key, absent))
+        if json.dumps(old.get(key, absent)) != json.dumps(new.get(key, absent))
     ]
 
 

@@ -46,11 +46,14 @@ def test_difference_is_the_mean_over_pairs_of_cells_that_agree_in_all_else(tmp_p
 
 def test_one_pair_is_the_paired_difference_of_two_cells(tmp_path: Path) -> None:
     made = make_study(tmp_path, "s", Options(axes=AXES))
-    found = contrast(load(made), {"lr": "0.003"}, {"lr": "0.001"}, {"model": "resnet18"})
+    study = load(made)
+    found = contrast(study, {"lr": "0.003"}, {"lr": "0.001"}, {"model": "resnet18"})
     assert found.pairs == 1
-    assert found.interval == stats.difference_interval(
-        made.errors_m[1], made.errors_m[0], made.spot
-    )
+    luck = study.errors().luck  # of all cells
+    paired = stats.difference_interval(made.errors_m[1], made.errors_m[0], made.spot, luck=luck)
+    figures = ("estimate", "low", "high", "se_photos", "se_seeds")
+    for name in figures:
+        assert getattr(found.interval, name) == pytest.approx(getattr(paired, name)), name
 
 
 def test_names_pair_by_what_the_star_stands_for(tmp_path: Path) -> None:

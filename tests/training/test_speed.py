@@ -137,7 +137,10 @@ def test_the_measured_times_are_of_real_steps_with_both_precisions_and_thread_co
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_a_run_records_what_was_measured(timed: list[str], workdir: Path) -> None:
+def test_a_run_records_what_was_measured(
+    timed: list[str], workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(workdir / "cache"))  # others share `workdir`'s
     folder = train.run(tiny_config("max_epochs=1", "threads=null")).folder
     result = read_result(folder)
     assert result is not None
