@@ -75,7 +75,7 @@ def simulate(case: Case, studies: int) -> dict[str, float]:
         held["difference"] += apart.low <= truth[1] - truth[3] <= apart.high
         assert won.interval is not None
         held["winner"] += won.interval.low <= truth[won.winner] <= won.interval.high
-        held["best"] += bool(in_set[0])
+        held["best"] += bool(in_set.marked[0])
         left.append(won.corrected - truth[won.winner])
     shares = {kind: float(count) / studies for kind, count in held.items()}
     return {**shares, "too_high_m": float(np.mean(left))}

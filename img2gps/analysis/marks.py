@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from img2gps.analysis import stats
+from img2gps.analysis.baselines import NAMES
 from img2gps.analysis.errors import Errors
 
-MANY_CELLS = 100  # from here on fewer resamples, so that the report stays fast
+RESAMPLES = ((20, 10_000), (100, 2000), (math.inf, 500))  # below so many cells, so many resamples
 
 Indices = NDArray[np.intp]
 Mark = bool | None  # None where no mark is given
@@ -33,8 +35,8 @@ class Marks:
 
 
 def resamples(cells: int) -> int:
-    """Return how many resamples a ranking of so many cells is judged by."""
-    return stats.N_RESAMPLES if cells < MANY_CELLS else stats.N_RESAMPLES // 4
+    """Return how many resamples a ranking of so many cells is judged by, in some seconds."""
+    return next(n for most, n in RESAMPLES if cells < most)
 
 
 def seeds_of(errors: Errors) -> NDArray[np.int64]:
@@ -62,28 +64,41 @@ def candidates(errors: Errors, planned: pd.Series[int]) -> tuple[Indices, list[s
 def marks(errors: Errors, may_win: Indices) -> Marks:
     """Compare all cells that have at least two seeds."""
     n, seeds = resamples(len(errors.cells)), seeds_of(errors)
-    beats = {name: _beats(errors, name, n) for name in errors.baseline_error_m}
-    in_set: list[Mark] = [None] * len(errors.cells)
-    if len(may_win) > 1 and errors.n_spots >= 2 and (seeds[may_win] >= 2).all():
-        drawn = stats.resample(errors.error_m[may_win], errors.spot, luck=errors.luck, n=n)
-        for i, mark in zip(may_win, stats.confidence_set(drawn), strict=True):
-            in_set[i] = bool(mark)
-    every = list(map(_all, zip(*beats.values(), strict=True)))
-    return Marks(in_set, beats["mean"], every, _notes(seeds, may_win, errors.luck))
+    in_set, beats = _Joint(errors), {name: _Joint(errors) for name in errors.baseline_error_m}
+    if errors.n_spots >= 2:
+        for name, joint in beats.items():
+            rival = errors.baseline_error_m[name]
+            known = np.flatnonzero((seeds >= 2) & ~np.isnan(rival).any(axis=1))
+            if len(known):
+                data = errors.error_m[known], errors.spot, rival[known]
+                joint.take(known, stats.beats_baseline(*data, luck=errors.luck, n=n))
+        if len(may_win) > 1 and (seeds[may_win] >= 2).all():
+            drawn = stats.resample(errors.error_m[may_win], errors.spot, luck=errors.luck, n=n)
+            in_set.take(may_win, stats.confidence_set(drawn))
+    every = list(map(_all, zip(*(joint.marks for joint in beats.values()), strict=True)))
+    notes = _notes(seeds, may_win, errors.luck)
+    tests = {"as good as the lowest cell": in_set}
+    tests |= {f"better than the {NAMES[name]}": joint for name, joint in beats.items()}
+    for what, joint in tests.items():
+        if joint.borderline:
+            notes.append(f"Borderline whether {what}: {', '.join(joint.borderline)}.")
+    return Marks(in_set.marks, beats["mean"].marks, every, notes)
 
 
-def _beats(errors: Errors, name: str, n: int) -> list[Mark]:
-    """Return which cells are shown to beat a baseline; None with one seed or without its errors."""
-    rival = errors.baseline_error_m[name]
-    known = np.flatnonzero((seeds_of(errors) >= 2) & ~np.isnan(rival).any(axis=1))
-    marks: list[Mark] = [None] * len(errors.cells)
-    if len(known) and errors.n_spots >= 2:
-        found = stats.beats_baseline(
-            errors.error_m[known], errors.spot, rival[known], luck=errors.luck, n=n
-        )
-        for i, mark in zip(known, found, strict=True):
-            marks[i] = bool(mark)
-    return marks
+class _Joint:
+    """The marks of one joint test, by cell, and the cells that it decides by chance."""
+
+    def __init__(self, errors: Errors) -> None:
+        self.cells = errors.cells
+        self.marks: list[Mark] = [None] * len(errors.cells)
+        self.borderline: list[str] = []
+
+    def take(self, tested: Indices, found: stats.Verdicts) -> None:
+        """Take in the verdicts about some cells."""
+        for cell, mark, close in zip(tested, found.marked, found.borderline, strict=True):
+            self.marks[cell] = bool(mark)
+            if close:
+                self.borderline.append(self.cells[cell])
 
 
 def _all(marks: Sequence[Mark]) -> Mark:

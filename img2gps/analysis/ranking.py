@@ -55,6 +55,7 @@ class Ranking:
     group: Group
     errors: Errors
     cells: list[Cell]  # in the study's order
+    baselines: list[Baseline]  # one of each kind for each number of training photos
     candidates: int  # cells with all their seeds, among which the winner was selected
     winner: Cell
     corrected: Corrected
@@ -76,11 +77,6 @@ class Ranking:
         return stats.cell_interval(
             self.errors.mean_error_m[None], self.errors.spot, luck=stats.NO_LUCK
         )
-
-    @cached_property
-    def baselines(self) -> list[Baseline]:
-        """All baselines, one of each kind for each number of training photos."""
-        return baselines(self.group.runs, self.errors)
 
     @property
     def rivals(self) -> list[Baseline]:
@@ -202,6 +198,8 @@ def rank(study: Study, group: Group) -> Ranking:
     may_win, incomplete = candidates(errors, planned)
     corrected = _corrected(errors, may_win)
     marked = marks(errors, may_win)
+    rivals = baselines(group.runs, errors)
+    unpaired = {cell for rival in rivals if not len(rival.error_m) for cell in rival.cells}
     best_rmse = checks.best_epochs(study, group)
     rmse = np.sqrt(np.mean(np.square(errors.error_m), axis=2))
     rows = group.runs.drop_duplicates("rank_cell").set_index("rank_cell")
@@ -215,7 +213,7 @@ def rank(study: Study, group: Group) -> Ranking:
             planned=int(planned[cell]),
             in_best_set=marked.in_best_set[i],
             beats_mean=marked.beats_mean[i],
-            beats_baselines=marked.beats_baselines[i],
+            beats_baselines=None if i in unpaired else marked.beats_baselines[i],
             win_share=float(corrected.wins[i]),
             best_rmse_m=best_rmse.get(cell, np.nan),
         )
@@ -227,6 +225,7 @@ def rank(study: Study, group: Group) -> Ranking:
         group=group,
         errors=errors,
         cells=cells,
+        baselines=rivals,
         candidates=len(may_win),
         winner=cells[errors.cells.index(winner)],
         corrected=corrected,

@@ -43,6 +43,7 @@ def test_baselines_of_folds_are_pooled_as_the_cells_are(tmp_path: Path) -> None:
         assert [b.name for b in ranking.baselines if b.interval] == (
             ["mean", "knn", "ridge"] if stored else ["mean"]
         )
+        assert (ranking.winner.beats_baselines is None) is not stored
         for path in tmp_path.glob("s/*/baselines.csv"):
             path.unlink()
         ranking = analyse(load_study(tmp_path / "s", [])).rankings[0]

@@ -7,6 +7,7 @@ which is what `select` ranks by. Everything random follows `seed`: same input, s
 
 from img2gps.analysis.stats.comparisons import (
     Resamples,
+    Verdicts,
     beats_baseline,
     confidence_set,
     holm,
@@ -27,7 +28,7 @@ from img2gps.analysis.stats.sample import LEVEL, MIN_SPOTS, N_RESAMPLES, cell_rm
 from img2gps.analysis.stats.selection import Corrected, selection_corrected
 
 __all__ = ["LEVEL", "MIN_SPOTS", "N_RESAMPLES", "POWER"]
-__all__ += ["Corrected", "Detectable", "Effect", "FoldMean", "Interval", "Resamples"]
+__all__ += ["Corrected", "Detectable", "Effect", "FoldMean", "Interval", "Resamples", "Verdicts"]
 __all__ += ["NO_LUCK", "Luck", "above_baseline", "astray", "beats_baseline", "luck_of"]
 __all__ += ["cell_interval", "cell_rmse", "confidence_set"]
 __all__ += ["contrast_interval", "detectable", "difference_interval", "fold_mean", "holm"]

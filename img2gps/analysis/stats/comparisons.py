@@ -59,8 +59,23 @@ def _draw_luck(sample: Sample, luck: Luck, n: int, seed: int) -> Floats:
     return np.asarray(se_seeds * rng.standard_t(min(luck.freedom, 1e6), (n, len(se_seeds))))
 
 
-def confidence_set(resamples: Resamples) -> Bools:
-    """Return which cells are statistically indistinguishable from the best, shape (c,).
+@dataclass(frozen=True)
+class Verdicts:
+    """A joint test of many cells: which are marked, and how clearly."""
+
+    marked: Bools  # (c,)
+    p_value: Floats  # (c,), corrected for all cells; a share of the resamples
+    resamples: int
+
+    @property
+    def borderline(self) -> Bools:
+        """Which cells other resamples might have decided otherwise."""
+        noise = math.sqrt(LEVEL * (1 - LEVEL) / self.resamples)
+        return np.asarray(np.abs(self.p_value - (1 - LEVEL)) < 2 * noise)
+
+
+def confidence_set(resamples: Resamples) -> Verdicts:
+    """Mark the cells that are statistically indistinguishable from the best.
 
     This is the model confidence set of Hansen, Lunde & Nason (2011), Econometrica 79(2), with
     their range statistic T_R, the largest studentised difference of any two cells. While it is
@@ -77,18 +92,21 @@ def confidence_set(resamples: Resamples) -> Bools:
     se = np.sqrt(np.maximum(variance[:, None] + variance - 2 * covariance, 0.0))
     se[se < TINY_M] = 0.0  # cells with equal errors
     worst = ratio(estimate[:, None] - estimate, se).max(axis=1)
-    alive = np.arange(len(estimate))
+    alive, p_value = np.arange(len(estimate)), np.ones(len(estimate))
+    least = 0.0
     while len(alive) > 1:
         deviation = resamples.deviation[:, alive]
         null = np.zeros(len(deviation))
         for i, own in zip(alive, deviation.T, strict=True):
             t = ratio(own[:, None] - deviation, se[i, alive])
             np.maximum(null, t.max(axis=1), out=null)
+        p_value[alive] = [max(least, float(np.mean(null >= worst[i]))) for i in alive]
         kept = alive[worst[alive] <= np.quantile(null, LEVEL)]
         if len(kept) == len(alive):
             break
+        least = max(p_value[i] for i in alive if i not in kept)
         alive = kept
-    return np.asarray(np.isin(np.arange(len(estimate)), alive))
+    return Verdicts(np.isin(np.arange(len(estimate)), alive), p_value, len(resamples.deviation))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -112,8 +130,8 @@ def beats_baseline(
     luck: Luck | None = None,
     n: int = N_RESAMPLES,
     seed: int = 0,
-) -> Bools:
-    """Return which cells are shown to be better than a baseline, shape (c,).
+) -> Verdicts:
+    """Mark the cells that are shown to be better than a baseline.
 
     `baseline_error` has the shape (p,) or, if cells have baselines of their own, (c, p).
 
@@ -139,10 +157,12 @@ def beats_baseline(
         drawn, se = estimates(pair, sign, counts)
         null[:, i] += se_spots[i] * ratio(drawn - gain[i], se)
     null, t = ratio(null, total), ratio(gain, total)
-    shown = np.zeros(len(errors), dtype=bool)
+    shown, p_value = np.zeros(len(errors), dtype=bool), np.ones(len(errors))
     while not shown.all():
-        new = ~shown & (t > np.quantile(null[:, ~shown].max(axis=1), LEVEL))
+        largest = null[:, ~shown].max(axis=1)
+        p_value[~shown] = [np.mean(largest >= own) for own in t[~shown]]
+        new = ~shown & (t > np.quantile(largest, LEVEL))
         if not new.any():
             break
         shown |= new
-    return shown
+    return Verdicts(shown, p_value, n)
