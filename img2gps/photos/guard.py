@@ -31,6 +31,9 @@ _SMALL_BYTES = 2**28  # of memory that any photo may take; who needs more waits 
 _QUEUED_PER_READER = 8  # more than these are worth another process, which takes 0.3 s to start
 _GRACE_S = 10.0  # after which a worker that should have ended itself is given up
 _AHEAD = 2  # requests that a worker holds, so that it need not wait for the next
+# glibc otherwise gives a picture's memory back after each photo and fetches it anew, page by page:
+# a tenth of the time. Bytes; other C libraries do not look at these.
+_KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
 
 Wanted = Request | Callable[[], Request]  # a call may raise Unusable
 
@@ -71,7 +74,7 @@ class _Reader:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C in a terminal does not reach it
-                env={**os.environ, "PYTHONPATH": path},
+                env={**_KEEP_MEMORY, **os.environ, "PYTHONPATH": path},
             )
         self.jobs: deque[_Job] = deque()
         self.ready = False
