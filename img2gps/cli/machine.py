@@ -95,12 +95,12 @@ def _speed() -> Iterator[Finding]:
     yield Finding("speed", "precision=auto takes", found.precision)
     yield Finding("speed", "threads=null takes", str(threads))
     yield Finding("speed", "because", found.reason)
-    for precision, times in found.seconds.items():
+    for precision, times in found.times.clock.items() if found.times else ():
         took = ", ".join(f"{seconds:.2f} s on {n} cores" for n, seconds in times.items())
         yield Finding("speed", f"  {precision}", took.replace(" 1 cores", " 1 core"))
-    if found.taken > SLACK_CORES:
-        taken = f"other programs took {found.taken:.1f} cores meanwhile, so threads are not judged"
-        yield Finding("speed", "  but", taken)
+    if found.times and found.times.busy:
+        remedy = "the first run on the idle machine measures again; so does this command"
+        yield Finding("speed", "  but", "other programs were at work", remedy)
     yield Finding("speed", "GPU", gpu_name() or "none (training needs none)")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SHORTEST_S = 0.2  # a shorter interval says little, as the kernel counts in 10 ms
+WATCHED_S = 0.3  # to see whether the machine is idle
 SLACK_CORES = 0.3  # that other programs may take without a remark
 OWN_POLICY = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
@@ -62,3 +63,16 @@ class CpuTime:
             return None
         others = (after.everybody - self.everybody) - (after.own - self.own)
         return max(0.0, others / (after.at - self.at))
+
+
+def is_idle() -> bool:
+    """Watch the other programs for a moment and return whether they leave us the cores.
+
+    A system that does not tell counts as idle.
+    """
+    before = CpuTime.now()
+    if before is None:
+        return True
+    time.sleep(WATCHED_S)
+    taken = before.taken_by_others()
+    return taken is None or taken <= SLACK_CORES

@@ -98,7 +98,7 @@ def plan_run(
     _check_limits(config, split)
     if resolved is None:
         resolved = weights.resolve(config.model, config.weights, required=config.weights_required)
-    speed = _measure(config)
+    speed = _measure(config, settled=precision is not None)
     if config.precision is not Precision.auto:
         precision = config.precision
     elif precision is None:
@@ -203,13 +203,14 @@ def open_split(config: Config, dataset: Dataset) -> Split:
     return make_split(dataset.manifest, config.split)
 
 
-def _measure(config: Config) -> Speed | None:
+def _measure(config: Config, *, settled: bool) -> Speed | None:
     """Measure what the configuration leaves open: the precision, the threads, or both."""
     if config.precision is not Precision.auto and config.threads is not None:
         return None
     from img2gps.training.speed import measure_speed
 
-    return measure_speed(config.model, config.image_size, config.trainer.accelerator)
+    accelerator = config.trainer.accelerator
+    return measure_speed(config.model, config.image_size, accelerator, settled=settled)
 
 
 def _root(config: Config) -> Path:

@@ -62,6 +62,8 @@ def run_study(spec: Spec, url: str, *, workers: int = 1, display: Display | None
         ledger.patience.hurried = lambda: stop.wanted
         engine = Engine(ledger, display)
         display.say(changes.line(spec.name))
+        if changes.hint:
+            display.say(changes.hint)
         stop.install()
         with display:
             if workers == 0:

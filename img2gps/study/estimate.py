@@ -11,6 +11,7 @@ import numpy as np
 
 from img2gps.core import hardware
 from img2gps.study.display import duration
+from img2gps.study.otherwise import precision_hint
 from img2gps.study.runner import TrainRunner
 from img2gps.study.space import Axis, Params, Space
 from img2gps.study.spec import RunRef, Spec
@@ -40,16 +41,19 @@ class Estimate:
     n_val: int
     mean_predictor_m: float
     threads: int
+    hint: str = ""  # how to link runs that are finished otherwise
 
     def lines(self, spec: Spec, workers: int) -> list[str]:
         """Return the estimate as lines for a person."""
         searched = ", before any is pruned" if spec.searched and spec.pruner != "none" else ""
         low, high = detectable(self.mean_predictor_m, self.n_val)
         return [
-            f"study {spec.name}: {self.cells} cells x {len(spec.seeds)} seeds = {self.runs} runs"
+            f"study {spec.name}: {_counted(self.cells, 'cell')} x "
+            f"{_counted(len(spec.seeds), 'seed')} = {_counted(self.runs, 'run')}"
             if not spec.searched
             else f"study {spec.name}: {self.runs} trials ({spec.kind})",
             f"done before: {self.done}; to run: {self.runs - self.done}",
+            *([self.hint] if self.hint else []),
             f"epochs: {self.epochs}{searched}",
             f"time: about {duration(self.seconds / max(1, workers))}{searched}, from timed steps "
             f"with {_counted(max(1, workers), 'worker')} of {_counted(self.threads, 'thread')}",
@@ -115,6 +119,7 @@ def estimate(spec: Spec, workers: int) -> Estimate:
         n_val=min(len(plan.split.val) for plan in plans),
         mean_predictor_m=statistics.fmean(_mean_predictor(plans)),
         threads=max(plan.config.threads or threads for plan in plans),
+        hint="" if spec.searched else precision_hint(spec, runner, [_ref(plan) for plan in left]),
     )
 
 
@@ -137,7 +142,8 @@ def _typical(space: Space) -> list[Params]:
 
 
 def _ref(plan: RunPlan) -> RunRef:
-    return RunRef(plan.run_id, f"{plan.config.study}/{plan.run_id}")
+    path = f"{plan.config.study}/{plan.run_id}"
+    return RunRef(plan.run_id, path, identity=plan.identity)
 
 
 def _mean_predictor(plans: list[RunPlan]) -> list[float]:

@@ -14,6 +14,7 @@ from img2gps.core.errors import BadInput
 from img2gps.core.nested import flat
 from img2gps.runs.records import RunState
 from img2gps.study.ledger import Ledger
+from img2gps.study.otherwise import precision_hint
 from img2gps.study.space import cell_id, name_of
 from img2gps.study.spec import Runner, Spec, make_runner
 from img2gps.study.trials import NewRun, key_of
@@ -48,6 +49,7 @@ class Changes:
     ended: int  # before
     linked: int  # found finished in other studies
     taken_back: int  # from workers that are gone
+    hint: str = ""  # how to link runs that are finished otherwise
 
     def line(self, study: str) -> str:
         """Return one line for the person who started the study."""
@@ -78,7 +80,8 @@ def plan_study(ledger: Ledger, spec: Spec) -> tuple[Changes, Runner]:
     added = ledger.enqueue(runs)
     ledger.settle()
     linked = sum(run.done is not None for run in added)
-    return Changes(len(ledger.keys()), ended, linked, taken_back), runner
+    hint = precision_hint(spec, runner, [run.ref for run in added if run.ref and not run.done])
+    return Changes(len(ledger.keys()), ended, linked, taken_back, hint), runner
 
 
 def _same_data(spec: Spec, runner: Runner) -> Spec:

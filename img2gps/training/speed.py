@@ -1,8 +1,10 @@
 """Which precision and how many threads train fastest on this processor, found by measuring.
 
-A processor that has bf16 instructions may still compute float32 faster. A training step is
+A processor that has bf16 instructions may still compute float32 faster. Training steps are
 therefore timed once for each processor, version of torch, family of models and image size. The
-answer is kept in the user's cache, so the same machine gives the same answer every time.
+answer is kept in the user's cache, so the same machine gives the same answer every time. Only an
+answer that was measured beside other programs is provisional: it stands until a process finds the
+machine idle and measures again.
 """
 
 from __future__ import annotations
@@ -10,9 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import time
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,18 +22,13 @@ from filelock import FileLock
 from img2gps.config.schema import Accelerator, Family, ModelConfig, Precision
 from img2gps.core import hardware
 from img2gps.core.files import read_json, write_json
-from img2gps.core.load import SLACK_CORES, CpuTime, usable_cores
+from img2gps.core.load import is_idle, usable_cores
 from img2gps.core.paths import cache_folder
 from img2gps.training import devices
-from img2gps.training.model import build
-from img2gps.training.step import TimedStep
-from img2gps.training.weights import ResolvedWeights
+from img2gps.training.timing import CLEARLY, StepTimes, time_steps
 
-METHOD = 1  # raise it when another way of measuring makes older answers worthless
-PIXELS = 4 * 224**2  # of all photos of a step together
-ROUNDS = 4  # the first warms up; of the others the shortest time counts
-BUDGET_S = 10.0  # after which the rounds end, if each choice has been timed once
-CLEARLY = 0.95  # share of the simpler choice's time that the other must stay below
+METHOD = 2  # raise it when another way of measuring makes older answers worthless
+PATIENCE_S = 120.0  # with another process that is measuring
 REFERENCE = {Family.resnet: "resnet18", Family.efficientnet_lite: "efficientnet_lite0"}
 
 log = logging.getLogger(__name__)
@@ -40,56 +36,93 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured on this machine.
+    """What `auto` takes on this machine, and why.
 
     Attributes:
         cores: all threads that were tried; the other choice is one thread.
-        seconds: of a training step, such as `{"fp32": {"1": 0.9, "2": 0.5}}`; empty if nothing
-            was measured.
-        rule: what `auto` takes if nothing was measured.
-        reason: why nothing was measured, or what was.
-        taken: cores that other programs took meanwhile, which makes threads wait for each other.
+        rule: the precision that `auto` takes if nothing was measured.
+        reason: what was measured, or why nothing was.
+        times: of a training step; None if nothing was measured.
     """
 
     cores: int
     rule: Precision
     reason: str
-    seconds: dict[str, dict[str, float]] = field(default_factory=dict)
-    taken: float = 0.0
+    times: StepTimes | None = None
 
     @property
     def precision(self) -> Precision:
-        """What `precision=auto` stands for: bf16 only if it is clearly faster."""
-        if not self.seconds:
-            return self.rule
-        best = {name: min(times.values()) for name, times in self.seconds.items()}
-        return Precision.bf16 if best["bf16"] < CLEARLY * best["fp32"] else Precision.fp32
+        """What `precision=auto` stands for."""
+        return self.times.precision if self.times else self.rule
 
     def threads(self, precision: Precision, available: int) -> int:
         """Return what `threads=null` stands for: one thread only if that is clearly faster.
 
-        Times that were taken beside other programs say nothing of the threads.
+        Times that were taken beside other programs say nothing about the threads.
         """
-        if self.taken > SLACK_CORES:
+        if self.times is None or self.times.busy:
             return available
-        times = self.seconds.get(precision, {})
-        alone, together = times.get("1", 0.0), times.get(str(self.cores), 0.0)
-        return 1 if alone < CLEARLY * together else available
+        clock = self.times.clock[precision]
+        return 1 if clock["1"] < CLEARLY * clock[str(self.cores)] else available
 
     def record(self) -> dict[str, Any]:
         """Return what result.json says of it."""
-        return {"reason": self.reason, "seconds": self.seconds, "taken": self.taken}
+        if self.times is None:
+            return {"reason": self.reason}
+        times = self.times
+        return {
+            "reason": self.reason,
+            "seconds": times.clock,
+            "processor_seconds": times.processor,
+            "taken": times.taken,
+            "provisional": times.busy,
+        }
 
 
-def measure_speed(model: ModelConfig, image_size: int, accelerator: Accelerator) -> Speed:
+@dataclass(frozen=True)
+class Question:
+    """What an answer depends on; `flags` are the instruction sets of the processor."""
+
+    model: str
+    family: Family
+    size: int
+    cores: int
+    cpu: str
+    flags: tuple[str, ...]
+    torch: str
+    method: int = METHOD
+
+    @property
+    def path(self) -> Path:
+        """The file in which the answer is kept."""
+        digest = hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
+        return cache_folder() / "speed" / f"{digest[:16]}.json"
+
+
+_answers: dict[Question, Speed] = {}  # a process gives one answer, whatever others measure
+
+
+def measure_speed(
+    model: ModelConfig, image_size: int, accelerator: Accelerator, *, settled: bool = False
+) -> Speed:
     """Return what is fastest on this machine for the model's family at an image size.
 
     Measures for some seconds unless a process has done so before.
+
+    Args:
+        model: of the run; a small model of its family is timed in its place.
+        image_size: of the run.
+        accelerator: of the run.
+        settled: the run's study has decided the precision, so a provisional answer is not
+            measured again.
     """
     own_gpu = accelerator not in (Accelerator.auto, Accelerator.cpu)
     if own_gpu or (accelerator is Accelerator.auto and devices.has_gpu()):
         return _by_rule(accelerator, "only processors are measured, not GPUs")
-    return _measured(*_reference(model), image_size)
+    question = _question(model, image_size)
+    if question not in _answers:
+        _answers[question] = _answer(question, settled=settled)
+    return _answers[question]
 
 
 def _by_rule(accelerator: Accelerator, reason: str) -> Speed:
@@ -97,66 +130,74 @@ def _by_rule(accelerator: Accelerator, reason: str) -> Speed:
     return Speed(usable_cores(), Precision.bf16 if native else Precision.fp32, reason)
 
 
-def _reference(config: ModelConfig) -> tuple[str, Family]:
-    """Return name and family of the model that is timed in place of a run's own."""
-    if config.family is Family.timm:
-        return config.name, config.family
+def _question(config: ModelConfig, size: int) -> Question:
     family = Family.resnet if config.family is Family.custom else config.family
-    return REFERENCE[family], family
+    return Question(
+        model=REFERENCE.get(family, config.name),
+        family=family,
+        size=size,
+        cores=usable_cores(),
+        cpu=hardware.cpu_name(),
+        flags=tuple(sorted(hardware.cpu_flags())),
+        torch=torch.__version__,
+    )
 
 
-@lru_cache(maxsize=64)
-def _measured(name: str, family: Family, size: int) -> Speed:
-    cores = usable_cores()
-    what = f"training steps of {name} at {size} pixels"
-    question = {
-        "method": METHOD,
-        "cpu": hardware.cpu_name(),
-        "flags": sorted(hardware.cpu_flags()),
-        "cores": cores,
-        "torch": torch.__version__,
-        "model": f"{family}/{name}",
-        "size": size,
-    }
-    key = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:16]
+def _answer(question: Question, *, settled: bool) -> Speed:
     try:
-        path = cache_folder() / "speed" / f"{key}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            known = read_json(path)
-            if known is None:
-                log.info("timing %s to choose precision and threads, once on this machine", what)
-                before = CpuTime.now()
-                seconds = _measure(ModelConfig(name, family), size, cores)
-                taken = (before.taken_by_others() if before else None) or 0.0
-                known = {**question, "seconds": seconds, "taken": taken}
-                write_json(path, known)
-        seconds, taken = known["seconds"], known["taken"]
-        return Speed(cores, Precision.fp32, f"measured {what}", seconds, taken)
+        times = _known_or_measured(question, settled=settled)
     except Exception as error:  # of a file system, a library or a processor
         reason = f"cannot be measured ({type(error).__name__}: {error})"
-        log.warning("precision and threads: %s; taking what the processor's flags suggest", reason)
+        log.warning(
+            "precision and threads: %s; taking what the processor's flags suggest. "
+            "IMG2GPS_CACHE=FOLDER names a folder that can be written, and precision=... and "
+            "threads=... need no measuring", reason,
+        )  # fmt: skip
         return _by_rule(Accelerator.cpu, reason)
+    reason = f"measured training steps of {question.model} at {question.size} pixels"
+    if times.busy:
+        reason += f" while other programs took {times.taken:.1f} cores, so provisionally"
+    return Speed(question.cores, Precision.fp32, reason, times)
 
 
-def _measure(config: ModelConfig, size: int, cores: int) -> dict[str, dict[str, float]]:
-    """Return the shortest seconds of a step by precision and number of threads."""
-    photos = max(2, min(32, PIXELS // size**2))
-    choices = [(p, t) for p in (Precision.fp32, Precision.bf16) for t in sorted({1, cores})]
-    seconds: dict[str, dict[str, float]] = {str(p): {} for p, _ in choices}
-    before, began = torch.get_num_threads(), time.perf_counter()
+def _known_or_measured(question: Question, *, settled: bool) -> StepTimes:
+    known = _read(question.path)
+    if known is not None and (settled or not known.busy or not is_idle()):
+        return known
     try:
-        with torch.random.fork_rng(devices=[]):
-            step = TimedStep(build(config, ResolvedWeights("none", "none")), photos, size)
-        for number in range(ROUNDS):
-            for precision, threads in choices:
-                torch.set_num_threads(threads)
-                took = step.seconds(precision)
-                if number:  # the first round warms up
-                    known = seconds[precision].get(str(threads), took)
-                    seconds[precision][str(threads)] = min(known, took)
-            if number and time.perf_counter() - began > BUDGET_S:
-                break
-    finally:
-        torch.set_num_threads(before)
-    return seconds
+        question.path.parent.mkdir(parents=True, exist_ok=True)
+        # One lock for all questions: two measurements at once would disturb each other.
+        with FileLock(question.path.parent / "measuring.lock", timeout=PATIENCE_S):
+            newer = _read(question.path)
+            if newer is not None and newer != known:
+                return newer
+            return _measure(question, known)
+    except OSError:  # a folder that cannot be written, or another process that hangs
+        if known is None:
+            raise
+        return known
+
+
+def _measure(question: Question, known: StepTimes | None) -> StepTimes:
+    """Measure and keep the answer, unless it is no better than the one that is known."""
+    log.info(
+        "timing training steps of %s at %d pixels to choose precision and threads, %s",
+        question.model, question.size,
+        "again on the idle machine" if known else "once on this machine",
+    )  # fmt: skip
+    found = time_steps(ModelConfig(question.model, question.family), question.size, question.cores)
+    if known is not None and found.busy:
+        return known
+    write_json(question.path, {**asdict(question), **asdict(found)})
+    if known is not None and known.precision is not found.precision:
+        log.warning(
+            "precision=auto takes %s from now on; before, measured beside other programs, it was "
+            "%s: give precision=%s to go on with runs that have begun",
+            found.precision, known.precision, known.precision,
+        )  # fmt: skip
+    return found
+
+
+def _read(path: Path) -> StepTimes | None:
+    plain = read_json(path)
+    return StepTimes.from_dict(plain) if plain else None

@@ -15,6 +15,7 @@ from img2gps.config.schema import Precision
 from img2gps.core.errors import BadInput
 from img2gps.core.load import CpuTime
 from img2gps.training.speed import Speed
+from img2gps.training.timing import StepTimes
 
 XEON = {"fp32": {"1": 1.434, "2": 0.763}, "bf16": {"1": 2.178, "2": 1.159}}
 
@@ -24,7 +25,7 @@ def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A measured machine without a network, a W&B login or ResNet weights, in half a second."""
 
     def measured(*_: object) -> Speed:
-        return Speed(2, Precision.fp32, "measured training steps", XEON)
+        return Speed(2, Precision.fp32, "measured training steps", StepTimes(XEON, XEON))
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no network here")
