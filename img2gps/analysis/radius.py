@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LEVEL = 0.9
+KNOWN, NEW = "known spots", "new spots"  # of a test part: near a training photo, or not
 
 Floats = NDArray[np.float64]
 
@@ -65,3 +66,54 @@ def coverage(error_m: ArrayLike, radius_m: ArrayLike, spot: ArrayLike) -> Covera
     errors = np.asarray(error_m, dtype=np.float64)
     within = errors <= np.asarray(radius_m, dtype=np.float64)
     return Coverage(float(within.mean()), len(errors), len(np.unique(np.asarray(spot))))
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A radius, what it rests on, and whether it held on photos that selected nothing.
+
+    Attributes:
+        radius_m: infinite where there are too few spots.
+        mean_predictor_m: the radius around the one answer of the mean predictor.
+        n_photos, n_spots: of the photos that calibrated it.
+        ranked_cells: cells that these photos chose among; above 1 the radius is too small.
+        held: the coverage on the test part, for all photos, known and new spots; empty without one.
+    """
+
+    radius_m: float
+    mean_predictor_m: float
+    n_photos: int
+    n_spots: int
+    ranked_cells: int
+    held: dict[str, Coverage]
+
+
+def promise(
+    error_m: ArrayLike,
+    mean_error_m: ArrayLike,
+    spot: ArrayLike,
+    ranked_cells: int,
+    test: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
+) -> Promise:
+    """Return the radius that a run's held-out errors give, and how it held on a test part.
+
+    Args:
+        error_m: of held-out photos, in metres.
+        mean_error_m: the mean predictor's on the same photos.
+        spot: of each of these photos.
+        ranked_cells: cells that these photos chose among.
+        test: errors, spots and whether the spot is known (1 or 0) of the photos of a test part.
+    """
+    spots = np.asarray(spot)
+    radius_m = scores(error_m, spots).quantile(LEVEL)
+    held = {}
+    if test is not None and math.isfinite(radius_m):
+        errors, places, known = (np.asarray(column, dtype=np.float64) for column in test)
+        groups = {"all": np.ones(len(errors), np.bool_), KNOWN: known == 1, NEW: known == 0}
+        held = {
+            name: coverage(errors[chosen], radius_m, places[chosen])
+            for name, chosen in groups.items()
+            if chosen.any()
+        }
+    mean_m = scores(mean_error_m, spots).quantile(LEVEL)
+    return Promise(radius_m, mean_m, len(spots), len(np.unique(spots)), ranked_cells, held)

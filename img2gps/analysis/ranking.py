@@ -20,6 +20,7 @@ from img2gps.analysis.declared import Reference
 from img2gps.analysis.edges import Edge, edges
 from img2gps.analysis.errors import Errors
 from img2gps.analysis.marks import Indices, Mark, candidates, marks, resamples
+from img2gps.analysis.radius import Promise, promise
 from img2gps.analysis.stats import Corrected, Detectable, Effect, FoldMean, Interval
 from img2gps.analysis.study import Group, Study
 from img2gps.analysis.winner import FOLD_AXIS, Rule
@@ -140,6 +141,16 @@ class Ranking:
         if test is None:
             return None
         return stats.cell_interval(test.error_m[0], test.spot, luck=stats.NO_LUCK)
+
+    @cached_property
+    def radius(self) -> Promise:
+        """The radius around an answer of the winner's first seed, and how it held."""
+        own = self.errors.error_m[self._lowest]
+        first = own[~np.isnan(own).any(axis=1)][0]
+        test = self._test
+        tested = None if test is None else (test.error_m[0, 0], test.spot, test.known_spot)
+        mean = self.errors.mean_error_m
+        return promise(first, mean, self.errors.spot, self.candidates, tested)
 
     @cached_property
     def truth(self) -> checks.Truth | None:

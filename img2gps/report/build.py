@@ -139,7 +139,7 @@ def _page(analysis: Analysis, pack: Mapping[str, str]) -> Page:
 def _sections(analysis: Analysis) -> list[page.Section]:
     """Return the study's tables by what a reader looks for."""
     layout = (  # anchor, heading, keys of tables begin with, folded
-        ("winner", "The winner", ("summary",), False),
+        ("winner", "The winner", ("summary", "radius"), False),
         ("table1", "RMSE by cell", ("table1",), False),
         ("best-epoch", "Best epoch (optimistic)", ("best_epoch",), True),
         ("cells", "All cells", ("cells", "importance"), True),

@@ -118,6 +118,10 @@ def _of_ranking(ranking: Ranking) -> dict[str, str]:
     found |= {
         f"{_letters(b.name)}Rmse": f"{b.rmse_m:.1f}" for b in ranking.rivals if b.name != "mean"
     }
+    if np.isfinite(ranking.radius.radius_m):
+        found["RadiusMetres"] = f"{ranking.radius.radius_m:.1f}"
+    for name, inside in ranking.radius.held.items():
+        found[f"{_letters(name)}Covered"] = f"{100 * inside.share:.1f}"
     if ranking.detectable is not None:
         found["SmallestDifference"] = f"{ranking.detectable.median_m:.1f}"
     if ranking.photos_for_pair is not None:

@@ -16,6 +16,7 @@ from img2gps.analysis.wording import cell_name, knob_name, span
 from img2gps.report import entries
 from img2gps.report.entries import counts, figure, line, with_interval
 from img2gps.report.grids import grids
+from img2gps.report.radius_table import radius_tables
 from img2gps.report.table import Entry, Legend, Table
 
 POWER_TEXT = "80 % power at the 95 % level"
@@ -40,7 +41,7 @@ def study_tables(study: Analysis) -> list[Table]:
 def _of_ranking(study: Analysis, number: int) -> list[Table]:
     """Return the tables of one ranking, named and labelled by it where there are several."""
     ranking = study.rankings[number]
-    found = [summary(ranking), *grids(study, ranking)]
+    found = [summary(ranking), *radius_tables(ranking.radius), *grids(study, ranking)]
     if not all(np.isnan(cell.best_rmse_m) for cell in ranking.cells):
         found += grids(study, ranking, best_epoch=True)
     found += [cells(ranking), *importance(ranking)]

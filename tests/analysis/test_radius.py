@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from img2gps.analysis.radius import coverage, scores
+from img2gps.runs.records import read_study
+from tests.conftest import ROOT
 
 
 def test_one_photo_a_spot_is_the_usual_conformal_quantile() -> None:
@@ -48,3 +52,33 @@ def test_new_spots_are_covered_as_stated() -> None:
         shares.append(coverage(errors, radius_m, spot).share)
     standard_error = float(np.std(shares)) / math.sqrt(len(shares))
     assert np.mean(shares) == pytest.approx(0.91, abs=0.02 + 2 * standard_error)
+
+
+@pytest.mark.parametrize("study", ["penn_quad", "seneca_aerial"])
+@pytest.mark.parametrize("split", ["kfold", "place_kfold"])
+def test_radius_of_real_photos_holds_on_folds_that_did_not_calibrate_it(
+    study: str, split: str
+) -> None:
+    """Figures of docs/use-the-winner.md; the standard error of a share is 3 (penn) or 2 points."""
+    shares = []
+    for tables in published_folds(study, split):
+        for fold, held_out in tables.items():
+            others = pd.concat([table for i, table in tables.items() if i != fold])
+            radius_m = scores(others["error_m"], others["spot"]).quantile(0.9)
+            shares += (held_out["error_m"] <= radius_m).tolist()
+    page = (ROOT / "docs" / "use-the-winner.md").read_text()
+    told = re.search(rf"\| {study}, {split} \| ([\d.]+) % of (\d+) \|", page)
+    assert told is not None
+    assert (float(told[1]), int(told[2])) == (round(100 * float(np.mean(shares)), 1), len(shares))
+    assert 0.87 <= np.mean(shares) <= 0.95
+
+
+def published_folds(study: str, split: str) -> list[dict[int, pd.DataFrame]]:
+    """The predictions of each cell and seed of a published study, by fold."""
+    found: dict[tuple[str, int], dict[int, pd.DataFrame]] = {}
+    for run in read_study(ROOT / "results", study).runs:
+        if run.params["split"] == split:
+            key = str(run.params["model"]), run.seed
+            table = pd.read_csv(run.folder(ROOT / "results") / "predictions.csv")
+            found.setdefault(key, {})[run.params["split.fold"]] = table
+    return list(found.values())

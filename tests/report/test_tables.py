@@ -71,6 +71,7 @@ def test_table_1_has_the_published_layout_one_table_a_model(table1: Analysis) ->
     found = tables.study_tables(table1)
     assert [table.key for table in found] == [
         "summary",
+        "radius",
         "table1_resnet18",
         "table1_resnet50",
         "best_epoch_resnet18",
@@ -209,7 +210,7 @@ def test_the_mean_predictor_is_in_every_table_of_figures(table1: Analysis) -> No
     expected = float(np.sqrt(np.mean(first["mean_error_m"] ** 2)))
     assert ranking.mean_predictor.estimate == pytest.approx(expected)
     for table in tables.study_tables(table1):
-        if table.key == "missing":
+        if table.key in ("missing", "radius"):  # the latter has its radius, not its RMSE
             continue
         row = next(row for row in table.rows if row[0].text == "mean predictor")
         assert f"{expected:.1f}" in [entry.text for entry in row]
@@ -371,7 +372,7 @@ def test_axes_other_than_the_published_ones_get_the_general_table(tmp_path: Path
         tmp_path, axes=axes, effect=lambda p: 50.0 if p["scheduler"] == "none" else 80.0
     )
     found = tables.study_tables(study)
-    assert [table.key for table in found] == ["summary", "cells", "importance"]
+    assert [table.key for table in found] == ["summary", "radius", "cells", "importance"]
     cells = named(found, "cells")
     assert cells.header[:3] == ["scheduler", "weight decay", "RMSE (m)"]
     figures = [row[2].number or 0.0 for row in cells.rows[:-1]]
