@@ -23,12 +23,14 @@ class Deployed:
     Attributes:
         network: from uint8 pixels to degrees.
         card: what is known of it.
-        folders: the run folders of its members; none where it was read from an exported folder.
+        folders: the run folders of its members, as far as they are at hand.
+        exported: the folder that it was read from, if it was exported.
     """
 
     network: Network
     card: Card
     folders: tuple[Path, ...] = ()
+    exported: Path | None = None
 
 
 def from_runs(folders: Sequence[Path], errors: HeldOut, *, title: str = "") -> Deployed:

@@ -41,6 +41,13 @@ class HeldOut:
     what: str
     ranked_cells: int = 1
 
+    def without(self, contents: set[str]) -> HeldOut:
+        """Return the errors on the other photos, which selected nothing."""
+        rest = self.photos[~self.photos["content"].isin(contents)]
+        if rest.empty:
+            return self
+        return HeldOut(rest, f"{self.what} that chose nothing")
+
     @property
     def flattered(self) -> bool:
         """Whether the model was chosen by its errors on these very photos."""

@@ -6,12 +6,14 @@ The rule, in this order:
    It takes no training, and averaging networks that differ by luck or by fold lowers the error.
 2. It has one: that run.
 
-A refit is only made when it is asked for. It trains the winner's settings once more for each seed
-on every photo, validation and test included.
+Two other ways train the winner's settings once more, and only when they are asked for: on the folds
+of a k-fold split, whose average has seen every photo while each photo is new to one member, and on
+every photo at once (a refit).
 
 The expected error never comes from photos that the model was fitted on. It is that of each photo
 answered by the runs that did not learn from it. Where these photos also chose the winning cell,
-the card says that they flatter it. A refit keeps the figures of the runs that it replaces.
+the card says that they flatter it; with folds of its own, photos that chose are left out of the
+figures. A refit keeps the figures of the runs that it replaces.
 """
 
 from __future__ import annotations
@@ -46,24 +48,33 @@ REFIT_NOTE = (
     "It was fitted on every photo, so none is left to measure it on: the error is that of the runs "
     "which it replaces. It cannot tell photos from elsewhere, for the same reason."
 )
+BY_PLACE = (SplitKind.place, SplitKind.place_kfold)
 
 
-def make_final(name: str, root: Path, *, refit: bool = False) -> tuple[Deployed, Path]:
+def make_final(
+    name: str, root: Path, *, refit: bool = False, folds: int = 0
+) -> tuple[Deployed, Path]:
     """Write a study's final model into its folder; return the model and where it is.
+
+    Args:
+        name: a study whose winner is selected.
+        root: the runs root.
+        refit: train the winner's settings on every photo, once for each seed.
+        folds: train them on so many folds, and average these.
 
     Raises:
         BadInput: no winner is selected, or none of its runs has weights.
     """
     winner = _selected(name, root)
-    runs = _runs_of(winner, root)
-    folders = [folder for run in runs if (folder := find_with_weights(run.folder(root), [root]))]
-    if not folders:
-        raise BadInput(f"{name}: no run of the winning cell has weights; run the study here")
-    if len(folders) < len(runs):
-        log.warning("%d of %d runs have weights; the others are left out", len(folders), len(runs))
+    folders = _with_weights(_runs_of(winner, root), root)
     errors = held_out.validation(folders, winner.candidates)
     title = f"{name}: {cell_name({k: v for k, v in winner.params.items() if k != FOLD_AXIS})}"
-    made = _refitted(folders, title, errors) if refit else _averaged(folders, title, errors)
+    if folds:
+        made = _of_folds(folders[0], title, errors, folds)
+    elif refit:
+        made = _refitted(folders, title, errors)
+    else:
+        made = calibrated(from_runs(folders, errors, title=title), errors)
     folder = root / name / FINAL
     write_exported(made, folder)
     write_text_atomic(folder / "README.md", model_card(made.card, hub.usage(made)))
@@ -81,7 +92,7 @@ def _selected(name: str, root: Path) -> Winner:
 
 
 def _runs_of(winner: Winner, root: Path) -> list[StudyRun]:
-    """Return all finished runs of the winning cell, its first seed and fold first."""
+    """Return all finished runs of the winning cell, the deployed one first."""
     runs = [
         run
         for run in read_study(root, winner.study).runs
@@ -90,15 +101,21 @@ def _runs_of(winner: Winner, root: Path) -> list[StudyRun]:
     return sorted(runs, key=lambda run: run.run_id != winner.run_id)
 
 
-def _averaged(folders: Sequence[Path], title: str, errors: HeldOut) -> Deployed:
-    return calibrated(from_runs(folders, title=title, errors=errors), errors)
+def _with_weights(runs: Sequence[StudyRun], root: Path) -> list[Path]:
+    found = [find_with_weights(run.folder(root), [root]) for run in runs]
+    folders = [folder for folder in found if folder is not None]
+    if not folders:
+        raise BadInput("no run of the winning cell has weights; run the study on this machine")
+    if len(folders) < len(runs):
+        log.warning("%d of %d runs have weights; the others are left out", len(folders), len(runs))
+    return folders
 
 
 def _refitted(folders: Sequence[Path], title: str, errors: HeldOut) -> Deployed:
     """Train the settings of these runs on every photo, once for each of their seeds."""
     configs = {(config := read_config(folder / CONFIG)).seed: config for folder in folders}
     again = [train.run(_on_everything(config)).folder for config in configs.values()]
-    made = calibrated(from_runs(again, title=title, errors=errors), errors, strangers=False)
+    made = calibrated(from_runs(again, errors, title=title), errors, strangers=False)
     card = replace(made.card, kind="refit", notes=[*made.card.notes, REFIT_NOTE])
     return replace(made, card=card)
 
@@ -106,3 +123,22 @@ def _refitted(folders: Sequence[Path], title: str, errors: HeldOut) -> Deployed:
 def _on_everything(config: Config) -> Config:
     split = replace(config.split, kind=SplitKind.random, n_val=0, n_test=0, n_train=None)
     return replace(config, split=split, study=f"{config.study}_refit", baselines=False)
+
+
+def _of_folds(folder: Path, title: str, chosen_by: HeldOut, folds: int) -> Deployed:
+    """Train the settings of a run on the folds of its photos, and average these runs.
+
+    Photos that chose the winning cell are left out of its figures.
+    """
+    config = read_config(folder / CONFIG)
+    runs = [train.run(_on_fold(config, fold, folds)).folder for fold in range(folds)]
+    errors = held_out.validation(runs)
+    if chosen_by.flattered:
+        errors = errors.without(set(chosen_by.photos["content"]))
+    return calibrated(from_runs(runs, errors, title=title), errors)
+
+
+def _on_fold(config: Config, fold: int, folds: int) -> Config:
+    kind = SplitKind.place_kfold if config.split.kind in BY_PLACE else SplitKind.kfold
+    split = replace(config.split, kind=kind, fold=fold, folds=folds, n_train=None)
+    return replace(config, split=split, study=f"{config.study}_folds", baselines=False)

@@ -123,3 +123,25 @@ def test_unselected_study_is_told_the_command(root: Path, tmp_path: Path) -> Non
         make_final("new", tmp_path)
     with pytest.raises(BadInput, match="nowhere: no such study"):
         make_final("nowhere", tmp_path)
+
+
+def test_folds_of_its_own_measure_on_photos_that_chose_nothing(
+    tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(shared_cache))
+    root = tmp_path / "runs"
+    study_of(root, "two", {f"lr={lr}": (f"lr={lr}",) for lr in ("0.001", "0.01")})
+    average, _ = make_final("two", root)
+    assert average.card.expected is not None
+    assert average.card.expected.flattered
+    made, _ = make_final("two", root, folds=2)
+    expected, trust = made.card.expected, made.card.trust
+    assert expected is not None
+    assert trust is not None
+    chose = set(predictions(root, "two")[0]["content"])
+    folds = pd.concat(predictions(root, "two_folds"))
+    rest = folds[~folds["content"].isin(chose)]
+    assert (expected.n_photos, expected.flattered) == (len(folds) - len(chose), False)
+    assert expected.rmse_m == pytest.approx(float(np.sqrt(np.mean(rest["error_m"] ** 2))))
+    assert (trust.n_photos, trust.ranked_cells) == (expected.n_photos, 1)
+    assert made.card.kind == "average"

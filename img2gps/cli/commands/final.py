@@ -18,14 +18,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="train the winner's settings once more on every photo, validation and test included",
     )
+    parser.add_argument(
+        "--folds",
+        type=int,
+        default=0,
+        metavar="K",
+        help="train the winner's settings on K folds and average these, for an error and a radius "
+        "from photos that chose nothing",
+    )
     add_runs_option(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
     """Write the model and say what it is and what error to expect."""
+    from img2gps.core.errors import BadInput
     from img2gps.study.final import make_final
 
-    made, folder = make_final(args.study, args.root, refit=args.refit)
+    if args.refit and args.folds:
+        raise BadInput("--refit, --folds: give one of them")
+    made, folder = make_final(args.study, args.root, refit=args.refit, folds=args.folds)
     card, expected = made.card, made.card.expected
     members = "1 run" if len(card.runs) == 1 else f"{len(card.runs)} runs"
     print(f"{card.title} -> {folder} ({card.kind} of {members})")
