@@ -41,7 +41,8 @@ class Score:
             there is no radius.
         called_strange: the share of photos that do not look like the training ground; None where
             that is unknown.
-        trained_on: photos of the source that the model was trained on, which were left out.
+        trained_on: photos of the source that the model was trained on, or copies of such, which
+            were left out.
     """
 
     photos: pd.DataFrame
@@ -59,8 +60,8 @@ def score(localizer: Localizer, dataset: Dataset) -> Score:
         BadInput: it was trained on all of them.
     """
     gallery = localizer.gallery
-    trained = set() if gallery is None else gallery.contents()
-    rows = np.flatnonzero(~dataset.manifest["content"].isin(trained).to_numpy())
+    trained = np.zeros(len(dataset), np.bool_) if gallery is None else gallery.has(dataset)
+    rows = np.flatnonzero(~trained)
     if not len(rows):
         raise BadInput(f"{dataset.name}: the model was trained on every photo of it; give others")
     photos = _photos(localizer, dataset, rows)

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from img2gps.photos.look import COARSE, Look
@@ -46,6 +47,17 @@ def near_copies(looks: Look, manifest: pd.DataFrame) -> list[str]:
     names = manifest["original"].to_numpy(object)
     sizes = np.bincount(leader, minlength=len(looks))
     return [str(names[first]) if sizes[first] > 1 else "" for first in leader]
+
+
+def are_copies(looks: Look, others: Look) -> NDArray[np.bool_]:
+    """Return which photos are copies of any of the others, however they were saved or scaled."""
+    tree = cKDTree(others[:, :COARSE])
+    signs = others[:, COARSE:]
+    found = np.zeros(len(looks), dtype=bool)
+    for row, near in enumerate(tree.query_ball_point(looks[:, :COARSE], _NEAR)):
+        alike = signs[near] @ looks[row, COARSE:] > _SAME * signs.shape[1]
+        found[row] = bool(alike.any())
+    return found
 
 
 def keep_one_of_each(manifest: pd.DataFrame, rejects: list[Reject]) -> pd.DataFrame:

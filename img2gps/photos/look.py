@@ -6,6 +6,8 @@ compression hardly change, behind the coarsest waves themselves.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -29,3 +31,8 @@ def look(pixels: NDArray[np.uint8]) -> Look:
     waves[:, 0] /= np.sqrt(2)
     coarsest = waves[_COARSE] / (np.linalg.norm(waves[_COARSE]) or 1.0)
     return np.concatenate([coarsest, np.sign(waves[_FINE])]).astype(np.float32)
+
+
+def looks(photos: Iterable[NDArray[np.uint8]]) -> Look:
+    """Return the looks of square photos, a row each."""
+    return np.stack([look(np.asarray(pixels)) for pixels in photos])

@@ -8,16 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from img2gps import Localizer
 from img2gps.cli.main import main
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
+from img2gps.inference.gallery import Gallery
 from img2gps.inference.score import ALL, KNOWN, NEW, Score, difference, score
 from img2gps.photos.dataset import Dataset
 from img2gps.photos.ingest import ingest
 from img2gps.photos.sources import FolderSource
+from tests.helpers.photos import make_photo
+from tests.photos.test_copies import EDITS, view
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -54,6 +58,25 @@ def test_photos_that_it_was_trained_on_are_left_out(
             row["pred_lat_deg"], row["pred_lon_deg"], row["lat_deg"], row["lon_deg"]
         )
         assert (row["east_m"], row["north_m"]) == pytest.approx([float(x) for x in away])
+
+
+def test_scaled_copy_of_a_training_photo_is_left_out(tmp_path: Path) -> None:
+    """As with a phone's original beside the smaller copy that the model was trained on."""
+    for name in ("trained", "asked"):
+        (tmp_path / name).mkdir()
+    for seed in range(3):
+        make_photo(tmp_path / "trained" / f"{seed}.jpg", 39.95, -75.19, image=view(seed))
+    halved = EDITS["halved"](view(1))
+    make_photo(tmp_path / "asked" / "halved.jpg", 39.95, -75.19, image=halved)
+    make_photo(tmp_path / "asked" / "other.jpg", 39.95, -75.19, image=view(7))
+    trained, asked = (
+        ingest(FolderSource(tmp_path / name), image_size=64, cache_dir=tmp_path, progress=False)
+        for name in ("trained", "asked")
+    )
+    gallery = Gallery(torch.zeros(3, 1), [], np.arange(3), trained)
+    known = dict(zip(asked.manifest["photo"], gallery.has(asked), strict=True))
+    assert known == {"halved.jpg": True, "other.jpg": False}
+    assert not Gallery(torch.zeros(3, 1), [], np.arange(3)).has(asked).any()
 
 
 def test_coverage_is_the_share_inside_the_radius(scored: dict[str, Score]) -> None:

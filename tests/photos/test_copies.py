@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
 from img2gps.config.schema import SplitConfig, SplitKind
-from img2gps.photos.copies import near_copies
+from img2gps.photos.copies import are_copies, near_copies
 from img2gps.photos.dataset import Dataset
 from img2gps.photos.ingest import FolderSource, QuadSource, ingest
-from img2gps.photos.look import COARSE, Look, look
+from img2gps.photos.look import COARSE, Look, look, looks
 from img2gps.photos.split import make_split
 from tests.helpers.photos import make_photo
 from tests.photos.test_decode import noisy
@@ -69,6 +69,20 @@ def test_a_copy_is_found_and_nothing_else(tmp_path: Path, edit: str) -> None:
     assert sorted(grouped["photo"]) == ["3.jpg", "copy of 3.jpg"]
     assert len(set(grouped["group"])) == 1
     assert sorted(found.summary["near_copies"][0]) == ["3.jpg", "copy of 3.jpg"]
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_copies_of_another_data_set_are_found_and_nothing_else(tmp_path: Path, edit: str) -> None:
+    for folder, edited, seeds in (("own", False, range(8)), ("others", True, (3, 9))):
+        (tmp_path / folder).mkdir()
+        for seed in seeds:
+            image = EDITS[edit](view(seed)) if edited else view(seed)
+            make_photo(tmp_path / folder / f"{seed}.jpg", LAT, LON, image=image)
+    own, others = run(tmp_path / "own"), run(tmp_path / "others", size=96)
+    found = are_copies(looks(others.pixels()), looks(own.pixels()))
+    assert dict(zip(others.manifest["photo"], found, strict=True)) == {
+        "3.jpg": True, "9.jpg": False,
+    }  # fmt: skip
 
 
 def test_a_photo_its_heic_and_a_copy_turned_upright_are_one_group(tmp_path: Path) -> None:
