@@ -6,18 +6,21 @@ No training photo, name, path or EXIF is in either.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from img2gps.config.schema import Family
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_bytes_atomic, write_json
 from img2gps.core.geo import LabelScaler
 from img2gps.inference.card import Card
 from img2gps.inference.deployed import Deployed, is_exportable
 from img2gps.inference.find import MODEL
+from img2gps.inference.int8 import pack, unpack
 from img2gps.inference.network import Member, Network
 from img2gps.inference.trust import Trust
 from img2gps.training import model
@@ -28,8 +31,8 @@ TENSORS = "model.safetensors"
 _TRUST = "trust."
 
 
-def write_exported(deployed: Deployed, folder: Path) -> None:
-    """Write a model so that `read_exported` gives it back.
+def write_exported(deployed: Deployed, folder: Path, *, int8: bool = False) -> None:
+    """Write a model so that `read_exported` gives it back; `int8` rounds its weights.
 
     Raises:
         BadInput: an architecture of the user's own, which only its own code can build.
@@ -38,7 +41,7 @@ def write_exported(deployed: Deployed, folder: Path) -> None:
         names = ", ".join(one.name for one in deployed.card.models)
         raise BadInput(f"{names}: a model of your own cannot be built from its name; choose onnx")
     tensors = {key: value.contiguous() for key, value in deployed.network.state_dict().items()}
-    write_bytes_atomic(folder / TENSORS, save(tensors))
+    write_bytes_atomic(folder / TENSORS, save(pack(tensors) if int8 else tensors))
     bf16 = [member.bf16 for member in deployed.network.parts()]
     write_json(folder / MODEL, {"schema": SCHEMA, "bf16": bf16, "card": deployed.card.to_dict()})
 
@@ -47,31 +50,36 @@ def read_exported(folder: Path) -> Deployed:
     """Read a model that was exported to a folder.
 
     Raises:
-        BadInput: a file is missing, damaged, or not what `write_exported` writes.
+        BadInput: a file is missing, damaged, or not what `write_exported` writes; or a package
+            that the architecture needs is missing.
     """
     plain = read_json(folder / MODEL)
     try:
         if plain is None or plain["schema"] != SCHEMA:
-            raise BadInput(f"not of schema {SCHEMA}")
+            raise ValueError(f"not of schema {SCHEMA}")
         card = Card.from_dict(plain["card"])
-        tensors = load_file(folder / TENSORS)
+        tensors = unpack(load_file(folder / TENSORS))
         trust = {k.removeprefix(_TRUST): v for k, v in tensors.items() if k.startswith(_TRUST)}
         members = _members(card, [bool(value) for value in plain["bf16"]])
         network = Network(members, Trust.from_state(trust))
         network.load_state_dict(tensors)
     except (
-        *(BadInput, OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError),
+        *(OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError),
         SafetensorError,
     ) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadInput(
             f"{folder}: not an exported model that this version reads ({reason}); export it again"
         ) from error
-    return Deployed(network.eval(), card)
+    return Deployed(network.eval(), card, exported=folder)
 
 
 def _members(card: Card, bf16: list[bool]) -> list[Member]:
     """Return the architectures with no particular weights."""
+    for one in card.models:
+        # timm would fetch such a name, and a custom model's code comes from elsewhere.
+        if one.family is Family.custom or not re.fullmatch(r"[\w.]+", one.name):
+            raise ValueError(f"architecture {one.name}")
     unknown = LabelScaler(0.0, 1.0, 0.0, 1.0)
     none = ResolvedWeights("none", "none")
     with torch.random.fork_rng(devices=[]):  # building draws numbers

@@ -11,13 +11,18 @@ import numpy as np
 import pytest
 import torch
 
+from img2gps import Localizer
 from img2gps.cli.commands.export import FORMATS
+from img2gps.cli.main import main
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
 from img2gps.inference.deployed import Deployed
 from img2gps.inference.export import formats
-from img2gps.inference.export.check import TOLERANCE_M, answers, check, sample_pixels
-from img2gps.inference.exported import read_exported
+from img2gps.inference.export.check import TOLERANCE_M, answers, check, furthest_m, sample_pixels
+from img2gps.inference.export.onnx_int8 import write_int8
+from img2gps.inference.export.push import push
+from img2gps.inference.export.submission import write_submission
+from img2gps.inference.exported import read_exported, write_exported
 from img2gps.inference.localizer import load
 from img2gps.inference.predict import Predictor
 from img2gps.photos import decode
@@ -175,6 +180,46 @@ print(degrees.tolist())
     assert np.abs(found - expected).max() < 1e-6
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("state_dict", 'torch.load("out/weights.pt", weights_only=True)'),
+        ("hub", '__import__("safetensors.torch").torch.load_file("out/model.safetensors")'),
+    ],
+)
+def test_tensors_are_what_the_card_says_to_who_has_never_heard_of_img2gps(
+    name: str, read: str, models: dict[str, Deployed], tmp_path: Path, workdir: Path
+) -> None:
+    deployed = models["resnet18"]
+    formats.export(deployed, workdir / "out", name)
+    pixels = sample_pixels(deployed.folders, 32)[:5]
+    np.save(workdir / "pixels.npy", pixels)
+    code = f"""
+import json, sys
+import numpy as np, torch, torchvision
+state = {read}
+part = lambda start: {{k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}}
+net = torchvision.models.resnet18()
+net.fc = torch.nn.Identity()
+net.load_state_dict(part("members.0.backbone."))
+head = torch.nn.Linear(512, 2)
+head.load_state_dict(part("members.0.head."))
+own = part("members.0.")
+images = torch.from_numpy(np.load("pixels.npy")).permute(0, 3, 1, 2).float()
+with torch.inference_mode():
+    scaled = head(net.eval()((images - own["mean"]) / own["std"])).double()
+mean, rest, std = (own[f"degrees.{{key}}"].double() for key in ("mean", "rest", "std"))
+print(json.dumps([((mean + rest) + std * scaled).tolist(), "img2gps" in sys.modules]))
+"""
+    python = fresh_python(tmp_path / "env", ("torch", "torchvision", "numpy", "safetensors"))
+    done = run(python, workdir, "-c", code)
+    assert done.returncode == 0, done.stderr
+    found, imported = json.loads(done.stdout)
+    assert not imported
+    assert np.abs(np.array(found) - answers(deployed.network, pixels)).max() < 1e-6
+
+
 def test_exported_folder_is_the_same_model(models: dict[str, Deployed], workdir: Path) -> None:
     deployed = models["resnet18"]
     formats.export(deployed, workdir / "hub", "hub")
@@ -245,7 +290,7 @@ def test_card_has_figures_interval_mean_predictor_and_fingerprint(
     assert f"| RMSE of always answering the mean position | {mean:.1f} m |" in card
     assert result["data"]["fingerprint"] in card
     assert "Its answers mean nothing for photos of a real place." in card
-    assert "The export holds no training photo, thumbnail, file name, path or EXIF." in card
+    assert "It holds no training photo, thumbnail, file name, path or EXIF." in card
 
 
 @pytest.mark.slow
@@ -279,6 +324,20 @@ print(json.dumps([found.lat_deg, found.lon_deg, found.radius_m, found.from_here,
     assert (workdir / "app" / "README.md").read_text().startswith("---\ntitle: ")
 
 
+@pytest.mark.parametrize("name", ["state_dict", "hub"])
+def test_folder_with_files_of_the_user_is_left_alone(
+    name: str, models: dict[str, Deployed], workdir: Path
+) -> None:
+    project = workdir / "project"
+    project.mkdir()
+    (project / "README.md").write_text("# My project\n")
+    with pytest.raises(BadInput, match="holds files that are not an export; give a new folder"):
+        formats.export(models["resnet18"], project, name)
+    assert [path.name for path in project.iterdir()] == ["README.md"]
+    formats.export(models["resnet18"], workdir / "out", name)
+    formats.export(models["resnet18"], workdir / "out", name)  # an earlier export is replaced
+
+
 def test_command_knows_every_format() -> None:
     assert set(FORMATS) == set(formats.FORMATS)
 
@@ -286,3 +345,123 @@ def test_command_knows_every_format() -> None:
 def test_container_file_is_the_one_that_exports_have() -> None:
     inside = Path(formats.__file__).with_name("standalone") / "Dockerfile"
     assert (ROOT / "Dockerfile.app").read_text() == inside.read_text()
+
+
+@pytest.mark.slow
+def test_eight_bits_are_smaller_and_their_price_is_measured(
+    models: dict[str, Deployed], tiny_runs: dict[str, Path], workdir: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    deployed = models["resnet18"]
+    formats.export(deployed, workdir / "onnx", "onnx")
+    price = write_int8(deployed, workdir / "onnx")
+    assert price.int8_bytes < 0.35 * price.bytes
+    result = json.loads((tiny_runs["resnet18"] / "result.json").read_text())
+    assert price.rmse_m == pytest.approx(result["metrics"]["val/rmse_m"], abs=1.0)  # bf16 there
+    assert abs(price.int8_rmse_m - price.rmse_m) <= price.moved_m + 1e-6
+    assert price.moved_m < 20
+
+
+def test_rounded_weights_travel_in_a_quarter_of_the_size(
+    models: dict[str, Deployed], workdir: Path
+) -> None:
+    deployed = models["efficientnet_lite0"]
+    write_exported(deployed, workdir / "exact")
+    write_exported(deployed, workdir / "rounded", int8=True)
+    sizes = [(workdir / n / "model.safetensors").stat().st_size for n in ("exact", "rounded")]
+    assert sizes[1] < 0.3 * sizes[0]
+    pixels = sample_pixels(deployed.folders, 32)
+    rounded = read_exported(workdir / "rounded")
+    assert furthest_m(answers(deployed.network, pixels), answers(rounded.network, pixels)) < 10
+    state, again = deployed.network.state_dict(), rounded.network.state_dict()
+    weight = state["members.0.backbone.conv_head.weight"]
+    step = weight.flatten(1).abs().amax(dim=1) / 127
+    off = (again["members.0.backbone.conv_head.weight"] - weight).flatten(1).abs().amax(dim=1)
+    assert (off <= step / 2 + 1e-7).all()
+
+
+@pytest.mark.parametrize(
+    "model", [{"name": "hf-hub:someone/else", "family": "timm"}, {"name": "x", "family": "custom"}]
+)
+def test_tampered_architecture_fetches_and_imports_nothing(
+    model: dict[str, str], models: dict[str, Deployed], workdir: Path
+) -> None:
+    write_exported(models["resnet18"], workdir / "hub")
+    path = workdir / "hub" / "model.json"
+    plain = json.loads(path.read_text())
+    plain["card"]["models"] = [model]
+    path.write_text(json.dumps(plain))
+    with pytest.raises(BadInput, match=f"architecture {model['name']}"):
+        read_exported(workdir / "hub")
+
+
+def test_submission_answers_every_row_of_the_table(
+    models: dict[str, Deployed], quad_photos: Path, workdir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [path.name for path in sorted(quad_photos.glob("IMG*.jpg"))[:3]]
+    table = quad_photos / "hidden.csv"
+    table.write_text("id,Image_Path\n" + "".join(f"{i},{n}\n" for i, n in enumerate(names)))
+    with table.open("a") as file:
+        file.write("3,gone.jpg\n")
+    localizer = Localizer(models["resnet18"])
+    assert write_submission(localizer, table, workdir / "submission.csv") == 4
+    with (workdir / "submission.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["Image_Path", "Latitude", "Longitude"]
+    assert [row["Image_Path"] for row in rows] == [*names, "gone.jpg"]
+    found = [(float(row["Latitude"]), float(row["Longitude"])) for row in rows]
+    for position, answer in zip(
+        localizer.predict(quad_photos / n for n in names), found, strict=False
+    ):
+        assert answer == (position.lat_deg, position.lon_deg)
+    assert found[3] == localizer.mean_position()
+    assert "gone.jpg: cannot be opened" in caplog.text
+
+
+def test_gallery_travels_only_when_asked(
+    tiny_runs: dict[str, Path], quad_photos: Path, workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_folder = str(tiny_runs["resnet18"])
+    for folder, extra in (("without", []), ("with", ["--with-gallery"])):
+        with pytest.raises(SystemExit) as end:
+            main(["export", "--run", run_folder, "--to", folder, "--format", "hub", *extra])
+        assert end.value.code == 0
+    assert "holds thumbnails and positions of 36 training photos" in capsys.readouterr().out
+    assert sorted(p.name for p in Path("without").iterdir()) == [
+        "README.md", "app.py", "model.json", "model.safetensors",
+    ]  # fmt: skip
+    assert "It holds thumbnails and positions of 36" in (Path("with") / "README.md").read_text()
+    photo = sorted(quad_photos.glob("IMG*.jpg"))[0]
+    own = Localizer.load(run_folder).predict([photo], neighbours=3)[0].neighbours
+    far = Localizer.load("with").predict([photo], neighbours=3)[0].neighbours
+    assert [one.similarity for one in far] == pytest.approx([one.similarity for one in own])
+    assert [one.thumbnail for one in far] == [one.thumbnail for one in own]
+    assert all(one.photo.startswith("training photo ") for one in far)
+    assert Localizer.load("without").predict([photo], neighbours=3)[0].neighbours == ()
+    photos = Path("with") / "gallery.json"
+    photos.write_text(photos.read_text().replace("data:image/jpeg;base64,", "http://a/", 1))
+    with pytest.raises(BadInput, match=r"gallery\.json: damaged"):
+        Localizer.load("with").predict([photo], neighbours=3)
+
+
+@pytest.mark.parametrize("option", [["--int8"], ["--push", "a/b"], ["--submission", "a.csv"]])
+def test_option_of_another_format_is_refused(
+    option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["export", "--run", "x", "--to", "y", "--format", "state_dict", *option])
+    assert end.value.code == 2
+    assert f"{option[0]}: goes with --format" in capsys.readouterr().err
+
+
+def test_push_that_the_hub_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(hub.HfApi, "create_repo", refuse)
+    with pytest.raises(BadInput, match=r"--push a/b: the hub did not take it \(no network\)"):
+        push(tmp_path, "a/b", "hub")

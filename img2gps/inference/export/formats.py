@@ -14,7 +14,7 @@ from img2gps.core.files import write_text_atomic
 from img2gps.inference.deployed import Deployed
 from img2gps.inference.export import app, hub, leaderboard, onnx, program, state_dict
 from img2gps.inference.export.check import Reloaded, check, sample_pixels
-from img2gps.inference.export.readme import model_card
+from img2gps.inference.export.readme import MADE_BY, model_card
 
 README = "README.md"
 
@@ -52,8 +52,8 @@ def export(deployed: Deployed, folder: Path, name: str) -> float:
     """Write a model in one format with its card; return how far the reloaded answers are, in m.
 
     Raises:
-        BadInput: no such format, packages that it needs are missing, the folder has files that
-            are not an export, or the reloaded export answers otherwise.
+        BadInput: packages that the format needs are missing, the folder has files that are not an
+            export, or the reloaded export answers otherwise.
     """
     chosen = FORMATS[name]
     missing = [need for need in chosen.needs if not _is_installed(need)]
@@ -61,7 +61,7 @@ def export(deployed: Deployed, folder: Path, name: str) -> float:
         raise BadInput(
             f"--format {name}: needs {', '.join(missing)}; pip install 'img2gps[{chosen.extra}]'"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     with torch.random.fork_rng(devices=[]):
         reloaded = chosen.write(deployed, folder)
     pixels = sample_pixels(deployed.folders, deployed.card.image_size)
@@ -69,6 +69,15 @@ def export(deployed: Deployed, folder: Path, name: str) -> float:
     card = model_card(deployed.card, chosen.usage(deployed), apart)
     write_text_atomic(folder / README, chosen.front_matter + card)
     return apart
+
+
+def _make(folder: Path) -> None:
+    """Make the folder; an earlier export in it is replaced, and nothing else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    card = folder / README
+    ours = card.is_file() and MADE_BY in card.read_text(encoding="utf-8", errors="replace")
+    if any(folder.iterdir()) and not ours:
+        raise BadInput(f"--to {folder}: holds files that are not an export; give a new folder")
 
 
 def _is_installed(distribution: str) -> bool:

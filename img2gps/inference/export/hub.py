@@ -1,17 +1,24 @@
-"""A folder for the Hugging Face Hub: safetensors, the card, and nothing to execute on loading."""
+"""A folder for the Hugging Face Hub: safetensors, the card, and nothing to execute on loading.
+
+`app.py` is only for who wants to run it: it serves the page to drop photos on.
+"""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from img2gps.inference.deployed import Deployed
 from img2gps.inference.export.check import Reloaded, answers
 from img2gps.inference.exported import read_exported, write_exported
 
+APP = "app.py"
+
 
 def write(deployed: Deployed, folder: Path) -> Reloaded:
     """Write the folder; return a function that predicts with it."""
     write_exported(deployed, folder)
+    shutil.copyfile(Path(__file__).with_name("standalone") / APP, folder / APP)
     network = read_exported(folder).network.in_float32()
     return lambda pixels: answers(network, pixels)
 
@@ -25,5 +32,5 @@ localizer = Localizer.load("FOLDER")
 print(localizer.predict(["photo.jpg"]))
 ```
 
-`img2gps predict photo.jpg --run FOLDER` does the same, and `img2gps app --run FOLDER` shows a page
-to drop photos on."""
+`img2gps predict photo.jpg --run FOLDER` does the same, and `img2gps app --run FOLDER` (or
+`python app.py`) shows a page to drop photos on."""

@@ -14,6 +14,7 @@ from types import ModuleType
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from img2gps.config.schema import Family
 from img2gps.core.files import write_text_atomic
@@ -64,17 +65,24 @@ Paths in the CSV are relative to its folder. Degrees are latitude and longitude.
 def _model_source(deployed: Deployed) -> str:
     source = (_STANDALONE / MODEL).read_text(encoding="utf-8")
     models = deployed.card.models
-    source = _set(source, "ARCHITECTURES", repr(tuple(model.name for model in models)))
-    if all(model.family is Family.resnet for model in models):
+    linear = _heads_are_linear(deployed)
+    # Heads of another kind can differ from member to member, so each has a network of its own.
+    names = [model.name if linear else f"{model.name}_{i}" for i, model in enumerate(models)]
+    source = _set(source, "ARCHITECTURES", repr(tuple(names)))
+    if linear and all(model.family is Family.resnet for model in models):
         return source
     source = source.replace("It needs torch and torchvision.", "It needs torch.")
     source = source.replace("import torchvision\n", "").replace("  # of torchvision; of", "  # of")
     first: dict[str, Member] = {}
-    for model, member in zip(models, deployed.network.parts(), strict=True):
-        first.setdefault(model.name, member)
+    for name, member in zip(names, deployed.network.parts(), strict=True):
+        first.setdefault(name, member)
     before, _, rest = source.partition("class Member(")
     _, mark, after = rest.partition("class Degrees(")
     return f"{before}{member_source(first, deployed.card.image_size)}\n\n{mark}{after}"
+
+
+def _heads_are_linear(deployed: Deployed) -> bool:
+    return all(isinstance(member.head, nn.Linear) for member in deployed.network.parts())
 
 
 def _set(source: str, constant: str, value: str) -> str:

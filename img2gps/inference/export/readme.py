@@ -5,8 +5,10 @@ from __future__ import annotations
 from img2gps import __version__
 from img2gps.inference.card import Card, Expected
 
+MADE_BY = "exported by img2gps"
+NO_PHOTO = "It holds no training photo, thumbnail, file name, path or EXIF."
 PRIVACY = (
-    "The export holds no training photo, thumbnail, file name, path or EXIF. Its weights and the "
+    f"{NO_PHOTO} Its weights and the "
     "mean training position say where the photos were taken, and a model can repeat what it has "
     "seen: do not publish one that was trained on photos of places that must stay private."
 )
@@ -115,7 +117,7 @@ def _limits(card: Card) -> list[str]:
 
 def _origin(card: Card, checked_m: float | None) -> str:
     runs = ", ".join(f"`{run}`" for run in card.runs)
-    lines = [f"Run {runs}, exported by img2gps {__version__}."]
+    lines = [f"Run {runs}, {MADE_BY} {__version__}."]
     if checked_m is not None:
         lines.append(
             f"The exported files were loaded again and answered within {checked_m:.3f} m of the "
