@@ -31,7 +31,7 @@ def runs_folder() -> Path:
 
 
 def package_folder(name: str) -> Path:
-    """Return the folder `conf` or `sweeps`: in an installed package inside it, else beside it."""
+    """Return `conf`, `sweeps` or `models`: in an installed package inside it, else beside it."""
     package = Path(str(importlib.resources.files("img2gps")))
     for folder in (package / name, package.parent / name):
         if folder.is_dir():

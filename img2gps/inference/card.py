@@ -13,6 +13,8 @@ from img2gps.inference.held_out import HeldOut, rmse_m
 from img2gps.inference.trust import TrustFacts
 from img2gps.runs.records import RunResult
 
+LARGEST_PX = 4096  # side of a square picture; larger ones are a damaged card
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -124,9 +126,19 @@ class Card:
         ]
         for key, kind in (("expected", Expected), ("trust", TrustFacts)):
             if part := given.get(key):
-                columns = {item.name for item in fields(kind)}
-                given[key] = kind(**{k: v for k, v in part.items() if k in columns})
+                given[key] = kind(**_figures(part, {item.name for item in fields(kind)}))
+        if not isinstance(given["image_size"], int) or not 1 <= given["image_size"] <= LARGEST_PX:
+            raise ValueError(f"image_size {given['image_size']}")
         return cls(**given)
+
+
+def _figures(plain: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+    """Return the known keys, all of whose values are numbers or unknown, but for `what`."""
+    found = {key: value for key, value in plain.items() if key in known}
+    for key, value in found.items():
+        if key != "what" and not isinstance(value, int | float | None):
+            raise TypeError(f"{key} {value!r}")
+    return found
 
 
 def baseline_figures(results: Sequence[RunResult]) -> dict[str, float]:

@@ -10,13 +10,14 @@ from img2gps.analysis.winner import complete_cells
 from img2gps.config.compose import read_config
 from img2gps.config.overrides import training_command
 from img2gps.core.errors import BadInput
-from img2gps.core.paths import expanded
+from img2gps.core.paths import expanded, package_folder
 from img2gps.runs.folder import CONFIG, WINNER, find_with_weights, resolve_folder
 from img2gps.runs.records import STUDY, RunState, read_result, read_study_file, study_names
 from img2gps.runs.winner import read_winner
 
 MODEL = "model.json"  # of an exported folder
 FINAL = "final"  # the folder of a study that `img2gps final` writes
+PACKAGED = "quad"  # a small model of the built-in quad that comes with the package
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ def find(name: str, roots: Sequence[Path]) -> Found:
         raise BadInput(
             f"{name}: no winner of this study has been selected; run: img2gps select {name}"
         )
+    if name == PACKAGED and not (given / CONFIG).is_file():
+        return Found(package_folder("models") / PACKAGED, exported=True)
     folder = with_weights(resolve_folder(name, roots), roots)
     return Found(folder, ranked_cells=_cells_of(folder.parent))
 
@@ -101,21 +104,21 @@ def selected(roots: Sequence[Path]) -> list[str]:
 
 
 def newest(roots: Sequence[Path]) -> str:
-    """Return the study to use where none is named.
+    """Return what to use where nothing is named: the newest winner, or the packaged model.
 
     Raises:
-        BadInput: no study has a winner with weights.
+        BadInput: there are studies, but none has a winner with weights.
     """
     if found := selected(roots):
         return found[0]
-    unselected = [name for root in roots for name in study_names(root)]
+    unselected = study_names(roots[0])  # published studies have no weights to choose from
     where = ", ".join(str(root) for root in roots)
     if unselected:
         raise BadInput(
             f"--run: no study below {where} has a winner with weights; choose one first, such as: "
             f"img2gps select {unselected[0]}"
         )
-    raise BadInput(f"--run: no study below {where}; give a run folder or an exported folder")
+    return PACKAGED
 
 
 def _can_answer(study: Path, roots: Sequence[Path]) -> bool:

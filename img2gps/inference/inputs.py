@@ -42,6 +42,13 @@ class Input:
 _idle: list[Readers] = []  # kept, as starting their processes takes longer than one answer
 
 
+def several(photos: Photo | Iterable[Photo]) -> Iterable[Photo]:
+    """Return photos one by one; a single photo, too, is an iterable and must not be taken apart."""
+    if isinstance(photos, str | bytes | os.PathLike | Image.Image):
+        return [photos]
+    return [photos] if isinstance(photos, np.ndarray) and photos.ndim == 3 else photos
+
+
 def read_inputs(photos: Iterable[Photo], size: int) -> Iterator[Input]:
     """Yield each photo, decoded to a square of `size` pixels by worker processes, in order."""
     asked, named = tee(photos)

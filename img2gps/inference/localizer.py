@@ -26,7 +26,7 @@ from img2gps.inference.deployed import Deployed, from_runs
 from img2gps.inference.exported import read_exported
 from img2gps.inference.find import find, newest, run_folders
 from img2gps.inference.gallery import Gallery, gallery_of
-from img2gps.inference.inputs import Input, Photo, read_input, read_inputs
+from img2gps.inference.inputs import Input, Photo, read_input, read_inputs, several
 from img2gps.inference.network import Answer, average
 from img2gps.inference.position import Answered, Neighbour, Position, position_of
 from img2gps.inference.predict import BATCH
@@ -67,24 +67,25 @@ class Localizer:
         return self._gallery
 
     def predict(
-        self, photos: Iterable[Photo], *, level: float | None = None, neighbours: int = 0
+        self, photos: Photo | Iterable[Photo], *, level: float | None = None, neighbours: int = 0
     ) -> list[Position]:
         """Return one answer per photo, in order.
 
         Args:
-            photos: paths, file contents, PIL pictures, or uint8 arrays (height, width, 3).
+            photos: paths, file contents, PIL pictures, or uint8 arrays (height, width, 3); one of
+                these alone, too.
             level: the probability with which the radius holds the true position; default 0.9.
             neighbours: how many of the most similar training photos to name.
         """
         return list(self.stream(photos, level=level, neighbours=neighbours))
 
     def stream(
-        self, photos: Iterable[Photo], *, level: float | None = None, neighbours: int = 0
+        self, photos: Photo | Iterable[Photo], *, level: float | None = None, neighbours: int = 0
     ) -> Iterator[Position]:
         """Yield what `predict` returns, a batch of photos at a time."""
         radius_m = self._radius_m(level)
         gallery = self.gallery if neighbours else None
-        inputs = read_inputs(photos, self.card.image_size)
+        inputs = read_inputs(several(photos), self.card.image_size)
         while batch := list(islice(inputs, BATCH)):
             yield from self._answers(batch, radius_m, gallery, neighbours)
 

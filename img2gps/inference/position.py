@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from img2gps.core import geo
 from img2gps.inference.inputs import Input
 
+NO_NUMBER = "the model answers with no number; its file is damaged, so export or train it again"
+
 
 @dataclass(frozen=True)
 class Neighbour:
@@ -67,6 +69,8 @@ def position_of(photo: Input, answered: Answered | None) -> Position:
     if answered is None:
         return Position(photo.name, error=photo.error)
     lat, lon = answered.lat_deg, answered.lon_deg
+    if not (math.isfinite(lat) and math.isfinite(lon)):
+        return Position(photo.name, error=NO_NUMBER)
     strangeness = finite(answered.strangeness)
     true_lat, true_lon = photo.label or (None, None)
     return Position(

@@ -72,6 +72,7 @@ def test_wheel_holds_the_package_its_configuration_and_nothing_else(wheel: Path)
     assert {"img2gps", "hydra_plugins"} == {t for t in tops if not t.endswith(".dist-info")}
     assert "img2gps/conf/train.yaml" in names
     assert "img2gps/sweeps/table1.yaml" in names
+    assert "img2gps/models/quad/model.safetensors" in names
     assert "hydra_plugins/__init__.py" not in names
 
 
@@ -134,3 +135,10 @@ def test_a_users_folders_are_no_source_of_configuration(installed: Path, workdir
         installed, workdir, "-m", "img2gps.train", "--config-dir", ".", "model=mine", "--cfg", "job"
     )
     assert own.returncode == 0, own.stderr
+
+
+def test_installed_wheel_answers_in_the_first_minute(installed: Path, workdir: Path) -> None:
+    done = run(installed.with_name("img2gps"), workdir, "predict", "quad", "--to", "answers.csv")
+    assert done.returncode == 0, done.stderr
+    assert "by The built-in quad" in done.stderr
+    assert len((workdir / "answers.csv").read_text().splitlines()) == 13

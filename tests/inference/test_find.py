@@ -1,0 +1,90 @@
+"""The model that a user means, and what to do where there is none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from img2gps.core.errors import BadInput
+from img2gps.inference.find import FINAL, MODEL, find, newest, selected
+from img2gps.runs.folder import CHECKPOINT, CONFIG
+from img2gps.runs.records import StudyRecord, write_study
+from img2gps.runs.winner import Winner, write_winner
+from tests.conftest import ROOT
+
+PUBLISHED = ROOT / "results"
+
+
+def study(
+    root: Path, name: str, *, winner: bool = True, weights: bool = True, age: int = 0
+) -> Path:
+    """A study whose winner is run `<name>run`, as far as finding it goes."""
+    folder = root / name / f"{name}run"
+    folder.mkdir(parents=True)
+    (folder / CONFIG).touch()
+    if weights:
+        (folder / CHECKPOINT).touch()
+    write_study(root, StudyRecord(name))
+    os.utime(root / name / "study.json", (1_000_000 - age, 1_000_000 - age))
+    if winner:
+        write_winner(root / name, Winner(name, path=f"{name}/{name}run", candidates=9))
+    return folder
+
+
+def test_study_means_its_winner_and_remembers_how_many_cells_it_beat(tmp_path: Path) -> None:
+    folder = study(tmp_path, "mine")
+    found = find("mine", [tmp_path])
+    assert (found.folder, found.ranked_cells, found.exported) == (folder, 9, False)
+
+
+def test_final_model_wins_over_the_winner(tmp_path: Path) -> None:
+    study(tmp_path, "mine")
+    final = tmp_path / "mine" / FINAL
+    final.mkdir()
+    (final / MODEL).touch()
+    found = find("mine", [tmp_path])
+    assert (found.folder, found.exported) == (final, True)
+
+
+def test_newest_study_that_can_answer_is_the_default(tmp_path: Path) -> None:
+    study(tmp_path, "old", age=30)
+    study(tmp_path, "new", age=10)
+    study(tmp_path, "newer_unselected", winner=False)
+    study(tmp_path, "newer_published", weights=False)
+    assert selected([tmp_path]) == ["new", "old"]
+    assert newest([tmp_path]) == "new"
+
+
+def test_unselected_study_is_told_the_command(tmp_path: Path) -> None:
+    study(tmp_path, "mine", winner=False)
+    with pytest.raises(BadInput, match=r"mine: no winner .* run: img2gps select mine"):
+        find("mine", [tmp_path])
+    with pytest.raises(BadInput, match="such as: img2gps select mine"):
+        newest([tmp_path])
+
+
+def test_published_study_without_weights_is_told_how_to_train_its_winner() -> None:
+    with pytest.raises(BadInput) as end:
+        find("table1", [PUBLISHED])
+    assert str(end.value).endswith(
+        "published without its weights; train it here with: "
+        "python -m img2gps.train split.group_near_copies=false study=table1 batch_size=32 "
+        "weights=none"
+    )
+
+
+def test_weights_that_were_trained_here_serve_the_published_winner(tmp_path: Path) -> None:
+    run = tmp_path / "table1" / "3dbc9540b1"
+    shutil.copytree(PUBLISHED / "table1" / "3dbc9540b1", run)
+    (run / CHECKPOINT).touch()
+    assert find("table1", [tmp_path, PUBLISHED]).folder == run
+
+
+def test_run_by_its_id(tmp_path: Path) -> None:
+    folder = study(tmp_path, "mine", winner=False)
+    assert find("minerun", [tmp_path]).folder == folder
+    with pytest.raises(BadInput, match="nowhere: no such run"):
+        find("nowhere", [tmp_path])
