@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from img2gps.cli.commands import app as command
+from img2gps.cli.main import parser
 from img2gps.core.errors import BadInput
 from img2gps.inference.app.serve import is_loopback, serve
 from img2gps.inference.app.server import Limits, create
@@ -135,6 +137,26 @@ def test_study_s_report_is_the_second_tab(tmp_path: Path) -> None:
         assert 'href="study/"' in client.get("/").text
         assert "the report" in client.get("/study/").text
         assert client.get("/study/../../etc/passwd").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("--run mine", True),
+        ("--run mine --expose", False),  # a report has photos, which others must not see
+        ("--run mine --expose --with-gallery", True),
+        ("--run ../reports/mine", False),
+        ("--run other", False),
+    ],
+)
+def test_report_is_shown_only_of_a_study_and_to_those_who_may_see_photos(
+    words: str, shown: bool, workdir: Path
+) -> None:
+    report = workdir / "reports" / "mine"
+    report.mkdir(parents=True)
+    (report / "index.html").write_text("")
+    args = parser().parse_args(["app", *words.split()])
+    assert command.find_report(args) == (Path("reports/mine") if shown else None)
 
 
 def test_nothing_is_exposed_without_the_word_for_it() -> None:

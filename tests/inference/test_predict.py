@@ -7,18 +7,23 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from img2gps import Localizer, train
 from img2gps.cli.main import main
+from img2gps.core import signals
 from img2gps.core.errors import BadInput
 from img2gps.inference.evaluate import evaluate_test
+from img2gps.inference.position import Position
 from img2gps.inference.predict import Predictor
 from img2gps.runs.folder import CHECKPOINT, CONFIG, PREDICTIONS, PREDICTIONS_TEST
 from img2gps.runs.outcome import Outcome
@@ -223,3 +228,60 @@ def test_unknown_run_is_one_line_and_status_2() -> None:
     done = predict("photo.jpg", "--run", "nowhere")
     assert done.returncode == 2
     assert done.stderr.startswith("img2gps: error: nowhere: no such run below runs, results")
+
+
+def test_file_that_cannot_be_written_is_named_before_any_work(
+    finished: Outcome, photos: Path, tmp_path: Path
+) -> None:
+    photo = str(photos / "IMG_00001.jpg")
+    for option in ("--map", "--explain"):
+        done = predict(photo, "--run", str(finished.folder), option, str(tmp_path))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"img2gps: error: {option} {tmp_path}: is a folder; name a file\n"
+    (tmp_path / "file").write_text("")
+    inside = tmp_path / "file" / "answers.csv"
+    done = predict(photo, "--run", str(finished.folder), "--to", str(inside))
+    assert done.returncode == 2
+    assert "IMG_00001.jpg" in done.stdout  # the answers are shown all the same
+    assert f"--to {inside}: cannot be written (" in done.stderr
+
+
+def test_copies_stay_below_their_folder_whatever_the_photos_are_called(
+    finished: Outcome, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("here/a", "b"):
+        (tmp_path / folder).mkdir(parents=True)
+        shutil.copy(photos / "IMG_00001.jpg", tmp_path / folder / "same.jpg")
+    monkeypatch.chdir(tmp_path / "here")
+    done = predict("a", "../b", "--run", str(finished.folder), "--write-exif", "copies", "--json")
+    answers = json.loads(done.stdout)
+    assert [one["photo"] for one in answers] == ["a/same.jpg", "../b/same.jpg"]
+    copies = [path for path in tmp_path.rglob("*.jpg") if path.parent.name in "ab"]
+    allowed = {"here/a", "b", "here/copies/a", "here/copies/b"}
+    assert {str(path.parent.relative_to(tmp_path)) for path in copies} <= allowed
+
+
+def test_interruption_loses_no_answer(
+    finished: Outcome, photos: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several = [str(path) for path in sorted(photos.glob("*.jpg"))[:3]]
+    stream = Localizer.stream
+
+    def interrupted(*arguments: Any, **options: Any) -> Iterator[Position]:
+        answers = stream(*arguments, **options)
+        yield next(answers)
+        yield next(answers)
+        os.kill(os.getpid(), signal.SIGINT)
+        yield next(answers)
+
+    monkeypatch.setattr(Localizer, "stream", interrupted)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        done = predict(*several, "--run", str(finished.folder), "--to", "answers.csv")
+    finally:
+        signals.raise_on_signals()  # forgets the interruption
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert done.returncode == 130
+    assert "interrupted: 2 of 3 photos were answered" in done.stderr
+    assert len(rows(workdir / "answers.csv")) == 2

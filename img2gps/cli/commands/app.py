@@ -48,10 +48,19 @@ def execute(args: argparse.Namespace) -> int:
     from img2gps.inference.app.serve import serve
 
     model = _model(args)
-    report = args.reports / args.run
-    study = report if args.run and (report / "index.html").is_file() else None
-    serve(model, host=args.host, port=args.port, expose=args.expose, study=study)
+    serve(model, host=args.host, port=args.port, expose=args.expose, study=find_report(args))
     return 0
+
+
+def find_report(args: argparse.Namespace) -> Path | None:
+    """Return the study's report page; None where there is none, or others must not see it.
+
+    A report shows training and validation photos.
+    """
+    if Path(args.run).name != args.run or (args.expose and not args.with_gallery):
+        return None
+    report: Path = args.reports / args.run
+    return report if args.run and (report / "index.html").is_file() else None
 
 
 def _model(args: argparse.Namespace) -> Model:

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print the figures, write the predictions and a page."""
+    from img2gps.cli.writing import writing
     from img2gps.core.errors import BadInput
     from img2gps.inference.localizer import Localizer
     from img2gps.inference.score import difference, score, write_predictions
@@ -57,8 +58,9 @@ def execute(args: argparse.Namespace) -> int:
         scores.append(found)
         print("\n".join(_lines(localizer, found)))
         place = folder if len(localizers) == 1 else folder / f"{i + 1}"
-        write_predictions(place / "predictions.csv", found.photos)
-        _write_page(localizer, dataset, found, place / "index.html")
+        with writing("--to", folder):
+            write_predictions(place / "predictions.csv", found.photos)
+            _write_page(localizer, dataset, found, place / "index.html")
     if len(scores) == 2:
         print(_difference(difference(*scores)))
     print(f"wrote {folder}", file=sys.stderr)

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +26,19 @@ SYNTHETIC = (
     "real place"
 )
 SOME_FAILED, ALL_FAILED = 3, 2
+QUAD = Path("quad")  # stands for photos of the built-in quad where no such file is
+N_QUAD = 12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="photo or folder")
+    parser.add_argument(
+        "photos",
+        nargs="+",
+        type=Path,
+        metavar="PHOTO",
+        help="photo or folder; quad: some of the built-in quad",
+    )
     parser.add_argument(
         "--run",
         "--study",
@@ -61,21 +70,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print one line for each photo; return 3 if some had no answer, 2 if none had one."""
+    from img2gps.cli.writing import check_is_file, writing
+    from img2gps.core import signals
     from img2gps.inference.localizer import Localizer
     from img2gps.inference.output import files
 
     if args.to:
         files.check_ending(args.to)
+    for option, path in (("--to", args.to), ("--map", args.map), ("--explain", args.explain)):
+        check_is_file(option, path)
     named, problems = _files(args.photos)
     localizer = Localizer.load(args.run, [args.root, Path("results")])
     _say_which(localizer, args)
-    positions = list(_positions(localizer, named, args))
+    positions = _until_interrupted(_positions(localizer, named, args))
     if args.json:
         print(files.as_json(positions, localizer.card.synthetic), end="")
     else:
         print(_table(positions))
     if args.to:
-        files.write_positions(args.to, positions, synthetic=localizer.card.synthetic)
+        with writing("--to", args.to):
+            files.write_positions(args.to, positions, synthetic=localizer.card.synthetic)
+    if stopped := signals.received():
+        _say(f"interrupted: {len(positions)} of {len(named)} photos were answered")
+        return stopped.status
     _pages(localizer, list(named.values()), positions, args)
     problems += [f"{one.photo}: {one.error}" for one in positions if one.error]
     if args.write_exif:
@@ -146,6 +163,17 @@ def _positions(
         yield replace(position, photo=name)
 
 
+def _until_interrupted(positions: Iterator[Position]) -> list[Position]:
+    """Return the answers, those before Ctrl-C if it comes, so that none is lost."""
+    from img2gps.core.signals import Interrupted
+
+    answered: list[Position] = []
+    with suppress(Interrupted):
+        for position in positions:
+            answered.append(position)
+    return answered
+
+
 def _table(positions: Sequence[Position]) -> str:
     from img2gps.inference.output.files import in_words
 
@@ -167,6 +195,7 @@ def _pages(
     """Write the pages that were asked for."""
     if not (args.map or args.explain):
         return
+    from img2gps.cli.writing import writing
     from img2gps.core.files import write_text_atomic
     from img2gps.inference.output import maps
     from img2gps.inference.output.page import page
@@ -180,7 +209,9 @@ def _pages(
             for path, position in zip(paths, positions, strict=True)
         ]
         picture = maps.draw(positions, training, tiles=args.tiles)
-        write_text_atomic(file, page(localizer.card.to_dict(), shown, picture, tiles=args.tiles))
+        html = page(localizer.card.to_dict(), shown, picture, tiles=args.tiles)
+        with writing("--explain" if explained else "--map", file):
+            write_text_atomic(file, html)
         _say(f"wrote {file}")
 
 
@@ -204,6 +235,7 @@ def _shown(localizer: Localizer, path: Path, position: Position, explained: bool
 
 def _copies(named: dict[str, Path], positions: Sequence[Position], folder: Path) -> list[str]:
     """Write the tagged copies; return what could not be written, and why."""
+    from img2gps.cli.writing import writing
     from img2gps.inference.output.geotag import write_copy
     from img2gps.photos.photofile import Unusable
 
@@ -211,13 +243,34 @@ def _copies(named: dict[str, Path], positions: Sequence[Position], folder: Path)
     for (name, path), position in zip(named.items(), positions, strict=True):
         if position.error:
             continue
+        copy = folder / _below(name)
         try:
-            write_copy(path, folder / Path(name).relative_to(Path(name).anchor), position)
+            with writing("--write-exif", folder):
+                write_copy(path, copy, position)
             written += 1
         except Unusable as error:
             problems.append(f"{name}: no copy: {error.reason}; {error.remedy}")
     _say(f"wrote {written} of {len(named)} photos with a position into {folder}")
     return problems
+
+
+def _drawn(path: Path) -> Path:
+    """Return a folder of photos for the word `quad`, drawn for this and new to every model."""
+    from img2gps.core.paths import cache_folder
+    from img2gps.photos import quad
+
+    if path != QUAD or path.exists():
+        return path
+    folder = cache_folder() / "quad-photos"
+    quad.render(quad.QuadSpec(n=N_QUAD, part="test_known"), folder, progress=False)
+    _say(f"{N_QUAD} photos of the built-in quad are in {folder}")
+    return folder
+
+
+def _below(name: str) -> Path:
+    """Return a photo's name as a path that stays below the folder that it is joined to."""
+    path = Path(name)
+    return Path(*(part for part in path.parts if part not in ("..", path.anchor)))
 
 
 def _files(given: list[Path]) -> tuple[dict[str, Path], list[str]]:
@@ -232,7 +285,7 @@ def _files(given: list[Path]) -> tuple[dict[str, Path], list[str]]:
 
     found: list[tuple[str, Path]] = []
     problems: list[str] = []
-    for path in given:
+    for path in map(_drawn, given):
         rejects: list[Reject] = []
         below = photo_files(path, rejects) if path.is_dir() else [path]
         unread = [f"{path / reject.file}: {reject.reason}; {reject.remedy}" for reject in rejects]

@@ -84,7 +84,7 @@ class App:
 
     async def draw(self, request: Request) -> Response:
         """Draw answers that the page has collected."""
-        sent = await _body(request, _MAP_BYTES)
+        sent = await self._body(request, _MAP_BYTES)
         try:
             positions = [_position(one) for one in json.loads(sent)[:_MOST_ON_MAP]]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -97,12 +97,27 @@ class App:
         return JSONResponse(self.model.card)
 
     async def _answer(self, request: Request) -> tuple[Position, bytes]:
-        data = await _body(request, self.limits.photo_bytes)
+        data = await self._body(request, self.limits.photo_bytes)
         name = unquote(request.query_params.get("name", "photo"))[:200]
         if not data:
             raise HTTPException(400, "no photo in the body")
         position: Position = await self._timed(self.model.locate, data, name)
         return position, data
+
+    async def _body(self, request: Request, most: int) -> bytes:
+        """Return the body, and give up on one that is too large or comes too slowly."""
+        parts, size = [], 0
+        try:
+            with anyio.fail_after(self.limits.seconds):
+                async for part in request.stream():
+                    size += len(part)
+                    if size > most:
+                        reason = f"more than {most // 1_000_000} MB; send a smaller photo"
+                        raise HTTPException(413, reason)
+                    parts.append(part)
+        except TimeoutError as error:
+            raise HTTPException(408, "came too slowly; try again") from error
+        return b"".join(parts)
 
     async def _timed(self, function: Any, *arguments: Any) -> Any:
         """Run in a thread when it is this photo's turn, and give up when it takes too long."""
@@ -173,17 +188,6 @@ class _Headers:
 def _error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, error.status_code)
-
-
-async def _body(request: Request, most: int) -> bytes:
-    """Return the body, and stop reading one that is too large."""
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise HTTPException(413, f"more than {most // 1_000_000} MB; send a smaller photo")
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _plain(position: Position) -> dict[str, Any]:
