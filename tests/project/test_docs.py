@@ -74,10 +74,13 @@ def _filler(name: str) -> list[str]:
         "ingest": ["d"],
         "completion": ["bash"],
         "diff": ["a", "b"],
+        "final": ["s"],
+        "evaluate": ["d"],
+        "export": ["--run", "s", "--to", "d", "--format", "onnx"],
     }.get(name, [])
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/study.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/study.md", "docs/use-the-winner.md"])
 def test_figures_in_documents_are_those_of_the_published_runs(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     assert len(BLOCK.findall(text)) >= 1
