@@ -8,6 +8,7 @@ python -m img2gps.train -m sweeps=table1
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from img2gps.core.load import CpuTime, wait_passively
@@ -52,7 +53,8 @@ def run(
     from img2gps.runs.recorder import Recorder
     from img2gps.tracking import open_tracker
     from img2gps.training import loop, model
-    from img2gps.training.data import PhotoData
+    from img2gps.training.frozen import make_data
+    from img2gps.training.heads.build import build_head
     from img2gps.training.module import GeoRegression
 
     planned = plan_run(config, weights, precision=precision)
@@ -66,8 +68,11 @@ def run(
 
         lat, lon = dataset.lat_lon()
         scaler = LabelScaler.fit(lat[split.train], lon[split.train])
-        module = GeoRegression(model.build(config.model, planned.weights), scaler, config)
-        data = PhotoData(dataset, split, scaler, config, module.model.normalise)
+        regressor = model.build(
+            config.model, planned.weights, partial(build_head, config), maps=config.needs_maps
+        )
+        module = GeoRegression(regressor, scaler, config)
+        data = make_data(dataset, split, scaler, config, regressor, planned.weights)
 
         table = PredictionTable(dataset, split)
         writer = ResultWriter(planned, folder, start, module, table)
@@ -78,7 +83,7 @@ def run(
             hooks = [tracker.epoch, on_epoch] if on_epoch else [tracker.epoch]
             recorder = Recorder(folder, table, hooks)
             trainer = loop.make_trainer(config, planned.precision, folder.checkpoint, recorder)
-            loop.fit(trainer, module, data, folder.checkpoint if start.epoch else None)
+            loop.fit(trainer, module, data, folder.checkpoint, resume=start.epoch > 0)
             writer.finish()
         return writer.outcome
 

@@ -46,6 +46,7 @@ class Cell:
     beats_baselines: Mark  # shown to beat every baseline
     win_share: float  # of the resamples in which it would have been selected
     best_rmse_m: float  # at each run's best epoch: an optimistic choice; NaN where unknown
+    averaged_rmse_m: float  # of the mean answer of its seeds; NaN with one seed
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,8 @@ class Ranking:
         """Return the cells as a table, one row a cell, for figures and CSV.
 
         Columns: the axes, `cell, name, rmse_m, low_m, high_m, seeds, planned, in_best_set,
-        beats_mean, beats_baselines, win_share, best_rmse_m, se_photos_m, se_seeds_m`.
+        beats_mean, beats_baselines, win_share, best_rmse_m, averaged_rmse_m, se_photos_m,
+        se_seeds_m`.
         """
         return pd.DataFrame([_as_row(cell) for cell in self.cells])
 
@@ -227,6 +229,7 @@ def rank(study: Study, group: Group) -> Ranking:
             beats_baselines=None if i in unpaired else marked.beats_baselines[i],
             win_share=float(corrected.wins[i]),
             best_rmse_m=best_rmse.get(cell, np.nan),
+            averaged_rmse_m=_averaged_rmse(errors, i),
         )
         for i, cell in enumerate(errors.cells)
     ]
@@ -249,6 +252,13 @@ def rank(study: Study, group: Group) -> Ranking:
             *_limits(study, len(may_win), errors),
         ],
     )
+
+
+def _averaged_rmse(errors: Errors, cell: int) -> float:
+    seeds = (~np.isnan(errors.error_m[cell, :, 0])).sum() if errors.error_m.size else 0
+    if errors.averaged_error_m is None or seeds < 2:
+        return float("nan")
+    return float(np.sqrt(np.mean(errors.averaged_error_m[cell] ** 2)))
 
 
 def knobs(params: Mapping[str, Any], axes: Iterable[str]) -> dict[str, Any]:
@@ -318,4 +328,5 @@ def _as_row(cell: Cell) -> dict[str, Any]:
         "beats_baselines": cell.beats_baselines,
         "win_share": cell.win_share,
         "best_rmse_m": cell.best_rmse_m,
+        "averaged_rmse_m": cell.averaged_rmse_m,
     }

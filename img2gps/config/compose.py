@@ -22,6 +22,10 @@ QUAD_N_VAL = 60  # photos, as in the study
 OWN_SHARE_VAL = 0.2  # of the user's own photos
 
 
+# Groups in which a class or function of the user's own may stand, named by `_target_`.
+OWN_GROUPS = ("data", "model", "loss", "optimizer", "scheduler", "augmentation")
+
+
 def register_sweeps() -> None:
     """Let Hydra find `sweeps/*.yaml` as the group `sweeps` from any working directory."""
     store = ConfigStore.instance()
@@ -45,7 +49,7 @@ def load_config(cfg: DictConfig) -> Config:
         raise BadInput(messages.describe(error)) from error
     for group in ("hydra", "sweeps"):
         plain.pop(group, None)
-    for group in ("data", "model"):
+    for group in OWN_GROUPS:
         plain[group] = _own_class(group, plain.get(group) or {})
     _choose_n_val(plain)
     config = config_from_dict(plain)
@@ -121,4 +125,8 @@ def _own_class(group: str, node: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in node.items() if key not in ("name", "kind", "family")}
     if group == "data":
         return {"name": name, "kind": "custom", "cache": kept.pop("cache", None), "custom": kept}
-    return {"name": name, "family": "custom", "custom": kept}
+    if group != "model":
+        return {"name": "custom", "custom": kept}
+    train = kept.pop("train", None)  # of the model that the class takes the place of
+    how = {"train": train} if train else {}
+    return {"name": name, "family": "custom", "custom": kept, **how}

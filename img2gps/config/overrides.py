@@ -12,7 +12,7 @@ from img2gps.config.schema import Config, DataKind
 from img2gps.core.nested import flat
 from img2gps.core.paths import package_folder
 
-GROUPS = ("data", "split", "model", "optimizer", "scheduler", "augmentation")
+GROUPS = ("data", "split", "model", "optimizer", "scheduler", "augmentation", "loss")
 NO_ROOT = "DIR"  # stands for a folder that the reader knows
 _NOT_THE_RUN = ("runs.", "logger.", "trainer.progress_bar", "force", "threads", "data.cache")
 
@@ -28,12 +28,15 @@ def overrides(config: Config) -> list[str]:
     if config.data.kind not in (DataKind.quad, DataKind.custom) and not config.data.root:
         wanted["data.root"] = NO_ROOT  # published runs do not say where the photos lay
     default = flat(config_to_dict(_composed([])))
-    groups = []
+    chained = [str(name) for name in config.augmentation.names]
+    groups = [f"augmentation=[{','.join(chained)}]"] if len(chained) > 1 else []
     for group in GROUPS:
+        if group == "augmentation" and len(chained) > 1:
+            continue
         key = f"{group}.kind" if group in ("data", "split") else f"{group}.name"
         choices = {path.stem for path in (package_folder("conf") / group).glob("*.yaml")}
         choice = str(wanted[key])
-        if wanted[key] != default[key]:
+        if wanted[key] != default[key] and (choice in choices or group == "model"):
             groups.append(f"{group}={choice if choice in choices else 'timm'}")
     default = flat(config_to_dict(_composed(groups)))
     keys = [

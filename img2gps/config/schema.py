@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from img2gps.config.checks import check, positive, within
+from img2gps.config.heads import HEADS, SOLVED_HEADS, HeadsConfig
 from img2gps.core.errors import BadInput
 
+DEFAULT_HEAD = "linear"
 MIN_IMAGE_SIZE = 32  # px; the stride of every backbone here
 MAX_IMAGE_SIZE = 2048  # px; a batch of 16 then takes 0.8 GB before the first layer
 EPOCH_METRICS = (
@@ -38,12 +41,18 @@ DataKind = StrEnum("DataKind", ["quad", "photos", "csv", "huggingface", "custom"
 # Ways to divide photos into parts.
 SplitKind = StrEnum("SplitKind", ["random", "place", "time", "kfold", "place_kfold"])
 # Libraries that build the backbone; `custom` is a class of the user's own.
-Family = StrEnum("Family", ["resnet", "efficientnet_lite", "timm", "custom"])
-OptimizerName = StrEnum("OptimizerName", ["adam", "adamw", "sgd"])
+Family = StrEnum("Family", ["resnet", "efficientnet_lite", "mobilenet", "timm", "custom"])
+# What of a model is trained.
+TrainedPart = StrEnum("TrainedPart", ["all", "last_blocks", "head"])
+# What training minimises: the study's mean squared error, or robust errors in metres.
+LossName = StrEnum("LossName", ["mse", "huber", "l2_m", "custom"])
+OptimizerName = StrEnum("OptimizerName", ["adam", "adamw", "sgd", "custom"])
 # Learning-rate schedules, which step once an epoch.
-SchedulerName = StrEnum("SchedulerName", ["step", "cosine", "none"])
+SchedulerName = StrEnum("SchedulerName", ["step", "cosine", "none", "custom"])
 # Random changes to training photos.
-AugmentationName = StrEnum("AugmentationName", ["none", "colour", "crop", "erase", "grayscale"])
+AugmentationName = StrEnum(
+    "AugmentationName", ["none", "colour", "crop", "erase", "grayscale", "blur", "rotate", "custom"]
+)
 # Arithmetic of the backbone. Head, loss and metrics always use float32 or better.
 Precision = StrEnum("Precision", ["auto", "fp32", "bf16"])
 # Devices that Lightning computes on; `auto` takes the best one available.
@@ -58,21 +67,8 @@ MODEL_NAMES = {
         *("wide_resnet50_2", "wide_resnet101_2"),
     ),
     Family.efficientnet_lite: tuple(f"efficientnet_lite{size}" for size in range(5)),
+    Family.mobilenet: ("mobilenet_v2",),
 }  # in torchvision and timm; only timm knows the names of family timm
-
-
-def _check(key: str, value: object, ok: bool, remedy: str) -> None:
-    if not ok:
-        raise BadInput(f"{key}={value}: {remedy}")
-
-
-def _positive(key: str, value: float | None, unit: str = "") -> None:
-    fit = value is None or (value > 0 and math.isfinite(value))
-    _check(key, value, fit, f"must be above 0{unit}; give {key}=NUMBER")
-
-
-def _within(key: str, value: float | None, low: float, high: float) -> None:
-    _check(key, value, value is None or low <= value <= high, f"must lie between {low} and {high}")
 
 
 @dataclass
@@ -98,11 +94,11 @@ class DataConfig:
     custom: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        _positive("data.n", self.n)
-        _positive("data.deadline_s", self.deadline_s, " seconds")
-        _positive("data.track_gap_s", self.track_gap_s, " seconds")
-        _within("data.width", self.width, 32, 4096)
-        _within("data.height", self.height, 32, 4096)
+        positive("data.n", self.n)
+        positive("data.deadline_s", self.deadline_s, " seconds")
+        positive("data.track_gap_s", self.track_gap_s, " seconds")
+        within("data.width", self.width, 32, 4096)
+        within("data.height", self.height, 32, 4096)
 
 
 @dataclass
@@ -124,14 +120,14 @@ class SplitConfig:
         for key in ("n_val", "n_test"):
             value = getattr(self, key)
             fit = 0 <= value < 1 or (value >= 1 and float(value).is_integer())
-            _check(f"split.{key}", value, fit, "give a count or a fraction below 1")
-        _within("split.seed", self.seed, 0, 2**32 - 1)
-        _positive("split.n_train", self.n_train)
-        _positive("split.block_m", self.block_m, " metres")
+            check(f"split.{key}", value, fit, "give a count or a fraction below 1")
+        within("split.seed", self.seed, 0, 2**32 - 1)
+        positive("split.n_train", self.n_train)
+        positive("split.block_m", self.block_m, " metres")
         fit = 0 <= (self.buffer_m or 0) < math.inf
-        _check("split.buffer_m", self.buffer_m, fit, "metres, 0 or more")
-        _within("split.folds", self.folds, 2, 1000)
-        _within("split.fold", self.fold, 0, self.folds - 1)
+        check("split.buffer_m", self.buffer_m, fit, "metres, 0 or more")
+        within("split.folds", self.folds, 2, 1000)
+        within("split.fold", self.fold, 0, self.folds - 1)
 
 
 @dataclass
@@ -142,13 +138,26 @@ class ModelConfig:
     family: Family
     depth: int | None = None
     custom: dict[str, Any] | None = None
+    train: TrainedPart = TrainedPart.all
 
     def __post_init__(self) -> None:
         if names := MODEL_NAMES.get(self.family):
             remedy = f"no {self.family}; one of: {', '.join(names)}; others: model=timm"
-            _check("model.name", self.name, self.name in names, remedy)
+            check("model.name", self.name, self.name in names, remedy)
             # model.name=resnet18 may follow model=resnet50, whose depth would name another run.
             self.depth = int(re.findall(r"\d+", self.name)[0])
+
+
+@dataclass
+class LossConfig:
+    """Group `loss`."""
+
+    name: LossName = LossName.mse
+    delta_m: float = 25.0  # of huber: from where on an error counts by its distance
+    custom: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        positive("loss.delta_m", self.delta_m, " metres")
 
 
 @dataclass
@@ -156,16 +165,20 @@ class OptimizerConfig:
     """Group `optimizer`. The learning rate is a knob of the root."""
 
     name: OptimizerName
-    weight_decay: float
+    weight_decay: float = 0.0
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     momentum: float = 0.0
+    backbone_lr: float = 1.0
+    decay_norms: bool = True
+    custom: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        _within("optimizer.weight_decay", self.weight_decay, 0.0, 1.0)
-        _within("optimizer.momentum", self.momentum, 0.0, 0.9999)
+        positive("optimizer.backbone_lr", self.backbone_lr)
+        within("optimizer.weight_decay", self.weight_decay, 0.0, 1.0)
+        within("optimizer.momentum", self.momentum, 0.0, 0.9999)
         fit = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
         told = f"[{','.join(str(beta) for beta in self.betas)}]"
-        _check("optimizer.betas", told, fit, "must be two numbers in [0, 1), such as [0.9,0.999]")
+        check("optimizer.betas", told, fit, "must be two numbers in [0, 1), such as [0.9,0.999]")
 
 
 @dataclass
@@ -177,12 +190,13 @@ class SchedulerConfig:
     step_size: int = 5
     gamma: float = 0.1
     min_factor: float = 0.0
+    custom: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        _positive("scheduler.step_size", self.step_size, " epochs")
-        _check("scheduler.gamma", self.gamma, 0 < self.gamma <= 1, "must lie in (0, 1]")
-        _within("scheduler.min_factor", self.min_factor, 0.0, 1.0)
-        _within("scheduler.warmup_epochs", self.warmup_epochs, 0, 10_000)
+        positive("scheduler.step_size", self.step_size, " epochs")
+        check("scheduler.gamma", self.gamma, 0 < self.gamma <= 1, "must lie in (0, 1]")
+        within("scheduler.min_factor", self.min_factor, 0.0, 1.0)
+        within("scheduler.warmup_epochs", self.warmup_epochs, 0, 10_000)
 
 
 @dataclass
@@ -194,12 +208,24 @@ class AugmentationConfig:
     min_area: float = 1.0
     probability: float = 0.0
     max_area: float = 0.0
+    degrees: float = 0.0
+    chain: dict[str, bool] = field(default_factory=dict)
+    custom: dict[str, Any] | None = None
+
+    @property
+    def names(self) -> list[AugmentationName]:
+        """What happens to a photo, in order: several with `augmentation=[crop,colour]`."""
+        chained = [AugmentationName(name) for name in self.chain]
+        return chained if len(chained) > 1 else [self.name]
 
     def __post_init__(self) -> None:
-        _within("augmentation.strength", self.strength, 0.0, 1.0)
-        _within("augmentation.min_area", self.min_area, 0.05, 1.0)
-        _within("augmentation.probability", self.probability, 0.0, 1.0)
-        _within("augmentation.max_area", self.max_area, 0.0, 0.9)
+        if len(self.chain) < 2:
+            self.chain = {}
+        within("augmentation.degrees", self.degrees, 0.0, 180.0)
+        within("augmentation.strength", self.strength, 0.0, 1.0)
+        within("augmentation.min_area", self.min_area, 0.05, 1.0)
+        within("augmentation.probability", self.probability, 0.0, 1.0)
+        within("augmentation.max_area", self.max_area, 0.0, 0.9)
 
 
 @dataclass
@@ -220,7 +246,7 @@ class TrainerConfig:
             value = getattr(self, key)
             fit = value is None or 0 < value <= 1 or (value > 1 and float(value).is_integer())
             remedy = "give a count of batches (1 is one batch) or a share up to 1.0 (all)"
-            _check(f"trainer.{key}", value, fit, remedy)
+            check(f"trainer.{key}", value, fit, remedy)
             if isinstance(value, int) and value > 1:
                 setattr(self, key, float(value))  # run ids have always had it as a float
         one = type(self.devices) is int and self.devices == 1
@@ -228,9 +254,9 @@ class TrainerConfig:
             "only 1 is supported, because a run is one process; leave it out "
             "(CUDA_VISIBLE_DEVICES=N chooses a GPU)"
         )
-        _check("trainer.devices", self.devices, one, remedy)
-        _positive("trainer.gradient_clip_val", self.gradient_clip_val)
-        _positive("trainer.accumulate_grad_batches", self.accumulate_grad_batches)
+        check("trainer.devices", self.devices, one, remedy)
+        positive("trainer.gradient_clip_val", self.gradient_clip_val)
+        positive("trainer.accumulate_grad_batches", self.accumulate_grad_batches)
 
 
 @dataclass
@@ -246,7 +272,7 @@ class LoggerConfig:
     timeout_s: float = 20.0
 
     def __post_init__(self) -> None:
-        _positive("logger.timeout_s", self.timeout_s, " seconds")
+        positive("logger.timeout_s", self.timeout_s, " seconds")
 
 
 @dataclass
@@ -287,16 +313,47 @@ class Config:
     metrics: dict[str, Any]
     baselines: bool
     force: bool
+    loss: LossConfig = field(default_factory=LossConfig)
+    ema: float | None = None
+    head: str = DEFAULT_HEAD
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        """The heads whose answers are averaged; mostly one."""
+        return tuple(self.head.split("+"))
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether there is nothing to learn by gradient descent."""
+        return all(name in SOLVED_HEADS for name in self.head_names)
+
+    @property
+    def needs_maps(self) -> bool:
+        """Whether a head reads feature maps beside the features of the whole photo."""
+        return "match" in self.head_names
+
+    @property
+    def epochs(self) -> int:
+        """The epochs of a run: one if there is nothing to learn by gradient descent."""
+        return 1 if self.is_solved else self.max_epochs
 
     def __post_init__(self) -> None:
-        _check("lr", self.lr, 0 < self.lr < 100, "must be above 0 and below 100, such as lr=0.001")
+        for name in self.head_names:
+            remedy = f"no head; one of: {', '.join(HEADS)}; or several joined by + (their average)"
+            check("head", self.head, name in HEADS, remedy)
+        once = len(set(self.head_names)) == len(self.head_names)
+        check("head", self.head, once, "a head is named twice; name it once")
+        check("lr", self.lr, 0 < self.lr < 100, "must be above 0 and below 100, such as lr=0.001")
         for key in ("batch_size", "val_batch_size", "max_epochs"):
-            _positive(key, getattr(self, key))
-        _within("image_size", self.image_size, MIN_IMAGE_SIZE, MAX_IMAGE_SIZE)
-        _within("seed", self.seed, 0, 2**32 - 1)
-        _within("threads", self.threads, 1, 1024)
+            positive(key, getattr(self, key))
+        fit = self.ema is None or 0 < self.ema < 1
+        check("ema", self.ema, fit, "a decay between 0 and 1, such as ema=0.99, or null")
+        within("image_size", self.image_size, MIN_IMAGE_SIZE, MAX_IMAGE_SIZE)
+        within("seed", self.seed, 0, 2**32 - 1)
+        within("threads", self.threads, 1, 1024)
         named = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.study) is not None
-        _check("study", self.study, named, "a folder name: letters, digits, '.', '_' and '-'")
+        check("study", self.study, named, "a folder name: letters, digits, '.', '_' and '-'")
 
     def check_trainable(self) -> None:
         """Check what training needs beyond what reading a saved configuration needs.
@@ -309,19 +366,27 @@ class Config:
             raise BadInput("data.root: has no value; give data.root=PATH")
         for name, node in self.metrics.items():
             fit = isinstance(node, dict) and "_target_" in node
-            _check(f"metrics.{name}", node, fit, f"give metrics.{name}._target_=package.function")
+            check(f"metrics.{name}", node, fit, f"give metrics.{name}._target_=package.function")
             free = f"val/{name}" not in EPOCH_METRICS
-            _check("metrics", name, free, "a metric of that name exists; give another name")
+            check("metrics", name, free, "a metric of that name exists; give another name")
         known = (*EPOCH_METRICS, *(f"val/{name}" for name in self.metrics))
         remedy = f"not a metric of an epoch; give one of: {', '.join(known)}"
-        _check("monitor", self.monitor, self.monitor in known, remedy)
+        check("monitor", self.monitor, self.monitor in known, remedy)
         warmup = self.scheduler.warmup_epochs
         fit = warmup == 0 or warmup < self.max_epochs
         remedy = (
             "lr is reached only after that many epochs, and there are "
             f"max_epochs={self.max_epochs}; give fewer"
         )
-        _check("scheduler.warmup_epochs", warmup, fit, remedy)
+        check("scheduler.warmup_epochs", warmup, fit, remedy)
+        own = self.model.family is Family.custom
+        fit = not own or (self.head == "linear" and self.model.train is TrainedPart.all)
+        remedy = "a model of your own has a head of its own; leave out head= and model.train="
+        check("head", self.head, fit, remedy)
+        frozen = self.model.train is TrainedPart.head
+        solved = any(name in SOLVED_HEADS for name in self.head_names)
+        remedy = "needs a backbone that is not trained; add model.train=head"
+        check("head", self.head, frozen or not solved, remedy)
         local = not re.search(r"::|://", self.runs.root)
         remedy = "a folder of this machine, not an address; give runs.root=FOLDER"
-        _check("runs.root", self.runs.root, local, remedy)
+        check("runs.root", self.runs.root, local, remedy)

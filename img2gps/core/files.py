@@ -8,18 +8,25 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def write_bytes_atomic(path: Path, content: bytes) -> None:
     """Write a file so that it exists whole or not at all, also after a power cut."""
+    _write_atomic(path, lambda file: file.write(content))
+
+
+def _write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(0o644)
@@ -27,6 +34,11 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write_array_atomic(path: Path, array: NDArray[Any]) -> None:
+    """Write an .npy file as `write_bytes_atomic` does, without a copy in memory."""
+    _write_atomic(path, lambda file: np.save(file, array))
 
 
 def write_text_atomic(path: Path, text: str) -> None:

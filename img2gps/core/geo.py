@@ -104,6 +104,11 @@ class LabelScaler:
         dlon = wrap_lon_deg(np.asarray(lon, dtype=np.float64) - self.lon_mean)
         return np.stack([y, dlon / self.lon_std], axis=-1)
 
+    def unit_m(self) -> Floats:
+        """Return the metres north and east that one unit of each target stands for."""
+        metres = np.radians([self.lat_std, self.lon_std]) * EARTH_RADIUS_M
+        return np.asarray(metres * [1.0, np.cos(np.radians(self.lat_mean))])
+
     def unscale(self, targets: ArrayLike) -> tuple[Floats, Floats]:
         """Return latitude and longitude in degrees from targets of shape (n, 2)."""
         t = np.asarray(targets, dtype=np.float64)

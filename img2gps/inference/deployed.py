@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from img2gps.analysis.wording import cell_name
 from img2gps.config.schema import Family, Precision
 from img2gps.core.errors import BadInput
@@ -72,8 +74,9 @@ def from_runs(folders: Sequence[Path], errors: HeldOut, *, title: str = "") -> D
 
 
 def is_exportable(deployed: Deployed) -> bool:
-    """Whether the architecture can be built again from its name."""
-    return all(model.family is not Family.custom for model in deployed.card.models)
+    """Whether the architecture can be built again from its name, with one linear layer as head."""
+    linear = all(isinstance(member.head, nn.Linear) for member in deployed.network.parts())
+    return linear and all(model.family is not Family.custom for model in deployed.card.models)
 
 
 def _result(folder: Path) -> RunResult:

@@ -35,11 +35,13 @@ def write_exported(deployed: Deployed, folder: Path, *, int8: bool = False) -> N
     """Write a model so that `read_exported` gives it back; `int8` rounds its weights.
 
     Raises:
-        BadInput: an architecture of the user's own, which only its own code can build.
+        BadInput: an architecture or a head that cannot be built from a name.
     """
     if not is_exportable(deployed):
         names = ", ".join(one.name for one in deployed.card.models)
-        raise BadInput(f"{names}: a model of your own cannot be built from its name; choose onnx")
+        raise BadInput(
+            f"{names}: a model or head of its own cannot be built from its name; choose onnx"
+        )
     tensors = {key: value.contiguous() for key, value in deployed.network.state_dict().items()}
     write_bytes_atomic(folder / TENSORS, save(pack(tensors) if int8 else tensors))
     bf16 = [member.bf16 for member in deployed.network.parts()]

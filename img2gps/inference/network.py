@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from img2gps.core.geo import LabelScaler
 from img2gps.inference.trust import Trust
+from img2gps.training.maps import WithMaps
 from img2gps.training.model import Regressor
 
 
@@ -64,6 +65,8 @@ class Member(nn.Module):
         super().__init__()
         self.backbone = regressor.backbone
         self.head = regressor.head
+        net = regressor.backbone
+        self.width = net.width if isinstance(net, WithMaps) else None  # maps say nothing of trust
         self.register_buffer("mean", regressor.mean.clone())
         self.register_buffer("std", regressor.std.clone())
         self.degrees = Degrees(scaler)
@@ -77,7 +80,7 @@ class Member(nn.Module):
                 features = self.backbone(normalised).float()
         else:
             features = self.backbone(normalised)
-        return self.degrees(self.head(features)), features
+        return self.degrees(self.head(features.float())), features[:, : self.width].float()
 
 
 class Network(nn.Module):

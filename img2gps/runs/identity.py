@@ -7,9 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from img2gps import training
-from img2gps.config.schema import AugmentationName, Config, Precision
+from img2gps.config.newer import as_older
+from img2gps.config.schema import DEFAULT_HEAD, AugmentationName, Config, Precision
 
 ROOT_KNOBS = ("seed", "lr", "batch_size", "val_batch_size", "max_epochs", "drop_last", "image_size")
+GROUPS = ("model", "optimizer", "scheduler", "metrics")
+NEWER_KNOBS = ("loss", "ema")  # where they are not at their default
 NOT_OF_THE_TRAINER = ("accelerator", "devices", "progress_bar")  # they change no result
 
 
@@ -29,23 +32,28 @@ def run_identity(
         weights: the weights that training really starts from.
         precision: the arithmetic that `auto` stands for.
     """
-    trainer = {k: v for k, v in asdict(config.trainer).items() if k not in NOT_OF_THE_TRAINER}
-    augmentation = asdict(config.augmentation)
-    if config.augmentation.name is AugmentationName.none:
-        augmentation = {"name": "none"}
+    knobs = as_older(config, asdict(config))
+    trainer = {k: v for k, v in knobs["trainer"].items() if k not in NOT_OF_THE_TRAINER}
+    changed = config.augmentation.name is not AugmentationName.none
     identity = {
         "data": data,
         "split": dict(split),
-        "model": asdict(config.model),
         "weights": dict(weights),
-        "optimizer": asdict(config.optimizer),
-        "scheduler": asdict(config.scheduler),
-        "augmentation": augmentation,
+        "augmentation": knobs["augmentation"] if changed else {"name": "none"},
         "trainer": trainer,
-        "metrics": config.metrics,
         "precision": str(precision),
-        **{key: getattr(config, key) for key in ROOT_KNOBS},
+        **{key: knobs[key] for key in (*GROUPS, *ROOT_KNOBS)},
+        **{key: knobs[key] for key in NEWER_KNOBS if key in knobs},
     }
+    if config.head != DEFAULT_HEAD:
+        identity["head"] = _heads(config)
     if training.TRAINING_VERSION > 1:  # the ids of version 1 are older than the version
         identity["training_version"] = training.TRAINING_VERSION
     return identity
+
+
+def _heads(config: Config) -> dict[str, Any]:
+    """Return the knobs of the heads in use."""
+    knobs = asdict(config.heads)
+    heads = {name: knobs.get(name, {}) for name in config.head_names}
+    return heads | {"average": knobs["average"]} if len(heads) > 1 else heads

@@ -32,6 +32,7 @@ from img2gps.runs.swept import swept
 from img2gps.runs.tracker import Tracker
 from img2gps.training import devices, metrics, model
 from img2gps.training.checkpoint import save
+from img2gps.training.heads.build import chosen_settings
 from img2gps.training.module import GeoRegression
 
 log = logging.getLogger(__name__)
@@ -217,6 +218,7 @@ class ResultWriter:
             "name": self.planned.config.model.name,
             "parameters": model.count_parameters(self.module),
             "flops": self._attempt("flops", lambda: model.count_flops(regressor, size)),
+            **chosen_settings(regressor.head),
         }
 
     def _attempt(self, what: str, compute: Callable[[], T]) -> T | None:
@@ -250,4 +252,5 @@ def _drop_optimizer(path: Path) -> None:
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     checkpoint["optimizer_states"] = []
     checkpoint["lr_schedulers"] = []
+    checkpoint.pop("current_model_state", None)  # beside the averaged weights of ema=
     save(checkpoint, path)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2gps.config.schema import Accelerator, Config, DataKind, Precision
+from img2gps.config.schema import Accelerator, Config, DataKind, Precision, TrainedPart
 from img2gps.core import hardware
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import cache_folder, expanded
@@ -45,7 +45,8 @@ class RunPlan:
         """Return the number of threads that the run takes unless it resumes with another."""
         if self.config.threads is not None:
             return self.config.threads
-        assert self.speed is not None
+        if self.speed is None:
+            return hardware.cores()
         return self.speed.threads(self.precision, hardware.cores())
 
 
@@ -99,7 +100,9 @@ def plan_run(
     if resolved is None:
         resolved = weights.resolve(config.model, config.weights, required=config.weights_required)
     speed = _measure(config, settled=precision is not None)
-    if config.precision is not Precision.auto:
+    if config.model.train is TrainedPart.head:
+        precision = Precision.fp32  # so that runs of any precision share frozen features
+    elif config.precision is not Precision.auto:
         precision = config.precision
     elif precision is None:
         assert speed is not None
@@ -204,7 +207,12 @@ def open_split(config: Config, dataset: Dataset) -> Split:
 
 
 def _measure(config: Config, *, settled: bool) -> Speed | None:
-    """Measure what the configuration leaves open: the precision, the threads, or both."""
+    """Measure what the configuration leaves open: the precision, the threads, or both.
+
+    A frozen backbone has no training step to measure.
+    """
+    if config.model.train is TrainedPart.head:
+        return None
     if config.precision is not Precision.auto and config.threads is not None:
         return None
     from img2gps.training.speed import measure_speed
@@ -224,7 +232,7 @@ def _root(config: Config) -> Path:
 
 
 def _check_batches(config: Config, n_train: int) -> None:
-    from img2gps.training.model import check_image_size, smallest_feature_map
+    from img2gps.training.model import check_image_size
 
     check_image_size(config.model, config.image_size)
     if config.drop_last and n_train < config.batch_size:
@@ -232,14 +240,24 @@ def _check_batches(config: Config, n_train: int) -> None:
             f"batch_size={config.batch_size}: larger than the training part ({n_train} photos), "
             "and drop_last=true would leave no batch; lower batch_size or set drop_last=false"
         )
-    alone = n_train % config.batch_size == 1 and not config.drop_last
-    if (alone or config.batch_size == 1) and smallest_feature_map(
-        config.model, config.image_size
-    ) == 1:
+    if not config.is_solved:
+        _check_single_photo(config, n_train)
+
+
+def _check_single_photo(config: Config, n_train: int) -> None:
+    """Refuse a batch of one photo if batch normalisation would get a single value of it."""
+    from img2gps.training.model import smallest_feature_map
+
+    if config.batch_size > 1 and (n_train % config.batch_size != 1 or config.drop_last):
+        return
+    frozen = config.model.train is TrainedPart.head
+    one_cell = not frozen and smallest_feature_map(config.model, config.image_size) == 1
+    if one_cell or "mlp" in config.head_names:
+        cause = f"at image_size={config.image_size}" if one_cell else "with head=mlp"
         raise BadInput(
-            f"batch_size={config.batch_size}: a batch of one photo (of {n_train}) at image_size="
-            f"{config.image_size} leaves batch normalisation a single value; set drop_last=true, "
-            "another batch_size or a larger image_size"
+            f"batch_size={config.batch_size}: a batch of one photo (of {n_train}) {cause} leaves "
+            "batch normalisation a single value; set drop_last=true, another batch_size"
+            + (" or a larger image_size" if one_cell else "")
         )
 
 

@@ -41,7 +41,8 @@ class Recorder(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         """Note the time and the learning rate of this epoch."""
         self._epoch_began = time.perf_counter()
-        self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        self._lr = float(groups[0]["lr"]) if groups else 0.0  # solved heads have no optimiser
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, _: pl.LightningModule, outputs: Any, *__: Any

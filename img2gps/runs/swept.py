@@ -8,6 +8,8 @@ from typing import Any
 
 _GROUPS = {"optimizer": "name", "scheduler": "name", "augmentation": "name", "split": "kind"}
 
+_USUAL = {"head": "linear", "loss": "mse", "train": "all"}
+
 
 def swept(config: Mapping[str, Any], n_train: int | None = None) -> dict[str, Any]:
     """Return the knobs that people vary of a resolved configuration, flat.
@@ -26,8 +28,20 @@ def swept(config: Mapping[str, Any], n_train: int | None = None) -> dict[str, An
         **{group: _choice(config.get(group), key) for group, key in _GROUPS.items()},
         **{key: config.get(key) for key in ("max_epochs", "image_size")},
         "n_train": n_train,
+        **_unusual(config),
     }
     return {key: value for key, value in values.items() if value is not None or key == "depth"}
+
+
+def _unusual(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return newer knobs where they are not at their default, which older runs do not name."""
+    model = config.get("model")
+    values = {
+        "head": config.get("head"),
+        "loss": _choice(config.get("loss"), "name"),
+        "train": model.get("train") if isinstance(model, Mapping) else None,
+    }
+    return {key: value for key, value in values.items() if value != _USUAL[key]}
 
 
 def _choice(group: Any, key: str) -> Any:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from img2gps.config.schema import TrainedPart
 from img2gps.core import hardware
 from img2gps.study.display import duration
 from img2gps.study.otherwise import precision_hint
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from img2gps.runs.plan import RunPlan
 
 WARM_UP_STEPS, TIMED_STEPS = 1, 3
+FROZEN_RUN_S = 0.7  # a head on features that are computed already, files and ledger included
 VALIDATION_SHARE = 1 / 3  # of a training step's time: forward only
 RECORD_BYTES = 100_000  # config, history, predictions, result
 # Two-sided 5 %, power 80 %: 1.96 + 0.84 standard errors.
@@ -102,7 +105,7 @@ def estimate(spec: Spec, workers: int) -> Estimate:
     threads = max(1, hardware.cores() // max(1, workers))
     step_s = {
         kind: seconds_a_photo(plan, plan.config.threads or threads)
-        for kind, plan in {_kind(plan): plan for plan in left}.items()
+        for kind, plan in {_kind(plan): plan for plan in left if not _is_frozen(plan)}.items()
     }
     size = {
         name: _checkpoint_bytes(plan) + RECORD_BYTES
@@ -113,8 +116,8 @@ def estimate(spec: Spec, workers: int) -> Estimate:
         cells=len(points),
         runs=spec.n_trials if spec.searched else len(plans),
         done=len(plans) - len(left),
-        epochs=round(scale * sum(plan.config.max_epochs for plan in left)),
-        seconds=scale * sum(_photos(plan) * step_s[_kind(plan)] for plan in left),
+        epochs=round(scale * sum(plan.config.epochs for plan in left)),
+        seconds=scale * sum(_seconds(plan, step_s) for plan in left),
         disk_bytes=scale * sum(size[plan.config.model.name] for plan in left),
         n_val=min(len(plan.split.val) for plan in plans),
         mean_predictor_m=statistics.fmean(_mean_predictor(plans)),
@@ -127,6 +130,15 @@ def _kind(plan: RunPlan) -> tuple[object, ...]:
     """Return what the time of a training step depends on."""
     config = plan.config
     return config.model.name, config.image_size, config.batch_size, plan.precision
+
+
+def _is_frozen(plan: RunPlan) -> bool:
+    return plan.config.model.train is TrainedPart.head
+
+
+def _seconds(plan: RunPlan, step_s: Mapping[tuple[object, ...], float]) -> float:
+    """Return the seconds of a run. Those of frozen features are taken as computed before."""
+    return FROZEN_RUN_S if _is_frozen(plan) else _photos(plan) * step_s[_kind(plan)]
 
 
 def _photos(plan: RunPlan) -> float:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2gps.config.schema import Family, Precision
+from img2gps.config.schema import Family, Precision, TrainedPart
 from img2gps.core.errors import BadInput
 from img2gps.runs.records import RESULT, RunResult, RunState, read_result
 from img2gps.study.composing import Composer
@@ -28,6 +28,7 @@ RELATIVE_SECONDS = {
     "resnet50": 2.6,
     "resnet101": 4.6,
     "efficientnet_lite0": 1.7,
+    "mobilenet_v2": 1.5,
     "efficientnet_lite1": 2.3,
     "efficientnet_lite2": 2.9,
 }
@@ -59,7 +60,7 @@ class TrainRunner:
         config = planned.config
         cost = (
             RELATIVE_SECONDS.get(config.model.name, USUAL_SECONDS)
-            * config.max_epochs
+            * config.epochs
             * len(planned.split.train)
             * config.image_size**2
         )
@@ -72,7 +73,9 @@ class TrainRunner:
         config = self.composer.load(overrides)
         weights = self.resolve_weights(config)
         planned = plan_run(config, weights, self._data, self._precision)
-        if config.precision is Precision.auto and "precision" not in self.spec.space.names:
+        frozen = config.model.train is TrainedPart.head  # always fp32, whatever the others take
+        varied = "precision" in self.spec.space.names
+        if config.precision is Precision.auto and not varied and not frozen:
             self._precision = planned.precision  # the first run decides for the whole study
         return planned
 

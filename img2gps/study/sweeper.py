@@ -216,8 +216,9 @@ def base_config(config: Config, varied: Space, references: Mapping[str, Any]) ->
     Values that refer to the seed or to a varied knob differ from run to run and stay references.
     """
     from img2gps.config.compose import config_to_dict
+    from img2gps.config.newer import as_older
 
-    base = config_to_dict(config)
+    base = as_older(config, config_to_dict(config))
     varying = [f"${{{name}}}" for name in ("seed", *varied.names)]
     kept = {k: v for k, v in references.items() if any(name in str(v) for name in varying)}
     removed = (*NOT_IDENTITY, *varied.names)

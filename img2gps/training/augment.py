@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from img2gps.config.own import own_function
 from img2gps.config.schema import AugmentationConfig, AugmentationName
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -19,7 +20,15 @@ GREY = 127.5
 
 def augment(images: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
     """Return photos of the same shape (n, 3, h, w) and range [0, 255], each changed by itself."""
-    match config.name:
+    for name in config.names:
+        images = _change(images, name, config, generator)
+    return images
+
+
+def _change(
+    images: Tensor, name: AugmentationName, config: AugmentationConfig, generator: Generator
+) -> Tensor:
+    match name:
         case AugmentationName.none:
             return images
         case AugmentationName.colour:
@@ -30,6 +39,13 @@ def augment(images: Tensor, config: AugmentationConfig, generator: Generator) ->
             return erase(images, config.probability, config.max_area, generator)
         case AugmentationName.grayscale:
             return grayscale(images, config.probability, generator)
+        case AugmentationName.blur:
+            return blur(images, config.probability, generator)
+        case AugmentationName.rotate:
+            return rotate(images, config.degrees, generator)
+        case AugmentationName.custom:
+            changed: Tensor = own_function("augmentation", config.custom or {})(images, generator)
+            return changed
 
 
 def _uniform(images: Tensor, low: float, high: float, generator: Generator) -> Tensor:
@@ -82,3 +98,19 @@ def grayscale(images: Tensor, probability: float, generator: Generator) -> Tenso
     """Take the colour from a photo, with the given probability."""
     hit = _uniform(images, 0.0, 1.0, generator) < probability
     return torch.where(hit, _luma(images), images)
+
+
+def blur(images: Tensor, probability: float, generator: Generator) -> Tensor:
+    """Replace each pixel of some photos by the mean of 3 x 3, as a shaky hand does."""
+    hit = _uniform(images, 0.0, 1.0, generator) < probability
+    edges = functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    return torch.where(hit, functional.avg_pool2d(edges, 3, stride=1), images)
+
+
+def rotate(images: Tensor, degrees: float, generator: Generator) -> Tensor:
+    """Turn each photo by up to so many degrees; its mirrored edges fill the corners."""
+    angle = torch.deg2rad(_uniform(images, -degrees, degrees, generator).flatten())
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    rows = [torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)]
+    grid = functional.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)

@@ -42,7 +42,7 @@ def derived_seed(*parts: int) -> int:
 class Batch(NamedTuple):
     """A batch of photos, ready for the model."""
 
-    images: Tensor  # (n, 3, h, w) float32, normalised, channels_last
+    inputs: Tensor  # (n, 3, h, w) float32, normalised, channels_last
     targets: Tensor  # (n, 2) float32, scaled latitude and longitude
     label: Tensor  # (n, 2) float64, degrees
     rows: Tensor  # (n,) int64, rows of the manifest
@@ -146,8 +146,11 @@ class PhotoData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Return the training batches, shuffled by (seed, epoch)."""
         batch_size, drop_last = self.config.batch_size, self.config.drop_last
-        batches = EpochBatches(len(self.train), batch_size, self.config.seed, drop_last=drop_last)
-        return _loader(self.train, batches)
+        rows = self.train
+        if self.config.is_solved:  # nothing is learned from batches: one shows the training error
+            rows, batch_size, drop_last = self.train_sample, len(self.train_sample), False
+        batches = EpochBatches(len(rows), batch_size, self.config.seed, drop_last=drop_last)
+        return _loader(rows, batches)
 
     def val_dataloader(self) -> list[DataLoader[Tensor]]:
         """Return the batches of the validation part and of the training sample, in order."""
@@ -166,18 +169,44 @@ class PhotoData(pl.LightningDataModule):
         """Turn rows into a whole batch on the device."""
         trainer = self.trainer
         device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
-        images = self.store.gather(rows, device)
-        augmentation = self.config.augmentation
-        if augmentation.name is not AugmentationName.none and trainer and trainer.training:
-            batch = trainer.fit_loop.total_batch_idx + 1  # counts batches, not optimiser steps
-            draws = torch.Generator().manual_seed(derived_seed(self.config.seed, batch))
-            images = augment(images, augmentation, draws)
         return Batch(
-            self.normalise(images),
+            self._inputs(rows, device),
             self.targets[rows].to(device, non_blocking=True),
             self.label[rows],
             rows,
         )
+
+    def _inputs(self, rows: Tensor, device: torch.device) -> Tensor:
+        """Return the photos, changed at random while training, and normalised."""
+        images = self.store.gather(rows, device)
+        augmentation, trainer = self.config.augmentation, self.trainer
+        if augmentation.name is not AugmentationName.none and trainer and trainer.training:
+            batch = trainer.fit_loop.total_batch_idx + 1  # counts batches, not optimiser steps
+            draws = torch.Generator().manual_seed(derived_seed(self.config.seed, batch))
+            images = augment(images, augmentation, draws)
+        return self.normalise(images)
+
+
+class FeatureData(PhotoData):
+    """Batches of frozen features in the place of photos."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: Split,
+        scaler: LabelScaler,
+        config: Config,
+        features: NDArray[Any],
+    ) -> None:
+        super().__init__(dataset, split, scaler, config, lambda pixels: pixels)
+        self.features = features
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, _: int) -> Any:
+        """Leave the rows where they are."""
+        return batch
+
+    def _inputs(self, rows: Tensor, device: torch.device) -> Tensor:
+        return torch.from_numpy(self.features[rows.numpy()]).float().to(device)
 
 
 def _loader(rows: Rows, batches: EpochBatches) -> DataLoader[Tensor]:
@@ -187,6 +216,8 @@ def _loader(rows: Rows, batches: EpochBatches) -> DataLoader[Tensor]:
 
 def _warn_of_single_photo(n_train: int, config: Config) -> None:
     """Warn if every epoch ends on a single photo, as the study's 681 photos do in batches of 8."""
+    if config.is_solved:
+        return
     if n_train % config.batch_size == 1 and config.batch_size > 1 and not config.drop_last:
         log.warning(
             "%d training photos in batches of %d: every epoch ends on a batch of one photo, a "

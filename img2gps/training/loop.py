@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 
 from img2gps.config.schema import Config, Precision
 from img2gps.core import hardware, signals
@@ -37,6 +37,8 @@ def make_trainer(
     """Return a Trainer that logs through `recorder` and saves `checkpoint` after every epoch."""
     _quiet()
     callbacks = [recorder]
+    if config.ema is not None and not config.is_solved:
+        callbacks.append(EMAWeightAveraging(decay=config.ema))
     shown = config.trainer.progress_bar and sys.stderr.isatty()
     if shown:
         callbacks.append(TQDMProgressBar(leave=False))
@@ -51,7 +53,7 @@ def make_trainer(
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
         precision=LIGHTNING_PRECISION[precision],  # type: ignore[arg-type]  # typed as literals
-        max_epochs=config.max_epochs,
+        max_epochs=config.epochs,
         limit_train_batches=config.trainer.limit_train_batches,
         limit_val_batches=config.trainer.limit_val_batches,
         gradient_clip_val=config.trainer.gradient_clip_val,
@@ -79,21 +81,28 @@ def warn_if_busy(since: CpuTime | None, threads: int) -> None:
 
 
 def fit(
-    trainer: pl.Trainer, module: GeoRegression, data: PhotoData, resume: Path | None = None
+    trainer: pl.Trainer,
+    module: GeoRegression,
+    data: PhotoData,
+    checkpoint: Path,
+    *,
+    resume: bool,
 ) -> None:
-    """Train to the end, from the checkpoint `resume` if one is given.
+    """Train to the end, from the checkpoint if the run resumes.
 
     Afterwards the module holds the predictions of the final epoch.
     """
     hardware.keep_freed_memory()
-    module.model.to(memory_format=torch.channels_last)
+    module.model.use_channels_last()
     try:
-        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+        trainer.fit(module, data, ckpt_path=checkpoint if resume else None, weights_only=True)
     except SystemExit:  # how Lightning answers a SIGTERM, with status 0
         signals.check()
         raise
     if not module.epoch_metrics:  # the checkpoint held all epochs already
         trainer.validate(module, datamodule=data, verbose=False)
+    if module.config.is_solved:  # Lightning saves only what an optimiser has changed
+        trainer.save_checkpoint(checkpoint, weights_only=False)
 
 
 def _quiet() -> None:
@@ -106,5 +115,7 @@ def _quiet() -> None:
         ".*exists and is not empty.*",
         ".*The number of training batches.*",
         ".*`isinstance.treespec.*",
+        ".*this fit will run with no optimizer.*",
+        ".*in eval mode at the start of training.*",
     ):
         warnings.filterwarnings("ignore", message)

@@ -5,21 +5,39 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Self
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from img2gps.config.schema import Family, ModelConfig
+from img2gps.config.own import make_own
+from img2gps.config.schema import Family, ModelConfig, TrainedPart
 from img2gps.core.errors import BadInput
+from img2gps.training.backbones import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Backbone,
+    build_backbone,
+    load_weights,
+    shared_backbone,
+)
+from img2gps.training.heads.trained import linear
+from img2gps.training.heads.training import training_loss
+from img2gps.training.losses import Loss
+from img2gps.training.stages import before_last_stride
 from img2gps.training.weights import ResolvedWeights
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of [0, 1] RGB; torchvision's ImageNet recipe
-IMAGENET_STD = (0.229, 0.224, 0.225)
-HALF = (0.5, 0.5, 0.5)  # EfficientNet-Lite was trained on [-1, 1]
+# Of backbones that runs share: operations and features of one photo, by image size.
+_KNOWN_FLOPS: WeakKeyDictionary[nn.Module, dict[int, tuple[float, Tensor]]] = WeakKeyDictionary()
 STRIDE = 32  # of the last feature map, in all backbones built here
+
+
+def study_head(backbone: Backbone) -> nn.Module:
+    """Return the head of the study: one linear layer."""
+    return linear(backbone.width)
 
 
 class Regressor(nn.Module):
@@ -41,6 +59,8 @@ class Regressor(nn.Module):
         std: tuple[float, ...] = IMAGENET_STD,
     ) -> None:
         super().__init__()
+        self.backbone_is_known = False  # a checkpoint then leaves it out
+        self._frozen: tuple[nn.Module, ...] = ()
         self.backbone = backbone
         self.head = head
         self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -48,10 +68,40 @@ class Regressor(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return scaled positions, float32."""
-        features = self.backbone(images)
+        return self.answer(self.backbone(images))
+
+    def answer(self, features: Tensor) -> Tensor:
+        """Return the scaled positions (n, 2), float32, of what the backbone has put out."""
         with torch.autocast(features.device.type, enabled=False):
             out: Tensor = self.head(features.float())
         return out
+
+    def head_loss(self, features: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+        """Return the loss of the heads that are trained: their own, or the run's."""
+        with torch.autocast(features.device.type, enabled=False):
+            return training_loss(self.head, features.float(), targets, loss)
+
+    def use_channels_last(self) -> None:
+        """Take the memory layout in which training is fastest, unless the backbone is shared.
+
+        Frozen features are computed in the layout that it was loaded in.
+        """
+        if not self.backbone_is_known:
+            self.to(memory_format=torch.channels_last)
+
+    def freeze(self, modules: Sequence[nn.Module]) -> None:
+        """Train these modules no longer and keep them in evaluation mode."""
+        self._frozen = tuple(modules)
+        for module in modules:
+            module.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of what is trained; the rest stays in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Turn pixels in [0, 255], float32 (n, 3, h, w), into the backbone's input, in place."""
@@ -66,32 +116,43 @@ class Regressor(nn.Module):
         return pixels
 
 
-def build(config: ModelConfig, weights: ResolvedWeights) -> Regressor:
+def build(
+    config: ModelConfig,
+    weights: ResolvedWeights,
+    make_head: Callable[[Backbone], nn.Module] = study_head,
+    *,
+    maps: bool = False,
+) -> Regressor:
     """Return the model with its starting weights; torch's generator draws the head.
+
+    Args:
+        config: the backbone, and how much of it is trained.
+        weights: what the backbone starts from.
+        make_head: returns the head for what the backbone puts out.
+        maps: whether the backbone puts out its finer feature maps as well.
 
     Raises:
         BadInput: the name is unknown, an extra is missing, or the weights are of another model.
     """
-    match config.family:
-        case Family.resnet:
-            made = _with_head(*_resnet(config.name), IMAGENET_MEAN, IMAGENET_STD)
-        case Family.efficientnet_lite:
-            made = _with_head(*_timm_backbone(f"tf_{config.name}"), HALF, HALF)
-        case Family.timm:
-            net, features = _timm_backbone(config.name)
-            made = _with_head(net, features, net.default_cfg["mean"], net.default_cfg["std"])
-        case Family.custom:
-            made = _custom(config)
-    if weights.path is not None:
-        in_order = config.family is Family.efficientnet_lite and weights.resolved == "imagenet"
-        _load(made.backbone, Path(weights.path), in_order=in_order)
+    if config.family is Family.custom:
+        made = _custom(config)
+        if weights.path is not None:
+            load_weights(made.backbone, Path(weights.path), in_order=False)
+    else:
+        frozen = config.train is TrainedPart.head and weights.pretrained
+        make = shared_backbone if frozen else build_backbone
+        backbone = make(config, weights, maps=maps)
+        head = make_head(backbone)
+        made = Regressor(backbone.net, head, backbone.mean, backbone.std)
+    match config.train:
+        case TrainedPart.head:
+            made.freeze([made.backbone])
+            made.backbone_is_known = weights.pretrained
+        case TrainedPart.last_blocks:
+            made.freeze(before_last_stride(made.backbone))
+        case TrainedPart.all:
+            pass
     return made
-
-
-def _with_head(
-    net: nn.Module, features: int, mean: Sequence[float], std: Sequence[float]
-) -> Regressor:
-    return Regressor(net, nn.Linear(features, 2), tuple(mean), tuple(std))
 
 
 def smallest_feature_map(config: ModelConfig, image_size: int) -> int:
@@ -121,85 +182,31 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def count_flops(model: nn.Module, image_size: int) -> float:
+def count_flops(model: Regressor, image_size: int) -> float:
     """Return the operations of one photo's forward pass; a multiply-add counts as two."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     device = next(model.parameters()).device
     image = torch.zeros(1, 3, image_size, image_size, device=device)
+    if not model.backbone_is_known:
+        return _flops_of(model, image)[0]
+    known = _KNOWN_FLOPS.setdefault(model.backbone, {})
+    if image_size not in known:  # all runs of a process share the backbone
+        known[image_size] = _flops_of(model.backbone, image)
+    flops, features = known[image_size]
+    return flops + _flops_of(model.head, features.float())[0]
+
+
+def _flops_of(model: nn.Module, inputs: Tensor) -> tuple[float, Tensor]:
+    """Return the operations of a forward pass, and what it puts out."""
+    from torch.utils.flop_counter import FlopCounterMode
+
     training = model.training
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(image)
+        out = model(inputs)
     model.train(training)
-    return float(counter.get_total_flops())
-
-
-def _resnet(name: str) -> tuple[nn.Module, int]:
-    import torchvision
-
-    try:
-        net = torchvision.models.get_model(name, weights=None)
-        features = net.fc.in_features
-    except (ValueError, AttributeError) as error:
-        raise BadInput(f"model.name={name}: no ResNet of torchvision; try resnet18") from error
-    net.fc = nn.Identity()
-    return net, features
-
-
-def _timm_backbone(name: str) -> tuple[Any, int]:
-    try:
-        timm = importlib.import_module("timm")
-    except ModuleNotFoundError as error:
-        raise BadInput(f"model.name={name}: needs timm; pip install 'img2gps[timm]'") from error
-    try:
-        net = timm.create_model(name, pretrained=False, num_classes=0)
-    except RuntimeError as error:
-        raise BadInput(f"model.name={name}: no model of timm; see timm.list_models()") from error
-    # Some models have a layer behind the pooling, which then decides the width.
-    return net, getattr(net, "head_hidden_size", None) or net.num_features
+    return float(counter.get_total_flops()), out
 
 
 def _custom(config: ModelConfig) -> Regressor:
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
-    try:
-        net = instantiate(config.custom)
-    except InstantiationException as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise BadInput(
-            f"model._target_: cannot be made ({reason}); check its name and arguments"
-        ) from error
+    net = make_own("model", config.custom or {})
     return net if isinstance(net, Regressor) else Regressor(net, nn.Identity())
-
-
-def _load(backbone: nn.Module, path: Path, *, in_order: bool) -> None:
-    """Load a state dict without unpickling code, and leave out a classifier.
-
-    `in_order` matches tensors by position, for files that name the same layers differently.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds on such a file
-        raise BadInput(
-            f"weights={path}: not a plain state dict ({type(error).__name__}); save one with "
-            "torch.save(model.state_dict(), PATH)"
-        ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]  # a Lightning checkpoint, such as another run's last.ckpt
-        state = {name.removeprefix("model.backbone."): value for name, value in state.items()}
-    wanted = backbone.state_dict()
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise BadInput(f"weights={path}: not a state dict of tensors; save one with torch.save")
-    if in_order:
-        state = dict(zip(wanted, state.values(), strict=False))
-    missing = [name for name in wanted if name not in state]
-    wrong = [n for n, v in wanted.items() if n in state and state[n].shape != v.shape]
-    if missing or wrong:
-        first = (missing or wrong)[0]
-        raise BadInput(
-            f"weights={path}: belongs to another architecture ({len(missing)} tensors missing, "
-            f"{len(wrong)} of another shape, first: {first}); choose the model= it was made with"
-        )
-    backbone.load_state_dict({name: state[name] for name in wanted})

@@ -15,19 +15,24 @@ from torch.nn import functional
 from torch.optim import lr_scheduler
 from torchmetrics import MeanMetric
 
+from img2gps.config.own import make_own
 from img2gps.config.schema import (
     Config,
     OptimizerConfig,
     OptimizerName,
     SchedulerConfig,
     SchedulerName,
+    TrainedPart,
 )
 from img2gps.core.geo import LabelScaler
 from img2gps.training.data import Batch, derived_seed
+from img2gps.training.heads.ground import GroundHead
+from img2gps.training.losses import make_loss
 from img2gps.training.metrics import PositionErrors, as_degrees, load_extra
 from img2gps.training.model import Regressor
 
 VALIDATION_PHASES = ("val", "train")  # in the order of PhotoData.val_dataloader
+BACKBONE_PREFIX = "model.backbone."  # of the backbone's tensors in a checkpoint
 WARMUP_START = 0.01  # of lr, in the first epoch of a warm-up
 
 
@@ -46,12 +51,17 @@ class GeoRegression(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
+        respond = model.answer if config.model.train is TrainedPart.head else model.forward
+        self.automatic_optimization = not config.is_solved
+        self.strict_loading = not model.backbone_is_known
         # The method is compiled, not the module, so that the names in the checkpoint stay the same.
         self._regress: Callable[[Tensor], Tensor] = (
-            torch.compile(model.forward) if config.trainer.compile else model.forward
+            torch.compile(respond) if config.trainer.compile else respond
         )
         self.scaler = scaler
         self.config = config
+        self.loss = make_loss(config.loss, scaler)
+        self._brings_loss = any(isinstance(part, GroundHead) for part in model.head.modules())
         # "disable": a NaN must show, and looking for one would cost a CUDA sync per batch.
         self.train_mse = MeanMetric(nan_strategy="disable")
         self.val_mse = MeanMetric(nan_strategy="disable")
@@ -71,15 +81,25 @@ class GeoRegression(pl.LightningModule):
         return as_degrees(*self.scaler.unscale(scaled.detach().cpu().double().numpy()))
 
     def _step(self, phase: str, batch: Batch) -> Tensor:
-        scaled = self._regress(batch.images)
-        loss = functional.mse_loss(scaled, batch.targets)
+        if phase == "fit" and self._brings_loss:
+            return self._fit_step(batch)
+        scaled = self._regress(batch.inputs)
+        mse = functional.mse_loss(scaled, batch.targets)
         if phase == "fit":
-            self.train_mse.update(loss.detach(), weight=len(batch.rows))
-            return loss
+            self.train_mse.update(mse.detach(), weight=len(batch.rows))
+            return mse if self.loss is functional.mse_loss else self.loss(scaled, batch.targets)
         if phase == "val":
-            self.val_mse.update(loss, weight=len(batch.rows))
+            self.val_mse.update(mse, weight=len(batch.rows))
         self.position_errors(phase).update(batch.rows, batch.label, self._degrees(scaled))
-        return loss
+        return mse
+
+    def _fit_step(self, batch: Batch) -> Tensor:
+        """Return the loss that the head brings."""
+        frozen = self.config.model.train is TrainedPart.head
+        features = batch.inputs if frozen else self.model.backbone(batch.inputs)
+        mse = functional.mse_loss(self.model.answer(features).detach(), batch.targets)
+        self.train_mse.update(mse, weight=len(batch.rows))
+        return self.model.head_loss(features, batch.targets, self.loss)
 
     def position_errors(self, phase: str) -> PositionErrors:
         """Return the errors collected for "val" or for the "train" sample."""
@@ -96,9 +116,17 @@ class GeoRegression(pl.LightningModule):
         self._step(VALIDATION_PHASES[dataloader_idx], batch)
 
     def on_train_epoch_start(self) -> None:
-        """Seed the draws inside the model, such as dropout, by seed and epoch alone."""
-        torch.manual_seed(derived_seed(self.config.seed, self.current_epoch))
+        """Forget the loss of the last epoch."""
         self.train_mse.reset()
+
+    def on_train_batch_start(self, _: Any, batch_index: int) -> None:
+        """Seed the draws inside the model, such as dropout, by seed and epoch alone.
+
+        Not before the first batch, because making its iterator draws a number as well, and a
+        resumed run makes it at another moment.
+        """
+        if batch_index == 0:
+            torch.manual_seed(derived_seed(self.config.seed, self.current_epoch))
 
     def on_validation_epoch_start(self) -> None:
         """Forget the errors of the last epoch."""
@@ -118,8 +146,10 @@ class GeoRegression(pl.LightningModule):
         }
         self.log_dict(self.epoch_metrics, batch_size=1)
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Return the optimiser and a schedule that steps once an epoch."""
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig | None:
+        """Return the optimiser and a schedule that steps once an epoch; None for solved heads."""
+        if self.config.is_solved:
+            return None
         optimizer = _optimizer(self.config.optimizer, self.model, self.config.lr)
         schedule = _schedule(self.config.scheduler, optimizer, self.config.max_epochs)
         return {
@@ -128,26 +158,48 @@ class GeoRegression(pl.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the label scaling with the weights."""
+        """Save the label scaling with the weights, and no backbone that can be found again."""
         checkpoint["label_scaler"] = asdict(self.scaler)
+        if self.model.backbone_is_known:
+            state = checkpoint["state_dict"]
+            kept = {k: v for k, v in state.items() if not k.startswith(BACKBONE_PREFIX)}
+            checkpoint["state_dict"] = kept
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the label scaling."""
         self.scaler = LabelScaler(**checkpoint["label_scaler"])
 
 
-def _optimizer(config: OptimizerConfig, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    parameters = [p for p in model.parameters() if p.requires_grad]
+def _optimizer(config: OptimizerConfig, model: Regressor, lr: float) -> torch.optim.Optimizer:
+    groups = _parameter_groups(config, model, lr)
     decay, betas = config.weight_decay, (config.betas[0], config.betas[1])
     match config.name:
         case OptimizerName.adam:
-            return torch.optim.Adam(parameters, lr, betas, weight_decay=decay, fused=True)
+            return torch.optim.Adam(groups, lr, betas, weight_decay=decay, fused=True)
         case OptimizerName.adamw:
-            return torch.optim.AdamW(parameters, lr, betas, weight_decay=decay, fused=True)
+            return torch.optim.AdamW(groups, lr, betas, weight_decay=decay, fused=True)
         case OptimizerName.sgd:
-            return torch.optim.SGD(
-                parameters, lr, momentum=config.momentum, weight_decay=decay, fused=True
-            )
+            momentum = config.momentum
+            return torch.optim.SGD(groups, lr, momentum, weight_decay=decay, fused=True)
+        case OptimizerName.custom:
+            for group in groups:
+                del group["weight_decay"]  # its own arguments say it
+            own: torch.optim.Optimizer = make_own("optimizer", config.custom or {}, groups, lr)
+            return own
+
+
+def _parameter_groups(config: OptimizerConfig, model: Regressor, lr: float) -> list[dict[str, Any]]:
+    """Divide the parameters by learning rate and weight decay, the highest rate first."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    of_head = {id(parameter) for parameter in model.head.parameters()}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            rate = lr if id(parameter) in of_head else lr * config.backbone_lr
+            norm = parameter.ndim == 1  # of normalisation layers, and biases
+            decay = 0.0 if norm and not config.decay_norms else config.weight_decay
+            groups.setdefault((rate, decay), []).append(parameter)
+    ranked = sorted(groups.items(), key=lambda group: -group[0][0])  # history has the first rate
+    return [{"params": p, "lr": rate, "weight_decay": d} for (rate, d), p in ranked]
 
 
 def _schedule(
@@ -159,10 +211,12 @@ def _schedule(
         case SchedulerName.step:
             main = lr_scheduler.StepLR(optimizer, config.step_size, config.gamma)
         case SchedulerName.cosine:
-            lowest = config.min_factor * optimizer.param_groups[0]["lr"]
+            lowest = config.min_factor * min(group["lr"] for group in optimizer.param_groups)
             main = lr_scheduler.CosineAnnealingLR(optimizer, after, lowest)
         case SchedulerName.none:
             main = lr_scheduler.LambdaLR(optimizer, _constant)
+        case SchedulerName.custom:
+            main = make_own("scheduler", config.custom or {}, optimizer)
     if config.warmup_epochs == 0:
         return main
     warmup = lr_scheduler.LinearLR(optimizer, WARMUP_START, 1.0, config.warmup_epochs)

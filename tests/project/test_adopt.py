@@ -123,3 +123,46 @@ def test_own_class_that_cannot_be_made_is_one_line(project: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("img2gps: error: model._target_: cannot be made")
     assert "Traceback" not in done.stderr
+
+
+OWN_PARTS = {
+    "loss/smooth": "_target_: torch.nn.SmoothL1Loss\nbeta: 0.5\n",
+    "loss/cubic": "_target_: mine.power_loss\npower: 3\n",
+    "augmentation/darker": "_target_: mine.darker\nfactor: 0.5\n",
+    "optimizer/nadam": "_target_: torch.optim.NAdam\nweight_decay: 0.01\n",
+    "scheduler/exponential": "_target_: torch.optim.lr_scheduler.ExponentialLR\ngamma: 0.5\n",
+}
+OWN_FUNCTIONS = """
+def power_loss(answers, targets, power):
+    return (answers - targets).abs().pow(power).mean()
+
+def darker(images, generator, factor):
+    return images * factor
+"""
+
+
+@pytest.mark.parametrize("part", OWN_PARTS)
+def test_own_loss_augmentation_optimiser_and_schedule(part: str, project: Path) -> None:
+    with (project / "mine.py").open("a") as file:
+        file.write(OWN_FUNCTIONS)
+    for name, text in OWN_PARTS.items():
+        path = project / "my_conf" / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    group, _, choice = part.partition("/")
+    values = []
+    for words in ((), (f"{group}={choice}",)):
+        done = train(project, "data=mine", *words, "study=own")
+        assert done.returncode == 0, done.stderr
+    folders = list((project / "runs" / "own").iterdir())
+    assert len(folders) == 2  # what is one's own is part of the identity
+    for folder in folders:
+        values.append(json.loads((folder / RESULT).read_text())["metrics"]["val/rmse_m"])
+        assert Predictor.load(folder).config.seed == 0  # nothing of it is needed to predict
+    assert values[0] != values[1]
+
+
+def test_own_loss_that_does_not_exist_is_one_line(project: Path) -> None:
+    done = train(project, "data=mine", "+loss._target_=mine.absent")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("img2gps: error: loss._target_: cannot be found")

@@ -6,10 +6,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import rotate as scipy_rotate
+from scipy.ndimage import uniform_filter
 from torch import Tensor
 
 from img2gps.config.schema import AugmentationConfig, AugmentationName
-from img2gps.training.augment import augment, colour, crop, erase, grayscale
+from img2gps.training import augment as module
+from img2gps.training.augment import augment, blur, colour, crop, erase, grayscale, rotate
 
 ALL = [
     AugmentationConfig(AugmentationName.none),
@@ -17,6 +20,11 @@ ALL = [
     AugmentationConfig(AugmentationName.crop, min_area=0.5),
     AugmentationConfig(AugmentationName.erase, probability=0.9, max_area=0.2),
     AugmentationConfig(AugmentationName.grayscale, probability=0.5),
+    AugmentationConfig(AugmentationName.blur, probability=0.5),
+    AugmentationConfig(AugmentationName.rotate, degrees=30.0),
+    AugmentationConfig(
+        AugmentationName.crop, strength=0.4, min_area=0.5, chain={"crop": True, "colour": True}
+    ),
 ]
 
 
@@ -72,3 +80,21 @@ def test_grayscale_has_three_equal_channels() -> None:
     out = grayscale(pictures(), 1.0, seeded())
     assert torch.equal(out[:, 0], out[:, 1])
     assert torch.equal(out[:, 0], out[:, 2])
+
+
+def test_blur_is_scipys_mean_of_nine_pixels() -> None:
+    images = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(0)) * 255
+    found = blur(images, 1.0, torch.Generator().manual_seed(1))
+    expected = uniform_filter(images.numpy(), size=(1, 1, 3, 3), mode="nearest")
+    assert found.numpy() == pytest.approx(expected, abs=1e-3)
+    assert torch.equal(blur(images, 0.0, torch.Generator().manual_seed(1)), images)
+
+
+def test_rotation_is_scipys_about_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 33), torch.linspace(-1, 1, 33), indexing="ij")
+    images = (100 + 50 * x - 30 * y + 20 * x * y).expand(1, 3, 33, 33)
+    monkeypatch.setattr(module, "_uniform", lambda *_: torch.full((1, 1, 1, 1), 20.0))
+    found = rotate(images, 30.0, torch.Generator())[0, 0].numpy()
+    expected = scipy_rotate(images[0, 0].numpy(), 20.0, reshape=False, order=1, mode="mirror")
+    middle = slice(8, 25)  # away from the corners
+    assert found[middle, middle] == pytest.approx(expected[middle, middle], abs=0.2)

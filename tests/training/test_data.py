@@ -75,8 +75,8 @@ def test_batch_holds_the_photos_of_its_rows() -> None:
     for batch in batches(data, data.train_dataloader()):
         rows = batch.rows.numpy()
         expected = (PIXELS[rows].astype(np.float32) - 127.5) / 127.5
-        assert np.allclose(batch.images.permute(0, 2, 3, 1).numpy(), expected)
-        assert batch.images.is_contiguous(memory_format=torch.channels_last)
+        assert np.allclose(batch.inputs.permute(0, 2, 3, 1).numpy(), expected)
+        assert batch.inputs.is_contiguous(memory_format=torch.channels_last)
         assert np.array_equal(batch.label.numpy(), np.stack([LAT[rows], LON[rows]], 1))
         assert batch.targets.dtype == torch.float32
 

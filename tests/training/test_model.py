@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import logging
 import pickle
 from dataclasses import replace
@@ -17,6 +18,7 @@ from img2gps.core.errors import BadInput
 from img2gps.training import model, weights
 
 RESNET18 = ModelConfig("resnet18", Family.resnet, 18)
+MOBILENET = ModelConfig("mobilenet_v2", Family.mobilenet, 2)
 LITE0 = ModelConfig("efficientnet_lite0", Family.efficientnet_lite, 0)
 SCRATCH = weights.ResolvedWeights("none", "none")
 
@@ -266,3 +268,27 @@ def test_a_cache_that_cannot_be_written_is_no_weights(
     found = weights.resolve(ModelConfig("resnet34", Family.resnet), "imagenet")
     assert found.resolved == "random"
     assert "cannot be downloaded" in found.reason
+
+
+def test_mobilenet_is_torchvisions_less_the_classifier() -> None:
+    # torchvision documents 3,504,872 parameters, of which 1,281,000 are the classifier's.
+    made = model.build(MOBILENET, SCRATCH)
+    assert model.count_parameters(made.backbone) == 3_504_872 - 1_281_000
+    assert made.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 2)
+
+
+def test_weights_of_the_package_index_fit_mobilenet_whatever_their_names(
+    no_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    reason = weights.resolve(MOBILENET, "imagenet").reason
+    assert "try: img2gps weights fetch mobilenet_v2" in reason
+    state = model.build(MOBILENET, SCRATCH).backbone.state_dict()
+    renamed = {f"layer{i}": torch.full_like(value, 1) for i, value in enumerate(state.values())}
+    path = weights.mobilenet_in_cache()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(renamed, path)
+    weights._imagenet.cache_clear()
+    found = weights.resolve(MOBILENET, "imagenet", required=True)
+    loaded = model.build(MOBILENET, found).backbone.state_dict()
+    assert all(bool((value == 1).all()) for value in loaded.values())

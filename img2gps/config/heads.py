@@ -1,0 +1,131 @@
+"""The heads of a model and their knobs: group `heads`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from img2gps.config.checks import check, positive, within
+
+TRAINED_HEADS = ("linear", "mlp", "cells", "mixture")  # by gradient descent
+SOLVED_HEADS = (
+    "knn",
+    "ridge",
+    "kernel_ridge",
+    "match",
+)  # at once, from the training photos' features
+HEADS = TRAINED_HEADS + SOLVED_HEADS
+# What head=cells answers: the mean over all cells, or the likeliest one.
+CellsReadout = StrEnum("CellsReadout", ["mean", "mode"])
+# Of solved heads joined by +: learned inside the training part, or equal.
+AverageWeights = StrEnum("AverageWeights", ["learned", "equal"])
+
+
+@dataclass
+class MlpConfig:
+    """Knobs of head=mlp."""
+
+    width: int = 256
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        positive("heads.mlp.width", self.width)
+        within("heads.mlp.dropout", self.dropout, 0.0, 0.95)
+
+
+@dataclass
+class CellsConfig:
+    """Knobs of head=cells."""
+
+    count: int = 32
+    tau_m: float = 20.0
+    readout: CellsReadout = CellsReadout.mean
+
+    def __post_init__(self) -> None:
+        within("heads.cells.count", self.count, 2, 10_000)
+        positive("heads.cells.tau_m", self.tau_m, " metres")
+
+
+@dataclass
+class MixtureConfig:
+    """Knobs of head=mixture."""
+
+    count: int = 8
+    least_m: float = 3.0
+
+    def __post_init__(self) -> None:
+        within("heads.mixture.count", self.count, 1, 1000)
+        positive("heads.mixture.least_m", self.least_m, " metres")
+
+
+@dataclass
+class KnnConfig:
+    """Knobs of head=knn; null is chosen inside the training part."""
+
+    k: int | None = None
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        positive("heads.knn.k", self.k)
+        positive("heads.knn.temperature", self.temperature)
+
+
+@dataclass
+class RidgeConfig:
+    """Knobs of head=ridge; null is chosen inside the training part."""
+
+    penalty: float | None = None
+
+    def __post_init__(self) -> None:
+        positive("heads.ridge.penalty", self.penalty)
+
+
+@dataclass
+class KernelRidgeConfig:
+    """Knobs of head=kernel_ridge; null is chosen inside the training part."""
+
+    width: float | None = None
+    penalty: float | None = None
+
+    def __post_init__(self) -> None:
+        positive("heads.kernel_ridge.width", self.width)
+        positive("heads.kernel_ridge.penalty", self.penalty)
+
+
+@dataclass
+class MatchConfig:
+    """Knobs of head=match; null is chosen inside the training part."""
+
+    k: int | None = None
+    temperature: float | None = None
+    blend: float | None = None
+    candidates: int = 200
+    dim: int = 64
+
+    def __post_init__(self) -> None:
+        positive("heads.match.k", self.k)
+        positive("heads.match.temperature", self.temperature)
+        check("heads.match.blend", self.blend, (self.blend or 0) >= 0, "must be 0 or more")
+        positive("heads.match.candidates", self.candidates)
+        positive("heads.match.dim", self.dim)
+
+
+@dataclass
+class AverageConfig:
+    """Knobs of heads joined by +."""
+
+    weights: AverageWeights = AverageWeights.learned
+
+
+@dataclass
+class HeadsConfig:
+    """Group `heads`: the knobs of each head. Only those of the heads in use change a run."""
+
+    mlp: MlpConfig = field(default_factory=MlpConfig)
+    cells: CellsConfig = field(default_factory=CellsConfig)
+    mixture: MixtureConfig = field(default_factory=MixtureConfig)
+    knn: KnnConfig = field(default_factory=KnnConfig)
+    ridge: RidgeConfig = field(default_factory=RidgeConfig)
+    kernel_ridge: KernelRidgeConfig = field(default_factory=KernelRidgeConfig)
+    match: MatchConfig = field(default_factory=MatchConfig)
+    average: AverageConfig = field(default_factory=AverageConfig)
