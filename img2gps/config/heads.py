@@ -8,12 +8,8 @@ from enum import StrEnum
 from img2gps.config.checks import check, positive, within
 
 TRAINED_HEADS = ("linear", "mlp", "cells", "mixture")  # by gradient descent
-SOLVED_HEADS = (
-    "knn",
-    "ridge",
-    "kernel_ridge",
-    "match",
-)  # at once, from the training photos' features
+SOLVED_HEADS = ("knn", "ridge", "kernel_ridge", "match")  # at once, from frozen features
+DENSITY_HEADS = ("mixture",)  # which give a density over the ground beside a position
 HEADS = TRAINED_HEADS + SOLVED_HEADS
 # What head=cells answers: the mean over all cells, or the likeliest one.
 CellsReadout = StrEnum("CellsReadout", ["mean", "mode"])

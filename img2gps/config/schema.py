@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from img2gps.config.checks import check, positive, within
-from img2gps.config.heads import HEADS, SOLVED_HEADS, HeadsConfig
+from img2gps.config.heads import DENSITY_HEADS, HEADS, SOLVED_HEADS, HeadsConfig
 from img2gps.core.errors import BadInput
 
 DEFAULT_HEAD = "linear"
@@ -34,6 +34,7 @@ EPOCH_METRICS = (
     "val/within_25m",
     "val/within_50m",
 )  # of every epoch of every run; a user's own metrics come on top as val/NAME
+DENSITY_METRICS = ("val/nll", "val/coverage_50", "val/coverage_90")  # of heads that give a density
 
 
 # Sources of photos; `custom` is a class of the user's own.
@@ -367,9 +368,11 @@ class Config:
         for name, node in self.metrics.items():
             fit = isinstance(node, dict) and "_target_" in node
             check(f"metrics.{name}", node, fit, f"give metrics.{name}._target_=package.function")
-            free = f"val/{name}" not in EPOCH_METRICS
+            free = f"val/{name}" not in (*EPOCH_METRICS, *DENSITY_METRICS)
             check("metrics", name, free, "a metric of that name exists; give another name")
         known = (*EPOCH_METRICS, *(f"val/{name}" for name in self.metrics))
+        if self.head in DENSITY_HEADS:
+            known = (*known, *DENSITY_METRICS)
         remedy = f"not a metric of an epoch; give one of: {', '.join(known)}"
         check("monitor", self.monitor, self.monitor in known, remedy)
         warmup = self.scheduler.warmup_epochs

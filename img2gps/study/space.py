@@ -6,7 +6,6 @@ the same as a line of overrides.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -149,11 +148,36 @@ class Space:
                 )
         found: dict[str, Params] = {}
         for listed in self.cells or ({},):
-            for values in itertools.product(*(axis.values for axis in self.axes)):
-                names = (axis.name for axis in self.axes)
-                params = self.without_inactive({**listed, **dict(zip(names, values, strict=True))})
+            for params in self._product(listed):
                 found.setdefault(cell_id(params), params)
         return list(found.values())
+
+    def _product(self, listed: Params) -> list[Params]:
+        """Return a listed cell crossed with the axes, in the order written.
+
+        Axis by axis, because the whole product of axes that exclude each other would be huge.
+        """
+        points = [dict(listed)]
+        for axis in self.by_dependence():
+            points = [
+                extended
+                for point in points
+                for extended in (
+                    [{**point, axis.name: value} for value in axis.values]
+                    if self.active(axis.name, point)
+                    else [point]
+                )
+            ]
+        index = {
+            axis.name: {text_of(v): i for i, v in enumerate(axis.values)} for axis in self.axes
+        }
+
+        def written(point: Params) -> list[int]:
+            return [of[text_of(point[name])] if name in point else 0 for name, of in index.items()]
+
+        names = [*listed, *index]
+        ordered = sorted(points, key=written)
+        return [self.without_inactive({n: p[n] for n in names if n in p}) for p in ordered]
 
     def without_inactive(self, params: Params) -> Params:
         """Return the point without the knobs whose conditions it does not meet."""
@@ -165,7 +189,8 @@ class Space:
 
     def by_dependence(self) -> list[Axis]:
         """Return the axes, each after those that its conditions name."""
-        left, drawn, ordered = list(self.axes), set[str](), []
+        left, ordered = list(self.axes), list[Axis]()
+        drawn = {name for cell in self.cells for name in cell}
         while left:
             ready = [a for a in left if set(self.when.get(a.name, {})) <= drawn]
             ordered += ready  # never empty, because `space` refuses circles

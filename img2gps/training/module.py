@@ -26,6 +26,7 @@ from img2gps.config.schema import (
 )
 from img2gps.core.geo import LabelScaler
 from img2gps.training.data import Batch, derived_seed
+from img2gps.training.density import Density, DensityFit
 from img2gps.training.heads.ground import GroundHead
 from img2gps.training.losses import make_loss
 from img2gps.training.metrics import PositionErrors, as_degrees, load_extra
@@ -62,6 +63,7 @@ class GeoRegression(pl.LightningModule):
         self.config = config
         self.loss = make_loss(config.loss, scaler)
         self._brings_loss = any(isinstance(part, GroundHead) for part in model.head.modules())
+        self.density_fit = DensityFit() if isinstance(model.head, Density) else None
         # "disable": a NaN must show, and looking for one would cost a CUDA sync per batch.
         self.train_mse = MeanMetric(nan_strategy="disable")
         self.val_mse = MeanMetric(nan_strategy="disable")
@@ -83,7 +85,10 @@ class GeoRegression(pl.LightningModule):
     def _step(self, phase: str, batch: Batch) -> Tensor:
         if phase == "fit" and self._brings_loss:
             return self._fit_step(batch)
-        scaled = self._regress(batch.inputs)
+        if phase == "val" and self.density_fit is not None:
+            scaled = self._judge_density(batch, self.density_fit)
+        else:
+            scaled = self._regress(batch.inputs)
         mse = functional.mse_loss(scaled, batch.targets)
         if phase == "fit":
             self.train_mse.update(mse.detach(), weight=len(batch.rows))
@@ -95,11 +100,24 @@ class GeoRegression(pl.LightningModule):
 
     def _fit_step(self, batch: Batch) -> Tensor:
         """Return the loss that the head brings."""
-        frozen = self.config.model.train is TrainedPart.head
-        features = batch.inputs if frozen else self.model.backbone(batch.inputs)
+        features = self._features(batch)
         mse = functional.mse_loss(self.model.answer(features).detach(), batch.targets)
         self.train_mse.update(mse, weight=len(batch.rows))
         return self.model.head_loss(features, batch.targets, self.loss)
+
+    def _judge_density(self, batch: Batch, fit: DensityFit) -> Tensor:
+        """Collect how well the head's density fits the labels, and return its answers."""
+        assert isinstance(self.model.head, Density)
+        features = self._features(batch).float()
+        with torch.autocast(features.device.type, enabled=False):
+            fit.update(self.model.head, features, batch.targets)
+        return self.model.answer(features)
+
+    def _features(self, batch: Batch) -> Tensor:
+        if self.config.model.train is TrainedPart.head:
+            return batch.inputs
+        features: Tensor = self.model.backbone(batch.inputs)
+        return features
 
     def position_errors(self, phase: str) -> PositionErrors:
         """Return the errors collected for "val" or for the "train" sample."""
@@ -131,6 +149,8 @@ class GeoRegression(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Forget the errors of the last epoch."""
         self.val_mse.reset()
+        if self.density_fit is not None:
+            self.density_fit.reset()
         for phase in VALIDATION_PHASES:
             self.position_errors(phase).reset()
 
@@ -138,6 +158,8 @@ class GeoRegression(pl.LightningModule):
         """Compute the metrics of the epoch."""
         trained = self.train_mse.update_called
         validation = self.position_errors("val").summary()
+        if self.density_fit is not None:
+            validation |= self.density_fit.summary()
         self.epoch_metrics = {
             "train/mse": float(self.train_mse.compute()) if trained else math.nan,
             "train/rmse_m": self.position_errors("train").summary()["rmse_m"],

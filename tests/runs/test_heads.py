@@ -117,6 +117,15 @@ def test_the_result_names_what_was_chosen(workdir: Path) -> None:
     assert found["heads.knn.temperature"] > 0
 
 
+def test_a_mixture_reports_how_well_its_density_fits(workdir: Path) -> None:
+    words = (*FROZEN, "head=mixture", "monitor=val/nll")
+    found = result(train.run(tiny_config(*words)).folder)["metrics"]
+    assert 0 < found["val/nll"] < 30
+    assert 0 <= found["val/coverage_50"] <= found["val/coverage_90"] <= 1
+    with pytest.raises(BadInput, match="monitor=val/nll: not a metric of an epoch"):
+        tiny_config(*FROZEN, "head=linear", "monitor=val/nll").check_trainable()
+
+
 def test_a_solved_head_needs_one_epoch_whatever_max_epochs_says(workdir: Path) -> None:
     folder = train.run(tiny_config(*FROZEN, "head=ridge", "max_epochs=9")).folder
     assert len((folder / HISTORY).read_text().splitlines()) == 2

@@ -106,6 +106,14 @@ def test_conditions_chain_and_are_drawn_in_their_order() -> None:
     assert chained.grid() == [{"a": 0}, {"c": 1, "b": 1, "a": 1}]
 
 
+def test_axes_that_exclude_each_other_are_not_multiplied() -> None:
+    values = tuple(range(100))
+    axes = [Axis("c", values), Axis("kind", ("a", "b", "c")), Axis("a", values), Axis("b", values)]
+    cells = space(axes, when={name: {"kind": name} for name in "abc"}).grid()
+    assert len(cells) == 300
+    assert [cell_id(cell) for cell in cells[:3]] == ["kind=a,a=0", "kind=a,a=1", "kind=a,a=2"]
+
+
 @pytest.mark.parametrize(
     ("when", "said"),
     [

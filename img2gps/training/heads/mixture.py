@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from img2gps.config.heads import MixtureConfig
 from img2gps.training.heads.ground import GroundHead, divide
@@ -53,6 +53,14 @@ class Mixture(GroundHead):
         square = (away_m / width_m[:, None, :, None]).square().sum(dim=3)
         each = -square / 2 - math.log(2 * math.pi) - 2 * width_m.log()[:, None]
         return torch.logsumexp(log_shares[:, None] + each, dim=2)
+
+    def draw(self, features: Tensor, count: int, generator: Generator) -> Tensor:
+        """Return scaled positions (m, count, 2) drawn from the density."""
+        log_shares, means, width_m = self.components(features)
+        chosen = torch.multinomial(log_shares.exp(), count, replacement=True, generator=generator)
+        centres = means.gather(1, chosen[..., None].expand(-1, -1, 2))
+        noise = torch.randn(centres.shape, generator=generator, device=centres.device)
+        return centres + noise * width_m.gather(1, chosen)[..., None] / self.unit_m
 
     def components(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return log shares (m, k), scaled means (m, k, 2) and widths in metres (m, k)."""
