@@ -5,6 +5,7 @@ Pure functions on errors in metres. The engine, the replay and the simulations a
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -124,6 +125,37 @@ def judge(
     order = [int(kept[i]) for i in left.rmse.argsort(kind="stable")]
     chance = float(view.chances.max())
     return Verdict(found.rmse.tolist(), dropped, order, end, following, chance)
+
+
+@dataclass(frozen=True)
+class Finish:
+    """A race that was run to its end on recorded errors; cells are indices."""
+
+    dropped: list[int]
+    kept: list[int]  # the lowest RMSE first
+    end: End
+    looks: int
+    runs: list[int]  # by cell
+
+
+def replay(error: NDArray[np.float64], spot: NDArray[np.int64], rules: Rules) -> Finish:
+    """Race cells all of whose seeds are recorded; seeds are taken in the order given.
+
+    `error` has the shape (cells, seeds, photos), in metres.
+    """
+    cells, seeds, _ = error.shape
+    known = np.ones(cells, dtype=np.int64)
+    alive, dropped = list(range(cells)), list[int]()
+    for look in itertools.count(1):
+        seen = np.where((np.arange(seeds) < known[:, None])[..., None], error, np.nan)[alive]
+        found = judge(seen, spot, Course(look, cells, seeds), rules)
+        dropped += [alive[shown.cell] for shown in found.dropped]
+        kept = [alive[i] for i in found.kept]
+        if found.end:
+            break
+        known[[alive[i] for i in found.following]] += 1
+        alive = sorted(kept)
+    return Finish(dropped, kept, found.end or End.spent, look, known.tolist())
 
 
 def _compared(error: NDArray[np.float64], spot: NDArray[np.int64], course: Course) -> Pairs:

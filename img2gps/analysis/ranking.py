@@ -209,6 +209,9 @@ def rank(study: Study, group: Group) -> Ranking:
     errors = study.errors(group.runs)
     planned = study.runs.drop_duplicates(["rank_cell", "seed"])["rank_cell"].value_counts()
     may_win, incomplete = candidates(errors, planned)
+    racing = np.array([study.record.may_win(cell) for cell in errors.cells])
+    if racing[may_win].any():
+        may_win = may_win[racing[may_win]]
     corrected = _corrected(errors, may_win)
     marked = marks(errors, may_win)
     rivals = baselines(group.runs, errors)
@@ -290,7 +293,7 @@ def _astray(errors: Errors) -> list[str]:
 def _limits(study: Study, tried: int, errors: Errors) -> list[str]:
     """Say what limits the figures of a ranking."""
     notes = []
-    searched = study.kind not in ("grid", "runs")
+    searched = study.kind not in ("grid", "race", "runs")
     if searched or study.record.pruner != "none":
         how = f"searched by {study.kind}" if searched else f"pruned by {study.record.pruner}"
         notes.append(

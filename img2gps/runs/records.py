@@ -20,6 +20,7 @@ from img2gps.core import process
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_json
 from img2gps.core.nested import flat
+from img2gps.runs.race import RaceRecord
 
 RESULT = "result.json"
 STUDY = "study.json"
@@ -243,13 +244,14 @@ class StudyRecord:
     """The state of a study and of all its runs: the content of study.json.
 
     Attributes:
-        kind: `grid`, or the name of the sampler that searches.
+        kind: `grid`, `race`, or the name of the sampler that searches.
         axes: knob to its values in order; of an interval its two ends.
         intervals: of a searched study, knob to `low`, `high` and `log`.
         base_config: the resolved configuration without what is varied.
         select: the rule by which the winner is chosen.
         reference, figures: what the study file declares for the report (analysis/declared.py).
         engine: the process at work on the study; None when none is.
+        race: what the race has decided; None if the study is no race.
         runs: every planned run, in the study's order.
         extra: keys that this version does not know, kept as they are.
     """
@@ -272,6 +274,7 @@ class StudyRecord:
     created_at: str = ""
     updated_at: str = ""
     engine: dict[str, Any] | None = None
+    race: RaceRecord | None = None
     runs: list[StudyRun] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -287,6 +290,8 @@ class StudyRecord:
         if any(not isinstance(given.get(key, ""), str) for key in ("study", "kind", "updated_at")):
             raise TypeError("a text that is none")
         given["runs"] = [_study_run(entry) for entry in plain["cells"]]
+        if "race" in given:
+            given["race"] = RaceRecord.from_dict(given["race"])
         extra = {k: v for k, v in plain.items() if k not in (*known, "cells", "schema")}
         return cls(**given, extra=extra)
 
@@ -294,6 +299,9 @@ class StudyRecord:
         """Return what study.json holds; the inverse of `from_dict`."""
         found = {item.name: getattr(self, item.name) for item in fields(self)}
         cells, extra = [_plain(run) for run in found.pop("runs")], found.pop("extra")
+        race = found.pop("race")
+        if race is not None:
+            found["race"] = race.to_dict()
         return {"schema": SCHEMA, **found, "cells": cells, **extra}
 
     def counts(self) -> dict[RunState, int]:
@@ -316,7 +324,11 @@ class StudyRecord:
     @property
     def searched(self) -> bool:
         """Whether a sampler chose the cells."""
-        return self.kind != "grid"
+        return self.kind not in ("grid", "race")
+
+    def may_win(self, cell: str) -> bool:
+        """Whether a cell, without its fold, is still in the race; true where there is no race."""
+        return self.race is None or not self.race.kept or cell in self.race.kept
 
 
 def count_states(states: Iterable[RunState]) -> dict[RunState, int]:

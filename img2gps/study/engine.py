@@ -25,6 +25,7 @@ from img2gps.study.patience import Unreachable, is_full
 from img2gps.study.planning import plan_study, study_lock
 from img2gps.study.pool import Death, Pool
 from img2gps.study.process import Stop
+from img2gps.study.race import Race, record_of
 from img2gps.study.spec import Runner, Spec
 from img2gps.study.storage import open_storage
 from img2gps.study.trials import INTERRUPTED, Entry
@@ -60,8 +61,9 @@ def run_study(spec: Spec, url: str, *, workers: int = 1, display: Display | None
             ledger = Ledger.create(storage, spec)
             changes, runner = plan_study(ledger, spec)
         ledger.patience.hurried = lambda: stop.wanted
-        engine = Engine(ledger, display)
-        display.say(changes.line(spec.name))
+        race = Race(ledger, changes.runs, display.say) if spec.raced else None
+        engine = Engine(ledger, display, race)
+        display.say(changes.line(spec.name, most=spec.raced))
         if changes.hint:
             display.say(changes.hint)
         stop.install()
@@ -98,9 +100,11 @@ def _errors_in_one_line(spec: Spec, stop: Stop) -> Iterator[None]:
 class Engine:
     """One session on a planned study."""
 
-    def __init__(self, ledger: Ledger, display: Display | None = None) -> None:
+    def __init__(
+        self, ledger: Ledger, display: Display | None = None, race: Race | None = None
+    ) -> None:
         self.ledger, self.display = ledger, display or Display()
-        self.spec = ledger.spec
+        self.spec, self._race = ledger.spec, race
         self._at_work: dict[str, str | int] | None = ledger.identity
         self._next_write = self._renew_at = 0.0
         self._last: object = None
@@ -113,7 +117,7 @@ class Engine:
         for entry in ledger.entries():
             if entry.seed not in self._seeds:
                 self._seeds.append(entry.seed)
-            for name, value in ({} if self.spec.searched else entry.params).items():
+            for name, value in ({} if self.spec.drawn else entry.params).items():
                 if value not in self._axes.setdefault(name, []):
                     self._axes[name].append(value)
         self._before = {entry.key for entry in ledger.entries() if entry.state.has_ended}
@@ -147,6 +151,7 @@ class Engine:
             created_at=spec.created_at,
             updated_at=now(),
             engine=self._at_work,
+            race=record_of(self.ledger),
             runs=[_study_run(entry) for entry in self.ledger.entries()],
         )
 
@@ -188,7 +193,7 @@ class Engine:
         """Run everything in this process: for a debugger, and where there can be no others."""
         self.update(last=True)
         try:
-            Worker(self.ledger, runner, stop).work(before_each=self.update)
+            Worker(self.ledger, runner, stop).work(before_each=self.update, more=self._more)
         except Interrupted:
             stop.signum = stop.signum or 2
 
@@ -206,7 +211,7 @@ class Engine:
                             f"reason is at the end of {death.log}"
                         )
                 self.ledger.refresh()
-                if not self.ledger.busy() and not self.ledger.settle():
+                if not (self.ledger.busy() or self.ledger.settle() or self._more()):
                     break
                 if pool.empty:  # no worker is there to take back what a dead one had just claimed
                     self.ledger.reap()
@@ -215,6 +220,10 @@ class Engine:
         finally:
             for worker in pool.close():
                 self.ledger.reap(worker, INTERRUPTED, "interrupted")
+
+    def _more(self) -> bool:
+        """Let a race decide what runs next; false if nothing does."""
+        return self._race is not None and self._race.advance()
 
     def _keep_going(self, pool: Pool) -> None:
         """Start workers and write the record, both later where the disk is full."""
@@ -273,6 +282,7 @@ class Engine:
                 for run in study.runs
                 if run.state.went_wrong
             ),
+            *(study.race.lines()[-1:] if study.race else []),
             f"best: {best_line(study)}",
         ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from img2gps.config.schema import TrainedPart
 from img2gps.core import hardware
+from img2gps.study import search
 from img2gps.study.display import duration
 from img2gps.study.otherwise import precision_hint
 from img2gps.study.runner import TrainRunner
@@ -45,18 +46,21 @@ class Estimate:
     mean_predictor_m: float
     threads: int
     hint: str = ""  # how to link runs that are finished otherwise
+    first_looks_s: float = 0.0  # of a race
 
     def lines(self, spec: Spec, workers: int) -> list[str]:
         """Return the estimate as lines for a person."""
         searched = ", before any is pruned" if spec.searched and spec.pruner != "none" else ""
         low, high = detectable(self.mean_predictor_m, self.n_val)
+        most = "at most " if spec.raced else ""
         return [
             f"study {spec.name}: {_counted(self.cells, 'cell')} x "
-            f"{_counted(len(spec.seeds), 'seed')} = {_counted(self.runs, 'run')}"
+            f"{_counted(len(spec.seeds), 'seed')} = {most}{_counted(self.runs, 'run')}"
             if not spec.searched
             else f"study {spec.name}: {self.runs} trials ({spec.kind})",
             f"done before: {self.done}; to run: {self.runs - self.done}",
             *([self.hint] if self.hint else []),
+            *([self._first_looks(spec, workers)] if spec.raced else []),
             f"epochs: {self.epochs}{searched}",
             f"time: about {duration(self.seconds / max(1, workers))}{searched}, from timed steps "
             f"with {_counted(max(1, workers), 'worker')} of {_counted(self.threads, 'thread')}",
@@ -65,6 +69,13 @@ class Estimate:
             f"between two cells (power 80 %) where errors are like the mean predictor's, "
             f"{self.mean_predictor_m:.1f} m; more seeds do not reveal smaller ones",
         ]
+
+    def _first_looks(self, spec: Spec, workers: int) -> str:
+        took = duration(self.first_looks_s / max(1, workers))
+        return (
+            f"race: one run of each cell first, about {took}; then only cells in doubt go on "
+            f"(margin {spec.race.margin_m:g} m)"
+        )
 
 
 def _counted(number: int, thing: str) -> str:
@@ -95,7 +106,7 @@ def report(spec: Spec, workers: int) -> list[str]:
 def estimate(spec: Spec, workers: int) -> Estimate:
     """Plan every run as the engine would, and time a few training steps of each kind of run."""
     runner = TrainRunner(spec)
-    points = _typical(spec.space) if spec.searched else spec.space.grid()
+    points = _typical(spec.space) if spec.searched else search.cells(spec)
     seeds = spec.seeds[:1] if spec.searched else spec.seeds
     plans = [
         runner.plan_run(spec.overrides_of(params, seed)) for params in points for seed in seeds
@@ -123,7 +134,14 @@ def estimate(spec: Spec, workers: int) -> Estimate:
         mean_predictor_m=statistics.fmean(_mean_predictor(plans)),
         threads=max(plan.config.threads or threads for plan in plans),
         hint="" if spec.searched else precision_hint(spec, runner, [_ref(plan) for plan in left]),
+        first_looks_s=sum(_seconds(p, step_s) for p in left if _is_first(p, plans)),
     )
+
+
+def _is_first(plan: RunPlan, plans: Sequence[RunPlan]) -> bool:
+    """Whether a run has the first seed and fold, with which a race begins."""
+    first = plans[0].config
+    return (plan.config.seed, plan.config.split.fold) == (first.seed, first.split.fold)
 
 
 def _kind(plan: RunPlan) -> tuple[object, ...]:

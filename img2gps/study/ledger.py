@@ -27,6 +27,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from img2gps.core import process
 from img2gps.core.errors import BadInput
+from img2gps.runs.race import Look
 from img2gps.runs.records import RunState
 from img2gps.study.patience import Patience
 from img2gps.study.space import Params, cell_id
@@ -54,6 +55,7 @@ from img2gps.study.trials import (
 
 # User attributes of the study
 SPEC, IGNORED = "spec", "ignored"
+LOOK = "look {}"  # a decision of a race, by its number
 
 FIRST_CALL_TRIES = 5
 CHEAP_TO_READ = 2000  # trials; in a larger ledger `claim` looks only at a queue that seems empty
@@ -97,6 +99,7 @@ class Ledger:
         self._entries: dict[str, Entry] = {}  # as of the last refresh
         self._watched: dict[int, tuple[str, float]] = {}
         self._ignored: dict[str, int] = {}
+        self.looks: list[Look] = []  # what a race has decided
         self.identity = process.identity()
         self.patience = Patience(self._storage, Limits().storage_patience_s)
         self.engine: dict[str, str | int] | None = None  # the process that looks after this worker
@@ -128,6 +131,9 @@ class Ledger:
         self._entries.clear()
         self._ignored = attributes.get(IGNORED, {})
         self._spec = Spec.from_dict(attributes[SPEC]) if SPEC in attributes else None
+        self.looks = []
+        while (plain := attributes.get(LOOK.format(len(self.looks) + 1))) is not None:
+            self.looks.append(Look.from_dict(plain))
         self.patience.patience_s = self.limits.storage_patience_s
 
     @property
@@ -151,6 +157,16 @@ class Ledger:
         """Write what the study is."""
         self._storage.set_study_user_attr(self._id, SPEC, spec.to_dict())
         self.reload()
+
+    def add_look(self, look: Look) -> None:
+        """Write what a race has decided."""
+        self._storage.set_study_user_attr(self._id, LOOK.format(look.number), asdict(look))
+        self.reload()
+
+    def awaits_look(self) -> bool:
+        """Whether the study is a race that has not ended, so that more runs may be queued."""
+        self.reload()
+        return self.spec.raced and not (self.looks and self.looks[-1].end)
 
     def refresh(self) -> None:
         """Read what other processes have written."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from img2gps.analysis import declared
 from img2gps.core.errors import BadInput
-from img2gps.study.spec import Limits
+from img2gps.study.spec import ENUMERATED, Limits
 
 ORDERS = ("seed", "cost", "base")
 LIMITS = tuple(item.name for item in fields(Limits))
@@ -24,7 +25,9 @@ class SweeperConfig:
     cells: list[Any] = field(default_factory=list)  # points that are not a product
     when: dict[str, Any] = field(default_factory=dict)  # knob: {other knob: value or values}
     seeds: list[int] | None = None  # null = the configuration's seed
-    sampler: Any = "grid"  # grid | random | tpe | gp | {_target_: ...}
+    sampler: Any = "grid"  # grid | race | random | tpe | gp | {_target_: ...}
+    margin_m: float = 0.0  # of a race: differences up to this do not matter
+    give_up_below: float = 0.2  # of a race: the chance of more, below which it ends undecided
     n_trials: int | None = None  # of a searched study
     pruner: Any = "none"  # none | hyperband | successive_halving | {_target_: ...}
     first_rung: int | None = None  # epochs before a pruner judges; null = after the first drop
@@ -44,6 +47,18 @@ class SweeperConfig:
     dry_run: bool = False  # print the cost and run nothing
 
 
+def _check_race(options: SweeperConfig) -> None:
+    key = "hydra.sweeper"
+    if not 0 <= options.margin_m < math.inf:
+        raise BadInput(f"{key}.margin_m={options.margin_m}: give metres, 0 or more")
+    if not 0 <= options.give_up_below < 1:
+        raise BadInput(
+            f"{key}.give_up_below={options.give_up_below}: give a probability from 0 to below 1"
+        )
+    if options.direction != "minimize":
+        raise BadInput(f"{key}.direction={options.direction}: a race looks for the lowest error")
+
+
 def check_options(options: SweeperConfig) -> None:
     """Check the values that do not depend on the configuration.
 
@@ -51,10 +66,16 @@ def check_options(options: SweeperConfig) -> None:
         BadInput: an option that no study can have, with the remedy.
     """
     key = "hydra.sweeper"
-    searched = options.sampler != "grid"
+    searched = options.sampler not in ENUMERATED
+    raced = options.sampler == "race"
+    if raced:
+        _check_race(options)
+    elif options.margin_m:
+        raise BadInput(f"{key}.margin_m={options.margin_m}: only a race has a margin; give "
+                       f"{key}.sampler=race or leave it out")  # fmt: skip
     if searched and not (options.n_trials or 0) > 0:
         raise BadInput(f"{key}.n_trials: a search needs an end; give {key}.n_trials=NUMBER")
-    if not searched and options.n_trials:
+    if options.sampler == "grid" and options.n_trials:
         raise BadInput(f"{key}.n_trials={options.n_trials}: a grid runs every cell; give "
                        f"{key}.sampler=random or leave n_trials out")  # fmt: skip
     if searched and options.cells:

@@ -6,13 +6,14 @@ import fcntl
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from img2gps.core.errors import BadInput
 from img2gps.core.nested import flat
 from img2gps.runs.records import RunState
+from img2gps.study import search
 from img2gps.study.ledger import Ledger
 from img2gps.study.otherwise import precision_hint
 from img2gps.study.space import cell_id, name_of
@@ -50,16 +51,18 @@ class Changes:
     linked: int  # found finished in other studies
     taken_back: int  # from workers that are gone
     hint: str = ""  # how to link runs that are finished otherwise
+    runs: list[NewRun] = field(default_factory=list)  # all that the spec asks for
 
-    def line(self, study: str) -> str:
-        """Return one line for the person who started the study."""
+    def line(self, study: str, *, most: bool = False) -> str:
+        """Return one line for the person who started the study; `most` runs are not all made."""
         counts = {
             "done before": self.ended,
             "found finished in other studies and linked": self.linked,
             "taken back from an interrupted session": self.taken_back,
         }
         parts = [f"{count} {what}" for what, count in counts.items() if count]
-        return ", ".join([f"study {study}: {self.total} runs", *parts])
+        runs = f"at most {self.total} runs" if most else f"{self.total} runs"
+        return ", ".join([f"study {study}: {runs}", *parts])
 
 
 def plan_study(ledger: Ledger, spec: Spec) -> tuple[Changes, Runner]:
@@ -77,11 +80,13 @@ def plan_study(ledger: Ledger, spec: Spec) -> tuple[Changes, Runner]:
     runs = _slots(spec) if spec.searched else _grid(ledger, spec, runner)
     ledger.save(replace(spec, weights=runner.weights))
     taken_back = len(ledger.reap())
-    added = ledger.enqueue(runs)
+    added = [] if spec.raced else ledger.enqueue(runs)  # a race queues its runs itself
     ledger.settle()
     linked = sum(run.done is not None for run in added)
-    hint = precision_hint(spec, runner, [run.ref for run in added if run.ref and not run.done])
-    return Changes(len(ledger.keys()), ended, linked, taken_back, hint), runner
+    asked = runs if spec.raced else added
+    hint = precision_hint(spec, runner, [run.ref for run in asked if run.ref and not run.done])
+    total = len(runs) if spec.raced else len(ledger.keys())
+    return Changes(total, ended, linked, taken_back, hint, runs), runner
 
 
 def _same_data(spec: Spec, runner: Runner) -> Spec:
@@ -118,6 +123,11 @@ def same_study(before: Spec, after: Spec) -> Spec:
         raise BadInput(
             f"study={before.name}: started with {'; '.join(changed)}: the rule that selects the "
             f"winner is fixed before anything runs; {remedy}"
+        )
+    if before.raced and before.race.margin_m != after.race.margin_m:
+        raise BadInput(
+            f"study={before.name}: started with margin_m={before.race.margin_m:g} "
+            f"(now {after.race.margin_m:g}); {remedy}"
         )
     if set(before.space.names) != set(after.space.names):
         old, new = ",".join(before.space.names), ",".join(after.space.names)
@@ -166,7 +176,7 @@ def _grid(ledger: Ledger, spec: Spec, runner: Runner) -> list[NewRun]:
             name_of(params, spec.named_cells),
             runner.identify(spec.overrides_of(params, seed)),
         )
-        for params in spec.space.grid()
+        for params in search.cells(spec)
         for seed in spec.seeds
     ]
     for run in runs:

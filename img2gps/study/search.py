@@ -14,16 +14,17 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
+from img2gps.analysis.winner import RMSE
 from img2gps.config.schema import SchedulerConfig, SchedulerName
 from img2gps.core.errors import BadInput
-from img2gps.runs.folder import Pruned
+from img2gps.runs.folder import Pruned, without_fold
 from img2gps.study.ledger import Claim, Ledger
 from img2gps.study.process import Stop
-from img2gps.study.space import Axis, Params
+from img2gps.study.space import Axis, Params, cell_id
 from img2gps.study.spec import EpochHook, Spec
 from img2gps.study.storage import quiet
 
-SAMPLERS = ("grid", "random", "tpe", "gp")
+SAMPLERS = ("grid", "race", "random", "tpe", "gp")
 PRUNERS = ("none", "hyperband", "successive_halving")
 REDUCTION = 2  # of the runs at each rung; 15 epochs leave room for no more
 STARTUP_TRIALS = 10  # drawn at random, before a model of the results is of any use
@@ -37,7 +38,7 @@ def sampler(spec: Spec, trial: int) -> BaseSampler:
     """
     seed = zlib.crc32(f"{spec.name}/{spec.seeds[0]}/{trial}/0".encode())  # as published replays
     match spec.sampler:
-        case "grid" | "random":
+        case "grid" | "race" | "random":
             return RandomSampler(seed=seed)
         case "tpe":
             # constant_liar: runs that other workers have under way count as bad ones.
@@ -78,6 +79,28 @@ def check(spec: Spec) -> None:
     quiet()
     sampler(spec, 0)
     pruner(spec)
+
+
+def check_race(spec: Spec, monitor: str) -> None:
+    """Check that a race has something to compare, and something to give.
+
+    Raises:
+        BadInput: it has one cell, nothing beyond a first look, or another metric than RMSE.
+    """
+    key = "hydra.sweeper"
+    if monitor != RMSE:
+        raise BadInput(f"monitor={monitor}: a race compares squared errors; give monitor={RMSE}")
+    if any(not axis.listed for axis in spec.space.axes) and not spec.n_trials:
+        raise BadInput(f"{key}.n_trials: a race over an interval needs a number of cells to draw")
+    points = cells(spec)
+    raced = {without_fold(cell_id(point)) for point in points}
+    if len(raced) < 2:
+        raise BadInput(f"{key}.sampler=race: there is one cell; vary a knob, or give sampler=grid")
+    if len(spec.seeds) < 2 and len(points) == len(raced):
+        raise BadInput(
+            f"{key}.seeds={list(spec.seeds)}: a race gives more seeds to the cells in doubt; give "
+            f"at least two, such as {key}.seeds=[0,1,2,3,4], or vary split.fold"
+        )
 
 
 def first_rung(scheduler: SchedulerConfig, max_epochs: int) -> int:
@@ -133,6 +156,21 @@ class Draws:
             self._study.sampler = self._own
         # Made again, so that this sampler draws and not the one with which it was claimed.
         return draw(self._spec, optuna.Trial(self._study, trial._trial_id))
+
+
+def cells(spec: Spec) -> list[Params]:
+    """Return the cells of a study whose cells are known before anything runs.
+
+    A race over intervals draws `n_trials` points, which are the same each time.
+    """
+    if not spec.raced or not spec.n_trials:
+        return spec.space.grid()
+    points = [draw(spec, _study(spec, number).ask()) for number in range(spec.n_trials)]
+    return list({cell_id(point): point for point in points}.values())
+
+
+def _study(spec: Spec, number: int) -> optuna.Study:
+    return optuna.create_study(sampler=sampler(spec, number))
 
 
 def draw(spec: Spec, trial: optuna.Trial) -> Params:

@@ -45,7 +45,8 @@ def select(
     """
     rule = read_rule(study.select, study.monitor, study.direction)
     runs = _asked_for(study, where or {})
-    cells = complete_cells(runs)
+    complete = complete_cells(runs)
+    cells = {cell: own for cell, own in complete.items() if study.may_win(cell)}
     if not cells:
         among = "".join(f", {knob}={value}" for knob, value in (where or {}).items())
         raise BadInput(
@@ -78,8 +79,8 @@ def select(
         path=deployed.path,
         run_value=scoring.value(deployed),
         mean_predictor=_mean_predictor(first, scoring),
-        candidates=len(cells),
-        left_out=planned - len(cells),
+        candidates=len(complete),
+        left_out=planned - len(complete),
         weights=sorted(starts),
         n_test=results[deployed.run_id].data.n_test if deployed.run_id in results else 0,
         test=same.test if same else None,

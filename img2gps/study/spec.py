@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from importlib import import_module
 from typing import Any, Protocol, Self
 
+from img2gps.analysis.racing import Rules
 from img2gps.runs.records import RunState
 from img2gps.study.space import Params, Space
 
@@ -15,6 +16,8 @@ from img2gps.study.space import Params, Space
 STORAGE_VARIABLE = "IMG2GPS_LEDGER"  # the ledger's address, which may hold a password
 PARENT_VARIABLE = "IMG2GPS_PARENT"  # the engine's process, for its workers
 RUNNER_VARIABLE = "IMG2GPS_RUNNER"  # for tests: another runner, as module:class
+
+ENUMERATED = ("grid", "race")  # kinds of studies whose cells are known before anything runs
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Spec:
     """One study.
 
     Attributes:
-        kind: `grid`, or the name of the sampler that searches.
+        kind: `grid`, `race`, or the name of the sampler that searches.
         overrides: Hydra overrides that all runs share, `study=NAME` among them.
         base: the resolved configuration without what is varied and without what cannot change a
             result. The study refuses to go on when it changes.
@@ -55,6 +58,7 @@ class Spec:
     question: str = ""
     n_trials: int = 0
     sampler: Any = "grid"
+    race: Rules = field(default_factory=Rules)
     pruner: Any = "none"
     max_epochs: int = 0
     first_rung: int = 1
@@ -78,7 +82,17 @@ class Spec:
     @property
     def searched(self) -> bool:
         """Whether a sampler chooses the cells."""
-        return self.kind != "grid"
+        return self.kind not in ENUMERATED
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the cells are no list that a person wrote."""
+        return self.searched or not all(axis.listed for axis in self.space.axes)
+
+    @property
+    def raced(self) -> bool:
+        """Whether the cells race, so that further runs depend on the results so far."""
+        return self.kind == "race"
 
     def overrides_of(self, params: Params, seed: int | None = None) -> list[str]:
         """Return the overrides that one run has beside those that all runs share."""
@@ -98,6 +112,7 @@ class Spec:
             given[key] = tuple(plain.get(key, ()))
         given["space"] = Space.from_dict(plain["space"])
         given["limits"] = Limits(**plain["limits"])
+        given["race"] = Rules(**plain.get("race", {}))
         return cls(**given)
 
 

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
+from img2gps.analysis.racing import Rules
 from img2gps.core.errors import BadInput
 from img2gps.runs.records import now
 from img2gps.study.grammar import as_lines, parse_axes
 from img2gps.study.options import LIMITS, SweeperConfig, check_options
 from img2gps.study.space import Axis, Params, Space, space
-from img2gps.study.spec import Limits, Spec
+from img2gps.study.spec import ENUMERATED, Limits, Spec
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
@@ -77,7 +78,7 @@ class BaseSweeper(Sweeper):
         from img2gps.analysis.winner import read_rule
         from img2gps.runs.plan import check_machine
         from img2gps.study.composing import Composer, references
-        from img2gps.study.search import first_rung
+        from img2gps.study.search import check_race, first_rung
 
         options = self.options
         check_options(options)
@@ -88,6 +89,8 @@ class BaseSweeper(Sweeper):
         check_machine(config)
         composed = composer.compose([])
         base = base_config(config, draft.space, references(composed))
+        if draft.raced:
+            check_race(draft, config.monitor)
         name = config.study if config.study != DEFAULT_STUDY else adhoc_name(base, config)
         return replace(
             draft,
@@ -113,7 +116,7 @@ class BaseSweeper(Sweeper):
         seeds, axes = _seeds(options.seeds, axes, fixed)
         cells, named = _named(options.cells)
         _check_knobs([axis.name for axis in axes] + [key for cell in cells for key in cell])
-        if options.sampler != "grid" and len(seeds) > 1:
+        if options.sampler not in ENUMERATED and len(seeds) > 1:
             raise BadInput(
                 f"hydra.sweeper.seeds={list(seeds)}: a trial of a search is one run with one seed; "
                 "give one, and run the winner again with more"
@@ -128,6 +131,7 @@ class BaseSweeper(Sweeper):
             question=options.question,
             n_trials=options.n_trials or 0,
             sampler=options.sampler,
+            race=Rules(options.margin_m, options.give_up_below),
             pruner=options.pruner,
             overrides=tuple(fixed),
             named_cells={**named, **options.named_cells},

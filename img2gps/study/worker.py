@@ -44,8 +44,14 @@ class Worker:
         self._draws = search.Draws(self.spec, ledger.study)
         ledger.study.pruner = search.pruner(self.spec)
 
-    def work(self, before_each: Callable[[], None] = lambda: None) -> None:
+    def work(
+        self,
+        before_each: Callable[[], None] = lambda: None,
+        more: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Run what is queued, wait for what others run, and return when all has ended.
+
+        Where nothing is queued or running, `more` tells whether further runs will come.
 
         Raises:
             Interrupted: the process was asked to stop; the run under way is queued again.
@@ -66,7 +72,7 @@ class Worker:
                 ledger.reap()
                 if ledger.settle():
                     continue
-                if not ledger.busy():
+                if not ledger.busy() and not more():
                     return
             with self.stop.interruptible():
                 time.sleep(min(POLL_S * 2 ** min(postponed, 10), LONGEST_PAUSE_S))
@@ -163,7 +169,7 @@ def main() -> None:
     ledger.engine = identity(parent)
     ledger.patience.hurried = lambda: stop.wanted
     try:
-        Worker(ledger, make_runner(ledger.spec), stop).work()
+        Worker(ledger, make_runner(ledger.spec), stop).work(more=ledger.awaits_look)
         status = 0
     except Interrupted as error:
         status = error.status

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from img2gps.analysis import stats
-from img2gps.analysis.racing import Course, End, Rules, Verdict, judge
+from img2gps.analysis.racing import Course, End, Rules, judge, replay
 from img2gps.analysis.stats import race
 from tests.helpers.fake_study import Noise, draw_errors, draw_photos
 
@@ -114,32 +114,15 @@ def test_one_astray_run_does_not_drop_a_cell_that_has_other_seeds() -> None:
     assert judge(error, spot, course(3), Rules()).dropped == []
 
 
-def run_race(error: Floats, spot: Any, rules: Rules) -> tuple[set[int], Verdict, list[int]]:
-    """Race complete errors to the end; the cells dropped, the last verdict, the cells it saw."""
-    alive, seeds = list(range(len(error))), np.ones(len(error), dtype=int)
-    dropped: set[int] = set()
-    for look in range(1, 100):
-        known = np.arange(error.shape[1]) < seeds[:, None]
-        seen = np.where(known[..., None], error, np.nan)[alive]
-        found = judge(seen, spot, course(look, len(error), error.shape[1]), rules)
-        dropped |= {alive[shown.cell] for shown in found.dropped}
-        before, alive = alive, [alive[i] for i in sorted(found.kept)]
-        if found.end:
-            return dropped, found, alive
-        seeds[[before[i] for i in found.following]] += 1
-    raise AssertionError("the race never ended")
-
-
 @pytest.mark.slow
 def test_errors_of_either_kind_are_rare_in_simulated_races() -> None:
     """The hardest truths: equal cells, and pairs that differ by just the margin."""
     lost = said = 0
     for number in range(150):
         error, spot = drawn([66.0] + [66.5] * 8, 5, number, cell_seed=0.043)
-        dropped, _, _ = run_race(error, spot, Rules())
-        lost += 0 in dropped
+        lost += 0 in replay(error, spot, Rules()).dropped
         error, spot = drawn([66.0, 76.0], 5, number, cell_seed=0.043)
-        _, found, alive = run_race(error, spot, Rules(margin_m=10.0, give_up_below=0.0))
-        said += found.end is End.equivalent and len(alive) == 2
+        found = replay(error, spot, Rules(margin_m=10.0, give_up_below=0.0))
+        said += found.end is End.equivalent and len(found.kept) == 2
     assert lost / 150 <= 0.05
     assert said / 150 <= 0.05

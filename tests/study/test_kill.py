@@ -10,13 +10,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from img2gps.analysis.racing import Rules
+from img2gps.runs.race import Look
+from img2gps.study.ledger import Ledger
 from img2gps.study.spec import Limits, Spec
+from img2gps.study.storage import open_storage
 from tests.helpers import postgres
 from tests.helpers.studies import cells_of, executions, fake_spec, read_record, url_of, wait_for
 
@@ -150,6 +155,59 @@ def test_interruption_is_prompt_resumable_and_quiet(spec: Spec, signum: int) -> 
     assert engine.returncode == 0
     assert sorted(executions(spec)) == sorted(c["run_id"] for c in cells_of(spec))
     assert f"{n} skipped as done before" in output
+
+
+@pytest.fixture
+def race(spec: Spec) -> Spec:
+    """Two cells that are lost at once, and four that are hard to tell apart."""
+    axes = {"lr": [0.5, 0.51, 0.52, 0.53, 0.9, 0.95]}
+    return fake_spec(
+        Path(spec.root), axes, kind="race", sampler="race", seeds=(0, 1, 2, 3, 4),
+        race=Rules(give_up_below=0.0), fixed=("pause=0.1", "photos=60"), limits=spec.limits,
+    )  # fmt: skip
+
+
+def looks_of(spec: Spec) -> list[Look]:
+    """What the race has decided, without the times."""
+    looks = Ledger(open_storage(url_of(spec)), spec.name).looks
+    return [replace(look, at="") for look in looks]
+
+
+@pytest.mark.slow
+def test_race_survives_kills_with_the_decisions_of_one_that_was_never_killed(
+    race: Spec, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    draw, seen = random.Random(5), list[list[Look]]()
+    for _ in range(5):
+        engine = start(race, url_of(race), workers=2)
+        time.sleep(draw.uniform(2.5, 5))
+        engine.kill()
+        engine.communicate(timeout=40)
+        assert gone(race)
+        if Path(url_of(race)).exists():
+            seen.append(looks_of(race))
+    engine = start(race, url_of(race), workers=2)
+    output, _ = engine.communicate(timeout=240)
+    assert engine.returncode == 0, output
+    unharmed = replace(race, root=str(tmp_path_factory.mktemp("unharmed")))
+    engine = start(unharmed, url_of(unharmed), workers=2)
+    engine.communicate(timeout=240)
+
+    final = looks_of(race)
+    assert final[-1].end
+    assert final == looks_of(unharmed)
+    for looks in seen:
+        assert final[: len(looks)] == looks
+    assert Counter(executions(race)) == {cell["run_id"]: 1 for cell in cells_of(race)}
+
+
+def test_two_engines_share_a_race(race: Spec) -> None:
+    engines = [start(race, url_of(race), workers=1) for _ in range(2)]
+    outputs = [engine.communicate(timeout=120)[0] for engine in engines]
+
+    assert [engine.returncode for engine in engines] == [0, 0], outputs
+    assert [look.number for look in looks_of(race)] == list(range(1, len(looks_of(race)) + 1))
+    assert Counter(executions(race)) == {cell["run_id"]: 1 for cell in cells_of(race)}
 
 
 def test_two_engines_share_a_study(spec: Spec) -> None:

@@ -53,7 +53,7 @@ def study(name: str, *more: str) -> Spec:
 def test_the_studies_of_the_plan_are_there() -> None:
     wanted = {
         "table1", "table1_quick", "lr_edge", "lr_decay", "scaling_rule", "last_batch",
-        "depth_vs_data", "splits", "augmentation", "tpe_hyperband",
+        "depth_vs_data", "table1_race", "splits", "augmentation", "tpe_hyperband",
     }  # fmt: skip
     assert wanted <= set(NAMES)
 
@@ -122,6 +122,32 @@ def test_table1_is_the_published_grid_with_three_seeds() -> None:
 def test_what_a_search_cannot_do_is_said_before_anything_runs(more: str, said: str) -> None:
     with pytest.raises(BadInput, match=re.escape(said)):
         study("tpe_hyperband", more)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["hydra.sweeper.margin_m=-1"], "margin_m=-1.0: give metres, 0 or more"),
+        (["hydra.sweeper.margin_m=nan"], "margin_m=nan: give metres, 0 or more"),
+        (["hydra.sweeper.give_up_below=1"], "give_up_below=1.0: give a probability"),
+        (["hydra.sweeper.direction=maximize"], "a race looks for the lowest error"),
+        (["monitor=val/mean_m"], "monitor=val/mean_m: a race compares squared errors"),
+        (["hydra.sweeper.seeds=[]"], "seeds=[]: a race gives more seeds to the cells in doubt"),
+        (["seed=3"], "seeds=[]: a race gives more seeds to the cells in doubt"),
+        (["model=resnet18", "lr=0.001", "batch_size=8"], "sampler=race: there is one cell"),
+        (["lr=interval(0.001,0.01)"], "n_trials: a race over an interval needs a number"),
+        (["hydra.sweeper.sampler=grid", "hydra.sweeper.margin_m=3"], "only a race has a margin"),
+    ],
+)
+def test_what_a_race_cannot_do_is_said_before_anything_runs(more: list[str], said: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(said)):
+        study("table1_race", *more)
+
+
+def test_table1_race_has_the_cells_of_table1() -> None:
+    race = study("table1_race")
+    assert race.space.grid() == study("table1").space.grid()
+    assert race.seeds == (0, 1, 2, 3, 4)
 
 
 @pytest.mark.parametrize("knob", ["threads", "logger", "logger.project", "runs.root", "study"])

@@ -160,7 +160,8 @@ def _summary(study: StudyRecord) -> list[str]:
     from img2gps.study.display import best_line, progress_line
 
     lines = [f"question: {study.question}"] if study.question else []
-    return [*lines, progress_line(study), f"best: {best_line(study)}"]
+    raced = study.race.lines() if study.race else []
+    return [*lines, progress_line(study), *raced, f"best: {best_line(study)}"]
 
 
 def _suggest(study: StudyRecord, root: Path) -> None:
