@@ -207,7 +207,7 @@ def replay(grid: Grid, spec: Spec, number: int) -> dict[str, int]:
         cell = cell_id(search.draw(spec, trial))
         curves = grid.curves[cell]
         curve = curves[number % len(curves)]
-        epoch, pruned = _train(trial, curve)
+        epoch, pruned = train(trial, curve)
         under_way.pay(cell, epoch)
         if under_way.spent > grid.epochs:
             break
@@ -221,7 +221,7 @@ def replay(grid: Grid, spec: Spec, number: int) -> dict[str, int]:
     return under_way.reached
 
 
-def _train(trial: optuna.Trial, curve: Curve) -> tuple[int, bool]:
+def train(trial: optuna.Trial, curve: Curve) -> tuple[int, bool]:
     """Report a curve to the pruner; return the last epoch, and whether the trial was pruned."""
     for epoch, value in enumerate(curve, 1):
         trial.report(value, epoch)

@@ -135,7 +135,10 @@ def test_what_a_search_cannot_do_is_said_before_anything_runs(more: str, said: s
         (["hydra.sweeper.seeds=[]"], "seeds=[]: a race gives more seeds to the cells in doubt"),
         (["seed=3"], "seeds=[]: a race gives more seeds to the cells in doubt"),
         (["model=resnet18", "lr=0.001", "batch_size=8"], "sampler=race: there is one cell"),
-        (["lr=interval(0.001,0.01)"], "n_trials: a race over an interval needs a number"),
+        (
+            ["hydra.sweeper.params.lr='interval(0.001,0.01)'"],
+            "n_trials: a race over an interval needs a number",
+        ),
         (["hydra.sweeper.sampler=grid", "hydra.sweeper.margin_m=3"], "only a race has a margin"),
     ],
 )

@@ -1,35 +1,60 @@
-"""`img2gps replay STUDY`: the cost of a search in place of a finished grid."""
+"""`img2gps replay STUDY...`: the cost and the errors of other ways, on finished studies."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
 
-HELP = "replay searches on a finished grid's curves: epochs until they find its winner"
+HELP = "replay races and searches on finished studies: their cost, and how often they are wrong"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`replay STUDY [--times N] [--out FILE]`."""
-    parser.add_argument("study", help="name of a finished grid below the runs root")
+    """`replay STUDY... [--times N] [--margin-m M] [--out FILE]`."""
+    parser.add_argument("study", nargs="+", help="names of finished studies below the runs root")
     add_runs_option(parser)
-    parser.add_argument("--times", type=int, default=200, help="replays a search (default 200)")
+    parser.add_argument("--times", type=int, default=200, help="replays of each way (default 200)")
+    parser.add_argument(
+        "--margin-m", type=float, default=0.0, help="the margin of the race in metres (default 0)"
+    )
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print the prices as a table."""
+    """Print a table for each study."""
     from img2gps.core.errors import BadInput
     from img2gps.core.files import write_json
-    from img2gps.study import replay
 
     if args.times < 1:
         raise BadInput(f"--times={args.times}: give 1 or more")
-    roots = [args.root, Path("results")]
-    found = replay.report(args.root / args.study, roots, times=args.times)
+    if not args.margin_m >= 0:
+        raise BadInput(f"--margin-m={args.margin_m:g}: give metres, 0 or more")
+    found = [_replayed(args, name) for name in args.study]
+    if args.out:
+        try:
+            write_json(args.out, found[0] if len(found) == 1 else found)
+        except OSError as error:
+            raise BadInput(
+                f"--out {args.out}: cannot be written ({error.strerror}); name a file in a folder "
+                "that you may write to"
+            ) from error
+    study = shlex.quote(args.study[0])
+    suggest(f"img2gps report {study}", "every cell with its interval", args.root)
+    return 0
+
+
+def _replayed(args: argparse.Namespace, name: str) -> dict[str, Any]:
+    """Print the tables of one study; return its figures."""
+    from img2gps.study import replay
+
+    folder, roots = args.root / name, [args.root, Path("results")]
+    answers = _judged(folder, roots, args)
+    found = replay.report(folder, roots, times=args.times)
     for line in replay.table([replay.Price(**price) for price in found["prices"]]):
         print(line)
     print(
@@ -38,13 +63,24 @@ def execute(args: argparse.Namespace) -> int:
     )
     for note in found["notes"]:
         print(f"note: {note}")
-    if args.out:
-        try:
-            write_json(args.out, found)
-        except OSError as error:
-            raise BadInput(
-                f"--out {args.out}: cannot be written ({error.strerror}); name a file in a folder "
-                "that you may write to"
-            ) from error
-    suggest(f"img2gps report {shlex.quote(args.study)}", "every cell with its interval", args.root)
-    return 0
+    return {**found, "answers": answers}
+
+
+def _judged(folder: Path, roots: list[Path], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Print what each way answers; nothing where the study has a single seed."""
+    from img2gps.analysis.racing import Rules
+    from img2gps.study import judging
+
+    recorded = judging.read(folder, roots)
+    if recorded.seeds < 2:
+        print(f"{recorded.name}: one seed, so there is no race to replay")
+        return []
+    found = judging.judge(recorded, rules=Rules(args.margin_m), times=args.times)
+    print(
+        f"{recorded.name}: {recorded.cells} cells with {recorded.seeds} seeds; runs and epochs are "
+        f"shares of the grid's; wrong: more than {judging.NOTICED_M:g} m above the best cell; "
+        "lost: a better cell was given up"
+    )
+    for line in judging.table(found):
+        print(line)
+    return [asdict(one) for one in found]
