@@ -70,7 +70,7 @@ def _baseline(
     error = np.empty(0) if known is None or np.isnan(known[cells[0]]).any() else known[cells[0]]
     if not len(error):
         return Baseline(name, n_train, _from_results(name, rows), None, error, cells)
-    interval = stats.cell_interval(error[None], errors.spot, luck=stats.NO_LUCK)
+    interval = stats.cell_interval(error[None], errors.places, luck=stats.NO_LUCK)
     return Baseline(name, n_train, interval.estimate, interval, error, cells)
 
 

@@ -31,7 +31,7 @@ def by_spots(errors: Errors, cell: int, *, known: bool) -> Interval | None:
     if not photos.any():
         return None
     return stats.cell_interval(
-        errors.error_m[cell][:, photos], errors.spot[photos], luck=errors.luck
+        errors.error_m[cell][:, photos], errors.places[photos], luck=errors.luck
     )
 
 
@@ -88,7 +88,7 @@ def importance(
     if len(points) != len(cells):
         return [], "the cells are not the product of the axes"
     shape = {name: len(values) for name, values in axes.items()}
-    return stats.importance(errors.error_m[order], errors.spot, shape), ""
+    return stats.importance(errors.error_m[order], errors.places, shape), ""
 
 
 def best_epochs(study: Study, group: Group) -> dict[str, float]:

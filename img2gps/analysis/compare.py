@@ -86,7 +86,7 @@ def compare(a: Path, b: Path) -> Comparison:
         b,
         keys,
         photos,
-        stats.difference_interval(second, first, errors.spot),
+        stats.difference_interval(second, first, errors.places),
         (float(rmse[0]), float(rmse[1])),
         float(np.sqrt(np.mean(errors.mean_error_m**2))),
         (errors.left_out[0], errors.left_out[1]),

@@ -79,7 +79,7 @@ def contrast(study: Study, this: Choice, that: Choice, where: Choice | None = No
         weights[errors.cells.index(theirs)] -= 1 / len(pairs)
     rmse = stats.cell_rmse(errors.error_m)
     luck = study.errors(rows).luck  # estimated from all cells on these photos
-    interval = stats.contrast_interval(errors.error_m, weights, errors.spot, luck=luck)
+    interval = stats.contrast_interval(errors.error_m, weights, errors.places, luck=luck)
     this_m = float(np.maximum(weights, 0) @ rmse)
     notes = list(interval.notes)
     if len(set(used["weights/resolved"].isin(PRETRAINED))) > 1:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from img2gps.analysis import stats
 from img2gps.analysis.folders import long_table
-from img2gps.analysis.stats import Luck
+from img2gps.analysis.stats import Luck, Places
+from img2gps.config.schema import SplitKind
 from img2gps.core import geo
 from img2gps.runs.folder import PREDICTIONS
 
@@ -34,7 +35,7 @@ class Errors:
     seeds: list[int]
     photos: list[str]
     error_m: Floats  # (cells, seeds, photos)
-    spot: NDArray[np.int64]  # (photos,)
+    places: Places  # of the photos
     mean_error_m: Floats  # (photos,): the mean predictor
     known_spot: Floats  # (photos,): 1, 0 or NaN
     true_error_m: Floats | None  # (cells, seeds, photos)
@@ -45,12 +46,12 @@ class Errors:
     @cached_property
     def luck(self) -> Luck:
         """The luck of a seed, as far as these cells show it."""
-        return stats.luck_of(self.error_m, self.spot)
+        return stats.luck_of(self.error_m, self.places)
 
     @property
     def n_spots(self) -> int:
         """The number of spots, which are what resampling draws."""
-        return len(np.unique(self.spot))
+        return len(np.unique(self.places.spot))
 
 
 def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:
@@ -88,7 +89,7 @@ def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:
         seeds,
         [str(name) for name in first["photo"]],
         error,
-        first["spot"].to_numpy(dtype=np.int64),
+        _places(first, rows),
         first["mean_error_m"].to_numpy(dtype=np.float64),
         first["known_spot"].to_numpy(dtype=np.float64),
         true,
@@ -108,6 +109,16 @@ def _averaged(
     seeds = np.maximum((~np.isnan(away)).sum(axis=2), 1)
     mean = np.nansum(away, axis=2) / seeds
     return np.asarray(np.hypot(mean[0], mean[1]))
+
+
+def _places(photos: pd.DataFrame, rows: pd.DataFrame) -> Places:
+    """Return where the photos were taken, with positions unless they were drawn at random."""
+    spot = photos["spot"].to_numpy(dtype=np.int64)
+    if "split/kind" not in rows or rows["split/kind"].eq(SplitKind.random).all():
+        return Places(spot)
+    lat, lon = (photos[name].to_numpy(np.float64) for name in ("lat_deg", "lon_deg"))
+    metres = geo.to_east_north_m(lat, lon, *geo.mean_position(lat, lon))
+    return Places(spot, np.stack(metres, axis=1))
 
 
 def _baselines(

@@ -70,10 +70,10 @@ def marks(errors: Errors, may_win: Indices) -> Marks:
             rival = errors.baseline_error_m[name]
             known = np.flatnonzero((seeds >= 2) & ~np.isnan(rival).any(axis=1))
             if len(known):
-                data = errors.error_m[known], errors.spot, rival[known]
+                data = errors.error_m[known], errors.places, rival[known]
                 joint.take(known, stats.beats_baseline(*data, luck=errors.luck, n=n))
         if len(may_win) > 1 and (seeds[may_win] >= 2).all():
-            drawn = stats.resample(errors.error_m[may_win], errors.spot, luck=errors.luck, n=n)
+            drawn = stats.resample(errors.error_m[may_win], errors.places, luck=errors.luck, n=n)
             in_set.take(may_win, stats.confidence_set(drawn))
     every = list(map(_all, zip(*(joint.marks for joint in beats.values()), strict=True)))
     notes = _notes(seeds, may_win, errors.luck)

@@ -25,7 +25,7 @@ def from_winner(ranking: Ranking, cell: Cell) -> Interval:
     """Return the RMSE of a cell less that of the winner."""
     errors = ranking.errors
     ours, theirs = (errors.cells.index(name) for name in (cell.cell, ranking.winner.cell))
-    data = errors.error_m[ours], errors.error_m[theirs], errors.spot
+    data = errors.error_m[ours], errors.error_m[theirs], errors.places
     return difference_interval(*data, luck=errors.luck)
 
 
@@ -34,7 +34,7 @@ def of_cells(study: Study, cells: Sequence[str]) -> Interval:
     done = study.finished
     errors = study.errors(done[done["rank_cell"].isin(cells)])
     first, second = (errors.error_m[errors.cells.index(cell)] for cell in cells)
-    return difference_interval(first, second, errors.spot, luck=errors.luck)
+    return difference_interval(first, second, errors.places, luck=errors.luck)
 
 
 def of_studies(ours: pd.DataFrame, theirs: pd.DataFrame) -> Apart | None:

@@ -77,7 +77,7 @@ class Ranking:
     def mean_predictor(self) -> Interval:
         """RMSE of the mean predictor on the same photos."""
         return stats.cell_interval(
-            self.errors.mean_error_m[None], self.errors.spot, luck=stats.NO_LUCK
+            self.errors.mean_error_m[None], self.errors.places, luck=stats.NO_LUCK
         )
 
     @property
@@ -94,7 +94,7 @@ class Ranking:
             return None
         errors = self.errors
         own = errors.error_m[self._lowest]
-        return stats.above_baseline(own, strongest, errors.spot, luck=errors.luck)
+        return stats.above_baseline(own, strongest, errors.places, luck=errors.luck)
 
     @cached_property
     def edges(self) -> list[Edge]:
@@ -141,7 +141,7 @@ class Ranking:
         test = self._test
         if test is None:
             return None
-        return stats.cell_interval(test.error_m[0], test.spot, luck=stats.NO_LUCK)
+        return stats.cell_interval(test.error_m[0], test.places, luck=stats.NO_LUCK)
 
     @cached_property
     def radius(self) -> Promise:
@@ -149,9 +149,9 @@ class Ranking:
         own = self.errors.error_m[self._lowest]
         first = own[~np.isnan(own).any(axis=1)][0]
         test = self._test
-        tested = None if test is None else (test.error_m[0, 0], test.spot, test.known_spot)
+        tested = None if test is None else (test.error_m[0, 0], test.places.spot, test.known_spot)
         mean = self.errors.mean_error_m
-        return promise(first, mean, self.errors.spot, self.candidates, tested)
+        return promise(first, mean, self.errors.places.spot, self.candidates, tested)
 
     @cached_property
     def truth(self) -> checks.Truth | None:
@@ -224,7 +224,7 @@ def rank(study: Study, group: Group) -> Ranking:
             cell=cell,
             name=rows["name"][cell],
             params=knobs(rows["params"][cell], study.axes),
-            interval=stats.cell_interval(errors.error_m[i], errors.spot, luck=errors.luck),
+            interval=stats.cell_interval(errors.error_m[i], errors.places, luck=errors.luck),
             run_rmse_m=tuple(float(value) for value in rmse[i] if not np.isnan(value)),
             planned=int(planned[cell]),
             in_best_set=marked.in_best_set[i],
@@ -246,7 +246,7 @@ def rank(study: Study, group: Group) -> Ranking:
         candidates=len(may_win),
         winner=cells[errors.cells.index(winner)],
         corrected=corrected,
-        detectable=stats.detectable(errors.error_m[may_win], errors.spot, luck=errors.luck),
+        detectable=stats.detectable(errors.error_m[may_win], errors.places, luck=errors.luck),
         notes=[
             *group.warnings,
             *incomplete,
@@ -272,7 +272,7 @@ def knobs(params: Mapping[str, Any], axes: Iterable[str]) -> dict[str, Any]:
 def _corrected(errors: Errors, may_win: Indices) -> Corrected:
     """Correct the selection among the cells that may win; the others win in no resample."""
     n = resamples(len(errors.cells))
-    data = errors.error_m[may_win], errors.spot
+    data = errors.error_m[may_win], errors.places
     found = stats.selection_corrected(*data, luck=errors.luck, n=n)
     wins = np.zeros(len(errors.cells))
     wins[may_win] = found.wins

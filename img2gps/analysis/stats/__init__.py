@@ -23,12 +23,22 @@ from img2gps.analysis.stats.intervals import (
     difference_interval,
 )
 from img2gps.analysis.stats.luck import NO_LUCK, Luck, astray, luck_of
+from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.power import POWER, Detectable, detectable, photos_needed
 from img2gps.analysis.stats.sample import LEVEL, MIN_SPOTS, N_RESAMPLES, cell_rmse
 from img2gps.analysis.stats.selection import Corrected, selection_corrected
 
 __all__ = ["LEVEL", "MIN_SPOTS", "N_RESAMPLES", "POWER"]
-__all__ += ["Corrected", "Detectable", "Effect", "FoldMean", "Interval", "Resamples", "Verdicts"]
+__all__ += [
+    "Corrected",
+    "Detectable",
+    "Effect",
+    "FoldMean",
+    "Interval",
+    "Places",
+    "Resamples",
+    "Verdicts",
+]
 __all__ += ["NO_LUCK", "Luck", "above_baseline", "astray", "beats_baseline", "luck_of"]
 __all__ += ["cell_interval", "cell_rmse", "confidence_set"]
 __all__ += ["contrast_interval", "detectable", "difference_interval", "fold_mean", "holm"]

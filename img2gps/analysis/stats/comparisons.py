@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import t
 
-from img2gps.analysis.stats.intervals import estimates, seed_variances
+from img2gps.analysis.stats.intervals import estimates, influences, seed_variances
 from img2gps.analysis.stats.luck import Luck, luck_of
+from img2gps.analysis.stats.places import Correlation, Places
 from img2gps.analysis.stats.sample import (
     LEVEL,
     N_RESAMPLES,
@@ -33,7 +35,7 @@ class Resamples:
 
 def resample(
     error: ArrayLike,
-    spot: ArrayLike,
+    spot: ArrayLike | Places,
     *,
     luck: Luck | None = None,
     n: int = N_RESAMPLES,
@@ -47,9 +49,22 @@ def resample(
     luck = luck or luck_of(error, spot)
     sample = Sample(error, spot)
     estimate = sample.cell_rmse()
-    scale = math.sqrt(sample.n_spots / max(sample.n_spots - 1, 1))
+    scale = math.sqrt(sample.n_spots / max(sample.n_spots - 1, 1)) * _widening(sample)
     deviation = scale * (mean_over_seeds(sample.rmse(sample.draw(n, seed))) - estimate)
     return Resamples(estimate, deviation + _draw_luck(sample, luck, n, seed))
+
+
+def _widening(sample: Sample) -> float:
+    """Return by what the correlation between spots widens differences between cells."""
+    cells = np.eye(len(sample.n_seeds)) - 1 / len(sample.n_seeds)
+    influence = [influences(sample, sign, sample.once)[0] for sign in cells]
+    return _reach(sample.correlation(np.array(influence)), sample.n_spots)
+
+
+def _reach(alike: Correlation, n_spots: int) -> float:
+    """Return what the end of an interval is multiplied by, fewer degrees of freedom included."""
+    usual = t.ppf(LEVEL, max(n_spots - 1, 1))
+    return alike.factor * float(t.ppf(LEVEL, alike.freedom) / usual)
 
 
 def _draw_luck(sample: Sample, luck: Luck, n: int, seed: int) -> Floats:
@@ -98,8 +113,8 @@ def confidence_set(resamples: Resamples) -> Verdicts:
         deviation = resamples.deviation[:, alive]
         null = np.zeros(len(deviation))
         for i, own in zip(alive, deviation.T, strict=True):
-            t = ratio(own[:, None] - deviation, se[i, alive])
-            np.maximum(null, t.max(axis=1), out=null)
+            largest = ratio(own[:, None] - deviation, se[i, alive]).max(axis=1)
+            np.maximum(null, largest, out=null)
         p_value[alive] = [max(least, float(np.mean(null >= worst[i]))) for i in alive]
         kept = alive[worst[alive] <= np.quantile(null, LEVEL)]
         if len(kept) == len(alive):
@@ -124,7 +139,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def beats_baseline(
     error: ArrayLike,
-    spot: ArrayLike,
+    spot: ArrayLike | Places,
     baseline_error: ArrayLike,
     *,
     luck: Luck | None = None,
@@ -155,13 +170,15 @@ def beats_baseline(
     total = np.hypot(se_spots, np.sqrt(seed_variances(cells, luck)))
     for i, pair in enumerate(pairs):
         drawn, se = estimates(pair, sign, counts)
-        null[:, i] += se_spots[i] * ratio(drawn - gain[i], se)
-    null, t = ratio(null, total), ratio(gain, total)
+        alike = pair.correlation(influences(pair, sign, pair.once))
+        reach = _reach(alike, pair.n_spots)
+        null[:, i] += reach * se_spots[i] * ratio(drawn - gain[i], se)
+    null, own_t = ratio(null, total), ratio(gain, total)
     shown, p_value = np.zeros(len(errors), dtype=bool), np.ones(len(errors))
     while not shown.all():
         largest = null[:, ~shown].max(axis=1)
-        p_value[~shown] = [np.mean(largest >= own) for own in t[~shown]]
-        new = ~shown & (t > np.quantile(largest, LEVEL))
+        p_value[~shown] = [np.mean(largest >= own) for own in own_t[~shown]]
+        new = ~shown & (own_t > np.quantile(largest, LEVEL))
         if not new.any():
             break
         shown |= new

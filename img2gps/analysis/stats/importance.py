@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import LEVEL, Floats, Sample, mean_over_seeds
 
 
@@ -25,7 +26,7 @@ class Effect:
 
 def importance(
     error: ArrayLike,
-    spot: ArrayLike,
+    spot: ArrayLike | Places,
     axes: Mapping[str, int],
     *,
     n: int = 500,

@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from img2gps.analysis.stats.luck import NO_LUCK, Luck, luck_of, run_variances
+from img2gps.analysis.stats.places import Correlation, Places
 from img2gps.analysis.stats.sample import (
     LEVEL,
     MIN_SPOTS,
@@ -36,6 +37,8 @@ from img2gps.analysis.stats.sample import (
     Sample,
     mean_over_seeds,
 )
+
+MIN_FREEDOM = 8  # of correlated spots; with fewer, an interval is called unreliable
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Interval:
     n_photos: int
     luck: Luck | None = None  # from which `se_seeds` is taken with one seed
     p_value: float = math.nan  # of no difference, two-sided; of differences only
+    alike_m: float = 0.0  # distance over which errors are alike; 0 where that is not shown
+    freedom: float = math.inf  # degrees of freedom of `se_photos`
 
     @property
     def notes(self) -> list[str]:
@@ -61,11 +66,15 @@ class Interval:
             found.append(f"one seed, {self.luck.text}")
         if self.n_spots < MIN_SPOTS:
             found.append(f"interval unreliable: {self.n_spots} spots, fewer than {MIN_SPOTS}")
+        if self.alike_m:
+            text = f"errors alike over about {self.alike_m:.0f} m: interval widened"
+            few = f", but unreliable, as of only {self.freedom + 1:.0f} independent places"
+            found.append(text + (few if self.freedom < MIN_FREEDOM else ""))
         return found
 
 
 def cell_interval(
-    error: ArrayLike, spot: ArrayLike, *, luck: Luck | None = None, seed: int = 0
+    error: ArrayLike, spot: ArrayLike | Places, *, luck: Luck | None = None, seed: int = 0
 ) -> Interval:
     """Return the interval of one cell's RMSE on other photos and with other seeds.
 
@@ -81,7 +90,7 @@ def cell_interval(
 def difference_interval(
     error_a: ArrayLike,
     error_b: ArrayLike,
-    spot: ArrayLike,
+    spot: ArrayLike | Places,
     *,
     luck: Luck | None = None,
     seed: int = 0,
@@ -100,7 +109,7 @@ def difference_interval(
 def above_baseline(
     error: ArrayLike,
     baseline: ArrayLike,
-    spot: ArrayLike,
+    spot: ArrayLike | Places,
     *,
     luck: Luck | None = None,
     seed: int = 0,
@@ -115,7 +124,7 @@ def above_baseline(
 def contrast_interval(
     error: ArrayLike,
     weights: ArrayLike,
-    spot: ArrayLike,
+    spot: ArrayLike | Places,
     *,
     luck: Luck | None = None,
     seed: int = 0,
@@ -135,6 +144,7 @@ class Spread:
     se_spots: float
     se_seeds: float
     freedom: float
+    correlation: Correlation  # between spots
 
     @property
     def total(self) -> float:
@@ -149,6 +159,7 @@ def _interval(sample: Sample, sign: Floats, luck: Luck, seed: int, *, log: bool)
     n_seeds = int(sample.n_seeds.min())
     counts = n_seeds, sample.n_spots, sample.n_photos
     facts = (spread.se_spots, spread.se_seeds, *counts, None if n_seeds > 1 else luck)
+    known = spread.correlation.range_m, spread.correlation.freedom
     if sample.n_spots < 2 or spread.se_spots < TINY_M:  # equal errors everywhere
         return Interval(estimate, math.nan, math.nan, *facts)
     tail = (1 + LEVEL) / 2
@@ -168,30 +179,36 @@ def _interval(sample: Sample, sign: Floats, luck: Luck, seed: int, *, log: bool)
     else:
         low, high = (estimate - q * step for q in (high_t, low_t))
     p = math.nan if log else 2 * float(stats.t.sf(abs(estimate) / spread.total, spread.freedom))
-    return Interval(estimate, float(low), float(high), *facts, p)
+    return Interval(estimate, float(low), float(high), *facts, p, *known)
 
 
 def spread_of(sample: Sample, sign: Floats, luck: Luck) -> Spread:
     """Return the standard errors of sum(sign * RMSE of cell)."""
-    se_spots = float(estimates(sample, sign, sample.once)[1][0])
+    alike = sample.correlation(influences(sample, sign, sample.once))
+    se_spots = alike.factor * float(estimates(sample, sign, sample.once)[1][0])
     seeds = float(np.sum(sign**2 * seed_variances(sample, luck)))
     total = se_spots**2 + seeds
-    below = se_spots**4 / max(sample.n_spots - 1, 1) + seeds**2 / luck.freedom
-    return Spread(se_spots, math.sqrt(seeds), float(total**2 / below) if below else 1.0)
+    below = se_spots**4 / alike.freedom + seeds**2 / luck.freedom
+    return Spread(se_spots, math.sqrt(seeds), float(total**2 / below) if below else 1.0, alike)
 
 
 def estimates(sample: Sample, sign: Floats, counts: Floats) -> tuple[Floats, Floats]:
     """Return sum(sign * RMSE) of each resample and its cluster-robust standard error, both (r,)."""
+    influence = influences(sample, sign, counts)
+    factor = sample.n_spots / max(sample.n_spots - 1, 1)
+    n_drawn = counts @ sample.sizes
+    variance = factor * (counts * influence**2).sum(axis=1) / n_drawn**2
+    return mean_over_seeds(sample.rmse(counts)) @ sign, np.sqrt(variance)
+
+
+def influences(sample: Sample, sign: Floats, counts: Floats) -> Floats:
+    """Return by how much each spot moves sum(sign * RMSE) in each resample, (r, g), x photos."""
     rmse = sample.rmse(counts)
     slope = sign[:, None] / (2 * sample.n_seeds[:, None] * np.maximum(rmse, TINY_M))
     slope = np.where(sample.present, slope, 0.0)  # of the estimate in each run's mean square
     square = np.where(sample.present, rmse**2, 0.0)
-    influence = np.tensordot(slope, sample.sums, axes=([1, 2], [0, 1]))  # (r, g)
-    influence -= (slope * square).sum(axis=(1, 2))[:, None] * sample.sizes
-    factor = sample.n_spots / max(sample.n_spots - 1, 1)
-    n_drawn = counts @ sample.sizes
-    variance = factor * (counts * influence**2).sum(axis=1) / n_drawn**2
-    return mean_over_seeds(rmse) @ sign, np.sqrt(variance)
+    influence = np.tensordot(slope, sample.sums, axes=([1, 2], [0, 1]))
+    return np.asarray(influence - (slope * square).sum(axis=(1, 2))[:, None] * sample.sizes)
 
 
 def seed_variances(sample: Sample, luck: Luck) -> Floats:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import Floats, Sample
 
 ASSUMED_RELATIVE = 0.06  # of the RMSE
@@ -49,7 +50,7 @@ ASSUMED = Luck()
 NO_LUCK = Luck(0.0)  # of an answer that no seed changes
 
 
-def luck_of(error: ArrayLike, spot: ArrayLike) -> Luck:
+def luck_of(error: ArrayLike, spot: ArrayLike | Places) -> Luck:
     """Estimate the luck from all cells of errors (c, s, p) that have several seeds."""
     sample = Sample(error, spot)
     several = np.flatnonzero(sample.n_seeds > 1)

@@ -11,6 +11,7 @@ from scipy import stats
 
 from img2gps.analysis.stats.intervals import spread_of
 from img2gps.analysis.stats.luck import Luck, luck_of
+from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import LEVEL, Sample, cell_rmse
 
 POWER = 0.80  # the probability with which a detectable difference is detected
@@ -27,7 +28,9 @@ class Detectable:
     n_photos: int
 
 
-def detectable(error: ArrayLike, spot: ArrayLike, *, luck: Luck | None = None) -> Detectable | None:
+def detectable(
+    error: ArrayLike, spot: ArrayLike | Places, *, luck: Luck | None = None
+) -> Detectable | None:
     """Return the smallest difference between the best cell and another that would be noticed.
 
     It is (t(95 %) + t(80 %)) x the standard error of the paired difference (Cohen 1988, ch. 2).

@@ -11,6 +11,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from img2gps.analysis.stats.places import Correlation, Places
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -23,10 +25,14 @@ MIN_SPOTS = 30  # with fewer, an interval is called unreliable
 class Sample:
     """Squared errors of cells and seeds on the same photos, summed by spot."""
 
-    def __init__(self, error: ArrayLike, spot: ArrayLike) -> None:
-        """Take errors of shape (c, s, p)."""
+    def __init__(self, error: ArrayLike, spot: ArrayLike | Places) -> None:
+        """Take errors of shape (c, s, p).
+
+        Where positions are given with the spots, correlation between spots is measured.
+        """
         square = np.square(np.asarray(error, dtype=np.float64))
-        _, index = np.unique(np.asarray(spot), return_inverse=True)
+        self._places = spot if isinstance(spot, Places) else Places(np.asarray(spot))
+        _, index = np.unique(self._places.spot, return_inverse=True)
         self.n_photos = len(index)
         self.sizes = np.bincount(index).astype(np.float64)  # (g,)
         self.n_spots = len(self.sizes)
@@ -50,6 +56,10 @@ class Sample:
     def cell_rmse(self) -> Floats:
         """Return the RMSE of every cell, (c,): the mean over its seeds."""
         return np.asarray(mean_over_seeds(self.rmse(self.once))[0])
+
+    def correlation(self, influence: Floats) -> Correlation:
+        """Return how far influences (g,) or (k, g) on an estimate are alike."""
+        return self._places.correlation(influence)
 
     def draw(self, n: int, seed: int) -> Floats:
         """Return how often each spot is drawn in each of n resamples, (n, g)."""

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from img2gps.analysis.stats.intervals import Interval, cell_interval
 from img2gps.analysis.stats.luck import Luck, luck_of
+from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import N_RESAMPLES, Bools, Floats, Sample, mean_where
 
 IN_BAG = 1 - math.exp(-1)  # share of the spots that a resample draws at least once
@@ -33,7 +34,7 @@ class Corrected:
 
 def selection_corrected(
     error: ArrayLike,
-    spot: ArrayLike,
+    spot: ArrayLike | Places,
     *,
     luck: Luck | None = None,
     n: int = N_RESAMPLES,

@@ -1,0 +1,187 @@
+"""Where photos were taken, and how far their errors are alike.
+
+Photos of one spot are resampled together. Where errors are alike over more than a spot, because a
+whole corner of the ground is hard, spots are not independent either, and intervals that take them
+for independent are too narrow. The correlation is measured: covariances that fall with distance
+(an exponential with a nugget) are fitted to the spots' influences by restricted maximum likelihood
+(Cressie 1993, Statistics for Spatial Data, ch. 2.6), on normal scores, so that a few large errors
+do not decide, and about a trend away from the middle of the ground, where every answer that is
+pulled to the middle errs more. Each covariance says by what it widens a standard error and how
+many degrees of freedom remain (Satterthwaite). These are averaged with the posterior probability
+of each covariance (Hoeting et al. 1999, Statistical Science 14(4)), because few spots cannot decide
+between "independent" and "alike", and a test that fails to decide would leave intervals too
+narrow.
+
+At the 109 spots of an aerial survey with an exponential correlation of 30 m, intervals of a cell
+that take spots for independent held the truth in 74 to 82 % of simulated studies, resampled blocks
+of 40 to 120 m in 85 to 88 %, a kernel (HAC) estimate in 78 to 83 %; benchmarks/coverage.py measures
+this one. Photos drawn at random from the ground need none of this: their spots are independent
+draws, whatever the errors look like on the map.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+
+RANGES_M = (7.0, 15.0, 30.0, 60.0, 100.0)  # distance at which 1/e of the correlation is left
+SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.9)  # of the variance that falls with distance
+PRIOR = 0.3  # probability that errors are alike over more than a spot, before they are seen
+MIN_SPOTS = 8  # with fewer, nothing is measured
+MAX_SPOTS = 600  # with more, so many of them are measured
+MAX_MEANT = 2000  # spots that a covariance is applied to
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """How far errors are alike, and what that means for a standard error.
+
+    Attributes:
+        range_m: distance at which 1/e of the correlation between spots is left; 0 where they are
+            more probably independent.
+        factor: times the standard error that takes spots for independent.
+        freedom: degrees of freedom of that standard error.
+    """
+
+    range_m: float
+    factor: float
+    freedom: float
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """The spot of each photo and, where spots may not be independent, its position.
+
+    Attributes:
+        spot: by photo.
+        position_m: east and north by photo, (p, 2); None where validation photos were drawn at
+            random from the ground, so that spots are independent whatever the errors look like.
+    """
+
+    spot: NDArray[np.int64]
+    position_m: Floats | None = None
+
+    def __getitem__(self, photos: NDArray[np.bool_]) -> Places:
+        """Return the places of some photos."""
+        return Places(
+            self.spot[photos], None if self.position_m is None else self.position_m[photos]
+        )
+
+    def correlation(self, influence: Floats) -> Correlation:
+        """Return the correlation of one estimate's influences (g,), or of several (k, g) alike.
+
+        The influences are summed by spot, in ascending order of the spots.
+        """
+        return self._ground.correlation(np.atleast_2d(influence))
+
+    @cached_property
+    def _ground(self) -> _Ground:
+        _, index, sizes = np.unique(self.spot, return_inverse=True, return_counts=True)
+        if self.position_m is None:
+            return _Ground(np.empty((0, 2)), sizes.astype(np.float64))
+        centre = [np.bincount(index, axis) / sizes for axis in self.position_m.T]
+        return _Ground(np.stack(centre, axis=1), sizes.astype(np.float64))
+
+
+class _Ground:
+    """Positions of spots with the covariances that are tried on them."""
+
+    def __init__(self, position_m: Floats, sizes: Floats) -> None:
+        n = len(sizes)
+        self.sizes = sizes
+        self.none = Correlation(0.0, 1.0, max(n - 1.0, 1.0))
+        self._measured = np.arange(n)[:: math.ceil(n / MAX_SPOTS)]
+        self._meant = np.arange(n)[:: math.ceil(n / MAX_MEANT)]
+        self._position_m = position_m
+
+    def correlation(self, influence: Floats) -> Correlation:
+        """Weigh covariances by influences (k, g), and return what they mean on average."""
+        if len(self._position_m) < MIN_SPOTS:
+            return self.none
+        differ = influence[np.ptp(influence, axis=1) > 0]
+        if not len(differ):
+            return self.none
+        means = (differ / self.sizes)[:, self._measured]
+        z = stats.norm.ppf((stats.rankdata(means, axis=1) - 0.5) / means.shape[1])
+        likelihood = [_likelihood(z, self._trend, *self._spectra[0][1:], share=0.0)]
+        likelihood += [
+            _likelihood(z, self._trend, values, vectors, share)
+            for _, values, vectors in self._spectra
+            for share in SHARES
+        ]
+        weight = np.exp(np.array(likelihood) - max(likelihood))
+        weight *= [1 - PRIOR, *[PRIOR / (len(weight) - 1)] * (len(weight) - 1)]
+        weight /= weight.sum()
+        square, lost, range_m = self._meanings
+        alike = weight[0] < 0.5
+        return Correlation(
+            float(weight[1:] @ range_m[1:] / (1 - weight[0])) if alike else 0.0,
+            math.sqrt(float(weight @ square)),
+            1 / float(weight @ lost),
+        )
+
+    def _distance_m(self, shown: NDArray[np.int64]) -> Floats:
+        place = self._position_m[shown]
+        return np.asarray(np.hypot(*np.moveaxis(place[:, None] - place, 2, 0)))
+
+    @property
+    def _trend(self) -> Floats:
+        """Return what the errors of any answer that is pulled to the middle grow with."""
+        outwards = np.hypot(*(self._position_m - self._position_m.mean(axis=0)).T)
+        return np.stack([np.ones_like(outwards), outwards], axis=1)[self._measured]
+
+    @cached_property
+    def _spectra(self) -> list[tuple[float, Floats, Floats]]:
+        """Return each range with the eigenvalues and -vectors of its correlation."""
+        near = self._distance_m(self._measured)
+        return [(r, *np.linalg.eigh(np.exp(-near / r))) for r in RANGES_M]
+
+    @cached_property
+    def _meanings(self) -> tuple[Floats, Floats, Floats]:
+        """Return the squared factor, 1 / degrees of freedom and the range of every covariance."""
+        near = self._distance_m(self._meant)
+        rows = [(1.0, 1 / self.none.freedom, 0.0)]
+        for range_m in RANGES_M:
+            kernel = np.exp(-near / range_m)
+            rows += [
+                (*_meaning(kernel, share, self.sizes[self._meant]), range_m) for share in SHARES
+            ]
+        square, lost, ranges = np.array(rows).T
+        return square, lost, ranges
+
+
+def _likelihood(z: Floats, trend: Floats, values: Floats, vectors: Floats, share: float) -> float:
+    """Return the restricted log likelihood of scores (k, g) about a trend (g, q)."""
+    variance = share * np.maximum(values, 0.0) + 1 - share
+    own, known = z @ vectors, vectors.T @ trend
+    weighted = known / variance[:, None]
+    gram = known.T @ weighted
+    rest = own - (own @ weighted) @ np.linalg.solve(gram, known.T)
+    squares = (rest**2) @ (1 / variance)
+    n = len(values) - trend.shape[1]
+    fixed = np.log(variance).sum() + np.linalg.slogdet(gram)[1]
+    return float(-(fixed + n * np.log(np.maximum(squares, 1e-300)).mean()) / 2)
+
+
+def _meaning(kernel: Floats, share: float, sizes: Floats) -> tuple[float, float]:
+    """Return by what a covariance multiplies the variance that is seen, and 1 / its freedom.
+
+    What is seen are sums of spots less their share of the mean: diag(sizes) (I - 1 sizes' / total).
+    """
+    n, total = len(sizes), sizes.sum()
+    covariance = share * kernel
+    covariance[np.diag_indices(n)] += 1 - share
+    with_mean = covariance @ sizes / total
+    true = float(sizes @ with_mean * total)
+    seen = covariance - with_mean[:, None] - with_mean + true / total**2
+    seen *= np.outer(sizes, sizes)
+    trace = float(np.trace(seen))
+    square = max(true / (trace * n / (n - 1)), 1.0)
+    return square, min(float((seen**2).sum()) / trace**2, 1.0)
