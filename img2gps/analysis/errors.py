@@ -49,9 +49,14 @@ class Errors:
         return stats.luck_of(self.error_m, self.places)
 
     @property
+    def spot(self) -> NDArray[np.int64]:
+        """The spot of each photo."""
+        return self.places.spot
+
+    @property
     def n_spots(self) -> int:
         """The number of spots, which are what resampling draws."""
-        return len(np.unique(self.places.spot))
+        return len(np.unique(self.spot))
 
 
 def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:

@@ -149,9 +149,9 @@ class Ranking:
         own = self.errors.error_m[self._lowest]
         first = own[~np.isnan(own).any(axis=1)][0]
         test = self._test
-        tested = None if test is None else (test.error_m[0, 0], test.places.spot, test.known_spot)
+        tested = None if test is None else (test.error_m[0, 0], test.spot, test.known_spot)
         mean = self.errors.mean_error_m
-        return promise(first, mean, self.errors.places.spot, self.candidates, tested)
+        return promise(first, mean, self.errors.spot, self.candidates, tested)
 
     @cached_property
     def truth(self) -> checks.Truth | None:

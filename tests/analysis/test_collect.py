@@ -79,7 +79,7 @@ def test_errors_are_a_matrix_of_cells_seeds_and_photos(tmp_path: Path) -> None:
     assert errors.seeds == [0, 1]
     assert errors.photos == made.photos
     assert np.allclose(errors.error_m, made.errors_m)
-    assert np.array_equal(errors.places.spot, made.spot)
+    assert np.array_equal(errors.spot, made.spot)
     assert errors.true_error_m is not None
     assert errors.true_error_m.shape == (4, 2, 12)
 

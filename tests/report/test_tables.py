@@ -132,7 +132,7 @@ def test_cells_close_to_the_winner_carry_the_mark_of_the_confidence_set(tmp_path
     study = analysed(tmp_path, effect=lambda p: 60.0 if p["lr"] == 0.001 else 88.0)
     same = {cell.cell for cell in study.rankings[0].cells if cell.in_best_set}
     errors = study.rankings[0].errors
-    found = stats.confidence_set(stats.resample(errors.error_m, errors.places.spot, n=10_000))
+    found = stats.confidence_set(stats.resample(errors.error_m, errors.spot, n=10_000))
     expected = {cell for cell, kept in zip(errors.cells, found.marked, strict=True) if kept}
     assert same == expected
     assert len(same) > 1
