@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from img2gps.core.errors import BadInput
+from img2gps.core.geo import wrap_lon_deg
 from img2gps.core.paths import expanded
 from img2gps.photos.photofile import Unusable, read_bytes
 from img2gps.photos.sessions import seconds
@@ -39,7 +41,7 @@ class Track:
     name: str
     seconds: Seconds  # since 1970, UTC
     lat_deg: NDArray[np.float64]
-    lon_deg: NDArray[np.float64]
+    lon_deg: NDArray[np.float64]  # beyond 180 behind the antimeridian, so that it has no jumps
     clock_offset_s: float = 0.0
     max_gap_s: float = MAX_GAP_S
     _asked: list[float] = field(default_factory=list)  # times of the photos that needed it
@@ -62,7 +64,7 @@ class Track:
             )
         span = slice(before, after + 1)
         lat, lon = (np.interp(moment, self.seconds[span], of[span]) for of in self._degrees())
-        return float(lat), float(lon)
+        return float(lat), float(lon if abs(lon) <= 180 else wrap_lon_deg(lon))
 
     def _degrees(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return self.lat_deg, self.lon_deg
@@ -124,6 +126,10 @@ def read_track(
     path: Path | str, clock_offset_s: float = 0.0, max_gap_s: float = MAX_GAP_S
 ) -> Track:
     """Read a GPX file, or all of a folder; raises `BadInput`."""
+    if not math.isfinite(clock_offset_s):
+        raise BadInput(f"data.clock_offset_s={clock_offset_s}: must be a number of seconds")
+    if not max_gap_s > 0:
+        raise BadInput(f"data.track_gap_s={max_gap_s}: must be above 0 seconds")
     root = expanded(path, "data.track")
     files = sorted(root.glob("*.[gG][pP][xX]")) if root.is_dir() else [root]
     points = [point for file in files for point in _points(file)]
@@ -131,7 +137,7 @@ def read_track(
         raise BadInput(f"{root}: no track point with a time; give a GPX track (data.track)")
     seconds, rows = np.unique([point[0] for point in points], return_index=True)
     lat, lon = (np.array([points[row][axis] for row in rows]) for axis in (1, 2))
-    return Track(root.name, seconds, lat, lon, clock_offset_s, max_gap_s)
+    return Track(root.name, seconds, lat, np.unwrap(lon, period=360), clock_offset_s, max_gap_s)
 
 
 def _points(file: Path) -> Iterator[tuple[float, float, float]]:
@@ -146,12 +152,20 @@ def _points(file: Path) -> Iterator[tuple[float, float, float]]:
     except ET.ParseError as error:
         raise BadInput(f"{file}: no XML ({error}); give a GPX track (data.track)") from error
     for point in root.iter():
-        if point.tag.rpartition("}")[2] == "trkpt":
-            time = next((child.text for child in point if child.tag.endswith("}time")), None)
+        if _tag(point) == "trkpt":
+            time = next((child.text or "" for child in point if _tag(child) == "time"), "")
             try:
-                yield seconds(time or ""), float(point.attrib["lat"]), float(point.attrib["lon"])
+                moment = seconds(time.strip())
+                lat, lon = float(point.attrib["lat"]), float(point.attrib["lon"])
             except (ValueError, KeyError):  # a point without a time, or a broken one
                 continue
+            if abs(lat) <= 90 and abs(lon) <= 180:
+                yield moment, lat, lon
+
+
+def _tag(element: ET.Element) -> str:
+    """Return an element's name, whatever the version of GPX whose namespace it is in."""
+    return element.tag.rpartition("}")[2]
 
 
 def _duration(seconds: float) -> str:

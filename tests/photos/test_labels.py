@@ -333,6 +333,58 @@ def test_a_right_clock_is_not_blamed(
     assert "clock" not in caplog.text
 
 
+def test_a_track_across_the_antimeridian_places_photos_there(root: Path, tmp_path: Path) -> None:
+    ride = gpx(tmp_path / "a.gpx", {0: (-17, 179.9998), 10: (-17, -179.9998), 20: (-17, -179.9994)})
+    for at in (2, 8, 15):
+        bare(root, f"{at}.jpg", taken_at=exif_time(at))
+    found = by_photo(run(root, track=ride))
+    assert {photo: lon for photo, (_, _, lon) in found.items()} == {
+        "2.jpg": pytest.approx(179.99988, abs=1e-8),
+        "8.jpg": pytest.approx(-179.99988, abs=1e-8),
+        "15.jpg": pytest.approx(-179.9996, abs=1e-8),
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (' xmlns="http://www.topografix.com/GPX/1/1"', ""),
+        ("topografix.com/GPX/1/1", "topografix.com/GPX/1/0"),
+        ("<time>", "<time>\n  "),
+        ("</time>", "\n</time>"),
+    ],
+)
+def test_tracks_of_other_writers_are_read(tmp_path: Path, old: str, new: str) -> None:
+    ride = gpx(tmp_path / "a.gpx", {at: walk(at) for at in (0, 10)})
+    expected = read_track(ride)
+    ride.write_text(ride.read_text().replace(old, new))
+    assert read_track(ride).digest() == expected.digest()
+
+
+def test_track_points_off_the_globe_are_left_out(root: Path, tmp_path: Path) -> None:
+    broken = {3: (float("nan"), LON), 4: (LAT, float("inf")), 5: (95.0, LON), 6: (LAT, 1100.0)}
+    ride = gpx(tmp_path / "a.gpx", {0: (LAT, LON), 10: (LAT, LON)} | broken)
+    assert read_track(ride).seconds.size == 2
+    bare(root, "a.jpg", taken_at=exif_time(4))
+    assert by_photo(run(root, track=ride))["a.jpg"][1:] == [pytest.approx(LAT), pytest.approx(LON)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clock_offset_s": float("nan")}, "data.clock_offset_s=nan: must be a number of seconds"),
+        ({"clock_offset_s": float("inf")}, "data.clock_offset_s=inf: must be a number of seconds"),
+        ({"track_gap_s": float("nan")}, "data.track_gap_s=nan: must be above 0 seconds"),
+        ({"track_gap_s": -1.0}, "data.track_gap_s=-1.0: must be above 0 seconds"),
+    ],
+)
+def test_an_impossible_clock_or_gap_is_refused(
+    root: Path, ride: Path, options: dict[str, float], message: str
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        run(root, track=ride, **options)
+
+
 def test_all_tracks_of_a_folder_count(tmp_path: Path) -> None:
     (tmp_path / "rides").mkdir()
     gpx(tmp_path / "rides" / "b.GPX", {at: walk(at) for at in (100, 110)})
