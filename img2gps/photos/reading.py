@@ -62,7 +62,7 @@ def _label(item: Item, exif: Exif, track: Track | None) -> Label:
     problems = [Unusable(exif.reason, exif.remedy)]
     for path in item.sidecars:
         try:
-            return sidecars.read(path)
+            return sidecars.read(path, item.photo.rpartition("/")[2])
         except Unusable as error:
             problems.append(error)
     if track is not None:
@@ -79,7 +79,7 @@ def _row(item: Item, photo: Photo, label: Label) -> dict[str, Any]:
     own = label.source in ("exif", "xmp")
     row = {name: getattr(exif, name) for name in _OF_CAMERA}
     row |= {name: getattr(exif if own else Exif(), name) for name in _OF_POSITION}
-    row |= {name: value for name, value in label.columns.items() if not row[name] and value}
+    row |= {name: value for name, value in label.columns.items() if row[name] in (None, "")}
     if item.label is not None:
         row["note"] = swapped_note(item.label, exif.lat_deg, exif.lon_deg)
     row |= {

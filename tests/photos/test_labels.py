@@ -177,6 +177,39 @@ def test_a_photo_does_not_take_anothers_sidecar(photo: str, other: str) -> None:
     assert match([photo], [other]) == {}
 
 
+def test_a_clipped_sidecar_belongs_to_the_photo_in_its_title(root: Path) -> None:
+    long = "Panorama of the whole engineering quad in May "  # 46 characters
+    for name in ("1", "2"):
+        bare(root, f"{long}{name}.jpg")
+    content = json.loads(takeout(geo=(LAT, LON))) | {"title": f"{long}1 & all.jpg"}
+    (root / f"{long}.json").write_text(json.dumps(content))
+    found = run(root)
+    assert list(by_photo(found)) == [f"{long}1.jpg"]
+    assert found.rejects["file"].tolist() == [f"{long}2.jpg"]
+    assert found.rejects["reason"].item().endswith(f"belongs to '{long}1 & all.jpg'")
+
+
+def test_photos_whose_names_differ_in_case_have_a_sidecar_each() -> None:
+    photos, sidecars = ["a.JPG", "a.jpg"], ["a.JPG.json", "a.jpg.json"]
+    for others in (sidecars, sidecars[::-1]):
+        assert match(photos, others) == {"a.JPG": ["a.JPG.json"], "a.jpg": ["a.jpg.json"]}
+
+
+def test_a_name_as_macos_writes_it_finds_its_sidecar() -> None:
+    composed, apart = "modifi\u00e9", "modifie\u0301"
+    for photo, sidecar in ((composed, apart), (apart, composed)):
+        assert match([f"{photo}.jpg"], [f"{sidecar}.jpg.json"])
+    assert match([f"a-{apart}.jpg"], ["a.jpg.json"])
+
+
+def test_what_a_sidecar_says_counts_also_where_it_is_zero(root: Path) -> None:
+    bare(root, "a.jpg", heading_deg=None)
+    content = xmp_of(LAT, LON, GPSImgDirection="0/1", GPSImgDirectionRef="T", GPSAltitude="0/1")
+    (root / "a.xmp").write_text(content, encoding="utf-8")
+    manifest = run(root).manifest
+    assert manifest[["heading_deg", "altitude_m"]].to_numpy().tolist() == [[0, 0]]
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -215,6 +248,8 @@ def test_takeout_tells_the_time_of_a_photo_that_lost_its_own(root: Path) -> None
         ("[" * 100_000, "no JSON"),
         ('{"geoData": {"latitude": "x", "longitude": []}}', "no position in it"),
         ('{"geoData": {"latitude": NaN, "longitude": 1}}', "no position in it"),
+        ('{"geoData": {"latitude": true, "longitude": 1}}', "no position in it"),
+        (f'{{"geoData": {{"latitude": 1{"0" * 400}, "longitude": 1}}}}', "no position in it"),
         ("", "empty file (0 bytes)"),
     ],
 )
