@@ -539,7 +539,7 @@ def test_points_of_a_geojson_are_labels(root: Path, cache: Path) -> None:
     }
     assert (rows.loc["a.jpg", "gps_error_m"], rows.loc["b.JPG", "heading_deg"]) == (3, 90)
     assert set(rows["label_from"]) == {"table"}
-    assert reasons(found) == {"c.heic": "lat is 'LineString'", "d.png": "lat is ''"}
+    assert reasons(found) == {"c.heic": "lat is 'LineString'", "d.png": "lat is missing"}
 
 
 @pytest.mark.parametrize(
@@ -562,6 +562,21 @@ def test_a_geojson_that_cannot_be_used_says_why(
     (root / "t.geojson").write_text(text)
     with pytest.raises(BadInput, match=message):
         run(CsvSource(root / "t.geojson"), cache)
+
+
+def test_a_geojson_without_a_coordinate_system_is_in_wgs_84(root: Path, cache: Path) -> None:
+    (root / "t.geojson").write_text(geojson(feature("Point", [20, 10], path="a.jpg"), crs=None))
+    found = run(CsvSource(root / "t.geojson"), cache).manifest
+    assert found[["lat_deg", "lon_deg"]].to_numpy().tolist() == [[10, 20]]
+
+
+def test_half_a_character_in_a_geojson_stops_nothing(root: Path, cache: Path) -> None:
+    features = [feature("Point", [20, 10], path=path) for path in ("a.jpg", "\ud800.jpg")]
+    features[0]["properties"]["session"] = "\udfff"
+    (root / "t.geojson").write_text(geojson(*features))
+    found = run(CsvSource(root / "t.geojson"), cache)
+    assert found.manifest[["photo", "session"]].to_numpy().tolist() == [["a.jpg", "?"]]
+    assert reasons(found) == {"?.jpg": "cannot be opened: No such file or directory"}
 
 
 def geopackage(path: Path, points: dict[str, bytes], epsg: int = 4326, layers: int = 1) -> None:
@@ -598,7 +613,7 @@ def test_points_of_a_geopackage_are_labels(root: Path, cache: Path) -> None:
     rows = found.manifest.set_index("photo")
     assert list(rows.loc["a.jpg", ["lat_deg", "lon_deg"]]) == [10.5, 20.25]
     assert list(rows.loc["b.JPG", ["lat_deg", "lon_deg"]]) == [-10.5, -20.25]
-    assert reasons(found) == {"c.heic": "lat is ''", "d.png": "lat is ''"}
+    assert reasons(found) == {"c.heic": "lat is missing", "d.png": "lat is missing"}
 
 
 @pytest.mark.parametrize(
@@ -906,6 +921,35 @@ def test_tables_of_spreadsheets_are_read(root: Path, cache: Path, coding: str) -
     (root / "t.csv").write_bytes((mark + table).encode(coding))
     found = run(CsvSource(root / "t.csv"), cache)
     assert found.manifest[["lat_deg", "lon_deg"]].to_numpy().tolist() == [[10.5, 20.25]]
+
+
+@pytest.mark.parametrize("before", ["sep=;\n", "SEP=;\r\n", "\n\n", "\r\n \r\nsep=;\r\n"])
+def test_lines_before_the_header_of_a_table_are_left_out(
+    root: Path, cache: Path, before: str
+) -> None:
+    table = f"{before}path;lat;lon\na.jpg;10,5;20,25\n"
+    (root / "t.csv").write_text(table, encoding="utf-8-sig", newline="")
+    found = run(CsvSource(root / "t.csv"), cache)
+    assert found.manifest[["lat_deg", "lon_deg"]].to_numpy().tolist() == [[10.5, 20.25]]
+
+
+def test_a_column_without_a_name_keeps_its_place(root: Path, cache: Path) -> None:
+    (root / "t.csv").write_text("\tpath\tlat\tlon\n0\ta.jpg\t10\t20\n")  # by pandas
+    found = run(CsvSource(root / "t.csv"), cache)
+    assert found.manifest[["lat_deg", "lon_deg"]].to_numpy().tolist() == [[10, 20]]
+
+
+@pytest.mark.parametrize("name", ["\u00e9.jpg", "e\u0301.jpg"])
+def test_tables_and_overrides_name_a_photo_in_either_spelling_of_its_accents(
+    root: Path, cache: Path, name: str
+) -> None:
+    shutil.copy(root / "a.jpg", root / name)
+    other = ({"\u00e9.jpg", "e\u0301.jpg"} - {name}).pop()
+    (root / "t.csv").write_text(f"path,lat,lon\n{other},10,20\n", encoding="utf-8")
+    assert run(CsvSource(root / "t.csv"), cache).manifest["photo"].tolist() == [name]
+    (root / "overrides.csv").write_text(f"photo,lat,lon\n{other},30,40\n", encoding="utf-8")
+    labels = run(FolderSource(root), cache).manifest.set_index("photo")["lat_deg"]
+    assert labels[name] == 30
 
 
 def test_a_row_whose_path_no_file_can_have_is_named(root: Path, cache: Path) -> None:

@@ -30,6 +30,8 @@ _ALIASES = {
     "exclude": "exclude excluded drop",
     "reason": "reason why hint",
 }
+# Blank lines, and one that tells Excel what separates the columns.
+_BEFORE_HEADER = re.compile(r"\A(?:[ \t]*[\r\n]+)*(?:sep=.[\r\n]+)?", re.IGNORECASE)
 _EXTRA_NUMBERS = ("altitude_m", "heading_deg", "gps_error_m")
 _NUMBERS = ("lat", "lon", *_EXTRA_NUMBERS)
 
@@ -74,6 +76,7 @@ def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
 
 def _csv_rows(text: str, path: Path) -> list[dict[str, str]]:
     """Return the rows of a CSV under its own headers; raises `BadInput`."""
+    text = _BEFORE_HEADER.sub("", text)
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     lines = io.StringIO(text, newline="")
@@ -98,9 +101,8 @@ def label_of(row: Mapping[str, str]) -> tuple[float, float]:
         except ValueError:
             value = math.nan
         if not -limit <= value <= limit:
-            raise Unusable(
-                f"{key} is {shown(text)}", f"give degrees between -{limit:g} and {limit:g}"
-            )
+            said = shown(text) if text else "missing"
+            raise Unusable(f"{key} is {said}", f"give degrees between -{limit:g} and {limit:g}")
         values.append(value)
     lat, lon = values
     refuse_null_island(lat, lon, "give its true position, or remove the row")

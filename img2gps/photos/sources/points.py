@@ -27,7 +27,7 @@ def geojson_rows(text: str, path: Path) -> list[Row]:
     try:
         found = json.loads(text)
         features = list(found["features"])
-        crs = str(found.get("crs", {}).get("properties", {}).get("name", "CRS84"))
+        crs = str((found.get("crs") or {}).get("properties", {}).get("name", "CRS84"))
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{path}: no GeoJSON feature collection; {_GIVE}") from error
     if not crs.endswith(_CRS84):
@@ -94,4 +94,9 @@ def _point(blob: object) -> tuple[str, str]:
 
 
 def _texts(values: Mapping[str, Any]) -> Row:
-    return {str(name): "" if value is None else str(value) for name, value in values.items()}
+    return {_text(name): "" if value is None else _text(value) for name, value in values.items()}
+
+
+def _text(value: object) -> str:
+    """Return text that can be written to a file; JSON may hold half a character."""
+    return str(value).encode("utf-8", "replace").decode()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import unicodedata
+from contextlib import suppress
 from pathlib import Path
 
 from img2gps.core.errors import BadInput
@@ -35,11 +37,14 @@ def decode_text(content: bytes) -> str:
 
 
 def spellings(name: str) -> list[str]:
-    """Return a file's name as a table gives it, and as the file system has it in cp1252."""
-    try:
-        return list(dict.fromkeys([name, name.encode("cp1252").decode("utf-8", "surrogateescape")]))
-    except UnicodeEncodeError:
-        return [name]
+    """Return the names under which a file that a table names may lie: first as it is given.
+
+    macOS writes an accent as a character of its own, and old archives hold names in cp1252.
+    """
+    names = [name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))]
+    with suppress(UnicodeEncodeError):
+        names.append(name.encode("cp1252").decode("utf-8", "surrogateescape"))
+    return list(dict.fromkeys(names))
 
 
 def shown(line: str) -> str:
