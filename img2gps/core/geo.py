@@ -69,6 +69,13 @@ def mean_position(lat: ArrayLike, lon: ArrayLike) -> tuple[float, float]:
     return float(lats.mean()), float(mean_lon)
 
 
+def median_position(lat: ArrayLike, lon: ArrayLike) -> tuple[float, float]:
+    """Return the median latitude and longitude in degrees, also across the antimeridian."""
+    lons = np.asarray(lon, dtype=np.float64)
+    median_lon = wrap_lon_deg(lons[0] + np.median(wrap_lon_deg(lons - lons[0])))
+    return float(np.median(np.asarray(lat))), float(median_lon)
+
+
 def rmse_m(lat: ArrayLike, lon: ArrayLike, pred_lat: ArrayLike, pred_lon: ArrayLike) -> float:
     """Return the root mean squared great-circle error in metres."""
     return float(np.sqrt(np.mean(distance_m(lat, lon, pred_lat, pred_lon) ** 2)))

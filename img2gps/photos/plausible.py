@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from img2gps.core.geo import distance_m
+from img2gps.core.geo import distance_m, median_position
 
 SWAPPED = "latitude and longitude look swapped"
 _NEAR_M, _FAR_M = 1e3, 1e5
@@ -36,7 +36,7 @@ def doubts(lat: Floats, lon: Floats, notes: list[str]) -> list[str]:
             f"{SWAPPED} for {swapped} of {len(lat)} photos, whose own EXIF says so; swap the two "
             "columns of the table"
         )
-    apart = distance_m(lat, lon, float(np.median(lat)), float(np.median(lon)))
+    apart = distance_m(lat, lon, *median_position(lat, lon))
     if len(lat) > 1 and float(np.max(apart)) < _ONE_PLACE_M:
         found.append(
             f"all {len(lat)} photos have the same position, so there is nothing to learn; check "

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from img2gps.core.geo import distance_m
+from img2gps.core.geo import distance_m, median_position
 from img2gps.photos.plausible import doubts
 from img2gps.photos.sources.base import Listing, Reject
 
@@ -65,7 +65,7 @@ def _groups(manifest: pd.DataFrame, column: str) -> list[list[str]]:
 def _far(manifest: pd.DataFrame) -> dict[str, float]:
     """Return the distance from the median position of each photo that is unusually far from it."""
     lat, lon = manifest["lat_deg"].to_numpy(), manifest["lon_deg"].to_numpy()
-    apart = distance_m(lat, lon, float(np.median(lat)), float(np.median(lon)))
+    apart = distance_m(lat, lon, *median_position(lat, lon))
     limit = max(_FAR_TIMES * float(np.median(apart)), _FAR_AT_LEAST_M)
     rows = np.flatnonzero(apart > limit)
     return {str(manifest["photo"].iloc[row]): round(float(apart[row]), 1) for row in rows}

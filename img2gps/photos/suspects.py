@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from img2gps.core.files import write_csv
-from img2gps.core.geo import distance_m
+from img2gps.core.geo import distance_m, wrap_lon_deg
 from img2gps.photos.dataset import Dataset
 from img2gps.photos.exif.gps import IMPRECISE_M, VOID
 from img2gps.photos.exif.photo import APART
@@ -88,6 +88,12 @@ class _Photos:
         errors = np.nan_to_num(self.error_m)
         return np.asarray(np.maximum(_APART_M, _ERRORS * (errors[row] + errors[others])))
 
+    def between(self, row: int, other: int, share: float) -> tuple[float, float]:
+        """Return the position at this share of the way from one label to another."""
+        lat = self.lat[row] + share * (self.lat[other] - self.lat[row])
+        lon = self.lon[row] + share * wrap_lon_deg(self.lon[other] - self.lon[row])
+        return float(lat), float(wrap_lon_deg(lon))
+
     def in_time(self, rows: Rows) -> Rows:
         """Return the rows that have a time, in its order."""
         known = rows[np.isfinite(self.moment[rows])]
@@ -117,16 +123,12 @@ def _jumps(photos: _Photos) -> Iterator[Reason]:
             fast = metres / np.maximum(passed, 1.0) > _FAST_M_S
             if passed.sum() <= _SOON_S and jumped.all() and fast.all():
                 share = passed[0] / (passed.sum() or 1.0)
-                lat, lon = (
-                    a[before] + share * (a[after] - a[before]) for a in (photos.lat, photos.lon)
+                lat, lon = photos.between(before, after, share)
+                reason = (
+                    f"{metres.min():,.0f} m from the photos before and after it, which say "
+                    f"{lat:.6f}, {lon:.6f}"
                 )
-                yield (
-                    row,
-                    (
-                        f"{metres.min():,.0f} m from the photos before and after it, which say "
-                        f"{lat:.6f}, {lon:.6f}"
-                    ),
-                )
+                yield row, reason
 
 
 def _copies_apart(photos: _Photos) -> Iterator[Reason]:

@@ -107,6 +107,12 @@ def test_mean_position_is_the_mean_of_each_coordinate() -> None:
     assert geo.mean_position([1.0, 2.0, 6.0], [10.0, 11.0, 15.0]) == pytest.approx((3.0, 12.0))
 
 
+def test_median_position_is_the_median_of_each_coordinate_also_across_the_date_line() -> None:
+    assert geo.median_position([1, 2, 6], [10, 11, 15]) == pytest.approx((2, 11))
+    lons = [179.9, -179.9, 179.8, -179.7, -179.6]
+    assert geo.median_position([0] * 5, lons) == pytest.approx((0, -179.9))
+
+
 def test_mean_position_across_the_date_line_lies_on_it() -> None:
     lat, lon = geo.mean_position([0.0, 0.0], [179.0, -179.0])
     assert lat == 0

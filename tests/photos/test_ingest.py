@@ -798,6 +798,14 @@ def test_duplicates_and_far_outliers_are_reported_and_kept(
     assert "far.jpg (111,1" in caplog.text
 
 
+def test_a_far_outlier_is_found_also_across_the_antimeridian(tmp_path: Path, cache: Path) -> None:
+    for i, lon in enumerate([179.9999, -179.9999, 179.9998, -179.9998]):
+        make_photo(tmp_path / f"{i}.jpg", -17, lon, seed=i)
+    make_photo(tmp_path / "far.jpg", -16, 180, seed=70)
+    make_photo(tmp_path / "farther.jpg", -16, -180, seed=71)
+    assert set(run(FolderSource(tmp_path), cache).summary["far_m"]) == {"far.jpg", "farther.jpg"}
+
+
 def test_a_pause_of_more_than_half_an_hour_starts_a_session() -> None:
     assert sessions(
         [

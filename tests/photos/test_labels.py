@@ -397,7 +397,12 @@ def test_tracks_of_other_writers_are_read(tmp_path: Path, old: str, new: str) ->
 
 
 def test_track_points_off_the_globe_are_left_out(root: Path, tmp_path: Path) -> None:
-    broken = {3: (float("nan"), LON), 4: (LAT, float("inf")), 5: (95.0, LON), 6: (LAT, 1100.0)}
+    broken: dict[float, tuple[float, float]] = {
+        3: (float("nan"), LON),
+        4: (LAT, float("inf")),
+        5: (95.0, LON),
+        6: (LAT, 1100.0),
+    }
     ride = gpx(tmp_path / "a.gpx", {0: (LAT, LON), 10: (LAT, LON)} | broken)
     assert read_track(ride).seconds.size == 2
     bare(root, "a.jpg", taken_at=exif_time(4))

@@ -63,6 +63,17 @@ def test_a_position_far_from_its_neighbours_in_time_is_suspicious(root: Path) ->
     }
 
 
+def test_a_jump_across_the_antimeridian_is_told_where_it_belongs(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for i, (lat, lon) in enumerate([(-17, 179.9998), (-17.01, 180), (-17, -179.9996)]):
+        taken = f"2024:05:01 12:00:{10 * i}0"
+        make_photo(tmp_path / "photos" / f"{i}.jpg", lat, lon, image=view(i), taken_at=taken)
+    (reason, *_) = suspects(run(tmp_path / "photos"))["1.jpg"]
+    assert reason.endswith(
+        "m from the photos before and after it, which say -17.000000, -179.999900"
+    )
+
+
 def test_who_rides_is_not_suspicious(root: Path) -> None:
     for i in range(10):
         photo(root, f"{i}.jpg", 600 * i, i / 2)  # 72 km/h, but straight on
@@ -155,6 +166,22 @@ def test_the_suspects_come_in_a_file_that_corrects_them_once_filled_in(
     found = run(root)
     assert suspects(found) == {}
     assert found.manifest.set_index("photo").loc["5.jpg", "label_from"] == "overrides"
+
+
+def test_the_file_of_suspects_keeps_what_it_has(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo(root, "5.jpg", 700, 2.5)
+    own = "photo;lat;lon;exclude;reason;asked by\n1.jpg;;;1;my thumb;Anna\n"
+    (root / "overrides.csv").write_text(own)
+    written = root.parent / "page-overrides.csv"
+    report(root, capsys)
+    first = written.read_text()
+    thumb, far = pd.read_csv(written, dtype=str, keep_default_na=False).to_dict("records")
+    assert (thumb["asked by"], far["asked by"]) == ("Anna", "")
+    assert float(far["now_lon"]) == pytest.approx(at(700, 0)[1])
+    report(root, capsys)
+    assert written.read_text() == first
 
 
 def test_suspects_of_a_trained_study_come_into_the_same_file(

@@ -51,7 +51,7 @@ def headers(given: Sequence[str]) -> dict[str, str]:
 
 
 def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
-    """Return the rows of a CSV, GeoJSON or GeoPackage under our column names.
+    """Return the rows of a CSV, GeoJSON or GeoPackage under our column names, others as they are.
 
     Raises `BadInput` if a `required` column is missing.
     """
@@ -87,7 +87,9 @@ def _csv_rows(text: str, path: Path) -> list[dict[str, str]]:
 
 
 def _renamed(raw: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
-    row = {column: raw.get(header, "").strip() for column, header in names.items()}
+    others = raw.keys() - {"", *names.values()}
+    row = {header: raw[header] for header in raw if header in others}
+    row |= {column: raw.get(header, "").strip() for column, header in names.items()}
     return row | {key: row[key].replace(",", ".") for key in _NUMBERS if key in row}
 
 
