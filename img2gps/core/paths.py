@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.resources
 import os
 from pathlib import Path
@@ -15,14 +16,20 @@ def expanded(given: str | Path, key: str) -> Path:
     """Return the path with `~` and `~user` replaced by the home folder that they stand for.
 
     Raises:
-        BadInput: this machine does not know the user.
+        BadInput: this machine does not know the user, or the system refuses even to look there.
     """
     if given == "":  # Path would make it the current folder
         raise BadInput(f"{key}: is empty; give a path")
     try:
-        return Path(given).expanduser()
+        path = Path(given).expanduser()
     except RuntimeError as error:
         raise BadInput(f"{key}={given}: no such user's home; give the whole path") from error
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):  # it may still be made
+            raise BadInput(f"{path}: {error.strerror}; give another path ({key})") from error
+    return path
 
 
 def runs_folder() -> Path:

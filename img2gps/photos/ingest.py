@@ -231,8 +231,9 @@ def _nothing_usable(listing: Listing, rejects: Sequence[Reject], folder: Path) -
     remedy = next(reject.remedy for reject in rejects if reject.reason == reason)
     path = folder.with_name(f"{folder.name}-rejects.csv")
     write_rejects(rejects, path)
-    photos = "1 photo" if len(rejects) == 1 else f"{len(rejects)} photos"
+    if len(rejects) == 1:
+        return BadInput(f"{listing.origin}: {rejects[0].file} cannot be used ({reason}); {remedy}")
     return BadInput(
-        f"{listing.origin}: none of {photos} can be used ({count} x {reason}; each by name in "
-        f"{path}); {remedy}"
+        f"{listing.origin}: none of {len(rejects)} photos can be used ({count} x {reason}; each by "
+        f"name in {path}); {remedy}"
     )

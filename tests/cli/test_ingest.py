@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def test_command_without_a_usable_photo_ends_with_status_2(
     assert command(str(tmp_path), "--cache", str(tmp_path / "cache")) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("img2gps: error: ")
-    assert "none of 1 photo can be used" in error
+    assert f"{tmp_path}: a.jpg cannot be used (no GPS: " in error
     assert "turn location on" in error
 
 
@@ -61,6 +62,7 @@ def test_command_without_a_usable_photo_ends_with_status_2(
     [
         (["gone"], "no such folder"),
         (["gone.csv"], "give a CSV file"),
+        (["x" * 300], f"{'x' * 300}: File name too long; give another path (source)"),
         ([".", "--image-size", "0"], "--image-size 0: must be 1 to 2048 pixels"),
         ([".", "--image-size", "10000000"], "--image-size 10000000: must be 1 to 2048 pixels"),
     ],
@@ -70,6 +72,20 @@ def test_command_refuses_impossible_input_in_one_line(
 ) -> None:
     assert command(*arguments, "--cache", str(tmp_path)) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_may_not_be_read_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: object) -> None:  # root, who runs tests, may read everything
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "album").mkdir()
+    monkeypatch.setattr(Path, "is_file", refused)  # as of anything below the folder
+    monkeypatch.setattr("img2gps.photos.sources.walk.os.scandir", refused)
+    assert command(str(tmp_path / "album"), "--cache", str(tmp_path / "cache")) == 2
+    said = "album: . cannot be used (folder cannot be read: Permission denied); check the permi"
+    assert said in capsys.readouterr().err
 
 
 def test_command_reads_a_csv(

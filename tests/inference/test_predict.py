@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from img2gps import Localizer, train
+from img2gps.cli.commands.predict import _files
 from img2gps.cli.main import main
 from img2gps.core import signals
 from img2gps.core.errors import BadInput
@@ -102,6 +103,11 @@ def test_table_has_one_line_a_photo(finished: Outcome, photos: Path) -> None:
     assert lines[0].split() == ["photo", "lat_deg", "lon_deg"]
     assert len(lines) == 4
     assert all(" m from the position in the photo" in line for line in lines[1:])
+
+
+def test_a_path_that_is_too_long_is_a_photo_that_cannot_be_opened() -> None:
+    path = Path("x" * 300)
+    assert _files([path]) == ({str(path): path}, [])
 
 
 def test_folder_gives_its_photos_and_passes_over_other_files(

@@ -678,7 +678,7 @@ def test_a_hugging_face_data_set_is_read(tmp_path: Path, cache: Path, as_folder:
     found = run(HuggingFaceSource(path.parent if as_folder else path), cache)
     rows = found.manifest.set_index("photo")
     assert list(rows.loc["train/000001", ["lat_deg", "lon_deg"]]) == [2.5, 20.0]
-    assert reasons(found) == {"train/000002": "lat is ''"}
+    assert reasons(found) == {"train/000002": "lat is missing"}
     expected = np.asarray(picture(seed=0).resize((16, 16), Image.Resampling.BILINEAR))
     row = found.manifest["photo"].tolist().index("train/000000")
     assert np.array_equal(found.pixels()[row], expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections import Counter
@@ -287,12 +288,13 @@ def _files(given: list[Path]) -> tuple[dict[str, Path], list[str]]:
     problems: list[str] = []
     for path in map(_drawn, given):
         rejects: list[Reject] = []
-        below = photo_files(path, rejects) if path.is_dir() else [path]
+        is_folder = os.path.isdir(path)  # noqa: PTH112 # `Path.is_dir` may raise
+        below = photo_files(path, rejects) if is_folder else [path]
         unread = [f"{path / reject.file}: {reject.reason}; {reject.remedy}" for reject in rejects]
         if not below:
             empty = f"{path}: no photos in it; give photos or a folder of JPEG, HEIC, AVIF, PNG, "
             raise BadInput(unread[0] if unread else f"{empty}TIFF or WebP photos")
-        base = path if path.is_dir() else path.parent
+        base = path if is_folder else path.parent
         found += [(display_name(str(file.relative_to(base))), file) for file in below]
         problems += unread
     times = Counter(name for name, _ in found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ OVERRIDES = "overrides.csv"
 
 def apply_overrides(items: list[Item], path: Path, rejects: list[Reject]) -> list[Item]:
     """Correct or exclude photos as `overrides.csv` says, which names them by path or file name."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 # `Path.is_file` may raise
         return items
     by_name: dict[str, list[int]] = {}
     for position, item in enumerate(items):
