@@ -27,7 +27,7 @@ from img2gps.photos.photofile import Unusable
 from img2gps.photos.worker import PATIENCE, Answer, Ready
 
 DEADLINE_S = 20.0  # of processor time for one photo; 200 megapixels of HEIC take 6 s
-_SMALL_BYTES = 2**28  # of memory that any photo may take; who needs more waits for its turn
+_SMALL_BYTES = 2**28  # of memory that any photo may take; one that needs more waits for its turn
 _QUEUED_PER_READER = 8  # more than these are worth another process, which takes 0.3 s to start
 _GRACE_S = 10.0  # after which a worker that should have ended itself is given up
 _AHEAD = 2  # requests that a worker holds, so that it need not wait for the next
@@ -82,7 +82,7 @@ class _Reader:
 
     def send(self, job: _Job, request: Request) -> None:
         self.jobs.append(job)
-        with suppress(OSError):  # if it has died, `receive` tells
+        with suppress(OSError):  # it has died, which `receive` will notice
             self.connection.send(request)
 
     def receive(self) -> Answer | Ready | None:
@@ -125,7 +125,7 @@ class Readers:
         self.close()
 
     def __post_init__(self) -> None:
-        weakref.finalize(self, _end, self._readers)  # for who keeps them instead of `with`
+        weakref.finalize(self, _end, self._readers)  # where `with` is not used
 
     def close(self) -> None:
         """End the processes, whatever they do; another `read` starts new ones."""
@@ -149,7 +149,7 @@ class Readers:
                     yield outcome
                     self._collect(0)
         finally:
-            if waiting:  # nobody wants the rest
+            if waiting:  # the caller has stopped asking
                 self.close()
 
     def _fill(self, waiting: deque[_Job], coming: Iterator[Wanted]) -> None:

@@ -47,7 +47,7 @@ def read_bytes(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         if status.st_size > max_bytes:
             raise Unusable(f"larger than {max_bytes // 2**20} MiB", "export it as JPEG")
         try:
-            return file.read(status.st_size)  # no more, also if it grows meanwhile
+            return file.read(status.st_size)  # no more, even if the file grows
         except OSError as error:
             raise Unusable(
                 f"cannot be read: {error.strerror}", "copy the original again"

@@ -33,9 +33,9 @@ Seconds = NDArray[np.float64]
 class Track:
     """Points in the order of their time.
 
-    `clock_offset_s` is added to what the camera's clock says. A clock without a time zone is taken
-    for UTC, so that the offset contains the zone. Photos are placed between two points that are
-    at most `max_gap_s` apart.
+    `clock_offset_s` is added to what the camera's clock says. A time without a zone counts as UTC,
+    so the offset has to contain the zone. Photos are placed between two points that are at most
+    `max_gap_s` apart. The track remembers the photos that it was asked about, for `clock_hint`.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Track:
             away = float(np.abs(self.seconds - moment).min())
             raise Unusable(
                 f"taken {_duration(away)} from the nearest point of {self.name}",
-                "set data.clock_offset_s or data.track_gap_s",
+                "set data.clock_offset_s (--clock-offset) or data.track_gap_s (--track-gap)",
             )
         span = slice(before, after + 1)
         lat, lon = (np.interp(moment, self.seconds[span], of[span]) for of in self._degrees())
@@ -108,7 +108,7 @@ class Track:
         return (
             f"{covered} of {len(asked)} photos were taken while {self.name} was recorded; the "
             f"camera's clock seems {_duration(abs(best))} {'slow' if best > 0 else 'fast'}: with "
-            f"data.clock_offset_s={best:.0f} it would be {would}"
+            f"data.clock_offset_s={best:.0f} (--clock-offset {best:.0f}) it would be {would}"
         )
 
     def _clock_of_known(self) -> float | None:

@@ -42,7 +42,7 @@ def main(descriptor: int, deadline_s: float) -> None:
 
 
 def _answer(request: Request, deadline_s: float) -> Answer:
-    signal.setitimer(signal.ITIMER_PROF, deadline_s)  # of processor time, so that load is no fault
+    signal.setitimer(signal.ITIMER_PROF, deadline_s)  # of processor time: others may use it, too
     signal.setitimer(signal.ITIMER_REAL, PATIENCE * deadline_s)
     try:
         _limit_memory(request)

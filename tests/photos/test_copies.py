@@ -194,7 +194,7 @@ def test_copies_among_thousands_are_found() -> None:
     assert found == expected
 
 
-@pytest.mark.parametrize("kind", [SplitKind.random, SplitKind.kfold])
+@pytest.mark.parametrize("kind", list(SplitKind))
 def test_near_copies_lie_on_one_side_of_every_split(kind: SplitKind) -> None:
     rng = np.random.default_rng(0)
     n = 200
@@ -204,7 +204,7 @@ def test_near_copies_lie_on_one_side_of_every_split(kind: SplitKind) -> None:
             "lat_deg": LAT + rng.normal(0, 1e-3, n),
             "lon_deg": LON + rng.normal(0, 1e-3, n),
             "gps_error_m": np.nan,
-            "session": "",
+            "session": [f"s{i % 10}" for i in range(n)],
             "content": [f"c{i}" for i in range(n)],
             "original": [f"o{i}" for i in range(n)],
             "group": group,

@@ -85,7 +85,10 @@ def test_a_video_outside_the_track_says_by_how_much_the_clock_seems_off(
     status, _, said = frames(capsys, made, "--track", ride, "--out", tmp_path / "o")
     assert status == 2
     assert "none of 2 frames was taken while the track was recorded; 0 of 2 photos" in said
-    assert "seems 2 h fast: with data.clock_offset_s=-7200 it would be 2" in said
+    assert (
+        "seems 2 h fast: with data.clock_offset_s=-7200 (--clock-offset -7200) it would be 2"
+        in said
+    )
     assert not (tmp_path / "o").exists()
 
 

@@ -207,7 +207,7 @@ def test_links_that_lead_out_of_the_folder_are_followed_and_said(
     (root / "y.jpg").symlink_to(make_photo(tmp_path / "y.jpg", LAT, LON, seed=51))
     (root / "z.jpg").symlink_to(root / "a.jpg")
     notes = run(FolderSource(root), cache).manifest.set_index("photo")["note"]
-    said = "a link fetches it from outside the folder"
+    said = "a link leads to it, outside the folder"
     assert notes[["linked/x.jpg", "y.jpg", "z.jpg"]].tolist() == [said, said, ""]
 
 

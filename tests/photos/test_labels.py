@@ -337,7 +337,7 @@ def test_a_clock_in_another_zone_is_noticed_and_corrected(
         bare(root, f"{at}.jpg", taken_at=exif_time(at, zone_h=-4))
     hint = (
         "0 of 3 photos were taken while ride.gpx was recorded; the camera's clock seems 4 h slow: "
-        "with data.clock_offset_s=14400 it would be 3"
+        "with data.clock_offset_s=14400 (--clock-offset 14400) it would be 3"
     )
     with caplog.at_level(logging.WARNING), pytest.raises(BadInput, match="none of 3 photos"):
         run(root, track=ride)
@@ -355,7 +355,8 @@ def test_photos_with_a_position_of_their_own_tell_the_clock_to_the_second(
         bare(root, f"{at}.jpg", taken_at=exif_time(at + 754))
     with caplog.at_level(logging.WARNING):
         run(root, track=ride)
-    assert "seems 13 min fast: with data.clock_offset_s=-754 it would be 4" in caplog.text
+    hint = "seems 13 min fast: with data.clock_offset_s=-754 (--clock-offset -754) it would be 4"
+    assert hint in caplog.text
 
 
 def test_a_right_clock_is_not_blamed(

@@ -16,7 +16,7 @@ from img2gps.photos.sources.sidecars import match
 from img2gps.photos.sources.walk import PHOTO_SUFFIXES, walk
 from img2gps.photos.track import MAX_GAP_S, read_track
 
-OUTSIDE = "a link fetches it from outside the folder"
+OUTSIDE = "a link leads to it, outside the folder"
 
 
 @dataclass(frozen=True)

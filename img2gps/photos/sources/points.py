@@ -42,7 +42,7 @@ def _geojson_row(feature: Mapping[str, Any]) -> Row:
         case {"type": "Point", "coordinates": [lon, lat, *_]}:
             return row | {"lat": str(lat), "lon": str(lon)}
         case {"type": str(kind)}:
-            return row | {"lat": kind, "lon": kind}  # which the reason then names
+            return row | {"lat": kind, "lon": kind}  # so that the reject names it
     return row | {"lat": "", "lon": ""}
 
 

@@ -16,7 +16,7 @@ _SHOWN = 80  # characters of a line in a message
 
 
 def read_content(path: Path, kind: str) -> bytes:
-    """Return the content of a file, of which `kind` says what it should be; raises `BadInput`."""
+    """Return the content of a file that should be of this kind; raises `BadInput`."""
     try:
         content = read_bytes(path, MAX_BYTES)
     except Unusable as error:

@@ -28,7 +28,7 @@ class Found:
 
     photos: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
-    outside: set[str] = field(default_factory=set)  # photos that a link fetches from elsewhere
+    outside: set[str] = field(default_factory=set)  # photos outside it, to which a link leads
     hidden: int = 0  # files and folders whose name begins with a dot
     rejects: list[Reject] = field(default_factory=list)
 
