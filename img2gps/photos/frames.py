@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from img2gps.photos.track import Track
 TABLE = "photos.csv"
 COLUMNS = ("path", "lat", "lon", "time", "session")
 QUALITY = 92  # of the JPEGs
+_ODD = re.compile(r"[^\w. -]+")  # what the table could not hold, or would take for a folder
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ def write_frames(
     """
     if folder.exists() and any(folder.iterdir()):
         raise BadInput(f"{folder}: is not empty; name a new folder for the frames")
+    if video.is_fifo():  # opening it would wait for a writer
+        raise BadInput(f"{video}: not a regular file; give a video")
+    stem = _ODD.sub("_", video.stem)
     rows: list[dict[str, Any]] = []
     outside = 0
     for taken, image in _frames(video, every_s, start):
@@ -50,10 +55,10 @@ def write_frames(
             outside += 1
             continue
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"{video.stem}_{taken:%Y%m%dT%H%M%S}{taken.microsecond // 1000:03d}.jpg"
+        name = f"{stem}_{taken:%Y%m%dT%H%M%S}{taken.microsecond // 1000:03d}.jpg"
         image.save(folder / name, "JPEG", quality=QUALITY)
         time = taken.isoformat(timespec="milliseconds")
-        rows.append(dict(zip(COLUMNS, (name, lat, lon, time, video.stem), strict=True)))
+        rows.append(dict(zip(COLUMNS, (name, lat, lon, time, stem), strict=True)))
     if rows:
         write_csv(folder / TABLE, COLUMNS, rows)
     return Written(len(rows), outside, track.clock_hint())

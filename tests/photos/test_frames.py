@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -92,16 +94,30 @@ def test_a_video_outside_the_track_says_by_how_much_the_clock_seems_off(
     assert not (tmp_path / "o").exists()
 
 
+def test_a_video_of_any_name_becomes_a_data_set(
+    tmp_path: Path, ride: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, out = tmp_path / os.fsdecode(b"\xff\n\\1 a.mp4"), tmp_path / "out"
+    shutil.move(video(tmp_path / "a.mp4", 4), made)
+    assert frames(capsys, made, "--track", ride, "--out", out)[0] == 0
+    source = CsvSource(out / "photos.csv")
+    found = ingest(source, image_size=8, cache_dir=tmp_path / "cache", progress=False)
+    assert set(found.manifest["session"]) == {"_1 a"}
+    assert found.rejects.empty
+
+
 def test_what_cannot_be_used_is_one_line(
     tmp_path: Path, ride: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.mp4").write_text("bought milk")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
+    os.mkfifo(tmp_path / "pipe.mp4")
     made = video(tmp_path / "b.mp4", 1)
     for arguments, message in (
         ((tmp_path / "a.mp4", "--track", ride), "cannot be read (Invalid data"),
         ((tmp_path / "gone.mp4", "--track", ride), "cannot be read (No such file"),
+        ((tmp_path / "pipe.mp4", "--track", ride), "not a regular file; give a video"),
         ((made, "--track", ride, "--every", "0s"), "--every 0s: must be a time above 0"),
         ((made, "--track", ride, "--start", "noon"), "--start noon: no time"),
         ((made, "--track", ride, "--out", tmp_path / "full"), "is not empty; name a new folder"),
