@@ -11,7 +11,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,9 @@ from img2gps.core.files import read_json, write_json, write_text_atomic
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-LONG = ("precision", "coverage")  # only when named
+COVERAGE = "coverage"  # has a page of its own, written case by case
+STATISTICS = ROOT / "docs" / "statistics.md"
+LONG = ("precision", COVERAGE)  # only when named
 
 COMPARISONS = {
     "limit": Comparison(limit.TITLE, limit.measure, limit.rows),
@@ -43,7 +45,7 @@ COMPARISONS = {
     "ingest": others.ingest,
     "workers": Comparison(workers.TITLE, workers.measure, workers.rows),
     "search": Comparison(search.TITLE, search.measure, search.rows),
-    "coverage": Comparison(coverage.TITLE, coverage.measure, coverage.rows),
+    COVERAGE: Comparison(coverage.TITLE, coverage.every_case, coverage.rows),
     "planning": Comparison(planning.TITLE, planning.measure, planning.rows),
     "ledger": others.ledger,
     "scale": Comparison(scale.TITLE, scale.measure, scale.rows),
@@ -57,7 +59,7 @@ def table(results: Path) -> str:
     lines: list[str] = []
     for name, comparison in COMPARISONS.items():
         found = read_json(results / f"{name}.json")
-        if found is None:
+        if found is None or name == COVERAGE:
             continue
         machine = found["context"]["hardware"]
         lines += [
@@ -88,21 +90,29 @@ def write_page(page: Path, text: str) -> None:
     write_text_atomic(page, new)
 
 
-def measured(names: list[str], settings: Settings) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each comparison's figures with what they were measured on."""
+def measured(
+    names: list[str], settings: Settings, results: Path
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each comparison's figures with what they were measured on; some as far as they are known."""
     for name in names:
         before, started = context(), time.perf_counter()
-        figures = COMPARISONS[name].measure(settings)
-        yield (
-            name,
-            {
+        if name == COVERAGE:
+            earlier = (read_json(results / f"{name}.json") or {}).get("measured", {})
+            steps: Iterable[dict[str, Any]] = coverage.measure(settings, earlier)
+        else:
+            steps = [COMPARISONS[name].measure(settings)]
+        for figures in steps:
+            found = {
                 "name": name,
                 "context": before,
                 "threads": settings.threads,
                 "seconds": round(time.perf_counter() - started, 1),
                 "measured": figures,
-            },
-        )
+            }
+            write_json(results / f"{name}.json", found)
+            if name == COVERAGE and not settings.quick:
+                write_page(STATISTICS, coverage.matrix(figures))
+        yield name, found
 
 
 def main() -> int:
@@ -125,9 +135,8 @@ def main() -> int:
     names = args.names or [name for name in COMPARISONS if name not in LONG]
     settings = Settings(args.quick, args.threads, args.rounds, args.photos)
     ok = True
-    for name, result in measured([] if args.page else names, settings):
+    for name, result in measured([] if args.page else names, settings, args.results):
         path = args.results / f"{name}.json"
-        write_json(path, result)
         print(f"\n{COMPARISONS[name].title} ({result['seconds']:.0f} s) -> {path}")
         for row in COMPARISONS[name].rows(json.loads(path.read_text(encoding="utf-8"))["measured"]):
             ok &= row.reached is not False

@@ -15,7 +15,7 @@ import pandas as pd
 
 from img2gps.analysis import stats
 from img2gps.analysis.choices import ABSENT, NAME, Choice, as_text, fits, plain
-from img2gps.analysis.stats import Interval
+from img2gps.analysis.stats import Chance, Equivalence, Interval
 from img2gps.analysis.study import Study
 from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.core.errors import BadInput
@@ -33,6 +33,8 @@ class Contrast:
     that_m: float
     pairs: int
     notes: tuple[str, ...]
+    chance: Chance | None = None  # that a run of `this` beats one of `that`; of one pair only
+    equivalence: Equivalence | None = None  # where a margin is given
 
     @property
     def difference(self) -> str:
@@ -57,7 +59,13 @@ class Contrast:
         return "higher" if self.interval.low > 0 else "not distinguishable"
 
 
-def contrast(study: Study, this: Choice, that: Choice, where: Choice | None = None) -> Contrast:
+def contrast(
+    study: Study,
+    this: Choice,
+    that: Choice,
+    where: Choice | None = None,
+    margin_m: float | None = None,
+) -> Contrast:
     """Compare two choices over all pairs of cells that were validated on the same photos.
 
     Args:
@@ -65,6 +73,7 @@ def contrast(study: Study, this: Choice, that: Choice, where: Choice | None = No
         this: the choice in question.
         that: what it is compared with.
         where: what both sides must have besides.
+        margin_m: up to which difference the choices count as equivalent; None to test nothing.
 
     Raises:
         BadInput: the study does not vary a knob; there is no pair of finished cells; pairs were
@@ -84,7 +93,16 @@ def contrast(study: Study, this: Choice, that: Choice, where: Choice | None = No
     notes = list(interval.notes)
     if len(set(used["weights/resolved"].isin(PRETRAINED))) > 1:
         notes.append("pretrained runs are compared with runs from scratch")
-    return Contrast(interval, this_m, float(this_m - weights @ rmse), len(pairs), tuple(notes))
+    that_m, data = float(this_m - weights @ rmse), (errors.error_m, weights, errors.places)
+    return Contrast(
+        interval,
+        this_m,
+        that_m,
+        len(pairs),
+        tuple(notes),
+        stats.chance_of_lower(*data, luck=luck) if len(pairs) == 1 else None,
+        None if margin_m is None else stats.equivalence(*data, margin_m, luck=luck),
+    )
 
 
 def _pairs(study: Study, this: Choice, that: Choice) -> tuple[pd.DataFrame, Pairs]:

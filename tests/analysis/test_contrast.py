@@ -173,3 +173,24 @@ def test_a_value_that_is_null_is_not_a_knob_that_does_not_exist(tmp_path: Path) 
     rmse = np.sqrt((made.errors_m**2).mean(axis=2)).mean(axis=1)
     assert found.pairs == 2
     assert (found.this_m, found.that_m) == pytest.approx((rmse[:2].mean(), rmse[4:].mean()))
+
+
+def test_a_pair_has_a_chance_and_a_margin_says_whether_both_are_as_good(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_study(tmp_path, "s", Options(axes=AXES))
+    words = ["contrast", "s", "--this", "lr=0.003", "--that", "lr=0.001", "--runs", str(tmp_path)]
+    pair = [*words, "--where", "model=resnet18"]
+    with pytest.raises(SystemExit, match="0"):
+        main([*pair, "--margin", "60"])
+    shown = capsys.readouterr().out
+    assert "chance that a run of the first beats one of the second" in shown
+    assert "within a margin of 60 m they are equivalent (90 % interval " in shown
+    with pytest.raises(SystemExit, match="0"):
+        main([*words, "--margin", "1"])
+    shown = capsys.readouterr().out
+    assert "chance" not in shown  # two pairs
+    assert "within a margin of 1 m they are not shown to be equivalent" in shown
+    with pytest.raises(SystemExit, match="2"):
+        main([*pair, "--margin", "0"])
+    assert "--margin 0: not above 0" in capsys.readouterr().err

@@ -48,14 +48,14 @@ def test_the_restricted_likelihood_is_that_of_contrasts_without_the_trend() -> N
     contrasts = np.linalg.svd(trend, full_matrices=True)[0][:, 2:]
     near, z = kernel(position_m, 30.0), rng.normal(size=N_SPOTS)
     values, vectors = np.linalg.eigh(near)
-    found, expected = [], []
-    for share in (0.0, 0.3, 0.8):
+    expected, shares = [], (0.0, 0.3, 0.8)
+    for share in shares:
         covariance = share * near + (1 - share) * np.eye(N_SPOTS)
         y, own = contrasts.T @ z, contrasts.T @ covariance @ contrasts
         scale = y @ np.linalg.solve(own, y) / len(y)  # profiled out
         normal = scipy_stats.multivariate_normal(np.zeros(len(y)), scale * own)
         expected.append(normal.logpdf(y))
-        found.append(places._likelihood(z[None], trend, values, vectors, share))
+    found = places._likelihoods(z[None], trend, values, vectors, shares)
     assert np.diff(found) == pytest.approx(np.diff(expected))  # equal but for a constant
 
 

@@ -39,6 +39,7 @@ CENTRE = (39.95155, -75.19135)  # of the engineering quad, degrees
 HALF_SIDES_M = (106.0, 111.0)  # east-west, north-south; uniform positions give 89 m on average
 SPREAD_M = math.sqrt((HALF_SIDES_M[0] ** 2 + HALF_SIDES_M[1] ** 2) / 3)  # = RMSE of the mean
 KNN, RIDGE = 0.82, 0.85  # RMSE of the baselines, as a part of the mean predictor's
+ALIKE = 0.8  # standard deviation of the log of a squared scale that neighbours share
 GPS_NOISE_M = 4.0  # standard deviation of each axis of a label
 
 TABLE1: Mapping[str, Sequence[Any]] = {
@@ -82,6 +83,7 @@ class Noise:
     unevenness: float = 0.5  # variance of a spot's squared scale, whose mean is 1
     pull: float = 0.8  # share of the RMSE that is pull towards the mean position
     cell_seed: float = 0.03  # standard deviation of a whole run's scale: lucky and unlucky seeds
+    alike_m: float = 0.0  # distance at which 1/e of the correlation between spots is left
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,13 @@ def draw_errors(
     pull = np.minimum(noise.pull * target / SPREAD_M, 1.0)
     disturbance = np.sqrt(np.maximum(target**2 - (pull * SPREAD_M) ** 2, 0.0) / 2)
     scale = np.sqrt(rng.gamma(1 / noise.unevenness, noise.unevenness, n_spots))[photos.spot]
+    shared = rng.normal(size=(1, 1, n_spots, 2))[:, :, photos.spot]
+    if noise.alike_m:
+        root = _correlated(photos, noise.alike_m)
+        scale = np.exp(ALIKE * root @ rng.normal(size=n) / 2 - ALIKE**2 / 4)  # mean square 1
+        shared = (root @ rng.normal(size=(n, 2)))[None, None]
     parts = (
-        math.sqrt(noise.spot) * rng.normal(size=(1, 1, n_spots, 2))[:, :, photos.spot],
+        math.sqrt(noise.spot) * shared,
         math.sqrt(noise.photo) * rng.normal(size=(1, 1, n, 2)),
         math.sqrt(noise.cell) * rng.normal(size=(n_cells, 1, n, 2)),
         math.sqrt(noise.seed) * rng.normal(size=(n_cells, n_seeds, n, 2)),
@@ -133,6 +140,13 @@ def draw_errors(
     luck = 1 + noise.cell_seed * rng.normal(size=(n_cells, n_seeds, 1, 1))
     luck /= math.hypot(1, noise.cell_seed)  # mean square 1
     return np.asarray((disturbance * unit - pull * position) * luck)
+
+
+def _correlated(photos: Photos, alike_m: float) -> Floats:
+    """Return a root of the exponential correlation between photos."""
+    place = np.stack([photos.east, photos.north], axis=1)
+    near = np.exp(-np.hypot(*(place[:, None] - place).T) / alike_m)
+    return np.asarray(np.linalg.cholesky(near + 1e-8 * np.eye(len(place))))
 
 
 @dataclass(frozen=True)

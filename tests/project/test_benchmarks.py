@@ -21,7 +21,7 @@ QUICK = Settings(quick=True, threads=1)
 IN_PROCESS = {
     "limit": Comparison(limit.TITLE, limit.measure, limit.rows),
     "search": Comparison(search.TITLE, search.measure, search.rows),
-    "coverage": Comparison(coverage.TITLE, coverage.measure, coverage.rows),
+    "coverage": Comparison(coverage.TITLE, coverage.every_case, coverage.rows),
     "ingest": others.ingest,
     "ledger": others.ledger,
     "planning": Comparison(planning.TITLE, planning.measure, planning.rows),

@@ -5,6 +5,14 @@ every seed meets the same photos. The RMSE of a cell is the mean over its seeds 
 which is what `select` ranks by. Everything random follows `seed`: same input, same numbers.
 """
 
+from img2gps.analysis.stats.chances import (
+    Chance,
+    Equivalence,
+    Profile,
+    chance_of_lower,
+    equivalence,
+    profile,
+)
 from img2gps.analysis.stats.comparisons import (
     Resamples,
     Verdicts,
@@ -39,6 +47,7 @@ __all__ += [
     "Resamples",
     "Verdicts",
 ]
+__all__ += ["Chance", "Equivalence", "Profile", "chance_of_lower", "equivalence", "profile"]
 __all__ += ["NO_LUCK", "Luck", "above_baseline", "astray", "beats_baseline", "luck_of"]
 __all__ += ["cell_interval", "cell_rmse", "confidence_set"]
 __all__ += ["contrast_interval", "detectable", "difference_interval", "fold_mean", "holm"]

@@ -94,6 +94,7 @@ def difference_interval(
     *,
     luck: Luck | None = None,
     seed: int = 0,
+    level: float = LEVEL,
 ) -> Interval:
     """Return the interval of RMSE(a) - RMSE(b), paired on the same photos.
 
@@ -103,7 +104,7 @@ def difference_interval(
     a, b = np.atleast_2d(np.asarray(error_a)), np.atleast_2d(np.asarray(error_b))
     both = np.full((2, max(len(a), len(b)), a.shape[1]), np.nan)
     both[0, : len(a)], both[1, : len(b)] = a, b
-    return contrast_interval(both, [1.0, -1.0], spot, luck=luck, seed=seed)
+    return contrast_interval(both, [1.0, -1.0], spot, luck=luck, seed=seed, level=level)
 
 
 def above_baseline(
@@ -128,13 +129,15 @@ def contrast_interval(
     *,
     luck: Luck | None = None,
     seed: int = 0,
+    level: float = LEVEL,
 ) -> Interval:
     """Return the interval of a weighted sum of the cells' RMSE, for one question asked beforehand.
 
     `error` has the shape (c, s, p), `weights` (c,). Seeds of different cells are independent.
     """
     signs = np.asarray(weights, dtype=np.float64)
-    return _interval(Sample(error, spot), signs, luck or luck_of(error, spot), seed, log=False)
+    luck = luck or luck_of(error, spot)
+    return _interval(Sample(error, spot), signs, luck, seed, log=False, level=level)
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,9 @@ class Spread:
         return math.hypot(self.se_spots, self.se_seeds)
 
 
-def _interval(sample: Sample, sign: Floats, luck: Luck, seed: int, *, log: bool) -> Interval:
+def _interval(
+    sample: Sample, sign: Floats, luck: Luck, seed: int, *, log: bool, level: float = LEVEL
+) -> Interval:
     """Return the bootstrap-t interval of sum(sign * RMSE of cell)."""
     estimate = float(estimates(sample, sign, sample.once)[0][0])
     spread = spread_of(sample, sign, luck)
@@ -162,7 +167,7 @@ def _interval(sample: Sample, sign: Floats, luck: Luck, seed: int, *, log: bool)
     known = spread.correlation.range_m, spread.correlation.freedom
     if sample.n_spots < 2 or spread.se_spots < TINY_M:  # equal errors everywhere
         return Interval(estimate, math.nan, math.nan, *facts)
-    tail = (1 + LEVEL) / 2
+    tail = (1 + level) / 2
     widening = stats.t.ppf(tail, spread.freedom) / stats.t.ppf(tail, sample.n_spots - 1)
     step = spread.total * float(widening)
 

@@ -22,6 +22,7 @@ draws, whatever the errors look like on the map.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -110,19 +111,20 @@ class _Ground:
             return self.none
         means = (differ / self.sizes)[:, self._measured]
         z = stats.norm.ppf((stats.rankdata(means, axis=1) - 0.5) / means.shape[1])
-        likelihood = [_likelihood(z, self._trend, *self._spectra[0][1:], share=0.0)]
-        likelihood += [
-            _likelihood(z, self._trend, values, vectors, share)
-            for _, values, vectors in self._spectra
-            for share in SHARES
-        ]
-        weight = np.exp(np.array(likelihood) - max(likelihood))
+        trend = self._trend
+        likelihood = np.concatenate(
+            [_likelihoods(z, trend, *self._spectra[0][1:], [0.0])]
+            + [
+                _likelihoods(z, trend, values, vectors, SHARES)
+                for _, values, vectors in self._spectra
+            ]
+        )
+        weight = np.exp(likelihood - likelihood.max())
         weight *= [1 - PRIOR, *[PRIOR / (len(weight) - 1)] * (len(weight) - 1)]
         weight /= weight.sum()
         square, lost, range_m = self._meanings
-        alike = weight[0] < 0.5
         return Correlation(
-            float(weight[1:] @ range_m[1:] / (1 - weight[0])) if alike else 0.0,
+            float(weight[1:] @ range_m[1:] / (1 - weight[0])) if weight[0] < 0.5 else 0.0,
             math.sqrt(float(weight @ square)),
             1 / float(weight @ lost),
         )
@@ -131,7 +133,7 @@ class _Ground:
         place = self._position_m[shown]
         return np.asarray(np.hypot(*np.moveaxis(place[:, None] - place, 2, 0)))
 
-    @property
+    @cached_property
     def _trend(self) -> Floats:
         """Return what the errors of any answer that is pulled to the middle grow with."""
         outwards = np.hypot(*(self._position_m - self._position_m.mean(axis=0)).T)
@@ -157,17 +159,25 @@ class _Ground:
         return square, lost, ranges
 
 
-def _likelihood(z: Floats, trend: Floats, values: Floats, vectors: Floats, share: float) -> float:
-    """Return the restricted log likelihood of scores (k, g) about a trend (g, q)."""
-    variance = share * np.maximum(values, 0.0) + 1 - share
+def _likelihoods(
+    z: Floats, trend: Floats, values: Floats, vectors: Floats, shares: Sequence[float]
+) -> Floats:
+    """Return the restricted log likelihoods of scores (k, g) about a trend (g, q), for each share.
+
+    `values` and `vectors` are those of the correlation that the share is of.
+    """
+    share = np.asarray(shares)[:, None]
+    precision = 1 / (share * np.maximum(values, 0.0) + 1 - share)  # (shares, g)
     own, known = z @ vectors, vectors.T @ trend
-    weighted = known / variance[:, None]
-    gram = known.T @ weighted
-    rest = own - (own @ weighted) @ np.linalg.solve(gram, known.T)
-    squares = (rest**2) @ (1 / variance)
+    weighted = precision[..., None] * known
+    gram = known.T @ weighted  # (shares, q, q)
+    fitted = (own @ weighted) @ np.linalg.solve(
+        gram, np.broadcast_to(known.T, (len(share), *known.T.shape))
+    )
+    squares = (precision[:, None] * (own - fitted) ** 2).sum(axis=2)
+    fixed = np.linalg.slogdet(gram)[1] - np.log(precision).sum(axis=1)
     n = len(values) - trend.shape[1]
-    fixed = np.log(variance).sum() + np.linalg.slogdet(gram)[1]
-    return float(-(fixed + n * np.log(np.maximum(squares, 1e-300)).mean()) / 2)
+    return np.asarray(-(fixed + n * np.log(np.maximum(squares, 1e-300)).mean(axis=1)) / 2)
 
 
 def _meaning(kernel: Floats, share: float, sizes: Floats) -> tuple[float, float]:

@@ -34,6 +34,7 @@ class Sample:
         self._places = spot if isinstance(spot, Places) else Places(np.asarray(spot))
         _, index = np.unique(self._places.spot, return_inverse=True)
         self.n_photos = len(index)
+        self.index = index  # of each photo's spot
         self.sizes = np.bincount(index).astype(np.float64)  # (g,)
         self.n_spots = len(self.sizes)
         indicator = np.zeros((self.n_photos, self.n_spots))

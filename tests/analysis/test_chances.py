@@ -1,0 +1,77 @@
+"""Chances, equivalence and error profiles, against scipy and simulation with known truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats as scipy_stats
+
+from img2gps.analysis import stats
+from tests.helpers.fake_study import draw_errors, draw_photos
+
+Floats = NDArray[np.float64]
+PAIR = [1.0, -1.0]
+
+
+def drawn(seed: int, rmse: list[float], seeds: int) -> tuple[Floats, NDArray[np.int64]]:
+    """Return errors (c, s, p) of an imagined validation set, and its spots."""
+    rng = np.random.default_rng(seed)
+    photos = draw_photos(rng, 60, 45)
+    offset = draw_errors(rng, photos, rmse, seeds)
+    return np.hypot(offset[..., 0], offset[..., 1]), photos.spot
+
+
+def test_the_chance_is_that_of_runs_with_other_seeds_on_other_photos() -> None:
+    runs = [drawn(10_000 + i, [70.0, 74.0], 1)[0][:, 0] for i in range(1500)]
+    truth = np.mean([np.sqrt((a**2).mean()) < np.sqrt((b**2).mean()) for a, b in runs])
+    found = []
+    for i in range(150):
+        error, spot = drawn(i, [70.0, 74.0], 3)
+        found.append(stats.chance_of_lower(error, PAIR, spot, luck=stats.Luck(0.03, 50.0)))
+    assert np.mean([chance.estimate for chance in found]) == pytest.approx(truth, abs=0.06)
+    held = np.mean([chance.low <= truth <= chance.high for chance in found])
+    assert held > 0.89  # 0.95 less 3.5 standard errors of 150 simulations
+
+
+def test_chances_of_both_directions_sum_to_one() -> None:
+    error, spot = drawn(1, [70.0, 74.0], 2)
+    luck = stats.luck_of(error, spot)
+    one = stats.chance_of_lower(error, PAIR, spot, luck=luck)
+    other = stats.chance_of_lower(error[::-1], PAIR, spot, luck=luck)
+    assert one.estimate + other.estimate == pytest.approx(1.0)
+    assert one.low < one.estimate < one.high
+
+
+def test_two_cells_are_equivalent_if_both_one_sided_t_tests_say_so() -> None:
+    rng = np.random.default_rng(2)
+    a = rng.gamma(2.0, 20.0, 25)
+    b = a + rng.normal(0.2, 2.0, 25)
+    spot, error = np.arange(25), np.stack([a, b])[:, None]
+    apart = stats.difference_interval(a, b, spot, luck=stats.NO_LUCK)
+    for margin in (0.5, 1.0, 2.0, 4.0):
+        t = np.array([margin + apart.estimate, margin - apart.estimate]) / apart.se_photos
+        p = scipy_stats.t.sf(t, 24).max()  # fewer than 30 spots: Student's t
+        found = stats.equivalence(error, PAIR, spot, margin, luck=stats.NO_LUCK)
+        assert found.shown == (p < 0.05)
+    assert not stats.equivalence(error, PAIR, spot, 0.5, luck=stats.NO_LUCK).shown
+    assert stats.equivalence(error, PAIR, spot, 4.0, luck=stats.NO_LUCK).shown
+
+
+def test_a_profile_is_the_share_of_photos_within_a_distance() -> None:
+    error = np.array([[1.0, 5.0, 9.0, 30.0], [3.0, 7.0, 9.0, 10.0]])
+    found = stats.profile(error, np.arange(4), [2.0, 5.0, 9.5, 40.0])
+    assert found.share.tolist() == [1 / 8, 3 / 8, 6 / 8, 1.0]
+    assert (found.low <= found.share).all()
+    assert (found.share <= found.high).all()
+
+
+def test_the_band_of_a_profile_holds_the_whole_curve() -> None:
+    at = np.linspace(10, 120, 12)
+    held = 0
+    for seed in range(150):
+        error = np.random.default_rng(seed).rayleigh(50.0, 200)
+        found = stats.profile(error, np.arange(200), at, n=400)
+        truth = scipy_stats.rayleigh.cdf(at, scale=50.0)
+        held += bool(((found.low <= truth) & (truth <= found.high)).all())
+    assert held / 150 > 0.88  # 0.95 less 4 standard errors of 150 simulations
