@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_json
 from img2gps.runs.folder import WINNER
 
@@ -65,9 +66,18 @@ class Winner:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Read what winner.json holds; what an older file does not say has its default."""
+        """Read what winner.json holds; what an older file does not say has its default.
+
+        Raises:
+            TypeError: a value is of another type than its default.
+        """
         known = {item.name for item in fields(cls)}
-        return cls(**{k: v for k, v in plain.items() if k in known and v is not None})
+        winner = cls(**{k: v for k, v in plain.items() if k in known and v is not None})
+        for name, default in vars(cls()).items():
+            kinds = (int, float) if isinstance(default, float) else type(default)
+            if default is not None and not isinstance(getattr(winner, name), kinds):
+                raise TypeError(f"{name} is of the wrong type")
+        return winner
 
     def to_dict(self) -> dict[str, Any]:
         """Return what winner.json holds."""
@@ -75,9 +85,24 @@ class Winner:
 
 
 def read_winner(study: Path) -> Winner | None:
-    """Read the frozen winner from a study's folder; None where there is none."""
-    plain = read_json(study / WINNER)
-    return None if plain is None else Winner.from_dict(plain)
+    """Read the frozen winner from a study's folder; None where there is none.
+
+    Raises:
+        BadInput: the file cannot be read, and with it how often the test part was looked at.
+    """
+    path = study / WINNER
+    if not path.exists():
+        return None
+    plain = read_json(path)
+    try:
+        if plain is not None:
+            return Winner.from_dict(plain)
+    except TypeError:
+        pass
+    raise BadInput(
+        f"{path}: not a readable record of a winner; restore it from a copy, or delete it, which "
+        "also forgets how often a winner was selected and the test part was looked at"
+    )
 
 
 def write_winner(study: Path, winner: Winner) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Sweep
+from hydra.core.override_parser.types import OverrideType, Sweep
 from hydra.errors import HydraException
 
 from img2gps.core.errors import BadInput
@@ -16,9 +16,10 @@ from img2gps.study.space import Axis, text_of
 def parse_axes(lines: Sequence[str]) -> tuple[list[Axis], list[str]]:
     """Sort overrides into axes (`lr=0.001,0.003`, `lr=interval(1e-4,1e-2)`) and fixed ones.
 
-    A later line for the same knob replaces an earlier one. A fixed value for a knob that was an
-    axis leaves an axis with that one value, so that a study stays the same study if the command
-    line narrows it.
+    A later value for the same knob replaces an earlier one; a line that adds or deletes a key
+    (`+key=1`, `~key`) leaves the lines before it as they are. A fixed value for a knob that was
+    an axis leaves an axis with that one value, so that a study stays the same study if the
+    command line narrows it.
 
     Raises:
         BadInput: a line is not in Hydra's grammar.
@@ -42,7 +43,7 @@ def parse_axes(lines: Sequence[str]) -> tuple[list[Axis], list[str]]:
         elif name in axes and not override.is_delete():
             axes[name] = Axis(name, (override.value(),), prefix=prefix)
         else:
-            fixed[name] = line
+            fixed[name if override.type is OverrideType.CHANGE else line] = line
     return list(axes.values()), list(fixed.values())
 
 

@@ -147,6 +147,18 @@ def test_the_winner_stays_frozen_when_the_study_goes_on(
     assert (winner(tmp_path)["cell"], winner(tmp_path)["selections"]) == ("d", 2)
 
 
+@pytest.mark.parametrize("content", ["[]", "{", '{"test_looks": "many"}', '{"seeds": 3}'])
+def test_a_damaged_record_of_a_winner_is_named_and_stays(
+    tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, CELLS)
+    path = tmp_path / "s" / "winner.json"
+    path.write_text(content)
+    assert command(tmp_path) == 2
+    assert f"{path}: not a readable record of a winner; restore it" in capsys.readouterr().err
+    assert path.read_text() == content
+
+
 def test_the_test_part_is_looked_at_once_and_later_looks_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 from img2gps.cli.main import main
 from img2gps.core.files import read_json, write_json
 from img2gps.core.process import identity
-from img2gps.runs.records import read_study, write_study
+from img2gps.runs.records import RunResult, RunState, read_study, write_result, write_study
 from img2gps.study import engine
 from img2gps.study.display import Display
 from img2gps.study.engine import run_study
@@ -55,6 +55,14 @@ def test_list_names_each_study_with_its_best_cell(
     line = next(x for x in capsys.readouterr().out.splitlines() if "grid" in x)
     for part in (" s ", "2 of 2", "lr=0.1,behave=well", "10.00 m"):
         assert part in line
+
+
+def test_list_names_folders_of_single_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_result(tmp_path / "mine" / "a1", RunResult("a1", "mine", RunState.finished))
+    assert studies(tmp_path) == 0
+    assert "single runs, which img2gps report NAME shows: mine" in capsys.readouterr().out
 
 
 def test_show_names_every_run_and_why_it_failed(

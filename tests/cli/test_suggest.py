@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from img2gps.cli.commands.report import data_words
 from img2gps.cli.main import main, parser
 from img2gps.core.advice import next_step
 from img2gps.photos.quad import QuadSpec, render
@@ -95,6 +96,15 @@ def test_photos_are_looked_at_before_they_train(
     assert look == "img2gps ingest photos --report"
     train = suggestion(capsys, "ingest", "photos", "--image-size", "32", "--report", "a.html")
     assert train == "img2gps train data=photos data.root=photos"
+
+
+def test_a_second_learning_rate_is_tried_on_the_same_photos(tmp_path: Path) -> None:
+    run = tmp_path / "mine" / "a1"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("data: {kind: photos, root: my photos}\n")
+    assert data_words(tmp_path / "mine") == ["data=photos", "data.root='my photos'"]
+    (run / "config.yaml").write_text("data: {kind: quad, root: null}\n")
+    assert data_words(tmp_path / "mine") == []
 
 
 def test_a_folder_of_runs_elsewhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,11 @@ def test_command_line_replaces_an_axis_and_a_fixed_value_narrows_it() -> None:
     assert fixed == []
 
 
+def test_lines_that_delete_or_add_a_key_keep_their_order() -> None:
+    _, fixed = parse_axes(["lr=1", "~data.custom", "+data.custom={a:1}", "+callbacks.x=1", "lr=2"])
+    assert fixed == ["lr=2", "~data.custom", "+data.custom={a:1}", "+callbacks.x=1"]
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -72,10 +72,20 @@ def _suggest(study: str, roots: list[Path]) -> None:
     elif (root / study / WINNER).is_file():
         suggest(f"img2gps predict PHOTO.jpg --run {name}", "where a photo was taken", root)
     else:
-        suggest(
-            f"img2gps train -m study={name} lr=0.001,0.003",
-            "one run shows no choice to be right; compare two",
-        )
+        words = [f"study={name}", *data_words(root / study), "lr=0.001,0.003"]
+        why = "one run shows no choice to be right; compare two"
+        suggest(f"img2gps train -m {' '.join(words)}", why)
+
+
+def data_words(folder: Path) -> list[str]:
+    """Return the overrides that name a user's own photos, of which the first run is."""
+    from img2gps.runs.folder import CONFIG, read_config_plain
+
+    run = next(path.parent for path in sorted(folder.glob(f"*/{CONFIG}")))
+    data = read_config_plain(run).get("data") or {}
+    if data.get("kind") not in ("photos", "csv"):
+        return []
+    return [f"data={data['kind']}", f"data.root={shlex.quote(str(data.get('root')))}"]
 
 
 def _report(studies: list[str], roots: list[Path], out: Path) -> Path:

@@ -16,7 +16,7 @@ from img2gps.cli.suggest import suggest
 from img2gps.core import process
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import WINNER
-from img2gps.runs.records import STUDY, RunState, StudyRecord, read_study, study_names
+from img2gps.runs.records import RESULT, STUDY, RunState, StudyRecord, read_study, study_names
 from img2gps.study.spec import STORAGE_VARIABLE
 
 if TYPE_CHECKING:
@@ -73,6 +73,11 @@ def _list(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     names = study_names(args.root)
+    single = {path.parent.parent.name for path in args.root.glob(f"*/*/{RESULT}")} - set(names)
+    if single:
+        print(
+            f"folders of single runs, which img2gps report NAME shows: {', '.join(sorted(single))}"
+        )
     if not names:
         print(f"no studies below {args.root}")
         suggest("img2gps train -m lr=0.001,0.003", "a first study, on the built-in quad")
