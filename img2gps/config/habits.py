@@ -127,10 +127,24 @@ def _check_space(words: Sequence[str], i: int) -> None:
             _instead(f"{key}={whole}", "a path with spaces", _quoted(key, whole))
 
 
+def override(key: str, value: str) -> str:
+    """Return an override that Hydra reads as this text, also with spaces and commas in it.
+
+    >>> override("data.root", "my photos, spring")
+    'data.root="my photos, spring"'
+    """
+    word = re.fullmatch(r"[\w./~-]+", value, re.ASCII)
+    if word and not re.fullmatch(r"-?(null|true|false|nan|inf|[\d.e_-]+)", value, re.IGNORECASE):
+        return f"{key}={value}"
+    # In Hydra's quotes a backslash counts only before a quotation mark.
+    escaped = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + ('\\"' if m[2] else ""), value)
+    return f'{key}="{escaped}"'
+
+
 def _quoted(key: str, value: str) -> str:
-    """Return an override that the shell and Hydra read as this value."""
-    plain = re.fullmatch(r"[\w./~-]+", value)
-    return f"{key}={value}" if plain else shlex.quote(f'{key}="{value}"')
+    """Return an override that the shell and Hydra read as this text."""
+    word = override(key, value)
+    return shlex.quote(word) if '"' in word else word
 
 
 def _instead(given: str, why: str, remedy: str) -> NoReturn:

@@ -102,7 +102,7 @@ def test_a_second_learning_rate_is_tried_on_the_same_photos(tmp_path: Path) -> N
     run = tmp_path / "mine" / "a1"
     run.mkdir(parents=True)
     (run / "config.yaml").write_text("data: {kind: photos, root: my photos}\n")
-    assert data_words(tmp_path / "mine") == ["data=photos", "data.root='my photos'"]
+    assert data_words(tmp_path / "mine") == ["data=photos", "'data.root=\"my photos\"'"]
     (run / "config.yaml").write_text("data: {kind: quad, root: null}\n")
     assert data_words(tmp_path / "mine") == []
 

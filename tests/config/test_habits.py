@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
 
-from img2gps.config.habits import SYNONYMS, read_words
+from img2gps.config.habits import SYNONYMS, override, read_words
 from img2gps.config.messages import known_keys
 from img2gps.core.errors import BadInput
 
@@ -89,3 +92,9 @@ def test_the_home_folder_may_be_written_as_in_the_shell(monkeypatch: pytest.Monk
 def test_every_synonym_is_unknown_and_names_a_knob() -> None:
     assert set(SYNONYMS.values()) <= set(known_keys())
     assert not SYNONYMS.keys() & set(known_keys())
+
+
+@given(st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1))
+def test_any_text_survives_as_an_override(text: str) -> None:
+    parsed = OverridesParser.create().parse_override(override("data.root", text))
+    assert str(parsed.value()) == text

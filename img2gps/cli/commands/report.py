@@ -79,13 +79,14 @@ def _suggest(study: str, roots: list[Path]) -> None:
 
 def data_words(folder: Path) -> list[str]:
     """Return the overrides that name a user's own photos, of which the first run is."""
+    from img2gps.config.habits import override
     from img2gps.runs.folder import CONFIG, read_config_plain
 
     run = next(path.parent for path in sorted(folder.glob(f"*/{CONFIG}")))
     data = read_config_plain(run).get("data") or {}
     if data.get("kind") not in ("photos", "csv"):
         return []
-    return [f"data={data['kind']}", f"data.root={shlex.quote(str(data.get('root')))}"]
+    return [f"data={data['kind']}", shlex.quote(override("data.root", str(data.get("root"))))]
 
 
 def _report(studies: list[str], roots: list[Path], out: Path) -> Path:
