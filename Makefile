@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 export WANDB_ERROR_REPORTING ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint test-all fuzz servers report screenshot bench optuna-dashboard clean
+.PHONY: help env demo test lint test-all fuzz servers report docs screenshot bench optuna-dashboard clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ fuzz: env ## damage photos at random and read them, for MINUTES=5
 report: env ## tables and figures of all studies, or of STUDY=a,b
 	$(BIN)/img2gps report $(STUDY)
 
+docs: env ## the documentation as pages that can be searched: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "Open site/index.html"
+
 screenshot: env ## docs/report.png out of STUDY's report (needs chromium)
 	$(BIN)/img2gps report $(STUDY)
 	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1000,1400 \
@@ -64,4 +68,4 @@ optuna-dashboard: env ## Optuna's own page on STUDY=name
 	$(BIN)/optuna-dashboard runs/$(STUDY)/ledger.journal
 
 clean: ## remove the environment and tools' caches; runs and reports stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site
