@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", metavar="DIR", help="folder of photos, or a table that ingest reads"
     )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="of the training, right after DIR"
+    )
     parser.add_argument("--study", metavar="NAME", help="default: after the folder")
     parser.add_argument("--yes", action="store_true", help="train without asking")
     add_runs_option(parser)
@@ -48,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Do one step after the other; each prints the command that does the same."""
     study = args.study or study_name(args.source)
-    steps = guide(args.source, study)
+    steps = guide(args.source, study, args.overrides)
     for number, step in enumerate(steps, 1):
         print(f"\n[{number}/{len(steps)}] {step.title}\n  $ {step.command}", flush=True)
         if step.asks_first and not (args.yes or _agreed()):
@@ -68,12 +72,12 @@ def study_name(source: str) -> str:
     >>> study_name("~/My photos/Quad, spring.csv")
     'quad-spring'
     """
-    name = Path(source).expanduser().resolve()
+    name = Path(os.path.abspath(Path(source).expanduser()))  # noqa: PTH100 # a link keeps its name
     stem = name.stem if name.suffix and not name.is_dir() else name.name
     return re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or SWEEP
 
 
-def guide(source: str, study: str) -> list[Step]:
+def guide(source: str, study: str, overrides: Sequence[str] = ()) -> list[Step]:
     """Return the steps of a first study of a source of photos."""
     from img2gps.config.habits import override
     from img2gps.photos.sources import CsvSource, HuggingFaceSource, named_source
@@ -81,7 +85,7 @@ def guide(source: str, study: str) -> list[Step]:
     kinds = {CsvSource: "csv", HuggingFaceSource: "huggingface"}
     kind = kinds.get(type(named_source(source)), "photos")
     data = [f"data={kind}", override("data.root", source)]
-    train = ["train", "-m", f"sweeps={SWEEP}", override("study", study), *data]
+    train = ["train", "-m", f"sweeps={SWEEP}", override("study", study), *data, *overrides]
     return [
         Step("Look at your photos", ["ingest", source, "--report"]),
         Step("What a study of them takes, and what it can show",

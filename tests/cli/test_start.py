@@ -1,0 +1,72 @@
+"""`img2gps start`: the ordinary commands in a row, each printed as one would type it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from img2gps.cli.commands import start
+from img2gps.cli.main import main, parser
+
+
+def begin(*words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(["start", *words])
+    assert isinstance(end.value.code, int)
+    return end.value.code
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Commands of the steps that were run; none of them really is."""
+    found: list[str] = []
+
+    def run(step: start.Step, root: Path) -> int:
+        found.append(step.command)
+        return 3 if "study=fails" in step.command else 0
+
+    monkeypatch.setattr(start, "_run", run)
+    return found
+
+
+def test_every_step_is_a_command_that_exists(tmp_path: Path) -> None:
+    photos = tmp_path / "My photos, spring"
+    photos.mkdir()
+    steps = start.guide(str(photos), start.study_name(str(photos)), ["threads=1"])
+    assert [step.words[0] for step in steps] == (
+        ["ingest", "train", "train", "report", "select", "final"]
+    )
+    for step in steps:
+        name, *words = shlex.split(step.command)[1:]
+        if name == "train":
+            assert {f'data.root="{photos}"', "study=my-photos-spring", "threads=1"} <= {*words}
+        else:
+            parser().parse_args([name, *words])
+
+
+def test_it_looks_and_estimates_before_it_asks_whether_to_train(
+    tmp_path: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "_agreed", lambda: False)
+    assert begin(str(tmp_path)) == 0
+    assert len(ran) == 2
+    assert ran[1].endswith("hydra.sweeper.dry_run=true")
+
+
+def test_it_trains_unasked_only_if_told_so(
+    tmp_path: Path, ran: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert begin(str(tmp_path)) == 2  # pytest's stdin is no terminal
+    assert "nobody can answer here; add --yes" in capsys.readouterr().err
+    assert begin(str(tmp_path), "--yes") == 0
+    shown = capsys.readouterr()
+    assert len(ran) == 2 + 6
+    assert all(f"$ {command}" in shown.out for command in ran)
+    assert f"next: img2gps predict PHOTO.jpg --study {tmp_path.name.replace('_', '-')}" in shown.err
+
+
+def test_a_step_that_fails_ends_it_with_its_status(tmp_path: Path, ran: list[str]) -> None:
+    assert begin(str(tmp_path), "--study", "fails", "--yes") == 3
+    assert "dry_run" in ran[-1]
