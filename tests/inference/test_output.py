@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -141,6 +142,16 @@ def test_map_of_a_place_far_from_the_photo_s_own_position_stays_readable() -> No
     svg = str(maps.draw([far], np.array([[39.9510, -75.1925], [39.9525, -75.1905]]), tiles=False))
     assert 'class="truth"' not in svg
     assert "680000 m from the position in the photo" in svg
+
+
+def test_the_circles_of_few_answers_lie_whole_on_the_map() -> None:
+    svg = str(maps.draw([replace(HERE, radius_m=79.0)], None, tiles=False))
+    width, height = map(float, re.findall(r'viewBox="0 0 (\d+) (\d+)"', svg)[0])
+    circle = re.search(r'class="radius[^"]*" cx="([\d.]+)" cy="([\d.]+)" r="([\d.]+)"', svg)
+    assert circle is not None
+    x, y, r = map(float, circle.groups())
+    assert 0 < x - r < x + r < width
+    assert 0 < y - r < y + r < height
 
 
 def test_tiles_cover_the_map_and_credit_their_source() -> None:

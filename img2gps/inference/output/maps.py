@@ -83,6 +83,11 @@ def _frame(answered: Sequence[Position], ground: Degrees) -> _Frame:
         at = [geo.to_east_north_m(o.true_lat_deg, o.true_lon_deg, lat0, lon0) for o in true]  # type: ignore[arg-type]  # near ones have both
         east = np.append(east, [float(e) for e, _ in at])
         north = np.append(north, [float(n) for _, n in at])
+    if len(answered) <= _FEW:  # their circles are always shown, and whole
+        own_east, own_north = geo.to_east_north_m(points[:, 0], points[:, 1], lat0, lon0)
+        radii = np.array([one.radius_m or 0.0 for one in answered])
+        east = np.concatenate([east, own_east - radii, own_east + radii])
+        north = np.concatenate([north, own_north - radii, own_north + radii])
     pad = _MARGIN * span
     wide = max(float(np.ptp(east)), span / 2) + 2 * pad
     high = max(float(np.ptp(north)), span / 2) + 2 * pad
