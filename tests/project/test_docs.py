@@ -74,6 +74,7 @@ def _filler(name: str) -> list[str]:
         "ingest": ["d"],
         "completion": ["bash"],
         "diff": ["a", "b"],
+        "frames": ["v.mp4", "--track", "ride.gpx"],
         "final": ["s"],
         "evaluate": ["d"],
         "export": ["--run", "s", "--to", "d", "--format", "onnx"],
