@@ -22,6 +22,7 @@ from benchmarks import (
     others,
     planning,
     precision,
+    race,
     scale,
     search,
     startup,
@@ -36,7 +37,7 @@ PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 COVERAGE = "coverage"  # has a page of its own, written case by case
 STATISTICS = ROOT / "docs" / "statistics.md"
-LONG = ("precision", COVERAGE)  # only when named
+LONG = ("precision", COVERAGE, "race")  # only when named
 
 COMPARISONS = {
     "limit": Comparison(limit.TITLE, limit.measure, limit.rows),
@@ -45,6 +46,7 @@ COMPARISONS = {
     "ingest": others.ingest,
     "workers": Comparison(workers.TITLE, workers.measure, workers.rows),
     "search": Comparison(search.TITLE, search.measure, search.rows),
+    "race": Comparison(race.TITLE, race.measure, race.rows),
     COVERAGE: Comparison(coverage.TITLE, coverage.every_case, coverage.rows),
     "planning": Comparison(planning.TITLE, planning.measure, planning.rows),
     "ledger": others.ledger,

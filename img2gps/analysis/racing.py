@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from img2gps.analysis.stats import luck_of
 from img2gps.analysis.stats.race import Outlook, Pairs, equivalent, outlook, pairs, worse
+from img2gps.runs.race import Rules
 
 FEWEST_RUNS = 2  # of the leader, before a race may end: no verdict rests on one seed
 NEXT_SHARE = 1 / 3  # of the cells still in the race: as many get a seed before the next look
@@ -28,22 +29,7 @@ class End(StrEnum):
     equivalent = "the cells left are shown to be equivalent"
     spent = "every cell left has all its seeds and folds"
     undecided = "more seeds are not likely to tell the cells left apart"
-    budget = "the budget is spent"
     none = "no cell is left: every one has a run that did not finish"
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What the user asks of a race.
-
-    Attributes:
-        margin_m: differences up to this do not matter.
-        give_up_below: the race ends once no cell has this chance of being dropped by all the seeds
-            and folds that are left.
-    """
-
-    margin_m: float = 0.0
-    give_up_below: float = 0.2
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,20 @@ from typing import Any, Self
 
 
 @dataclass(frozen=True)
+class Rules:
+    """What the user asks of a race.
+
+    Attributes:
+        margin_m: differences up to this do not matter.
+        give_up_below: the race ends once no cell has this chance of being dropped by all the seeds
+            and folds that are left.
+    """
+
+    margin_m: float = 0.0
+    give_up_below: float = 0.2
+
+
+@dataclass(frozen=True)
 class Drop:
     """A cell that is out of the race.
 
@@ -94,9 +108,12 @@ class RaceRecord:
         last = self.looks[-1]
         lines = [line for look in self.looks for line in look.lines()]
         if not last.end:
-            return [*lines, f"race: still open, {_counted(last.kept)} left"]
-        left = f"; left: {'; '.join(last.kept)}" if last.kept else ""
-        return [*lines, f"race: ended after look {last.number}: {last.end}{left}"]
+            return [*lines, f"race: still open after look {last.number}{_left(last)}"]
+        return [*lines, f"race: ended after look {last.number}: {last.end}{_left(last)}"]
+
+
+def _left(look: Look) -> str:
+    return f"; left: {'; '.join(look.kept)}" if look.kept else ""
 
 
 def _counted(cells: list[str]) -> str:

@@ -6,6 +6,7 @@ that they agree on is in the ledger; a kill of the engine itself loses nothing.
 
 from __future__ import annotations
 
+import math
 import shlex
 import statistics
 import time
@@ -110,6 +111,8 @@ class Engine:
         self._last: object = None
         self._full = False
         self.workers = 1
+        minutes = self.spec.budget.minutes
+        self._deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
         ledger.refresh()
         # Values and seeds that were planned earlier belong to the study too.
         self._axes = self.spec.space.values()
@@ -193,7 +196,9 @@ class Engine:
         """Run everything in this process: for a debugger, and where there can be no others."""
         self.update(last=True)
         try:
-            Worker(self.ledger, runner, stop).work(before_each=self.update, more=self._more)
+            Worker(self.ledger, runner, stop).work(
+                before_each=self.update, more=self._more, enough=self._over_budget
+            )
         except Interrupted:
             stop.signum = stop.signum or 2
 
@@ -211,11 +216,14 @@ class Engine:
                             f"reason is at the end of {death.log}"
                         )
                 self.ledger.refresh()
-                if not (self.ledger.busy() or self.ledger.settle() or self._more()):
+                over = self._over_budget()
+                if over and (not self.ledger.running() or time.monotonic() > self._deadline):
+                    break
+                if not over and not (self.ledger.busy() or self.ledger.settle() or self._more()):
                     break
                 if pool.empty:  # no worker is there to take back what a dead one had just claimed
                     self.ledger.reap()
-                self._keep_going(pool)
+                self._keep_going(pool, 0 if over else self.ledger.waiting())
                 time.sleep(POLL_S)
         finally:
             for worker in pool.close():
@@ -225,10 +233,16 @@ class Engine:
         """Let a race decide what runs next; false if nothing does."""
         return self._race is not None and self._race.advance()
 
-    def _keep_going(self, pool: Pool) -> None:
+    def _over_budget(self) -> str:
+        """Return the limit of the budget that is reached; "" if none."""
+        if time.monotonic() > self._deadline:
+            return f"budget.minutes={self.spec.budget.minutes:g}"
+        return self.ledger.over_budget()
+
+    def _keep_going(self, pool: Pool, waiting: int) -> None:
         """Start workers and write the record, both later where the disk is full."""
         try:
-            pool.fill(self.ledger.waiting(), self.ledger.running())
+            pool.fill(waiting, self.ledger.running())
             self.update()
         except OSError as error:
             if not is_full(error):
@@ -254,13 +268,24 @@ class Engine:
         self.update(last=True)
         self.save()
         study = self.record()
-        for line in self._summary(study):
+        for line in [*self._summary(study), *self._rest(study)]:
             self.display.say(line)
         if stop.wanted:
             raise Interrupted(stop.signum or 2)
         tracking.log_cell_means(Path(self.spec.root) / self.spec.name)
         self.display.say(self._next_step(study))
         return 1 if any(run.state.went_wrong for run in study.runs) else 0
+
+    def _rest(self, study: StudyRecord) -> list[str]:
+        """Say which budget is spent, and what the rest would bring."""
+        over = self._over_budget()
+        ended = all(run.state.has_ended for run in study.runs)
+        if not over or (ended and not self.ledger.awaits_look()):
+            return []
+        from img2gps.study.rest import rest_lines
+
+        lines = rest_lines(study, self.spec.root, self._time_left())
+        return [f"stopped: {over} is spent", *lines]
 
     def _next_step(self, study: StudyRecord) -> str:
         name, root = shlex.quote(self.spec.name), self.spec.root

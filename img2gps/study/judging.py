@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from img2gps.analysis import racing, stats
 from img2gps.analysis.collect import load_study
 from img2gps.analysis.overview import analyse
-from img2gps.analysis.racing import Rules
 from img2gps.analysis.winner import RMSE
 from img2gps.core.errors import BadInput
+from img2gps.runs.race import Rules
 from img2gps.study import search
 from img2gps.study.replay import Curve, train
 from img2gps.study.space import Axis, Space, cell_id

@@ -428,6 +428,14 @@ class Ledger:
         """Whether anything is queued or running."""
         return bool(self.waiting() or self.running())
 
+    def over_budget(self) -> str:
+        """Return which limit of the budget another run would break; "" if none."""
+        budget = self.spec.budget
+        if budget.runs is None and budget.epochs is None:
+            return ""
+        self.refresh()
+        return budget.spent(self.entries(), self.spec.max_epochs)
+
     def _count(self, state: TrialState) -> int:
         trials = (self._trials[number] for number in self._open)
         return sum(t.state is state and KEY in t.user_attrs for t in trials)

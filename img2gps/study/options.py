@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from img2gps.analysis import declared
 from img2gps.core.errors import BadInput
+from img2gps.study.budget import Budget
 from img2gps.study.spec import ENUMERATED, Limits
 
 ORDERS = ("seed", "cost", "base")
@@ -26,6 +28,7 @@ class SweeperConfig:
     when: dict[str, Any] = field(default_factory=dict)  # knob: {other knob: value or values}
     seeds: list[int] | None = None  # null = the configuration's seed
     sampler: Any = "grid"  # grid | race | random | tpe | gp | {_target_: ...}
+    budget: dict[str, Any] = field(default_factory=dict)  # minutes, epochs, runs: any of them
     margin_m: float = 0.0  # of a race: differences up to this do not matter
     give_up_below: float = 0.2  # of a race: the chance of more, below which it ends undecided
     n_trials: int | None = None  # of a searched study
@@ -47,6 +50,23 @@ class SweeperConfig:
     dry_run: bool = False  # print the cost and run nothing
 
 
+def read_budget(given: Mapping[str, Any]) -> Budget:
+    """Read `hydra.sweeper.budget`.
+
+    Raises:
+        BadInput: an unknown limit, or one that is not a number above 0.
+    """
+    known = [item.name for item in fields(Budget)]
+    for name, value in given.items():
+        if name not in known:
+            raise BadInput(f"hydra.sweeper.budget.{name}: no such limit; one of {', '.join(known)}")
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and (name == "minutes" or float(value).is_integer())):
+            kind = "minutes" if name == "minutes" else "a whole number"
+            raise BadInput(f"hydra.sweeper.budget.{name}={value}: give {kind}, above 0")
+    return Budget(**given)
+
+
 def _check_race(options: SweeperConfig) -> None:
     key = "hydra.sweeper"
     if not 0 <= options.margin_m < math.inf:
@@ -66,6 +86,7 @@ def check_options(options: SweeperConfig) -> None:
         BadInput: an option that no study can have, with the remedy.
     """
     key = "hydra.sweeper"
+    read_budget(options.budget)
     searched = options.sampler not in ENUMERATED
     raced = options.sampler == "race"
     if raced:

@@ -80,11 +80,11 @@ def plan_study(ledger: Ledger, spec: Spec) -> tuple[Changes, Runner]:
     runs = _slots(spec) if spec.searched else _grid(ledger, spec, runner)
     ledger.save(replace(spec, weights=runner.weights))
     taken_back = len(ledger.reap())
+    new = [run for run in runs if ledger.known(run.key) is None]
     added = [] if spec.raced else ledger.enqueue(runs)  # a race queues its runs itself
     ledger.settle()
     linked = sum(run.done is not None for run in added)
-    asked = runs if spec.raced else added
-    hint = precision_hint(spec, runner, [run.ref for run in asked if run.ref and not run.done])
+    hint = precision_hint(spec, runner, [run.ref for run in new if run.ref and not run.done])
     total = len(runs) if spec.raced else len(ledger.keys())
     return Changes(total, ended, linked, taken_back, hint, runs), runner
 

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field, fields
 from importlib import import_module
 from typing import Any, Protocol, Self
 
-from img2gps.analysis.racing import Rules
+from img2gps.runs.race import Rules
 from img2gps.runs.records import RunState
+from img2gps.study.budget import Budget
 from img2gps.study.space import Params, Space
 
 # Environment variables
@@ -58,6 +59,7 @@ class Spec:
     question: str = ""
     n_trials: int = 0
     sampler: Any = "grid"
+    budget: Budget = field(default_factory=Budget)
     race: Rules = field(default_factory=Rules)
     pruner: Any = "none"
     max_epochs: int = 0
@@ -112,6 +114,7 @@ class Spec:
             given[key] = tuple(plain.get(key, ()))
         given["space"] = Space.from_dict(plain["space"])
         given["limits"] = Limits(**plain["limits"])
+        given["budget"] = Budget(**plain.get("budget", {}))
         given["race"] = Rules(**plain.get("race", {}))
         return cls(**given)
 

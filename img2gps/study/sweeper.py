@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
-from img2gps.analysis.racing import Rules
 from img2gps.core.errors import BadInput
+from img2gps.runs.race import Rules
 from img2gps.runs.records import now
 from img2gps.study.grammar import as_lines, parse_axes
-from img2gps.study.options import LIMITS, SweeperConfig, check_options
+from img2gps.study.options import LIMITS, SweeperConfig, check_options, read_budget
 from img2gps.study.space import Axis, Params, Space, space
 from img2gps.study.spec import ENUMERATED, Limits, Spec
 
@@ -131,6 +131,7 @@ class BaseSweeper(Sweeper):
             question=options.question,
             n_trials=options.n_trials or 0,
             sampler=options.sampler,
+            budget=read_budget(options.budget),
             race=Rules(options.margin_m, options.give_up_below),
             pruner=options.pruner,
             overrides=tuple(fixed),

@@ -14,14 +14,17 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from img2gps.core.errors import BadInput
 from img2gps.core.process import identity
 from img2gps.core.signals import Interrupted
 from img2gps.runs.folder import Locked
 from img2gps.study import search
+from img2gps.study.budget import Budget
 from img2gps.study.ledger import Claim, Ledger, Lost
 from img2gps.study.patience import Unreachable, is_full
+from img2gps.study.planning import study_lock
 from img2gps.study.process import Stop, die_with
 from img2gps.study.space import name_of
 from img2gps.study.spec import PARENT_VARIABLE, STORAGE_VARIABLE, Done, Runner, make_runner
@@ -48,10 +51,12 @@ class Worker:
         self,
         before_each: Callable[[], None] = lambda: None,
         more: Callable[[], bool] = lambda: False,
+        enough: Callable[[], object] = lambda: False,
     ) -> None:
         """Run what is queued, wait for what others run, and return when all has ended.
 
-        Where nothing is queued or running, `more` tells whether further runs will come.
+        Where nothing is queued or running, `more` tells whether further runs will come. `enough`
+        is asked before each run: once it returns something, no other run is begun.
 
         Raises:
             Interrupted: the process was asked to stop; the run under way is queued again.
@@ -62,7 +67,9 @@ class Worker:
         while True:
             if self.stop.wanted:
                 raise Interrupted(self.stop.signum or 0)
-            claim = ledger.claim()
+            if enough():
+                return
+            claim = self._claim()
             if claim is not None:
                 before_each()
                 postponed = 0 if self.attempt(claim) else postponed + 1
@@ -76,6 +83,13 @@ class Worker:
                     return
             with self.stop.interruptible():
                 time.sleep(min(POLL_S * 2 ** min(postponed, 10), LONGEST_PAUSE_S))
+
+    def _claim(self) -> Claim | None:
+        """Claim a run that the budget allows; no two workers may both take the last one."""
+        if self.spec.budget == Budget():
+            return self.ledger.claim()
+        with study_lock(Path(self.spec.root), self.spec.name):
+            return None if self.ledger.over_budget() else self.ledger.claim()
 
     def attempt(self, claim: Claim) -> bool:
         """Attempt one run and record in the ledger how it ended.
@@ -169,7 +183,9 @@ def main() -> None:
     ledger.engine = identity(parent)
     ledger.patience.hurried = lambda: stop.wanted
     try:
-        Worker(ledger, make_runner(ledger.spec), stop).work(more=ledger.awaits_look)
+        Worker(ledger, make_runner(ledger.spec), stop).work(
+            more=ledger.awaits_look, enough=ledger.over_budget
+        )
         status = 0
     except Interrupted as error:
         status = error.status

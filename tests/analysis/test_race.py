@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from img2gps.analysis import stats
-from img2gps.analysis.racing import Course, End, Rules, judge, replay
+from img2gps.analysis.racing import Course, End, judge, replay
 from img2gps.analysis.stats import race
+from img2gps.runs.race import Rules
 from tests.helpers.fake_study import Noise, draw_errors, draw_photos
 
 Floats = NDArray[np.float64]

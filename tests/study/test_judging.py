@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from img2gps.analysis import collect
-from img2gps.analysis.racing import Rules
 from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
+from img2gps.runs.race import Rules
 from img2gps.study import judging
 from img2gps.study.judging import Answer, Recorded
 from tests.helpers.fake_study import Options, make_study

@@ -17,8 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from img2gps.analysis.racing import Rules
-from img2gps.runs.race import Look
+from img2gps.runs.race import Look, Rules
 from img2gps.study.ledger import Ledger
 from img2gps.study.spec import Limits, Spec
 from img2gps.study.storage import open_storage

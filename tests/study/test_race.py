@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from img2gps.analysis.racing import End, Rules
+from img2gps.analysis.racing import End
 from img2gps.core.errors import BadInput
-from img2gps.runs.race import Look
+from img2gps.runs.race import Look, Rules
 from img2gps.runs.records import RunState, StudyRecord, read_study
 from img2gps.study import race as racing
 from img2gps.study.display import Display

@@ -68,7 +68,7 @@ def _replayed(args: argparse.Namespace, name: str) -> dict[str, Any]:
 
 def _judged(folder: Path, roots: list[Path], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Print what each way answers; nothing where the study has a single seed."""
-    from img2gps.analysis.racing import Rules
+    from img2gps.runs.race import Rules
     from img2gps.study import judging
 
     recorded = judging.read(folder, roots)

@@ -1,0 +1,79 @@
+"""What the rest of a study would bring, said where its budget is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from img2gps.analysis.errors import align
+from img2gps.analysis.folders import long_table
+from img2gps.analysis.stats import LEVEL
+from img2gps.analysis.stats.race import Pairs, pairs
+from img2gps.analysis.winner import RMSE
+from img2gps.runs.folder import PREDICTIONS, without_fold
+from img2gps.runs.records import RunState, StudyRecord, StudyRun
+from img2gps.study.display import duration
+
+NOTICED_M = 5.0  # the difference whose power is told
+
+
+def rest_lines(study: StudyRecord, root: str, left_s: float | None) -> list[str]:
+    """Say what the runs that are left would cost and bring."""
+    left = [run for run in study.runs if not run.state.has_ended]
+    if not left:
+        return []
+    took = "" if left_s is None else f" (about {duration(left_s)})"
+    lines = [f"left: {len(left)} runs{took}; the same command goes on with them"]
+    if study.monitor == RMSE and not study.searched:
+        lines += _power_lines(study, root, len(left))
+    return lines
+
+
+def _power_lines(study: StudyRecord, root: str, left: int) -> list[str]:
+    """Say how the power to notice a difference grows with the runs that are left."""
+    done = [run for run in study.runs if run.state is RunState.finished and run.cell]
+    untried = {without_fold(run.cell) for run in study.runs} - {without_fold(r.cell) for r in done}
+    lines = [f"cells without any finished run: {len(untried)}"] if untried else []
+    found = _compared(done, root)
+    if found is None:
+        return lines
+    planned = pd.Series([without_fold(run.cell) for run in study.runs]).value_counts()
+    later = [float(planned.max())] * len(found.rmse)
+    now, then = (_power(found, seeds) for seeds in (found.n_seeds.tolist(), later))
+    return [
+        *lines,
+        f"power to notice a difference of {NOTICED_M:g} m between the best cell and another: "
+        f"{now:.0%} now, {then:.0%} with the {left} runs that are left",
+    ]
+
+
+def _compared(done: Sequence[StudyRun], root: str) -> Pairs | None:
+    """Compare the cells that have the same photos; None where there are no two of them."""
+    rows = pd.DataFrame(
+        [(str(run.folder(root)), run.run_id, without_fold(run.cell), run.seed) for run in done],
+        columns=["folder", "run_id", "rank_cell", "seed"],
+    )
+    if rows["rank_cell"].nunique() < 2:
+        return None
+    rows["cell"] = rows["rank_cell"]
+    table = long_table(rows, PREDICTIONS)
+    if set(table["run"]) != set(rows.index):
+        return None
+    errors = align(table, rows)
+    return pairs(errors.error_m, errors.spot) if len(errors.photos) and errors.n_spots > 1 else None
+
+
+def _power(found: Pairs, seeds: Sequence[float]) -> float:
+    """Return the power of the middle comparison with the best cell, once cells have these seeds."""
+    lead = found.leader
+    own = found.seeds * np.minimum(found.n_seeds / np.asarray(seeds), 1.0)
+    se = np.sqrt(found.se_spots[:, lead] ** 2 + own + own[lead])
+    freedom = np.maximum(found.freedom[:, lead], 1.0)
+    limit = stats.t.isf((1 - LEVEL) / 2, freedom)
+    others = np.arange(len(se)) != lead
+    with np.errstate(divide="ignore"):
+        power = np.asarray(stats.t.sf(limit - NOTICED_M / se, freedom))
+    return float(np.median(power[others]))
