@@ -158,7 +158,7 @@ def choose(cells: Mapping[str, Sequence[StudyRun]], scoring: Scoring) -> Candida
 
 def best_cell(study: StudyRecord) -> Candidate | None:
     """Return the cell with the best mean of the monitored metric; None where none is complete."""
-    found = complete_cells(study.runs)
+    found = complete_cells(study.deciding)
     cells = {cell: runs for cell, runs in found.items() if study.may_win(cell)}
     rule = Rule(study.monitor, "mean", study.direction)
     return choose(cells, Scoring(rule, study.monitor)) if cells else None

@@ -20,6 +20,7 @@ from img2gps.core import process
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_json
 from img2gps.core.nested import flat
+from img2gps.runs.confirm import Confirmation
 from img2gps.runs.race import RaceRecord
 
 RESULT = "result.json"
@@ -252,6 +253,7 @@ class StudyRecord:
         reference, figures: what the study file declares for the report (analysis/declared.py).
         engine: the process at work on the study; None when none is.
         race: what the race has decided; None if the study is no race.
+        confirmation: which cells of a search are run again; None as long as none are.
         runs: every planned run, in the study's order.
         extra: keys that this version does not know, kept as they are.
     """
@@ -275,6 +277,7 @@ class StudyRecord:
     updated_at: str = ""
     engine: dict[str, Any] | None = None
     race: RaceRecord | None = None
+    confirmation: Confirmation | None = None
     runs: list[StudyRun] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -290,6 +293,8 @@ class StudyRecord:
         if any(not isinstance(given.get(key, ""), str) for key in ("study", "kind", "updated_at")):
             raise TypeError("a text that is none")
         given["runs"] = [_study_run(entry) for entry in plain["cells"]]
+        if "confirmation" in given:
+            given["confirmation"] = Confirmation.from_dict(given["confirmation"])
         if "race" in given:
             given["race"] = RaceRecord.from_dict(given["race"])
         extra = {k: v for k, v in plain.items() if k not in (*known, "cells", "schema")}
@@ -299,9 +304,10 @@ class StudyRecord:
         """Return what study.json holds; the inverse of `from_dict`."""
         found = {item.name: getattr(self, item.name) for item in fields(self)}
         cells, extra = [_plain(run) for run in found.pop("runs")], found.pop("extra")
-        race = found.pop("race")
-        if race is not None:
-            found["race"] = race.to_dict()
+        for key in ("race", "confirmation"):
+            decided = found.pop(key)
+            if decided is not None:
+                found[key] = decided.to_dict()
         return {"schema": SCHEMA, **found, "cells": cells, **extra}
 
     def counts(self) -> dict[RunState, int]:
@@ -327,8 +333,16 @@ class StudyRecord:
         return self.kind not in ("grid", "race")
 
     def may_win(self, cell: str) -> bool:
-        """Whether a cell, without its fold, is still in the race; true where there is no race."""
+        """Whether a cell, without its fold, may win: the race has not dropped it, for example."""
+        if self.confirmation is not None:
+            return cell in self.confirmation.cells
         return self.race is None or not self.race.kept or cell in self.race.kept
+
+    @property
+    def deciding(self) -> list[StudyRun]:
+        """The runs that decide the winner: of a confirmed search, those with fresh seeds."""
+        found = self.confirmation
+        return [run for run in self.runs if found is None or found.has(run.cell, run.seed)]
 
 
 def count_states(states: Iterable[RunState]) -> dict[RunState, int]:

@@ -20,6 +20,7 @@ from img2gps.core.errors import BadInput
 from img2gps.core.signals import Interrupted
 from img2gps.runs.records import LEASE_S, RunState, StudyRecord, StudyRun, now, write_study
 from img2gps.study import search
+from img2gps.study.confirming import Confirming
 from img2gps.study.display import Display, best_line, progress_line, run_name
 from img2gps.study.ledger import Ledger
 from img2gps.study.patience import Unreachable, is_full
@@ -62,8 +63,12 @@ def run_study(spec: Spec, url: str, *, workers: int = 1, display: Display | None
             ledger = Ledger.create(storage, spec)
             changes, runner = plan_study(ledger, spec)
         ledger.patience.hurried = lambda: stop.wanted
-        race = Race(ledger, changes.runs, display.say) if spec.raced else None
-        engine = Engine(ledger, display, race)
+        planner = (
+            Race(ledger, changes.runs, display.say)
+            if spec.raced
+            else Confirming(ledger, runner, display.say)
+        )
+        engine = Engine(ledger, display, planner)
         display.say(changes.line(spec.name, most=spec.raced))
         if changes.hint:
             display.say(changes.hint)
@@ -102,10 +107,13 @@ class Engine:
     """One session on a planned study."""
 
     def __init__(
-        self, ledger: Ledger, display: Display | None = None, race: Race | None = None
+        self,
+        ledger: Ledger,
+        display: Display | None = None,
+        planner: Race | Confirming | None = None,
     ) -> None:
         self.ledger, self.display = ledger, display or Display()
-        self.spec, self._race = ledger.spec, race
+        self.spec, self._planner = ledger.spec, planner
         self._at_work: dict[str, str | int] | None = ledger.identity
         self._next_write = self._renew_at = 0.0
         self._last: object = None
@@ -155,6 +163,7 @@ class Engine:
             updated_at=now(),
             engine=self._at_work,
             race=record_of(self.ledger),
+            confirmation=self.ledger.confirmation,
             runs=[_study_run(entry) for entry in self.ledger.entries()],
         )
 
@@ -230,8 +239,8 @@ class Engine:
                 self.ledger.reap(worker, INTERRUPTED, "interrupted")
 
     def _more(self) -> bool:
-        """Let a race decide what runs next; false if nothing does."""
-        return self._race is not None and self._race.advance()
+        """Let the race or the confirmation decide what runs next; false if nothing does."""
+        return self._planner is not None and self._planner.advance()
 
     def _over_budget(self) -> str:
         """Return the limit of the budget that is reached; "" if none."""
@@ -280,7 +289,7 @@ class Engine:
         """Say which budget is spent, and what the rest would bring."""
         over = self._over_budget()
         ended = all(run.state.has_ended for run in study.runs)
-        if not over or (ended and not self.ledger.awaits_look()):
+        if not over or (ended and not self.ledger.awaits_more()):
             return []
         from img2gps.study.rest import rest_lines
 

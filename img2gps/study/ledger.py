@@ -27,6 +27,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from img2gps.core import process
 from img2gps.core.errors import BadInput
+from img2gps.runs.confirm import Confirmation
 from img2gps.runs.race import Look
 from img2gps.runs.records import RunState
 from img2gps.study.patience import Patience
@@ -56,6 +57,7 @@ from img2gps.study.trials import (
 # User attributes of the study
 SPEC, IGNORED = "spec", "ignored"
 LOOK = "look {}"  # a decision of a race, by its number
+CONFIRMATION = "confirmation"
 
 FIRST_CALL_TRIES = 5
 CHEAP_TO_READ = 2000  # trials; in a larger ledger `claim` looks only at a queue that seems empty
@@ -99,6 +101,7 @@ class Ledger:
         self._entries: dict[str, Entry] = {}  # as of the last refresh
         self._watched: dict[int, tuple[str, float]] = {}
         self._ignored: dict[str, int] = {}
+        self.confirmation: Confirmation | None = None  # which cells of a search are confirmed
         self.looks: list[Look] = []  # what a race has decided
         self.identity = process.identity()
         self.patience = Patience(self._storage, Limits().storage_patience_s)
@@ -131,6 +134,8 @@ class Ledger:
         self._entries.clear()
         self._ignored = attributes.get(IGNORED, {})
         self._spec = Spec.from_dict(attributes[SPEC]) if SPEC in attributes else None
+        plain = attributes.get(CONFIRMATION)
+        self.confirmation = None if plain is None else Confirmation.from_dict(plain)
         self.looks = []
         while (plain := attributes.get(LOOK.format(len(self.looks) + 1))) is not None:
             self.looks.append(Look.from_dict(plain))
@@ -163,10 +168,17 @@ class Ledger:
         self._storage.set_study_user_attr(self._id, LOOK.format(look.number), asdict(look))
         self.reload()
 
-    def awaits_look(self) -> bool:
-        """Whether the study is a race that has not ended, so that more runs may be queued."""
+    def confirm(self, confirmation: Confirmation) -> None:
+        """Write which cells of a search are confirmed."""
+        self._storage.set_study_user_attr(self._id, CONFIRMATION, confirmation.to_dict())
         self.reload()
-        return self.spec.raced and not (self.looks and self.looks[-1].end)
+
+    def awaits_more(self) -> bool:
+        """Whether the engine may queue more runs: a race goes on, or a search is confirmed."""
+        self.reload()
+        if self.spec.raced:
+            return not (self.looks and self.looks[-1].end)
+        return bool(self.spec.confirm.top) and self.confirmation is None and bool(self.entries())
 
     def refresh(self) -> None:
         """Read what other processes have written."""

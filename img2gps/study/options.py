@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from img2gps.analysis import declared
 from img2gps.core.errors import BadInput
 from img2gps.study.budget import Budget
-from img2gps.study.spec import ENUMERATED, Limits
+from img2gps.study.spec import ENUMERATED, Confirm, Limits
 
 ORDERS = ("seed", "cost", "base")
 LIMITS = tuple(item.name for item in fields(Limits))
@@ -28,6 +28,7 @@ class SweeperConfig:
     when: dict[str, Any] = field(default_factory=dict)  # knob: {other knob: value or values}
     seeds: list[int] | None = None  # null = the configuration's seed
     sampler: Any = "grid"  # grid | race | random | tpe | gp | {_target_: ...}
+    confirm: dict[str, Any] = field(default_factory=dict)  # of a search: top cells, fresh seeds
     budget: dict[str, Any] = field(default_factory=dict)  # minutes, epochs, runs: any of them
     margin_m: float = 0.0  # of a race: differences up to this do not matter
     give_up_below: float = 0.2  # of a race: the chance of more, below which it ends undecided
@@ -67,6 +68,21 @@ def read_budget(given: Mapping[str, Any]) -> Budget:
     return Budget(**given)
 
 
+def read_confirm(given: Mapping[str, Any]) -> Confirm:
+    """Read `hydra.sweeper.confirm`.
+
+    Raises:
+        BadInput: an unknown key, or a count that is none.
+    """
+    known = [item.name for item in fields(Confirm)]
+    for name, value in given.items():
+        if name not in known:
+            raise BadInput(f"hydra.sweeper.confirm.{name}: no such key; one of {', '.join(known)}")
+        if type(value) is not int or value < 1:
+            raise BadInput(f"hydra.sweeper.confirm.{name}={value}: give a whole number, above 0")
+    return replace(Confirm(top=3), **given) if given else Confirm()
+
+
 def _check_race(options: SweeperConfig) -> None:
     key = "hydra.sweeper"
     if not 0 <= options.margin_m < math.inf:
@@ -96,6 +112,9 @@ def check_options(options: SweeperConfig) -> None:
                        f"{key}.sampler=race or leave it out")  # fmt: skip
     if searched and not (options.n_trials or 0) > 0:
         raise BadInput(f"{key}.n_trials: a search needs an end; give {key}.n_trials=NUMBER")
+    if read_confirm(options.confirm).top and not searched:
+        raise BadInput(f"{key}.confirm: confirms a search; give a grid or a race more "
+                       f"{key}.seeds")  # fmt: skip
     if options.sampler == "grid" and options.n_trials:
         raise BadInput(f"{key}.n_trials={options.n_trials}: a grid runs every cell; give "
                        f"{key}.sampler=random or leave n_trials out")  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def select(
             different photos or splits.
     """
     rule = read_rule(study.select, study.monitor, study.direction)
-    runs = _asked_for(study, where or {})
+    runs = _asked_for(replace(study, runs=study.deciding), where or {})
     complete = complete_cells(runs)
     cells = {cell: own for cell, own in complete.items() if study.may_win(cell)}
     if not cells:

@@ -33,6 +33,14 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Confirm:
+    """How many of a search's best cells are run again, and with how many fresh seeds each."""
+
+    top: int = 0
+    seeds: int = 5
+
+
+@dataclass(frozen=True)
 class Spec:
     """One study.
 
@@ -60,6 +68,7 @@ class Spec:
     n_trials: int = 0
     sampler: Any = "grid"
     budget: Budget = field(default_factory=Budget)
+    confirm: Confirm = Confirm()
     race: Rules = field(default_factory=Rules)
     pruner: Any = "none"
     max_epochs: int = 0
@@ -115,6 +124,7 @@ class Spec:
         given["space"] = Space.from_dict(plain["space"])
         given["limits"] = Limits(**plain["limits"])
         given["budget"] = Budget(**plain.get("budget", {}))
+        given["confirm"] = Confirm(**plain.get("confirm", {}))
         given["race"] = Rules(**plain.get("race", {}))
         return cls(**given)
 

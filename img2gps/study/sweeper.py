@@ -22,7 +22,7 @@ from img2gps.core.errors import BadInput
 from img2gps.runs.race import Rules
 from img2gps.runs.records import now
 from img2gps.study.grammar import as_lines, parse_axes
-from img2gps.study.options import LIMITS, SweeperConfig, check_options, read_budget
+from img2gps.study.options import LIMITS, SweeperConfig, check_options, read_budget, read_confirm
 from img2gps.study.space import Axis, Params, Space, space
 from img2gps.study.spec import ENUMERATED, Limits, Spec
 
@@ -119,7 +119,7 @@ class BaseSweeper(Sweeper):
         if options.sampler not in ENUMERATED and len(seeds) > 1:
             raise BadInput(
                 f"hydra.sweeper.seeds={list(seeds)}: a trial of a search is one run with one seed; "
-                "give one, and run the winner again with more"
+                "give one, and hydra.sweeper.confirm={top: 3, seeds: 5} to run the best again"
             )
         return Spec(
             name=DEFAULT_STUDY,
@@ -131,6 +131,7 @@ class BaseSweeper(Sweeper):
             question=options.question,
             n_trials=options.n_trials or 0,
             sampler=options.sampler,
+            confirm=read_confirm(options.confirm),
             budget=read_budget(options.budget),
             race=Rules(options.margin_m, options.give_up_below),
             pruner=options.pruner,

@@ -36,6 +36,7 @@ class NewRun:
     name: str = ""
     ref: RunRef | None = None
     done: Done | None = None  # found finished: recorded and not run
+    hidden: bool = False  # from Optuna's samplers, which shall learn from their own trials only
 
 
 def key_of(params: Mapping[str, Any], seed: int) -> str:
@@ -76,7 +77,7 @@ def trial_of(run: NewRun) -> FrozenTrial:
         numbers = {
             name: float(value)
             for name, value in run.params.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
+            if isinstance(value, int | float) and not isinstance(value, bool) and not run.hidden
         }
     if run.name:
         attributes[NAME] = run.name

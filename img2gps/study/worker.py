@@ -184,7 +184,7 @@ def main() -> None:
     ledger.patience.hurried = lambda: stop.wanted
     try:
         Worker(ledger, make_runner(ledger.spec), stop).work(
-            more=ledger.awaits_look, enough=ledger.over_budget
+            more=ledger.awaits_more, enough=ledger.over_budget
         )
         status = 0
     except Interrupted as error:
