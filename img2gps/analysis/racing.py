@@ -14,7 +14,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from img2gps.analysis.stats import luck_of
+from img2gps.analysis.stats import Places, luck_of
 from img2gps.analysis.stats.race import Outlook, Pairs, equivalent, outlook, pairs, worse
 from img2gps.runs.race import Rules
 
@@ -87,7 +87,7 @@ class Verdict:
 
 
 def judge(
-    error: NDArray[np.float64], spot: NDArray[np.int64], course: Course, rules: Rules
+    error: NDArray[np.float64], spot: NDArray[np.int64] | Places, course: Course, rules: Rules
 ) -> Verdict:
     """Judge the cells that are still in a race.
 
@@ -124,7 +124,7 @@ class Finish:
     runs: list[int]  # by cell
 
 
-def replay(error: NDArray[np.float64], spot: NDArray[np.int64], rules: Rules) -> Finish:
+def replay(error: NDArray[np.float64], spot: NDArray[np.int64] | Places, rules: Rules) -> Finish:
     """Race cells all of whose seeds are recorded; seeds are taken in the order given.
 
     `error` has the shape (cells, seeds, photos), in metres.
@@ -144,7 +144,9 @@ def replay(error: NDArray[np.float64], spot: NDArray[np.int64], rules: Rules) ->
     return Finish(dropped, kept, found.end or End.spent, look, known.tolist())
 
 
-def _compared(error: NDArray[np.float64], spot: NDArray[np.int64], course: Course) -> Pairs:
+def _compared(
+    error: NDArray[np.float64], spot: NDArray[np.int64] | Places, course: Course
+) -> Pairs:
     luck = luck_of(error, spot)
     if not luck.cells:  # assumed for one training, and the folds are trained apart
         luck = replace(luck, relative=luck.relative / math.sqrt(course.fold))

@@ -10,18 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pandas as pd
-
-from img2gps.analysis.errors import Errors, align
-from img2gps.analysis.folders import long_table
 from img2gps.analysis.racing import Course, End, Verdict, judge
 from img2gps.analysis.winner import FOLD_AXIS
-from img2gps.core.errors import BadInput
-from img2gps.runs.folder import PREDICTIONS, without_fold
+from img2gps.runs.folder import without_fold
 from img2gps.runs.race import Drop, Look, RaceRecord
 from img2gps.runs.records import RunState, now
 from img2gps.study.display import metres
 from img2gps.study.ledger import Ledger
+from img2gps.study.photo_errors import Finished, read_errors
 from img2gps.study.planning import study_lock
 from img2gps.study.space import cell_id
 from img2gps.study.trials import Entry, NewRun
@@ -102,10 +98,15 @@ class Race:
         seeds = len(self.spec.seeds)
         if not sound:
             return Look(number, {}, {}, out, [], [], seeds, end=End.none, at=now())
-        errors = self._errors(sound)
+        errors = read_errors(
+            Finished(Path(self.spec.root, entry.done.path), entry.done.run_id, cell, entry.seed)
+            for cell, own in sound.items()
+            for entry in own
+            if entry.done
+        )
         fold = min(self._fold_of(own) for own in sound.values())
         course = Course(number, len(self._steps), seeds, fold, self._folds)
-        found = judge(errors.error_m, errors.spot, course, self.spec.race)
+        found = judge(errors.error_m, errors.places, course, self.spec.race)
         cells = list(sound)
         return Look(
             number=number,
@@ -138,36 +139,6 @@ class Race:
             )
             for shown in found.dropped
         ]
-
-    def _errors(self, sound: dict[str, list[Entry]]) -> Errors:
-        """Read the errors of the runs, photo by photo.
-
-        Raises:
-            BadInput: a run has no predictions, or cells were validated on different photos.
-        """
-        rows = pd.DataFrame(
-            [
-                (str(Path(self.spec.root, entry.done.path)), entry.done.run_id, cell, entry.seed)
-                for cell, own in sound.items()
-                for entry in own
-                if entry.done
-            ],
-            columns=["folder", "run_id", "rank_cell", "seed"],
-        )
-        rows["cell"] = rows["rank_cell"]
-        table = long_table(rows, PREDICTIONS)
-        if lacking := set(rows.index) - set(table["run"]):
-            raise BadInput(
-                f"{rows['folder'][min(lacking)]}: has no {PREDICTIONS}, by which a race compares "
-                "cells; put it back, or give hydra.sweeper.sampler=grid"
-            )
-        errors = align(table, rows)
-        if sum(errors.left_out) or not errors.photos:
-            raise BadInput(
-                f"study={self.spec.name}: its cells were validated on different photos, so they "
-                "cannot race; give one split, or hydra.sweeper.sampler=grid"
-            )
-        return errors
 
 
 def record_of(ledger: Ledger) -> RaceRecord | None:

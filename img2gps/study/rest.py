@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from img2gps.analysis.errors import align
-from img2gps.analysis.folders import long_table
 from img2gps.analysis.stats import LEVEL
 from img2gps.analysis.stats.race import Pairs, pairs
 from img2gps.analysis.winner import RMSE
-from img2gps.runs.folder import PREDICTIONS, without_fold
+from img2gps.core.errors import BadInput
+from img2gps.runs.folder import without_fold
 from img2gps.runs.records import RunState, StudyRecord, StudyRun
 from img2gps.study.display import duration
+from img2gps.study.photo_errors import Finished, read_errors
 
 NOTICED_M = 5.0  # the difference whose power is told
 
@@ -52,18 +52,14 @@ def _power_lines(study: StudyRecord, root: str, left: int) -> list[str]:
 
 def _compared(done: Sequence[StudyRun], root: str) -> Pairs | None:
     """Compare the cells that have the same photos; None where there are no two of them."""
-    rows = pd.DataFrame(
-        [(str(run.folder(root)), run.run_id, without_fold(run.cell), run.seed) for run in done],
-        columns=["folder", "run_id", "rank_cell", "seed"],
-    )
-    if rows["rank_cell"].nunique() < 2:
+    runs = [Finished(r.folder(root), r.run_id, without_fold(r.cell), r.seed) for r in done]
+    if len({run.cell for run in runs}) < 2:
         return None
-    rows["cell"] = rows["rank_cell"]
-    table = long_table(rows, PREDICTIONS)
-    if set(table["run"]) != set(rows.index):
+    try:
+        errors = read_errors(runs)
+    except BadInput:  # such as cells on different photos: nothing to compare
         return None
-    errors = align(table, rows)
-    return pairs(errors.error_m, errors.spot) if len(errors.photos) and errors.n_spots > 1 else None
+    return pairs(errors.error_m, errors.places) if errors.n_spots > 1 else None
 
 
 def _power(found: Pairs, seeds: Sequence[float]) -> float:

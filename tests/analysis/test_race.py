@@ -40,6 +40,19 @@ def test_differences_and_errors_are_those_of_the_report() -> None:
         assert found.se[a, b] == pytest.approx(np.hypot(expected.se_photos, expected.se_seeds))
 
 
+def test_spots_that_are_alike_make_differences_less_certain() -> None:
+    """Errors that fall from one end of the ground to the other, for one of the two cells."""
+    east = np.linspace(0, 200, 60)
+    along = np.sin(east / 40) * 10
+    error = np.stack([60 + along, 60 - along])[:, None]
+    spot = np.arange(60)
+    positions = np.stack([east, np.zeros(60)], axis=1)
+    independent = race.pairs(error, spot)
+    correlated = race.pairs(error, stats.Places(spot, positions))
+    assert correlated.se_spots[0, 1] > 1.5 * independent.se_spots[0, 1]
+    assert correlated.freedom[0, 1] < independent.freedom[0, 1]
+
+
 def test_looks_spend_no_more_than_the_whole_however_many_follow() -> None:
     parts = [race.level(look) for look in range(1, 10_000)]
     assert parts[0] == pytest.approx(0.025)

