@@ -129,4 +129,6 @@ def _own_class(group: str, node: dict[str, Any]) -> dict[str, Any]:
         return {"name": "custom", "custom": kept}
     train = kept.pop("train", None)  # of the model that the class takes the place of
     how = {"train": train} if train else {}
+    if isinstance(kept.get("pretrained"), str):  # true and false are arguments of the class
+        how["pretrained"] = kept.pop("pretrained")
     return {"name": name, "family": "custom", "custom": kept, **how}

@@ -95,7 +95,7 @@ class MatchConfig:
     k: int | None = None
     temperature: float | None = None
     blend: float | None = None
-    candidates: int = 200
+    candidates: int = 50
     dim: int = 64
 
     def __post_init__(self) -> None:

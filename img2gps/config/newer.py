@@ -13,8 +13,8 @@ from typing import Any
 from img2gps.config.schema import Config
 
 NEWER = {
-    "": ("head", "heads", "loss", "ema"),
-    "model": ("train",),
+    "": ("head", "heads", "loss", "ema", "callbacks"),
+    "model": ("train", "pretrained"),
     "optimizer": ("backbone_lr", "decay_norms", "custom"),
     "scheduler": ("custom",),
     "augmentation": ("chain", "degrees", "custom"),

@@ -140,6 +140,7 @@ class ModelConfig:
     depth: int | None = None
     custom: dict[str, Any] | None = None
     train: TrainedPart = TrainedPart.all
+    pretrained: str | None = None  # of a model of one's own: what the weights that it loads are
 
     def __post_init__(self) -> None:
         if names := MODEL_NAMES.get(self.family):
@@ -318,6 +319,7 @@ class Config:
     ema: float | None = None
     head: str = DEFAULT_HEAD
     heads: HeadsConfig = field(default_factory=HeadsConfig)
+    callbacks: dict[str, Any] = field(default_factory=dict)
 
     @property
     def head_names(self) -> tuple[str, ...]:
@@ -365,9 +367,12 @@ class Config:
         needs_root = self.data.kind in (DataKind.photos, DataKind.csv, DataKind.huggingface)
         if needs_root and not self.data.root:
             raise BadInput("data.root: has no value; give data.root=PATH")
-        for name, node in self.metrics.items():
-            fit = isinstance(node, dict) and "_target_" in node
-            check(f"metrics.{name}", node, fit, f"give metrics.{name}._target_=package.function")
+        for group, called in (("metrics", "function"), ("callbacks", "Class")):
+            for name, node in getattr(self, group).items():
+                key = f"{group}.{name}"
+                fit = isinstance(node, dict) and "_target_" in node
+                check(key, node, fit, f"give {key}._target_=package.{called}")
+        for name in self.metrics:
             free = f"val/{name}" not in (*EPOCH_METRICS, *DENSITY_METRICS)
             check("metrics", name, free, "a metric of that name exists; give another name")
         known = (*EPOCH_METRICS, *(f"val/{name}" for name in self.metrics))

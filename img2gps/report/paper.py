@@ -27,7 +27,11 @@ from img2gps.report.table import Table, latex_text
 
 PREFIX = "igps"
 _PLACES = ("", *(f"Ranking{n}" for n in ("Two", "Three", "Four", "Five", "Six", "Seven", "Eight")))
-_STARTS = {"imagenet": "started from ImageNet weights", "file": "started from weights in a file"}
+_STARTS = {
+    "imagenet": "started from ImageNet weights",
+    "file": "started from weights in a file",
+    "own": "started from weights that the model itself loads",
+}
 
 
 def pack(study: Analysis) -> dict[str, str]:

@@ -12,7 +12,7 @@ from img2gps.config.schema import DEFAULT_HEAD, AugmentationName, Config, Precis
 
 ROOT_KNOBS = ("seed", "lr", "batch_size", "val_batch_size", "max_epochs", "drop_last", "image_size")
 GROUPS = ("model", "optimizer", "scheduler", "metrics")
-NEWER_KNOBS = ("loss", "ema")  # where they are not at their default
+NEWER_KNOBS = ("loss", "ema", "callbacks")  # where they are not at their default
 NOT_OF_THE_TRAINER = ("accelerator", "devices", "progress_bar")  # they change no result
 
 

@@ -28,7 +28,7 @@ STUDY = "study.json"
 SCHEMA = 1
 LEASE_S = 60.0  # an engine renews its study's record more often than that
 MEAN_PREDICTOR = "mean_predictor/rmse_m"  # its key in result.json
-PRETRAINED = ("imagenet", "file")  # weights as resolved; all others are from scratch
+PRETRAINED = ("imagenet", "file", "own")  # weights as resolved; all others are from scratch
 _AT_THE_ROOT = ("metrics", "swept")  # their keys stand in a flat row without a prefix
 _NOT_IN_ROWS = ("identity",)  # repeats the configuration
 
@@ -90,7 +90,7 @@ class WeightsFacts:
     """The weights that a run started from; `resolved` is what it really got."""
 
     requested: str = ""
-    resolved: str = ""  # imagenet, file, random (a fallback) or none
+    resolved: str = ""  # imagenet, file, own, random (a fallback) or none
     reason: str = ""
     sha256: str = ""
 

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 
+from img2gps.config.own import make_own
 from img2gps.config.schema import Config, Precision
 from img2gps.core import hardware, signals
 from img2gps.core.load import SLACK_CORES, CpuTime, usable_cores
@@ -42,6 +43,7 @@ def make_trainer(
     shown = config.trainer.progress_bar and sys.stderr.isatty()
     if shown:
         callbacks.append(TQDMProgressBar(leave=False))
+    callbacks += [make_own(f"callbacks.{k}", node) for k, node in config.callbacks.items()]
     # Only a checkpoint of the end of the training epoch makes a resumed run identical.
     saving = ModelCheckpoint(
         checkpoint.parent,

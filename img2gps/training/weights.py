@@ -38,7 +38,8 @@ class ResolvedWeights:
     """The weights that a run starts from.
 
     Attributes:
-        resolved: imagenet, file, random (a fallback, with its reason) or none.
+        resolved: imagenet, file, own (what a user's own model says that it loads), random (a
+            fallback, with its reason) or none.
         sha256: of the file; for timm, whose file is made here, of names, shapes and values.
     """
 
@@ -51,12 +52,13 @@ class ResolvedWeights:
     @property
     def pretrained(self) -> bool:
         """Whether training starts from learned weights."""
-        return self.resolved in ("imagenet", "file")
+        return self.resolved in ("imagenet", "file", "own")
 
     def identity(self) -> dict[str, str]:
         """Return what can change a result, which the place of the file cannot."""
         start = "weights" if self.pretrained else "random"
-        return {"start": start, "sha256": self.sha256}
+        own = {"own": self.reason} if self.resolved == "own" else {}
+        return {"start": start, "sha256": self.sha256, **own}
 
     def record(self) -> dict[str, Any]:
         """Return what result.json says of the weights."""
@@ -76,6 +78,8 @@ def resolve(model: ModelConfig, requested: str, *, required: bool = False) -> Re
         if not path.is_file():
             raise BadInput(f"weights={requested}: no such file; give imagenet, none or a file")
         return ResolvedWeights(requested, "file", "", _file_sha256(path), str(path))
+    if model.pretrained is not None:
+        return ResolvedWeights(requested, "own", model.pretrained)
     found, reason = _imagenet(model.family, model.name)
     if found is not None:
         sha256 = _content_sha256 if model.family is Family.timm else _file_sha256
@@ -98,7 +102,7 @@ def find_again(begun: ResolvedWeights, model: ModelConfig) -> ResolvedWeights | 
 
     A study that fell back to random weights keeps them, even if the weights are available now.
     """
-    if not begun.pretrained:
+    if not begun.pretrained or begun.resolved == "own":
         return begun
     if begun.path and Path(begun.path).is_file():
         return begun if _is_unchanged(begun, Path(begun.path), model) else None
@@ -127,7 +131,7 @@ def _imagenet(family: Family, name: str) -> tuple[Path | None, str]:
         case Family.timm:
             return _timm(name)
         case Family.custom:
-            return None, "a model of your own loads its weights itself"
+            return None, "your own model does not say pretrained: TEXT"
 
 
 def at_hand(model: ModelConfig) -> bool:

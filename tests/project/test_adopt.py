@@ -139,6 +139,17 @@ def power_loss(answers, targets, power):
 def darker(images, generator, factor):
     return images * factor
 """
+OWN_CALLBACK = """
+import pathlib
+import pytorch_lightning as pl
+
+class Note(pl.Callback):
+    def __init__(self, text):
+        self.text = text
+
+    def on_fit_end(self, trainer, module):
+        pathlib.Path("note.txt").write_text(self.text)
+"""
 
 
 @pytest.mark.parametrize("part", OWN_PARTS)
@@ -160,6 +171,32 @@ def test_own_loss_augmentation_optimiser_and_schedule(part: str, project: Path) 
         values.append(json.loads((folder / RESULT).read_text())["metrics"]["val/rmse_m"])
         assert Predictor.load(folder).config.seed == 0  # nothing of it is needed to predict
     assert values[0] != values[1]
+
+
+def test_own_model_says_what_it_loads(project: Path) -> None:
+    words = (*OWN, "+model.pretrained=places365", "max_epochs=1")
+    done = train(project, *words)
+    assert done.returncode == 0, done.stderr
+    assert "FROM SCRATCH" not in done.stderr
+    folder = next((project / "runs" / "default").iterdir())
+    weights = json.loads((folder / RESULT).read_text())["weights"]
+    assert (weights["resolved"], weights["reason"]) == ("own", "places365")
+    assert train(project, *words, "weights=none").returncode == 0
+    assert len(list((project / "runs" / "default").iterdir())) == 2
+
+
+def test_own_callback_is_called_and_is_part_of_the_identity(project: Path) -> None:
+    with (project / "mine.py").open("a") as file:
+        file.write(OWN_CALLBACK)
+    callback = "+callbacks.note={_target_: mine.Note, text: seen}"
+    for words in ((), (callback,)):
+        done = train(project, "data=mine", *words, "max_epochs=1")
+        assert done.returncode == 0, done.stderr
+    assert (project / "note.txt").read_text() == "seen"
+    assert len(list((project / "runs" / "default").iterdir())) == 2
+    done = train(project, "data=mine", "+callbacks.note={text: seen}")
+    assert done.returncode == 2
+    assert "give callbacks.note._target_=package.Class" in done.stderr
 
 
 def test_own_loss_that_does_not_exist_is_one_line(project: Path) -> None:
