@@ -7,8 +7,9 @@ from enum import StrEnum
 
 from img2gps.config.checks import check, positive, within
 
-TRAINED_HEADS = ("linear", "mlp", "cells", "mixture")  # by gradient descent
+TRAINED_HEADS = ("linear", "mlp", "cells", "mixture", "metric")  # by gradient descent
 SOLVED_HEADS = ("knn", "ridge", "kernel_ridge", "match")  # at once, from frozen features
+FROZEN_HEADS = (*SOLVED_HEADS, "metric")  # which keep the features of the training photos
 DENSITY_HEADS = ("mixture",)  # which give a density over the ground beside a position
 HEADS = TRAINED_HEADS + SOLVED_HEADS
 # What head=cells answers: the mean over all cells, or the likeliest one.
@@ -52,6 +53,27 @@ class MixtureConfig:
     def __post_init__(self) -> None:
         within("heads.mixture.count", self.count, 1, 1000)
         positive("heads.mixture.least_m", self.least_m, " metres")
+
+
+@dataclass
+class MetricConfig:
+    """Knobs of head=metric."""
+
+    dim: int = 128
+    near_m: float = 15.0
+    far_m: float = 40.0
+    temperature: float = 0.05
+    k: int = 10
+
+    def __post_init__(self) -> None:
+        positive("heads.metric.dim", self.dim)
+        positive("heads.metric.k", self.k)
+        positive("heads.metric.temperature", self.temperature)
+        positive("heads.metric.near_m", self.near_m, " metres")
+        fit = self.far_m >= self.near_m
+        check(
+            "heads.metric.far_m", self.far_m, fit, "metres; must not be below heads.metric.near_m"
+        )
 
 
 @dataclass
@@ -120,6 +142,7 @@ class HeadsConfig:
     mlp: MlpConfig = field(default_factory=MlpConfig)
     cells: CellsConfig = field(default_factory=CellsConfig)
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
+    metric: MetricConfig = field(default_factory=MetricConfig)
     knn: KnnConfig = field(default_factory=KnnConfig)
     ridge: RidgeConfig = field(default_factory=RidgeConfig)
     kernel_ridge: KernelRidgeConfig = field(default_factory=KernelRidgeConfig)

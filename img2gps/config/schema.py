@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from img2gps.config.checks import check, positive, within
-from img2gps.config.heads import DENSITY_HEADS, HEADS, SOLVED_HEADS, HeadsConfig
+from img2gps.config.heads import DENSITY_HEADS, FROZEN_HEADS, HEADS, SOLVED_HEADS, HeadsConfig
 from img2gps.core.errors import BadInput
 
 DEFAULT_HEAD = "linear"
@@ -392,9 +392,9 @@ class Config:
         remedy = "a model of your own has a head of its own; leave out head= and model.train="
         check("head", self.head, fit, remedy)
         frozen = self.model.train is TrainedPart.head
-        solved = any(name in SOLVED_HEADS for name in self.head_names)
+        needs_frozen = any(name in FROZEN_HEADS for name in self.head_names)
         remedy = "needs a backbone that is not trained; add model.train=head"
-        check("head", self.head, frozen or not solved, remedy)
+        check("head", self.head, frozen or not needs_frozen, remedy)
         local = not re.search(r"::|://", self.runs.root)
         remedy = "a folder of this machine, not an address; give runs.root=FOLDER"
         check("runs.root", self.runs.root, local, remedy)

@@ -174,7 +174,9 @@ def test_own_loss_augmentation_optimiser_and_schedule(part: str, project: Path) 
 
 
 def test_own_model_says_what_it_loads(project: Path) -> None:
-    words = (*OWN, "+model.pretrained=places365", "max_epochs=1")
+    with (project / "my_conf" / "model" / "tinynet.yaml").open("a") as file:
+        file.write("pretrained: places365\n")
+    words = (*OWN, "max_epochs=1")
     done = train(project, *words)
     assert done.returncode == 0, done.stderr
     assert "FROM SCRATCH" not in done.stderr

@@ -64,7 +64,7 @@ def test_two_runs_of_a_head_agree_to_the_last_digit(head: str, workdir: Path) ->
     assert (first / PREDICTIONS).read_bytes() == (second / PREDICTIONS).read_bytes()
 
 
-@pytest.mark.parametrize("head", ["mlp", "cells", "mixture", "linear+knn"])
+@pytest.mark.parametrize("head", ["mlp", "cells", "mixture", "metric", "linear+knn"])
 def test_a_head_that_failed_midway_goes_on_to_the_same_weights(head: str, workdir: Path) -> None:
     words = (*FROZEN, f"head={head}", "max_epochs=4")
 

@@ -13,6 +13,7 @@ from img2gps.training.heads.average import AverageHead
 from img2gps.training.heads.cells import Cells
 from img2gps.training.heads.ground import GroundHead
 from img2gps.training.heads.match import Match
+from img2gps.training.heads.metric import Metric
 from img2gps.training.heads.mixture import Mixture
 from img2gps.training.heads.neighbours import Neighbours
 from img2gps.training.heads.ridge import KernelRidge, Ridge
@@ -37,7 +38,10 @@ def place_heads(head: nn.Module, targets: Tensor, unit_m: Tensor) -> None:
 
 
 def solve_heads(head: nn.Module, examples: Examples) -> None:
-    """Solve all that is solved in a head."""
+    """Solve all that is solved in a head, and let others remember the training photos."""
+    for part in head.modules():
+        if isinstance(part, Metric):
+            part.remember(examples.features)
     if isinstance(head, SolvedHead | AverageHead):
         head.solve(examples)
 
@@ -65,6 +69,8 @@ def _one(name: str, config: Config, backbone: Backbone) -> nn.Module:
             return Cells(backbone.width, knobs.cells)
         case "mixture":
             return Mixture(backbone.width, knobs.mixture)
+        case "metric":
+            return Metric(backbone.width, knobs.metric)
         case "knn":
             return Neighbours(knobs.knn.k, knobs.knn.temperature)
         case "ridge":

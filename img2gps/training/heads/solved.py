@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from img2gps.training.heads.kept import KeptTensors
 
 S = TypeVar("S")
 
@@ -35,22 +36,19 @@ class Examples:
         return errors.square().sum(dim=-1).mean(dim=-1)
 
 
-class SolvedHead(nn.Module, ABC, Generic[S]):
+class SolvedHead(KeptTensors, ABC, Generic[S]):
     """A head that is computed from the training photos at once.
 
     Subclasses list `settings`, answer for all of them, and keep the tensors of one of them in
-    the buffers named `kept`. These have no shape until the head is solved or loaded.
+    the buffers named `kept`.
     """
 
     name: str  # as the knob `head` has it
-    kept: tuple[str, ...] = ()
     settings: Sequence[S]
 
     def __init__(self) -> None:
         super().__init__()
         self.chosen: S | None = None
-        for name in self.kept:
-            self.register_buffer(name, torch.empty(0))
 
     @abstractmethod
     def held_out(self, examples: Examples) -> Tensor:
@@ -78,13 +76,6 @@ class SolvedHead(nn.Module, ABC, Generic[S]):
         self.chosen = self.settings[best]
         self.keep(examples, self.settings[best])
         return answers[best]
-
-    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Take the shapes of the buffers from the file."""
-        for name in self.kept:
-            if f"{prefix}{name}" in state:
-                setattr(self, name, torch.empty_like(state[f"{prefix}{name}"]))
-        super()._load_from_state_dict(state, prefix, *args)
 
 
 class FeatureHead(SolvedHead[S]):
