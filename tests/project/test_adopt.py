@@ -177,7 +177,7 @@ def test_own_model_says_what_it_loads(project: Path) -> None:
     with (project / "my_conf" / "model" / "tinynet.yaml").open("a") as file:
         file.write("pretrained: places365\n")
     words = (*OWN, "max_epochs=1")
-    done = train(project, *words)
+    done = train(project, *words, "weights=imagenet")
     assert done.returncode == 0, done.stderr
     assert "FROM SCRATCH" not in done.stderr
     folder = next((project / "runs" / "default").iterdir())

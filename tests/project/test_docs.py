@@ -81,7 +81,9 @@ def _filler(name: str) -> list[str]:
     }.get(name, [])
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/study.md", "docs/use-the-winner.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/study.md", "docs/use-the-winner.md", "docs/accuracy.md"]
+)
 def test_figures_in_documents_are_those_of_the_published_runs(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     assert len(BLOCK.findall(text)) >= 1

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from img2gps.runs.folder import CHECKPOINT, HISTORY, PREDICTIONS
 from img2gps.runs.plan import plan_run
 from img2gps.runs.records import RESULT
 from img2gps.training import frozen
-from tests.helpers.tiny import tiny_config
+from tests.helpers.tiny import TINY, tiny_config
 
 FROZEN = ("model=efficientnet_lite0", "model.train=head", "weights=imagenet", "precision=fp32")
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +80,30 @@ def test_a_head_that_failed_midway_goes_on_to_the_same_weights(head: str, workdi
     assert resumed.resumed_epoch == 2
     whole = train.run(tiny_config(*words, "study=other"))
     assert (resumed.folder / PREDICTIONS).read_bytes() == (whole.folder / PREDICTIONS).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["metric", "match+kernel_ridge"])
+def test_a_head_killed_at_a_random_moment_ends_the_same(head: str, workdir: Path) -> None:
+    words = (*FROZEN, f"head={head}", "max_epochs=6")
+    whole = train.run(tiny_config(*words, "study=other"))
+    folder = workdir / "runs" / "default" / whole.run_id
+    command = [sys.executable, "-m", "img2gps.train", *TINY, *words]
+    for _ in range(2):
+        process = subprocess.Popen(command, cwd=workdir, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not folder.is_dir():
+            time.sleep(0.01)
+        time.sleep(random.Random(time.time_ns()).uniform(0, 1))
+        process.kill()
+        process.wait()
+    subprocess.run(command, cwd=workdir, check=True)
+    assert (folder / PREDICTIONS).read_bytes() == (whole.folder / PREDICTIONS).read_bytes()
+    first, second = (
+        torch.load(path / CHECKPOINT, weights_only=True)["state_dict"]
+        for path in (folder, whole.folder)
+    )
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_runs_share_the_features_of_a_data_set(

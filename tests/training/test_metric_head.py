@@ -54,7 +54,7 @@ def test_photos_without_any_nearby_give_no_loss() -> None:
     features = torch.eye(3)
     made = head(features, torch.tensor([[0.0, 0.0], [9.0, 9.0], [-9.0, 9.0]]))
     loss = made.loss(features, made.positions)
-    loss.backward()
+    torch.autograd.backward([loss])
     assert float(loss.detach()) == 0.0
 
 
@@ -73,6 +73,6 @@ def test_it_learns_which_features_tell_places_apart() -> None:
     optimizer = torch.optim.Adam(made.parameters(), 0.01)
     for _ in range(150):
         optimizer.zero_grad()
-        made.train().loss(features, places).backward()
+        torch.autograd.backward([made.train().loss(features, places)])
         optimizer.step()
     assert error_m(made.eval(), *others) < 0.5 * before
