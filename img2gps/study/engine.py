@@ -214,6 +214,8 @@ class Engine:
     def work_apart(self, pool: Pool, stop: Stop) -> None:
         """Keep worker processes busy until nothing is queued or running."""
         self.workers = pool.size
+        if pool.note:
+            self.display.say(pool.note)
         barren = 0  # deaths in a row before the worker had claimed a run
         try:
             while not stop.wanted:

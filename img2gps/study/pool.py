@@ -12,7 +12,7 @@ from pathlib import Path
 
 from img2gps.core import hardware
 from img2gps.core.process import identity
-from img2gps.study import process
+from img2gps.study import gpus, process
 from img2gps.study.spec import PARENT_VARIABLE, STORAGE_VARIABLE, Spec
 
 PATIENCE_S = 20.0  # for workers to save and leave; a run can always go on from its last epoch
@@ -31,7 +31,7 @@ class Death:
 
 
 class Pool:
-    """Worker processes, each with its share of the cores."""
+    """Worker processes, each with its share of the cores and with a GPU, if there is any."""
 
     def __init__(self, spec: Spec, url: str, size: int) -> None:
         self.spec, self.size = spec, size
@@ -43,12 +43,18 @@ class Pool:
             PARENT_VARIABLE: str(os.getpid()),
             "PYTHONFAULTHANDLER": "1",  # writes where in the code a crash was into the log
         }
+        self._gpus = gpus.visible()
         self._children: dict[int, tuple[subprocess.Popen[bytes], dict[str, str | int]]] = {}
 
     def log(self, index: int) -> Path:
         """Return the file that a worker writes to; machines that share the folder have theirs."""
         name = f"worker-{socket.gethostname()}-{index}.log"
         return Path(self.spec.root) / self.spec.name / name
+
+    @property
+    def note(self) -> str:
+        """What to know of the workers' GPUs; "" if there is nothing."""
+        return gpus.sharing(self.size, self._gpus)
 
     @property
     def empty(self) -> bool:
@@ -70,7 +76,7 @@ class Pool:
         with self.log(index).open("ab") as log:
             child = subprocess.Popen(  # noqa: S603
                 command,
-                env=self._environment,
+                env={**self._environment, **gpus.of_worker(index, self._gpus)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,0 +1,42 @@
+"""A GPU for each worker process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+VARIABLE = "CUDA_VISIBLE_DEVICES"
+
+
+def visible() -> list[str]:
+    """Return the GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
+    import torch
+
+    count = torch.cuda.device_count()
+    given = os.environ.get(VARIABLE)
+    if given is None:
+        return [str(index) for index in range(count)]
+    return [name.strip() for name in given.split(",")][:count]
+
+
+def of_worker(index: int, gpus: Sequence[str]) -> dict[str, str]:
+    """Return the variable that gives a worker its GPU; empty without a GPU.
+
+    Workers beyond the number of GPUs share them in turn.
+
+    >>> [of_worker(index, ["2", "5"]) for index in (1, 2)]
+    [{'CUDA_VISIBLE_DEVICES': '5'}, {'CUDA_VISIBLE_DEVICES': '2'}]
+    """
+    return {VARIABLE: gpus[index % len(gpus)]} if gpus else {}
+
+
+def sharing(workers: int, gpus: Sequence[str]) -> str:
+    """Return a line if workers have to share a GPU, else ""."""
+    if not gpus or workers <= len(gpus):
+        return ""
+    each = -(-workers // len(gpus))
+    what = "the GPU" if len(gpus) == 1 else f"{len(gpus)} GPUs, up to {each} workers each"
+    return (
+        f"note: {workers} workers share {what}; if its memory does not suffice, give "
+        f"hydra.sweeper.workers={len(gpus)}"
+    )
