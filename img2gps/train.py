@@ -16,6 +16,7 @@ from img2gps.core.load import CpuTime, wait_passively
 if TYPE_CHECKING:
     from img2gps.config.schema import Config, Precision
     from img2gps.runs.outcome import Outcome
+    from img2gps.runs.plan import OpenData
     from img2gps.runs.recorder import EpochHook
     from img2gps.training.weights import ResolvedWeights
 
@@ -28,6 +29,7 @@ def run(
     on_epoch: EpochHook | None = None,
     weights: ResolvedWeights | None = None,
     precision: Precision | None = None,
+    opened: OpenData | None = None,
 ) -> Outcome:
     """Train a run, resume it, or find that it has ended. Everything it leaves is in its folder.
 
@@ -37,6 +39,7 @@ def run(
             `runs.folder.Pruned`.
         weights: the starting weights that a study has resolved once for all its runs.
         precision: what `precision=auto` stands for in all runs of a study.
+        opened: data sets and splits that other runs of this process have opened.
 
     Raises:
         BadInput: the configuration cannot be carried out.
@@ -57,7 +60,7 @@ def run(
     from img2gps.training.heads.build import build_head
     from img2gps.training.module import GeoRegression
 
-    planned = plan_run(config, weights, precision=precision)
+    planned = plan_run(config, weights, opened, precision)
     dataset, split = planned.dataset, planned.split
     with open_folder(planned.folder) as folder:
         if (ended := ended_before(planned, folder)) is not None:
@@ -83,7 +86,7 @@ def run(
             hooks = [tracker.epoch, on_epoch] if on_epoch else [tracker.epoch]
             recorder = Recorder(folder, table, hooks)
             trainer = loop.make_trainer(config, planned.precision, folder.checkpoint, recorder)
-            loop.fit(trainer, module, data, folder.checkpoint, resume=start.epoch > 0)
+            loop.fit(trainer, module, data, folder.checkpoint, start.epoch)
             writer.finish()
         return writer.outcome
 

@@ -59,6 +59,7 @@ def describe(gpu: str = "") -> dict[str, Any]:
     return {"cpu": cpu_name(), "cores": cores(), "gpu": gpu, "platform": platform.platform()}
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages whose version can matter."""
     found = {"python": platform.python_version()}

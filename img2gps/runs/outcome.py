@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import torch
-
 from img2gps.config.compose import config_to_dict
 from img2gps.core import hardware
 from img2gps.core.errors import BadInput
@@ -31,7 +29,6 @@ from img2gps.runs.resume import Start
 from img2gps.runs.swept import swept
 from img2gps.runs.tracker import Tracker
 from img2gps.training import devices, metrics, model
-from img2gps.training.checkpoint import save
 from img2gps.training.heads.build import chosen_settings
 from img2gps.training.module import GeoRegression
 
@@ -139,10 +136,7 @@ class ResultWriter:
             tracker.finish(self.result, exit_code)
 
     def finish(self) -> None:
-        """Write the predictions of the final epoch, the result, and then a smaller checkpoint.
-
-        The order matters: until the result is written, a killed run needs all of its checkpoint.
-        """
+        """Write the predictions of the final epoch, and then the result."""
         rows, label, predicted = self.module.position_errors("val").arrays()
         columns = label[:, 0], label[:, 1], predicted[:, 0], predicted[:, 1]
         self.table.write(self.folder.path / PREDICTIONS, rows, *columns[2:])
@@ -150,8 +144,6 @@ class ResultWriter:
             self._mean_predictor_m = self.table.mean_predictor_rmse_m(rows)
         spread = metrics.bias_and_spread(*columns) if len(rows) else {}
         self._write(RunState.finished, "", spread)
-        if not self.planned.config.runs.keep_optimizer:
-            self._attempt("a smaller checkpoint", lambda: _drop_optimizer(self.folder.checkpoint))
 
     def _write(
         self, state: RunState, reason: str, bias_and_spread: Mapping[str, Any] | None = None
@@ -245,12 +237,3 @@ def _log_end(result: RunResult, folder: Path) -> None:
         "finished: validation RMSE %.2f m after the final epoch; the mean predictor gets %.2f m "
         "(skill %s) -> %s", rmse, mean, share, folder,
     )  # fmt: skip
-
-
-def _drop_optimizer(path: Path) -> None:
-    """Leave out of a finished run's checkpoint what only resuming needs."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    checkpoint["optimizer_states"] = []
-    checkpoint["lr_schedulers"] = []
-    checkpoint.pop("current_model_state", None)  # beside the averaged weights of ema=
-    save(checkpoint, path)

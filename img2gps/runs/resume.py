@@ -29,7 +29,7 @@ def prepare(folder: RunFolder, planned: RunPlan) -> Start:
     A resumed run keeps its thread count, because 1 and 2 threads differ in the last bits.
     """
     config, threads = planned.config, planned.threads
-    epoch = 0 if config.force else checkpoint_epoch(folder)
+    epoch = 0 if config.force else checkpoint_epoch(folder, config.epochs)
     if epoch:
         folder.history.cut_after(epoch)
         before = _threads_before(folder)
@@ -46,13 +46,17 @@ def prepare(folder: RunFolder, planned: RunPlan) -> Start:
     return Start(epoch, threads)
 
 
-def checkpoint_epoch(folder: RunFolder) -> int:
-    """Return how many epochs the checkpoint holds; 0 if there is no usable one."""
+def checkpoint_epoch(folder: RunFolder, epochs: int) -> int:
+    """Return after how many epochs the run can go on; 0 if there is no usable checkpoint.
+
+    The checkpoint of the last epoch needs no optimiser.
+    """
     if not folder.checkpoint.is_file():
         return 0
     try:
         checkpoint = torch.load(folder.checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        return int(checkpoint["epoch"]) + 1 if checkpoint["optimizer_states"] else 0
+        epoch = int(checkpoint["epoch"]) + 1
+        return epoch if checkpoint["optimizer_states"] or epoch == epochs else 0
     except Exception as error:  # a damaged file fails in many ways
         log.warning("%s is damaged (%s): starting anew", folder.checkpoint, type(error).__name__)
         return 0

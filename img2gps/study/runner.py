@@ -137,6 +137,7 @@ class TrainRunner:
                 on_epoch=on_epoch,
                 weights=self.resolve_weights(config),
                 precision=self._precision,
+                opened=self._data,
             )
         finally:
             # Trainer, module and loaders refer to each other, so that without this a worker would

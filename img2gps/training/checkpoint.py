@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
@@ -28,12 +29,30 @@ def save(checkpoint: dict[str, Any], path: Path) -> None:
         raise
 
 
+def load_weights(module: pl.LightningModule, path: Path) -> None:
+    """Give a module the weights, and what else it has saved, of a checkpoint."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
+    module.on_load_checkpoint(checkpoint)
+
+
 class CheckpointFile(TorchCheckpointIO):
-    """Lightning's own writer copies into memory first, then into /tmp, perhaps on another disk."""
+    """Writes checkpoints straight to their file, the one of the last epoch without the optimiser.
+
+    Lightning's own writer copies into memory first, then into /tmp, perhaps on another disk.
+    """
+
+    def __init__(self, epochs: int | None = None) -> None:
+        """Take the number of epochs after which nothing needs the optimiser; None keeps it."""
+        super().__init__()
+        self.epochs = epochs
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Save what Lightning has collected."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+        if checkpoint["epoch"] + 1 == self.epochs:
+            checkpoint = {**checkpoint, "optimizer_states": [], "lr_schedulers": []}
+            checkpoint.pop("current_model_state", None)  # beside the averaged weights of ema=
         save(checkpoint, Path(path))

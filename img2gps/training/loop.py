@@ -15,7 +15,7 @@ from img2gps.config.own import make_own
 from img2gps.config.schema import Config, Precision
 from img2gps.core import hardware, signals
 from img2gps.core.load import SLACK_CORES, CpuTime, usable_cores
-from img2gps.training.checkpoint import CheckpointFile
+from img2gps.training.checkpoint import CheckpointFile, load_weights
 from img2gps.training.data import PhotoData
 from img2gps.training.module import GeoRegression
 
@@ -61,7 +61,7 @@ def make_trainer(
         gradient_clip_val=config.trainer.gradient_clip_val,
         accumulate_grad_batches=config.trainer.accumulate_grad_batches,
         callbacks=[*callbacks, saving],
-        plugins=[CheckpointFile()],
+        plugins=[CheckpointFile(None if config.runs.keep_optimizer else config.epochs)],
         logger=False,
         enable_progress_bar=shown,
         enable_model_summary=False,
@@ -83,26 +83,24 @@ def warn_if_busy(since: CpuTime | None, threads: int) -> None:
 
 
 def fit(
-    trainer: pl.Trainer,
-    module: GeoRegression,
-    data: PhotoData,
-    checkpoint: Path,
-    *,
-    resume: bool,
+    trainer: pl.Trainer, module: GeoRegression, data: PhotoData, checkpoint: Path, done: int = 0
 ) -> None:
-    """Train to the end, from the checkpoint if the run resumes.
+    """Train to the end, after the `done` epochs of the checkpoint.
 
     Afterwards the module holds the predictions of the final epoch.
     """
     hardware.keep_freed_memory()
     module.model.use_channels_last()
     try:
-        trainer.fit(module, data, ckpt_path=checkpoint if resume else None, weights_only=True)
+        if done == trainer.max_epochs:
+            load_weights(module, checkpoint)
+            trainer.validate(module, datamodule=data, verbose=False)
+        else:
+            resume = checkpoint if done else None
+            trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     except SystemExit:  # how Lightning answers a SIGTERM, with status 0
         signals.check()
         raise
-    if not module.epoch_metrics:  # the checkpoint held all epochs already
-        trainer.validate(module, datamodule=data, verbose=False)
     if module.config.is_solved:  # Lightning saves only what an optimiser has changed
         trainer.save_checkpoint(checkpoint, weights_only=False)
 

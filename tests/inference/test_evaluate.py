@@ -125,7 +125,7 @@ def test_a_kill_while_the_result_is_written_loses_no_training(
         with pytest.raises(KeyboardInterrupt):
             train.run(tiny_config())
     (folder,) = (path.parent for path in Path("runs/default").glob("*/config.yaml"))
-    assert resume.checkpoint_epoch(RunFolder(folder)) == 2
+    assert resume.checkpoint_epoch(RunFolder(folder), 2) == 2
     done = train.run(tiny_config())
     assert done.resumed_epoch == 2
     weights = [
