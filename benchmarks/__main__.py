@@ -1,21 +1,24 @@
 """`python -m benchmarks [NAME ...]`: measure, keep the figures, write docs/performance.md.
 
-Figures of one comparison come from one run; the others' stay as they are. On a busy machine the
-ratios move; the load is kept beside them.
+Figures of one comparison come from one run on one processor; the others' stay as they are. Each
+part of a comparison is kept as soon as it is measured, and the same command goes on after a stop.
+On a busy machine the ratios move; the load is kept beside them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    around,
+    choice,
     coverage,
     epoch,
     limit,
@@ -28,19 +31,21 @@ from benchmarks import (
     startup,
     workers,
 )
-from benchmarks.harness import ROOT, Comparison, Row, Settings, context
+from benchmarks.harness import ROOT, Comparison, Parts, Settings, context, processor
+from benchmarks.page import tables, write_page
 from img2gps.core import hardware
-from img2gps.core.files import read_json, write_json, write_text_atomic
+from img2gps.core.files import read_json, write_json
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-COVERAGE = "coverage"  # has a page of its own, written case by case
+COVERAGE = "coverage"  # has a page of its own, written case by case, and depends on no processor
 STATISTICS = ROOT / "docs" / "statistics.md"
 LONG = ("precision", COVERAGE, "race")  # only when named
 
 COMPARISONS = {
+    "choice": Comparison(choice.TITLE, choice.measure, choice.rows),
     "limit": Comparison(limit.TITLE, limit.measure, limit.rows),
+    "around": Comparison(around.TITLE, around.measure, around.rows),
     "epoch": Comparison(epoch.TITLE, epoch.measure, epoch.rows),
     "startup": Comparison(startup.TITLE, startup.measure, startup.rows),
     "ingest": others.ingest,
@@ -56,73 +61,86 @@ COMPARISONS = {
 }
 
 
-def table(results: Path) -> str:
-    """Everything that has been measured, as Markdown."""
-    lines: list[str] = []
-    for name, comparison in COMPARISONS.items():
-        found = read_json(results / f"{name}.json")
-        if found is None or name == COVERAGE:
-            continue
-        machine = found["context"]["hardware"]
-        lines += [
-            f"### {comparison.title}",
-            "",
-            f"`{name}`, {found['context']['at']}, {found['threads']} of {machine['cores']} cores "
-            f"of {machine['cpu']}, torch {found['context']['versions']['torch']}, load before the "
-            f"start {found['context']['load']}.",
-            "",
-            "| what | figure | must reach | reached |",
-            "|---|---|---|---|",
-            *(_line(row) for row in comparison.rows(found["measured"])),
-            "",
-        ]
-    return "\n".join(lines)
+def measure(name: str, settings: Settings, folder: Path) -> Mapping[str, Any]:
+    """Measure one comparison, or go on with it, and keep its figures with the machine's state."""
+    part = Parts(folder / f".{name}.partial.json", _setting(settings))
+    about = part("the machine before the start", context)
+    started = time.perf_counter()
+    figures = COMPARISONS[name].measure(replace(settings, part=part))
+    result = {
+        "name": name,
+        "context": about,
+        "threads": settings.threads,
+        "seconds": round(time.perf_counter() - started, 1),
+        "measured": figures,
+    }
+    path = folder / f"{name}.json"
+    write_json(path, result)
+    part.forget()
+    kept: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return kept
 
 
-def _line(row: Row) -> str:
-    reached = {None: "", True: "yes", False: "**no**"}[row.reached]
-    return f"| {row.what} | {row.figure} | {row.must} | {reached} |"
+def measure_coverage(settings: Settings, folder: Path) -> Mapping[str, Any]:
+    """Simulate case by case, and write the figures and their page after each one."""
+    path = folder / f"{COVERAGE}.json"
+    earlier = (read_json(path) or {}).get("measured", {})
+    about, started = context(), time.perf_counter()
+    result: dict[str, Any] = {}
+    for figures in coverage.measure(settings, earlier):
+        result = {
+            "name": COVERAGE,
+            "context": about,
+            "threads": settings.threads,
+            "seconds": round(time.perf_counter() - started, 1),
+            "measured": figures,
+        }
+        write_json(path, result)
+        if not settings.quick:
+            write_page(STATISTICS, coverage.matrix(figures))
+    return result
 
 
-def write_page(page: Path, text: str) -> None:
-    """Put the tables between the page's markers."""
-    old = page.read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
-    new = pattern.sub(lambda _: f"{BEGIN}\n\n{text}\n{END}", old)
-    write_text_atomic(page, new)
-
-
-def measured(
-    names: list[str], settings: Settings, results: Path
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each comparison's figures with what they were measured on; some as far as they are known."""
-    for name in names:
-        before, started = context(), time.perf_counter()
-        if name == COVERAGE:
-            earlier = (read_json(results / f"{name}.json") or {}).get("measured", {})
-            steps: Iterable[dict[str, Any]] = coverage.measure(settings, earlier)
-        else:
-            steps = [COMPARISONS[name].measure(settings)]
-        for figures in steps:
-            found = {
-                "name": name,
-                "context": before,
-                "threads": settings.threads,
-                "seconds": round(time.perf_counter() - started, 1),
-                "measured": figures,
-            }
-            write_json(results / f"{name}.json", found)
-            if name == COVERAGE and not settings.quick:
-                write_page(STATISTICS, coverage.matrix(figures))
-        yield name, found
+def _setting(settings: Settings) -> dict[str, Any]:
+    """Return what must be the same for a stopped comparison to go on."""
+    return {
+        "quick": settings.quick,
+        "threads": settings.threads,
+        "rounds": settings.rounds,
+        "photos": str(settings.photos),
+        "versions": hardware.versions(),
+        "commit": hardware.code()["commit"],
+    }
 
 
 def main() -> int:
     """Measure, print, write. Exit status 1 when something that must be reached is not."""
+    args = _arguments()
+    names = args.names or [name for name in COMPARISONS if name not in LONG]
+    settings = Settings(args.quick, args.threads, args.rounds, args.photos)
+    folder, ok = args.results / processor(), True
+    for number, name in enumerate([] if args.page else names, 1):
+        print(f"\n{COMPARISONS[name].title} ({number} of {len(names)})", flush=True)
+        if name == COVERAGE:
+            result = measure_coverage(settings, args.results)
+        else:
+            result = measure(name, settings, folder)
+        for row in COMPARISONS[name].rows(result["measured"]):
+            ok &= row.reached is not False
+            must = f"  [{row.must}: {'yes' if row.reached else 'NO'}]" if row.must else ""
+            print(f"  {row.what}: {row.figure}{must}", flush=True)
+        if not args.quick:
+            write_page(PAGE, tables(args.results, COMPARISONS))
+    if args.page:
+        write_page(PAGE, tables(args.results, COMPARISONS))
+    return 0 if ok else 1
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="side by side")
-    known = ", ".join(COMPARISONS)
+    known, long = ", ".join(COMPARISONS), " and ".join(LONG)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"default: all but precision; {known}"
+        "names", nargs="*", metavar="NAME", help=f"default: all but {long}; {known}"
     )
     parser.add_argument("--quick", action="store_true", help="seconds; its figures say nothing")
     parser.add_argument("--threads", type=int, default=hardware.cores())
@@ -134,19 +152,7 @@ def main() -> int:
     unknown = set(args.names) - set(COMPARISONS)
     if unknown:
         parser.error(f"no such comparison: {', '.join(sorted(unknown))}; one of {known}")
-    names = args.names or [name for name in COMPARISONS if name not in LONG]
-    settings = Settings(args.quick, args.threads, args.rounds, args.photos)
-    ok = True
-    for name, result in measured([] if args.page else names, settings, args.results):
-        path = args.results / f"{name}.json"
-        print(f"\n{COMPARISONS[name].title} ({result['seconds']:.0f} s) -> {path}")
-        for row in COMPARISONS[name].rows(json.loads(path.read_text(encoding="utf-8"))["measured"]):
-            ok &= row.reached is not False
-            must = f"  [{row.must}: {'yes' if row.reached else 'NO'}]" if row.must else ""
-            print(f"  {row.what}: {row.figure}{must}", flush=True)
-    if not args.quick:
-        write_page(PAGE, table(args.results))
-    return 0 if ok else 1
+    return args
 
 
 if __name__ == "__main__":

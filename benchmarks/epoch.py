@@ -14,17 +14,23 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import photos
-from benchmarks.harness import Row, Settings, Watched, ratios, spread, watch
-from img2gps.training import devices
+from benchmarks.harness import Row, Settings, Watched, config, ratios, spread, watch
+from img2gps.config.schema import Accelerator
+from img2gps.core.paths import cache_folder
+from img2gps.training.speed import measure_speed
 
 TITLE = "A run against the plain loop"
 EPOCHS = 3
-LEAST = {("12-megapixel", "resnet18"): 5.0, ("12-megapixel", "resnet50"): 3.5,
-         ("224 x 224", "resnet18"): 2.3}  # fmt: skip
+LEAST = {
+    "bf16": {("12-megapixel", "resnet18"): 5.0, ("12-megapixel", "resnet50"): 3.5,
+             ("224 x 224", "resnet18"): 2.3},
+    "fp32": {("12-megapixel", "resnet18"): 3.0, ("12-megapixel", "resnet50"): 2.0},
+}  # by what precision=auto takes  # fmt: skip
 
 
 def compare(
@@ -36,20 +42,19 @@ def compare(
     whole: dict[str, list[float]] = {"plain": [], "ours": []}
     memory: dict[str, list[float]] = {"plain": [], "ours": []}
     try:
+        speed = cache_folder() / "speed"  # auto is decided once on a machine, not in each epoch
+        if speed.is_dir():
+            shutil.copytree(speed, scratch / "cache" / "speed")
         for turn in range(rounds):
-            plain = watch(
-                [sys.executable, "-m", "benchmarks.plain", str(folder), "--model", name,
-                 "--epochs", str(EPOCHS), "--n-val", str(n_val), "--size", str(size),
-                 "--threads", str(settings.threads), "--workers", str(settings.threads)],
-                {}, settings.threads,
-            )  # fmt: skip
-            own = ours(folder, name, n_val, size, scratch, turn, settings)
-            said = json.loads(plain.output.strip().splitlines()[-1])
-            epochs["plain"].append(statistics.mean(said["epochs"][1:]))
-            epochs["ours"].append((own.rows_s[-1] - own.rows_s[0]) / (len(own.rows_s) - 1))
-            for way, seen in (("plain", plain), ("ours", own)):
-                whole[way].append(seen.seconds)
-                memory[way].append(seen.peak_mb)
+            what = f"{name}, {len(list(folder.glob('*.jpg')))} photos of {folder.name}"
+            found = settings.part(
+                f"{what}, round {turn + 1} of {rounds}",
+                partial(one_round, folder, name, n_val, size, scratch, turn, settings),
+            )
+            for way, seen in found.items():
+                epochs[way].append(seen["epoch_s"])
+                whole[way].append(seen["whole_s"])
+                memory[way].append(seen["peak_mb"])
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return {
@@ -65,6 +70,28 @@ def compare(
     }
 
 
+def one_round(
+    folder: Path, name: str, n_val: int, size: int, scratch: Path, turn: int, settings: Settings
+) -> dict[str, dict[str, float]]:
+    """A process of each way, one after the other."""
+    plain = watch(
+        [sys.executable, "-m", "benchmarks.plain", str(folder), "--model", name,
+         "--epochs", str(EPOCHS), "--n-val", str(n_val), "--size", str(size),
+         "--workers", str(settings.threads)],
+        {}, None,
+    )  # fmt: skip
+    said = json.loads(plain.output.strip().splitlines()[-1])
+    own = ours(folder, name, n_val, size, scratch, turn, settings)
+    epoch_s = {
+        "plain": statistics.mean(said["epochs"][1:]),
+        "ours": (own.rows_s[-1] - own.rows_s[0]) / (len(own.rows_s) - 1),
+    }
+    return {
+        way: {"epoch_s": epoch_s[way], "whole_s": seen.seconds, "peak_mb": seen.peak_mb}
+        for way, seen in (("plain", plain), ("ours", own))
+    }
+
+
 def ours(
     folder: Path, name: str, n_val: int, size: int, scratch: Path, turn: int, settings: Settings
 ) -> Watched:
@@ -73,7 +100,7 @@ def ours(
     return watch(
         [sys.executable, "-m", "img2gps.train", "data=photos", f"data.root={folder}",
          f"split.n_val={n_val}", f"model={name}", f"max_epochs={EPOCHS}", f"image_size={size}",
-         f"threads={settings.threads}", "weights=none", "logger=csv", "baselines=false",
+         "weights=none", "logger=csv", "baselines=false",
          "trainer.progress_bar=false", f"runs.root={root}"],
         {"IMG2GPS_CACHE": str(scratch / "cache"), "PWD": str(scratch)}, settings.threads,
         rows=(root, "*/*/history.csv"),
@@ -82,8 +109,9 @@ def ours(
 
 def measure(settings: Settings) -> dict[str, Any]:
     """Large and small photos, both depths."""
-    native = devices.native_bf16()
     threads = settings.threads
+    chosen_model = config("model=resnet18").model
+    auto = measure_speed(chosen_model, 224, Accelerator.auto).precision
     if settings.quick:
         cases = [("small", photos.folder(12, (96, 72), threads), "resnet18")]
         chosen = {"rounds": 1, "n_val": 4, "size": 64}
@@ -100,7 +128,7 @@ def measure(settings: Settings) -> dict[str, Any]:
         {"set": kind, **compare(folder, name, **chosen, settings=settings)}
         for kind, folder, name in cases
     ]
-    return {"native_bf16": native, "cases": compared}
+    return {"auto": str(auto), "cases": compared}
 
 
 def rows(measured: Mapping[str, Any]) -> list[Row]:
@@ -108,7 +136,7 @@ def rows(measured: Mapping[str, Any]) -> list[Row]:
     out = []
     for case in measured["cases"]:
         what = f"{case['model']}, {case['photos']} {case['set']} JPEGs"
-        least = LEAST.get((case["set"], case["model"])) if measured["native_bf16"] else None
+        least = LEAST[measured["auto"]].get((case["set"], case["model"]))
         epoch, memory = case["epoch_s"], case["peak_mb"]
         out += [
             Row(

@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,10 @@ def measure(settings: Settings) -> dict[str, Any]:
     torch.set_num_threads(settings.threads)
     return {
         "cases": [
-            compare(name, precision, **sizes, settings=settings)
+            settings.part(
+                f"{name} {precision}",
+                partial(compare, name, precision, **sizes, settings=settings),
+            )
             for name, precision in (cases[:1] if settings.quick else cases)
         ]
     }

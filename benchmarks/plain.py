@@ -1,4 +1,4 @@
-"""The loop that one would otherwise write: photos opened at each epoch, fp32, DataLoader workers.
+"""The loop that one would otherwise write: photos opened at each epoch, torch's own defaults.
 
     python -m benchmarks.plain FOLDER --model resnet18 --epochs 3
 
@@ -60,10 +60,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--n-val", type=int, default=16)
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     paths = sorted(args.folder.glob("*.jpg"))
     train = DataLoader(

@@ -69,19 +69,26 @@ def finish(spec: Spec) -> None:
         (Path(spec.root) / f"other-{i}").mkdir()
 
 
+def one_round(runs: int) -> dict[str, list[float]]:
+    """Plan once in each way."""
+    with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as other:
+        spec = study(Path(name), runs)
+        TrainRunner(spec).identify(spec.overrides_of(spec.space.first(), 0))  # imports, cache
+        first, again = seconds(spec), seconds(spec)
+        linked = study(Path(other), runs)
+        finish(linked)
+        return {"first": first, "again": again, "finished": seconds(linked)}
+
+
 def measure(settings: Settings) -> dict[str, Any]:
     """Plan once; again, with every run queued; and anew, with every run finished elsewhere."""
     runs = 20 if settings.quick else 1000
     found: dict[str, list[list[float]]] = {"first": [], "again": [], "finished": []}
-    for _ in range(1 if settings.quick else settings.rounds or 3):
-        with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as other:
-            spec = study(Path(name), runs)
-            TrainRunner(spec).identify(spec.overrides_of(spec.space.first(), 0))  # imports, cache
-            found["first"].append(seconds(spec))
-            found["again"].append(seconds(spec))
-            linked = study(Path(other), runs)
-            finish(linked)
-            found["finished"].append(seconds(linked))
+    rounds = 1 if settings.quick else settings.rounds or 3
+    for number in range(1, rounds + 1):
+        one = settings.part(f"round {number} of {rounds}", lambda: one_round(runs))
+        for way, times in one.items():
+            found[way].append(times)
     return {"runs": runs, "seconds": found}
 
 

@@ -9,6 +9,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,13 @@ def study(workers: int, threads: int, root: Path, settings: Settings) -> float:
     ).seconds  # fmt: skip
 
 
+def one_round(n: int, scratch: Path, settings: Settings) -> dict[str, float]:
+    """Seconds of the study in each way."""
+    scratch.mkdir()
+    many = study(n, 1, scratch / "many", settings)
+    return {"many": many, "one": study(1, n, scratch / "one", settings)}
+
+
 def measure(settings: Settings) -> dict[str, Any]:
     """Both ways in turn, after one that fills the dataset cache."""
     n = max(2, settings.threads)
@@ -38,8 +46,12 @@ def measure(settings: Settings) -> dict[str, Any]:
         scratch = Path(name)
         study(1, n, scratch / "warm", settings)
         for turn in range(1 if settings.quick else settings.rounds or 2):
-            seconds["many"].append(study(n, 1, scratch / f"many-{turn}", settings))
-            seconds["one"].append(study(1, n, scratch / f"one-{turn}", settings))
+            found = settings.part(
+                f"round {turn + 1} of each way",
+                partial(one_round, n, scratch / str(turn), settings),
+            )
+            for way, taken in found.items():
+                seconds[way].append(taken)
     return {"n": n, "seconds": seconds, "ratio": ratios(seconds["one"], seconds["many"])}
 
 

@@ -32,8 +32,8 @@ def save(checkpoint: dict[str, Any], path: Path) -> None:
 def load_weights(module: pl.LightningModule, path: Path) -> None:
     """Give a module the weights, and what else it has saved, of a checkpoint."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    module.load_state_dict(checkpoint["state_dict"])
     module.on_load_checkpoint(checkpoint)
+    module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
 
 
 class CheckpointFile(TorchCheckpointIO):

@@ -112,10 +112,23 @@ def test_a_spot_that_the_split_holds_out_is_new_to_the_run(workdir: Path) -> Non
     assert {row["known_spot"] for row in rows} == {"0", "1"}
 
 
+FROZEN = ("model=efficientnet_lite0", "model.train=head", "weights=imagenet", "precision=fp32")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("runs.keep_optimizer=true",),
+        ("ema=0.9",),
+        (*FROZEN, "head=mlp"),
+        (*FROZEN, "head=linear+knn"),
+    ],
+)
 def test_a_kill_while_the_result_is_written_loses_no_training(
-    workdir: Path, monkeypatch: pytest.MonkeyPatch
+    words: tuple[str, ...], workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train.run(tiny_config("study=whole"))
+    whole = train.run(tiny_config("study=whole", *words))
 
     def killed(path: Path, value: object) -> None:
         raise KeyboardInterrupt(path, value)
@@ -123,10 +136,10 @@ def test_a_kill_while_the_result_is_written_loses_no_training(
     with monkeypatch.context() as patch:
         patch.setattr(outcome, "write_result", killed)
         with pytest.raises(KeyboardInterrupt):
-            train.run(tiny_config())
+            train.run(tiny_config(*words))
     (folder,) = (path.parent for path in Path("runs/default").glob("*/config.yaml"))
     assert resume.checkpoint_epoch(RunFolder(folder), 2) == 2
-    done = train.run(tiny_config())
+    done = train.run(tiny_config(*words))
     assert done.resumed_epoch == 2
     weights = [
         torch.load(path / CHECKPOINT, weights_only=True)["state_dict"]

@@ -6,19 +6,31 @@ import json
 import math
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import coverage, harness, limit, others, photos, planning, precision, search
-from benchmarks.__main__ import BEGIN, COMPARISONS, END, RESULTS, table, write_page
-from benchmarks.harness import Comparison, Settings
+from benchmarks import (
+    around,
+    coverage,
+    harness,
+    limit,
+    others,
+    photos,
+    planning,
+    precision,
+    search,
+)
+from benchmarks.__main__ import COMPARISONS, PAGE, RESULTS, measure
+from benchmarks.harness import Comparison, Parts, Row, Settings
+from benchmarks.page import BEGIN, END, tables, write_page
 from img2gps.photos import exif
 
-QUICK = Settings(quick=True, threads=1)
 IN_PROCESS = {
+    "around": Comparison(around.TITLE, around.measure, around.rows),
     "limit": Comparison(limit.TITLE, limit.measure, limit.rows),
     "search": Comparison(search.TITLE, search.measure, search.rows),
     "coverage": Comparison(coverage.TITLE, coverage.every_case, coverage.rows),
@@ -29,7 +41,7 @@ IN_PROCESS = {
 
 
 def check(comparison: Comparison) -> None:
-    measured = comparison.measure(QUICK)
+    measured = comparison.measure(Settings(quick=True, threads=1))
     read = json.loads(json.dumps(measured, allow_nan=False))
     assert read == measured  # what is kept is what was measured
     rows = comparison.rows(read)
@@ -44,7 +56,7 @@ def test_comparison_gives_sound_figures(name: str, workdir: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["epoch", "scale"])
+@pytest.mark.parametrize("name", ["choice", "epoch", "scale"])
 def test_comparison_of_processes_gives_sound_figures(name: str, workdir: Path) -> None:
     check(COMPARISONS[name])
 
@@ -112,6 +124,82 @@ def test_page_is_rewritten_between_its_markers_only(tmp_path: Path) -> None:
 
 
 def test_published_page_shows_the_figures_that_are_kept() -> None:
-    page = Path("docs/performance.md")
-    text = (RESULTS.parent.parent / page).read_text(encoding="utf-8")
-    assert table(RESULTS).strip() in text
+    assert tables(RESULTS, COMPARISONS).strip() in PAGE.read_text(encoding="utf-8")
+
+
+def keep(folder: Path, processor: str, auto: str, figures: dict[str, str]) -> None:
+    """The result of a comparison `speed` on a processor."""
+    about = {"at": "now", "load": 0.1, "hardware": {"cpu": processor, "cores": 2}, "auto": auto}
+    result = {"context": {**about, "versions": {"torch": "2"}}, "threads": 2, "measured": figures}
+    (folder / processor).mkdir()
+    (folder / processor / "speed.json").write_text(json.dumps(result))
+
+
+def test_each_processor_has_a_column(tmp_path: Path) -> None:
+    def rows(measured: dict[str, str]) -> list[Row]:
+        return [Row(what, said, "<= 1", said < "1") for what, said in measured.items()]
+
+    comparison = Comparison("Speed", lambda _: {}, rows)  # type: ignore[arg-type]
+    keep(tmp_path, "amd", "bf16 and 2 threads", {"step": "0.9", "epoch": "1.2"})
+    keep(tmp_path, "intel", "fp32 and 2 threads", {"step": "0.8"})
+    lines = tables(tmp_path, {"speed": comparison}).splitlines()
+    assert lines[0] == "### Speed"
+    assert lines[2].startswith("- amd: `speed`, now")
+    assert lines[3].endswith("load before the start 0.1, auto takes fp32 and 2 threads.")
+    assert lines[5:] == [
+        "| what | amd | intel |",
+        "|---|---|---|",
+        "| step | 0.9 [<= 1: reached] | 0.8 [<= 1: reached] |",
+        "| epoch | 1.2 [<= 1: **not reached**] |  |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "folder"),
+    [
+        ("AMD EPYC", "amd-epyc-2-cores"),
+        ("Intel(R) Xeon(R) CPU @ 2.60GHz", "intel-xeon-2-cores"),
+        ("aarch64", "aarch64-2-cores"),
+    ],
+)
+def test_results_lie_in_a_folder_named_after_the_processor(
+    cpu: str, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("img2gps.core.hardware.cpu_name", lambda: cpu)
+    monkeypatch.setattr(harness, "usable_cores", lambda: 2)
+    assert harness.processor() == folder
+
+
+def test_a_stopped_comparison_goes_on_with_the_parts_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[int] = []
+
+    def two_parts(settings: Settings) -> dict[str, int]:
+        def part(number: int) -> int:
+            if number == 2 and len(done) == 1:
+                done.append(0)
+                raise KeyboardInterrupt
+            done.append(number)
+            return number
+
+        return {f"part {n}": settings.part(f"part {n}", partial(part, n)) for n in (1, 2)}
+
+    monkeypatch.setitem(COMPARISONS, "two", Comparison("Two parts", two_parts, lambda _: []))
+    monkeypatch.setattr("benchmarks.__main__.context", dict)
+    settings = Settings(quick=True, threads=1)
+    with pytest.raises(KeyboardInterrupt):
+        measure("two", settings, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".two.partial.json"]
+    found = measure("two", settings, tmp_path)
+    assert done == [1, 0, 2]
+    assert found["measured"] == {"part 1": 1, "part 2": 2}
+    assert [path.name for path in tmp_path.iterdir()] == ["two.json"]
+    assert "  part 1: known" in capsys.readouterr().out
+
+
+def test_parts_of_another_setting_are_measured_anew(tmp_path: Path) -> None:
+    path = tmp_path / "partial.json"
+    assert Parts(path, {"rounds": 1})("a part", lambda: 1) == 1
+    assert Parts(path, {"rounds": 1})("a part", lambda: 2) == 1
+    assert Parts(path, {"rounds": 3})("a part", lambda: 3) == 3
