@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 export WANDB_ERROR_REPORTING ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint test-all fuzz servers report docs screenshot bench optuna-dashboard clean
+.PHONY: help env demo test lint test-all fuzz servers report docs screenshot bench bench-short optuna-dashboard clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ screenshot: env ## docs/report.png out of STUDY's report (needs chromium)
 
 bench: env ## side by side timings, into docs/performance.md
 	$(BIN)/python -m benchmarks
+
+bench-short: env ## those of them that tell of training, in about eleven minutes
+	$(BIN)/python -m benchmarks choice around
+	$(BIN)/python -m benchmarks limit epoch --rounds 2
 
 optuna-dashboard: env ## Optuna's own page on STUDY=name
 	@test -f runs/$(STUDY)/ledger.journal || \

@@ -32,6 +32,7 @@ from img2gps.training.module import GeoRegression
 
 TITLE = "A run around its batches"
 MOST_S = 0.35
+RUNS = 100
 WARM_UP = 2  # runs, which import, open the data and compute the baselines
 KINDS = {
     "ResNet-18 at 32 pixels": ("model=resnet18",),
@@ -116,7 +117,7 @@ def work(runs: int, words: tuple[str, ...]) -> dict[str, list[float]]:
 
 def measure(settings: Settings) -> dict[str, Any]:
     """Runs of each kind."""
-    runs = 2 if settings.quick else settings.rounds or 100
+    runs = 2 if settings.quick else RUNS
     kinds = dict(list(KINDS.items())[:1]) if settings.quick else KINDS
     return {
         kind: settings.part(f"{runs} runs, {kind}", partial(work, runs, words))

@@ -42,7 +42,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     if words[:1] == ["train"]:
         return argparse.Namespace(execute=train.execute, words=words[1:])
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    return parser().parse_args(words)
+    return parser().parse_args(words or ["--help"])
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,9 +7,11 @@ import re
 import shlex
 
 import yaml
+from hydra.core.config_store import ConfigStore
 
 from img2gps.core.paths import package_folder
 
+SWEEPER, SWEEPER_FILE = "hydra.sweeper.", "hydra/sweeper/img2gps"
 _TYPES = {
     "Float": "a number",
     "Integer": "a whole number",
@@ -104,9 +106,16 @@ def _unknown(key: str) -> str:
     if name and (having := [choice for choice, inner in choices.items() if name in inner]):
         meant = " or ".join(f"{group}={choice}" for choice in having)
         return f"{key}: the chosen {group} has no such key; it belongs to {meant}"
-    close = [known for known in difflib.get_close_matches(key, known_keys(), n=2) if known != key]
+    known_here = _sweeper_keys() if key.startswith(SWEEPER) else known_keys()
+    close = [known for known in difflib.get_close_matches(key, known_here, n=2) if known != key]
     meant = f"; did you mean {close[0]}?" if close else ""
     return f"{key}: no such key{meant}; see --cfg job for all keys"
+
+
+def _sweeper_keys() -> list[str]:
+    """Return the options of a study, which the sweeper has registered with Hydra."""
+    options = ConfigStore.instance().load(f"{SWEEPER_FILE}.yaml").node
+    return [f"{SWEEPER}{name}" for name in options]
 
 
 def _choices(group: str) -> dict[str, list[str]]:

@@ -8,20 +8,27 @@ from types import FrameType
 RESUMABLE = "interrupted; the same command goes on from here"
 
 _received: int | None = None
+_message = RESUMABLE
 
 
 class Interrupted(BaseException):
     """The process was asked to stop. Lightning would swallow a KeyboardInterrupt."""
 
     def __init__(self, signum: int) -> None:
-        super().__init__(RESUMABLE)
+        super().__init__(_message)
         self.status = 128 + signum  # as shells do: 130 for Ctrl-C, 143 for SIGTERM
+
+
+def say_when_interrupted(message: str) -> None:
+    """Set what an interruption of this process says, where nothing can go on from there."""
+    global _message  # as of a signal, the process has one
+    _message = message
 
 
 def raise_on_signals() -> None:
     """Let the first SIGINT or SIGTERM raise `Interrupted` in the main thread; ignore later ones."""
-    global _received  # a signal belongs to the process
-    _received = None
+    global _received, _message  # a signal belongs to the process
+    _received, _message = None, RESUMABLE
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _raise)
 

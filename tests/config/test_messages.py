@@ -10,7 +10,7 @@ from typing import NoReturn
 import pytest
 from hydra import compose, initialize_config_dir
 
-from img2gps.config import command_line, usage
+from img2gps.config import command_line, messages, usage
 from img2gps.config.schema import Config
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import package_folder
@@ -126,3 +126,16 @@ def test_report_where_nothing_can_be_written_is_one_line(
     monkeypatch.setattr(photo_page.page, "render", lambda _: "<html>")
     with pytest.raises(BadInput, match=rf"^--report {folder}/a.html: cannot be written \("):
         photo_page.write(dataset, Path(folder) / "a.html")
+
+
+def test_an_option_of_a_study_that_is_misspelt_gets_a_suggestion() -> None:
+    import hydra_plugins.img2gps_sweeper  # noqa: F401  # registers the options, as Hydra does
+
+    class Unknown(Exception):
+        full_key = "hydra.sweeper.worker"
+
+    error = Unknown("Key 'worker' not in 'SweeperConfig'")
+    assert messages.describe(error) == (
+        "hydra.sweeper.worker: no such key; did you mean hydra.sweeper.workers?; see --cfg job for "
+        "all keys"
+    )

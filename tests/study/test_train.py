@@ -237,6 +237,7 @@ def test_what_cannot_be_run_is_one_line_and_status_2(
 def test_a_dry_run_says_what_it_costs_and_runs_nothing(workdir: Path) -> None:
     status, output = finish(train(*GRID, "hydra.sweeper.dry_run=true"))
     assert status == 0, output
+    assert "dry run: plans all runs and times some training steps, but trains nothing" in output
     assert "4 cells x 1 seed = 4 runs" in output
     assert "epochs: 12" in output
     assert "12 validation photos can show" in output

@@ -85,6 +85,7 @@ def test_weights_that_cannot_be_had_are_said_loudly_and_recorded(
     assert found.resolved == "random"
     assert "no network" in found.reason
     assert "FROM SCRATCH" in caplog.text
+    assert "give model=efficientnet_lite0, or give weights=none if that is meant" in caplog.text
     assert not found.pretrained
 
 
