@@ -3,3 +3,7 @@
 `make bench` (`python -m benchmarks`) runs them, writes `benchmarks/results/NAME.json` and the
 table in `docs/performance.md`.
 """
+
+from img2gps.core.load import wait_passively
+
+wait_passively()  # as every process does that trains

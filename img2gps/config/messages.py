@@ -115,7 +115,7 @@ def _unknown(key: str) -> str:
 def _sweeper_keys() -> list[str]:
     """Return the options of a study, which the sweeper has registered with Hydra."""
     options = ConfigStore.instance().load(f"{SWEEPER_FILE}.yaml").node
-    return [f"{SWEEPER}{name}" for name in options]
+    return [SWEEPER + str(name) for name in options]
 
 
 def _choices(group: str) -> dict[str, list[str]]:

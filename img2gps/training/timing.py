@@ -19,7 +19,7 @@ from img2gps.training.weights import ResolvedWeights
 PIXELS = 4 * 224**2  # of all photos of a step together
 ROUNDS = 3  # after one that warms up
 MOST_ROUNDS = 8  # if single rounds disagree about the precision
-BUDGET_S = 10.0  # after which no further round begins, if each choice has been timed
+BUDGET_S = 10.0  # after which no further round begins, once each choice has been timed
 PRECISIONS = ("fp32", "bf16")
 CLEARLY = 0.95  # share of the simpler choice's time that the other must stay below
 
@@ -76,16 +76,15 @@ def time_steps(config: ModelConfig, size: int, cores: int) -> StepTimes:
     The choices take turns. Rounds go on until each of them alone would choose the same precision.
     """
     photos = max(2, min(32, PIXELS // size**2))
-    before, began, threads = CpuTime.now(), time.perf_counter(), torch.get_num_threads()
+    before, threads = CpuTime.now(), torch.get_num_threads()
     rounds: list[StepTimes] = []
     try:
         with torch.random.fork_rng(devices=[]):
             step = TimedStep(build(config, ResolvedWeights("none", "none")), photos, size)
+        began = time.perf_counter()
         _one_round(step, cores)  # warms up
-        while len(rounds) < ROUNDS or (not _agree(rounds) and len(rounds) < MOST_ROUNDS):
+        while _undecided(rounds) and (not rounds or time.perf_counter() - began < BUDGET_S):
             rounds.append(_one_round(step, cores))
-            if time.perf_counter() - began > BUDGET_S:
-                break
     finally:
         torch.set_num_threads(threads)
     taken = (before.taken_by_others() if before else None) or 0.0
@@ -104,8 +103,10 @@ def _one_round(step: TimedStep, cores: int) -> StepTimes:
     return StepTimes(clock, processor)
 
 
-def _agree(rounds: Sequence[StepTimes]) -> bool:
-    return len({one.precision for one in rounds}) == 1
+def _undecided(rounds: Sequence[StepTimes]) -> bool:
+    """Return whether there are too few rounds, or some that would choose differently."""
+    agree = len({one.precision for one in rounds}) == 1
+    return len(rounds) < ROUNDS or (not agree and len(rounds) < MOST_ROUNDS)
 
 
 def _shortest(rounds: Sequence[StepTimes]) -> StepTimes:
