@@ -15,6 +15,7 @@ import pandas as pd
 
 from img2gps.analysis import stats
 from img2gps.analysis.choices import ABSENT, NAME, Choice, as_text, fits, plain
+from img2gps.analysis.errors import Errors
 from img2gps.analysis.stats import Chance, Equivalence, Interval
 from img2gps.analysis.study import Study
 from img2gps.analysis.winner import FOLD_AXIS
@@ -103,6 +104,22 @@ def contrast(
         stats.chance_of_lower(*data, luck=luck) if len(pairs) == 1 else None,
         None if margin_m is None else stats.equivalence(*data, margin_m, luck=luck),
     )
+
+
+def pair_of(study: Study, this: Choice, that: Choice, where: Choice) -> tuple[Errors, list[int]]:
+    """Return the errors of a pair of cells, and where in them each of the two is.
+
+    Raises:
+        BadInput: the choices make no pair, or several.
+    """
+    rows, pairs = _pairs(study, {**where, **this}, {**where, **that})
+    if len(pairs) > 1:
+        raise BadInput(
+            f"{as_text(this)} and {as_text(that)}: {len(pairs)} pairs of cells; choose one with "
+            "--where, such as --where batch_size=16"
+        )
+    errors = study.errors(rows[rows["rank_cell"].isin(pairs[0])])
+    return errors, [errors.cells.index(cell) for cell in pairs[0]]
 
 
 def _pairs(study: Study, this: Choice, that: Choice) -> tuple[pd.DataFrame, Pairs]:

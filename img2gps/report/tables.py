@@ -168,7 +168,10 @@ def _sample_size_rows(ranking: Ranking) -> list[list[Entry]]:
         rows.append([Entry("smallest detectable difference"), figure(found.median_m), Entry(text)])
     if pair is not None and needed is not None and ranking.reference is not None:
         here = counts(ranking.mean_predictor)
-        text = f"validation photos that would tell {pair[0]} from {pair[1]} m; here {here}"
+        text = (
+            f"validation photos that would tell {pair[0]} from {pair[1]} m if seeds made no "
+            f"difference; here {here}"
+        )
         name = f"photos needed for the difference that is {ranking.reference.label}"
         rows.append([Entry(name), Entry(_two_digits(needed), number=needed), Entry(text)])
     return rows

@@ -85,6 +85,7 @@ def test_img2gps_train_starts_studies_and_answers_bad_input_in_one_line(workdir:
 
 RUNS = {
     "contrast": ["s", "--this", "lr=1", "--that", "lr=2"],
+    "needs": ["s"],
     "predict": ["a.jpg", "--run", "b"],
     "publish": ["s"],
     "replay": ["s"],

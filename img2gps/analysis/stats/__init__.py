@@ -32,11 +32,20 @@ from img2gps.analysis.stats.intervals import (
 )
 from img2gps.analysis.stats.luck import NO_LUCK, Luck, astray, luck_of
 from img2gps.analysis.stats.places import Places
+from img2gps.analysis.stats.planning import (
+    SIMULATIONS,
+    Power,
+    Test,
+    first_is_lower,
+    first_wins_alone,
+    simulated_power,
+    with_difference,
+)
 from img2gps.analysis.stats.power import POWER, Detectable, detectable, photos_needed
 from img2gps.analysis.stats.sample import LEVEL, MIN_SPOTS, N_RESAMPLES, cell_rmse
 from img2gps.analysis.stats.selection import Corrected, selection_corrected
 
-__all__ = ["LEVEL", "MIN_SPOTS", "N_RESAMPLES", "POWER"]
+__all__ = ["LEVEL", "MIN_SPOTS", "N_RESAMPLES", "POWER", "SIMULATIONS"]
 __all__ += [
     "Corrected",
     "Detectable",
@@ -48,6 +57,8 @@ __all__ += [
     "Verdicts",
 ]
 __all__ += ["Chance", "Equivalence", "Profile", "chance_of_lower", "equivalence", "profile"]
+__all__ += ["Power", "Test", "first_is_lower", "first_wins_alone", "simulated_power"]
+__all__ += ["with_difference"]
 __all__ += ["NO_LUCK", "Luck", "above_baseline", "astray", "beats_baseline", "luck_of"]
 __all__ += ["cell_interval", "cell_rmse", "confidence_set"]
 __all__ += ["contrast_interval", "detectable", "difference_interval", "fold_mean", "holm"]

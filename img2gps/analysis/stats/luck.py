@@ -19,6 +19,7 @@ from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import Floats, Sample
 
 ASSUMED_RELATIVE = 0.06  # of the RMSE
+TYPICAL_RELATIVE = 0.035  # what our studies have: to plan with, where erring helps nobody
 ASSUMED_FREEDOM = 4.0  # the weight of the assumption beside what cells with several seeds show
 ASTRAY = 4.0  # standard deviations above the median run of its cell, a run went astray
 
@@ -38,6 +39,14 @@ class Luck:
     freedom: float = math.inf
     observed: float = math.inf
     cells: int = 0
+
+    @property
+    def expected(self) -> float:
+        """`relative`, with the typical luck instead of an assumption on the safe side."""
+        if not self.cells:
+            return TYPICAL_RELATIVE if self.relative else 0.0
+        safety = ASSUMED_RELATIVE**2 - TYPICAL_RELATIVE**2
+        return math.sqrt(max(self.relative**2 - ASSUMED_FREEDOM * safety / self.freedom, 0.0))
 
     @property
     def text(self) -> str:

@@ -1,0 +1,123 @@
+"""How many photos and seeds would answer a question of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from img2gps.analysis import stats
+from img2gps.analysis.choices import Choice
+from img2gps.analysis.contrast import pair_of
+from img2gps.analysis.errors import Errors
+from img2gps.analysis.ranking import Ranking
+from img2gps.analysis.stats import POWER, Power
+from img2gps.analysis.study import Study
+from img2gps.core.errors import BadInput
+
+TIMES_PHOTOS = (1, 2, 4, 8)
+MORE_SEEDS = (0, 2, 7)
+JOINT_SIMULATIONS = 100  # of many cells at once, which take longer; 80 % is known to 4 points
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The power of a study with more photos and seeds.
+
+    Attributes:
+        question: what would be answered.
+        rows: for each number of photos and seeds.
+        photos: that the study has.
+        seeds: that each of its cells has, at least.
+        cells: that more seeds would be run of.
+        seconds: that a run takes.
+    """
+
+    question: str
+    rows: Sequence[Power]
+    photos: int
+    seeds: int
+    cells: int
+    seconds: float
+
+    @property
+    def enough(self) -> list[Power]:
+        """The smallest numbers of seeds that reach 80 %, one for each number of photos."""
+        found: dict[int, Power] = {}
+        for row in self.rows:
+            if row.power >= POWER:
+                found.setdefault(row.photos, row)
+        return list(found.values())
+
+    @property
+    def by_seeds(self) -> Power | None:
+        """The fewest seeds that reach 80 % on the photos that there are; None if none do."""
+        return next((row for row in self.enough if row.photos == self.photos), None)
+
+    def minutes(self, row: Power) -> float:
+        """Return how long the runs take that are missing, one after the other."""
+        return (row.seeds - self.seeds) * self.cells * self.seconds / 60
+
+
+def one_winner(ranking: Ranking) -> Needs:
+    """Return what it takes to show that the lowest cell alone is the best.
+
+    Raises:
+        BadInput: there is nothing to compare.
+    """
+    errors = ranking.errors
+    if len(errors.cells) < 2:
+        raise BadInput(f"{ranking.study.name}: only one cell has finished; run another to compare")
+    first = errors.cells.index(ranking.winner.cell)
+    in_doubt = [i for i, cell in enumerate(ranking.cells) if cell.in_best_set is not False]
+    order = [first, *(cell for cell in in_doubt if cell != first)]
+    question = f"is {ranking.winner.cell} alone the best of the {len(order)} cells in doubt?"
+    test, times = stats.first_wins_alone, JOINT_SIMULATIONS
+    return _needs(question, ranking.study, errors, order, test, times)
+
+
+def lower_of_two(
+    study: Study, this: Choice, that: Choice, where: Choice, difference_m: float | None = None
+) -> Needs:
+    """Return what it takes to show that the better of two cells is better.
+
+    Args:
+        study: as read from disk.
+        this: one choice.
+        that: the other one.
+        where: what both must have besides.
+        difference_m: by which the worse one is taken to be worse; None for the difference that was
+            observed.
+
+    Raises:
+        BadInput: there is no such pair, or there are several.
+    """
+    errors, pair = pair_of(study, this, that, where)
+    order = sorted(pair, key=lambda cell: float(stats.cell_rmse(errors.error_m[[cell]])[0]))
+    question = f"is {errors.cells[order[0]]} better than {errors.cells[order[1]]}?"
+    if difference_m is not None:
+        question += f" (if the difference is {difference_m:g} m)"
+    test, times = stats.first_is_lower, stats.SIMULATIONS
+    return _needs(question, study, errors, order, test, times, difference_m)
+
+
+def _needs(
+    question: str,
+    study: Study,
+    errors: Errors,
+    order: Sequence[int],
+    test: stats.Test,
+    times: int,
+    difference_m: float | None = None,
+) -> Needs:
+    own = errors.error_m[list(order)]
+    if difference_m is not None:
+        own = stats.with_difference(own, difference_m)
+    have = int((~np.isnan(own).any(axis=2)).sum(axis=1).min())
+    n = own.shape[2]
+    photos = [n * times for times in TIMES_PHOTOS]
+    seeds = [have + more for more in MORE_SEEDS]
+    rows = stats.simulated_power(own, errors.places, test, photos, seeds, simulations=times)
+    seconds = float(study.column("seconds").astype(float).mean())
+    return Needs(question, rows, n, have, len(order), seconds)

@@ -1,0 +1,79 @@
+"""`img2gps needs STUDY`: how many photos and seeds would answer a question."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from img2gps.cli.options import add_runs_option
+
+if TYPE_CHECKING:
+    from img2gps.analysis.needs import Needs
+
+HELP = "how many more seeds or photos would show that one cell is the best, or better than another"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`needs STUDY [--this KNOB=VALUE... --that KNOB=VALUE... [--where ...] [--difference M]]`."""
+    parser.add_argument("study", help="name of a study below the runs root")
+    for side, help_ in (
+        ("this", "ask about a pair of cells: one choice, such as lr=0.001"),
+        ("that", "and the other one; without a pair: whether the lowest cell alone is the best"),
+        ("where", "what both must have besides"),
+    ):
+        parser.add_argument(f"--{side}", nargs="+", default=[], metavar="KNOB=VALUE", help=help_)
+    parser.add_argument(
+        "--difference",
+        type=float,
+        metavar="METRES",
+        help="by which a pair is taken to differ (default: as observed, which flatters)",
+    )
+    add_runs_option(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Print the power of more photos and seeds, the fewest that suffice, and the command."""
+    from img2gps.analysis import needs
+    from img2gps.analysis.choices import read_choice
+    from img2gps.core.errors import BadInput
+    from img2gps.report import build
+
+    if bool(args.this) != bool(args.that):
+        raise BadInput("--this and --that: give both, or neither to ask about the lowest cell")
+    if args.difference is not None and not (args.this and args.difference > 0):
+        raise BadInput("--difference: metres above 0, together with --this and --that")
+    analysis = build.load(args.study, [args.root, Path("results")])
+    if not analysis.rankings:
+        raise BadInput(f"{args.study}: no finished run yet; run its cells first")
+    if args.this:
+        this, that, where = map(read_choice, (args.this, args.that, args.where))
+        found = needs.lower_of_two(analysis.study, this, that, where, args.difference)
+    else:
+        found = needs.one_winner(analysis.rankings[0])
+    _show(found, analysis.study.record.command)
+    return 0
+
+
+def _show(found: Needs, command: str) -> None:
+    from img2gps.report.steps import SEEDS, with_override
+
+    print(f"{found.question} Power by simulation from this study's own errors:")
+    seeds = list(dict.fromkeys(row.seeds for row in found.rows))
+    print("photos  " + "".join(f"{_seeds(k):>9}" for k in seeds))
+    for photos in dict.fromkeys(row.photos for row in found.rows):
+        powers = [row.power for row in found.rows if row.photos == photos]
+        print(f"{photos:>6}  " + "".join(f"{power:>9.0%}" for power in powers))
+    print(f"here: {found.photos} photos, {_seeds(found.seeds)} a cell")
+    for row in found.enough:
+        print(f"80 %: {row.photos} photos with {_seeds(row.seeds)} a cell")
+    if not found.enough:
+        print("80 %: not with these numbers; the difference is too small to matter or to be shown")
+    best = found.by_seeds
+    if best is not None and best.seeds > found.seeds and command:
+        print(f"the missing runs take about {found.minutes(best):.0f} minutes:")
+        print(with_override(command, SEEDS, str(list(range(best.seeds))).replace(" ", "")))
+
+
+def _seeds(number: int) -> str:
+    return "1 seed" if number == 1 else f"{number} seeds"
