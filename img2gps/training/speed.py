@@ -176,7 +176,7 @@ def _known_or_measured(question: Question, *, settled: bool) -> StepTimes:
             if newer is not None and newer != known:
                 return newer
             return _measure(question, known)
-    except OSError:  # a folder that cannot be written, or another process that hangs
+    except (OSError, NotImplementedError):  # no lock to be had, or another process that hangs
         if known is None:
             raise
         return known

@@ -156,6 +156,17 @@ def at_hand(model: ModelConfig) -> bool:
             return False
 
 
+def place_of(model: ModelConfig) -> Path | None:
+    """Return where the downloaded file of a model's ImageNet weights belongs, if it has one."""
+    match model.family:
+        case Family.resnet | Family.mobilenet:
+            return _torchvision_file(model.name)[1]
+        case Family.timm:
+            return _timm_file(model.name)
+        case _:
+            return None
+
+
 def _torchvision_file(name: str) -> tuple[str, Path]:
     import torchvision
 

@@ -56,6 +56,10 @@ def test_what_is_missing_stands_beside_its_remedy(capsys: pytest.CaptureFixture[
     found = findings(capsys)
     assert found["resnet18"]["value"] == "missing"
     assert "download" in found["resnet18"]["remedy"]
+    place = Path(found["resnet18"]["remedy"].rpartition(" ")[2])
+    place.parent.mkdir(parents=True)
+    place.touch()  # as the remedy says
+    assert findings(capsys)["resnet18"]["value"] == "available"
     assert found["login"]["value"] == "missing"
     assert "wandb login" in found["login"]["remedy"]
     assert found["efficientnet_lite0"] == {
