@@ -123,6 +123,16 @@ def rows(measured: Mapping[str, Any]) -> list[Row]:
                 spread(passive),
             ),
         ]
+    processor = {
+        precision: [one["steps"][f"{precision}, 1 thread"][1] for one in rounds["idle"]]
+        for precision in ("bf16", "fp32")
+    }
+    out.append(
+        Row(
+            "processor time of a step on one thread, bf16 / fp32",
+            spread(ratios(processor["bf16"], processor["fp32"])),
+        )
+    )
     two = ratios([one["two"] for one in rounds["two"]], [one["one"] for one in rounds["two"]])
     out.append(
         Row("two trainings at once / one", spread(two), f"<= {TWICE}", two["median"] <= TWICE)
