@@ -32,7 +32,7 @@ def mixtures(rows: pd.DataFrame) -> list[str]:
 
 
 def _different(values: pd.Series[str], what: str) -> str:
-    counts = Counter(values.astype(str))
+    counts = Counter(values.fillna("unknown").astype(str))
     if len(counts) < 2:
         return ""
     shown = (value[:7] if what == "code commits" else value for value in counts)

@@ -46,8 +46,18 @@ def analyse(study: Study) -> Analysis:
             f"{len(rankings)} rankings, because runs on different validation photos, or with and "
             "without pretraining, are not comparable."
         )
+    notes += _raced(study)
     notes += _selected(study, rankings)
     return Analysis(study, rankings, _missing(study, rankings), notes)
+
+
+def _raced(study: Study) -> list[str]:
+    """Say what a race has dropped, and how it ended."""
+    race = study.record.race
+    if race is None:
+        return []
+    drops = [drop for look in race.looks for drop in look.dropped]
+    return [*(f"Dropped from the race: {d.cell}: {d.reason}." for d in drops), *race.lines()[-1:]]
 
 
 def _selected(study: Study, rankings: Sequence[Ranking]) -> list[str]:

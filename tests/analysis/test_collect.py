@@ -247,6 +247,18 @@ def test_other_data_or_code_within_a_ranking_is_a_warning(tmp_path: Path) -> Non
     ]
 
 
+def test_runs_without_a_known_commit_are_named_as_such(tmp_path: Path) -> None:
+    made = small(tmp_path)
+    path = run_folder(load(made), A, 0) / "result.json"
+    result = json.loads(path.read_text())
+    result["code"]["commit"] = None
+    path.write_text(json.dumps(result))
+    (group,) = load(made).groups()
+    assert group.warnings == [
+        "runs of different code commits in one ranking: unknown (1 run), 0123abc (7 runs)"
+    ]
+
+
 def test_folds_of_a_cell_are_put_together_and_incomplete_ones_left_out(tmp_path: Path) -> None:
     axes = {"lr": [0.001, 0.003], "split.fold": [0, 1, 2]}
     made = small(tmp_path, axes=axes, split_kind="place_kfold")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from img2gps.analysis import stats
+from img2gps.analysis.collect import load_study
+from img2gps.analysis.overview import analyse
 from img2gps.analysis.racing import Course, End, judge, replay
 from img2gps.analysis.stats import race
-from img2gps.runs.race import Rules
-from tests.helpers.fake_study import Noise, draw_errors, draw_photos
+from img2gps.runs.race import Drop, Look, RaceRecord, Rules
+from tests.helpers.fake_study import Noise, Options, draw_errors, draw_photos, make_study
 
 Floats = NDArray[np.float64]
 
@@ -126,6 +130,23 @@ def test_one_astray_run_does_not_drop_a_cell_that_has_other_seeds() -> None:
     error, spot = drawn([60.0, 61.0, 62.0], 3)
     error[0, 2] *= 1.5
     assert judge(error, spot, course(3), Rules()).dropped == []
+
+
+def test_report_says_what_was_dropped_and_ranks_only_the_cells_left_as_winners(
+    tmp_path: Path,
+) -> None:
+    axes = {"lr": [0.001, 0.003], "batch_size": [16]}
+    make_study(tmp_path, "s", Options(axes=axes, kind="race", n_val=40))
+    path = tmp_path / "s" / "study.json"
+    plain = json.loads(path.read_text())
+    low, high = "lr=0.001,batch_size=16", "lr=0.003,batch_size=16"
+    drop = Drop(low, f"shown to be worse than {high}: 70.00 m and 60.00 m", high, 10.0)
+    look = Look(1, {low: ["a"], high: ["b"]}, {}, [drop], [high], [], 3, end=End.one)
+    path.write_text(json.dumps({**plain, "race": RaceRecord(looks=[look]).to_dict()}))
+    found = analyse(load_study(path.parent, [tmp_path]))
+    assert found.rankings[0].winner.cell == high
+    assert f"Dropped from the race: {drop.cell}: {drop.reason}." in found.notes
+    assert f"race: ended after look 1: {End.one}; left: {high}" in found.notes
 
 
 @pytest.mark.slow

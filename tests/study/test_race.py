@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from img2gps.analysis.racing import End
+from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
 from img2gps.runs.race import Look, Rules
 from img2gps.runs.records import RunState, StudyRecord, read_study
@@ -24,7 +25,7 @@ from img2gps.study.selection import select
 from img2gps.study.space import Axis, Space
 from img2gps.study.spec import Spec
 from img2gps.study.storage import open_storage
-from tests.helpers.studies import executions, fake_spec, url_of
+from tests.helpers.studies import QUICK, executions, fake_spec, url_of
 
 pytestmark = pytest.mark.usefixtures("fake_runs")
 
@@ -206,3 +207,49 @@ def test_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     study, _ = run(race_spec(tmp_path))
     plain = json.loads(json.dumps(study.to_dict()))
     assert StudyRecord.from_dict(plain) == study
+
+
+def test_failed_run_that_is_retried_brings_its_cell_back(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"behave": ["well", "raise_once", "fine"]}
+    limits = replace(QUICK, max_failures=1)
+    spec = race_spec(tmp_path, axes, limits=limits, seeds=(0, 1))
+    study, _ = run(spec)
+    assert "behave=raise_once" not in looks_of(study)[-1].kept
+    assert "its run with seed 0 failed" in looks_of(study)[0].dropped[0].reason
+
+    with pytest.raises(SystemExit):
+        main(["studies", "--runs", str(tmp_path), "retry", "s"])
+    again, _ = run(spec)
+
+    assert looks_of(again)[: len(looks_of(study))] == looks_of(study)
+    new = looks_of(again)[len(looks_of(study)) :]
+    assert "behave=raise_once" in new[0].runs
+    assert new[-1].end
+
+
+def test_pruned_run_takes_its_cell_out_of_the_race(tmp_path: Path) -> None:
+    spec = race_spec(tmp_path, pruner="successive_halving", first_rung=1)
+    study, _ = run(spec)
+    pruned = {run.cell for run in study.runs if run.state is RunState.pruned}
+    assert pruned
+    assert not pruned & set(looks_of(study)[-1].kept)
+    assert looks_of(study)[-1].end
+
+
+def test_race_of_cells_that_were_removed_goes_on_without_them(tmp_path: Path) -> None:
+    run(race_spec(tmp_path, {"lr": [0.5, 0.52, 0.54]}, seeds=(0, 1)))
+    study, _ = run(race_spec(tmp_path, {"lr": [0.5, 0.52]}, seeds=(0, 1, 2)))
+    assert set(looks_of(study)[-1].kept) <= {"lr=0.5", "lr=0.52"}
+
+
+def test_fewer_seeds_than_before_end_the_race(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"lr": [0.5, 0.501]}
+    run(race_spec(tmp_path, axes, seeds=(0, 1, 2), race=Rules(give_up_below=0.0)))
+    study, _ = run(race_spec(tmp_path, axes, seeds=(0, 1), race=Rules(give_up_below=0.0)))
+    assert looks_of(study)[-1].end == End.spent
+
+
+def test_cells_on_different_photos_are_refused(tmp_path: Path) -> None:
+    spec = race_spec(tmp_path, {"photos": [60, 50]}, fixed=())
+    with pytest.raises(BadInput, match="validated on different photos, so they cannot race"):
+        run(spec)
