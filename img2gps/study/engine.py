@@ -70,6 +70,8 @@ def run_study(spec: Spec, url: str, *, workers: int = 1, display: Display | None
         )
         engine = Engine(ledger, display, planner)
         display.say(changes.line(spec.name, most=spec.raced))
+        if left_out := spec.space.left_out():
+            display.say(f"left out by require: {len(left_out)} cells: {'; '.join(left_out)}")
         if changes.hint:
             display.say(changes.hint)
         stop.install()

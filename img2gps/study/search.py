@@ -5,6 +5,7 @@ A preset is one word. Any other sampler or pruner is a mapping with `_target_`.
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from img2gps.core.errors import BadInput
 from img2gps.runs.folder import Pruned, without_fold
 from img2gps.study.ledger import Claim, Ledger
 from img2gps.study.process import Stop
+from img2gps.study.require import meets
 from img2gps.study.space import Axis, Params, cell_id
 from img2gps.study.spec import EpochHook, Spec
 from img2gps.study.storage import quiet
@@ -27,6 +29,7 @@ from img2gps.study.storage import quiet
 SAMPLERS = ("grid", "race", "random", "tpe", "gp")
 PRUNERS = ("none", "hyperband", "successive_halving")
 REDUCTION = 2  # of the runs at each rung; 15 epochs leave room for no more
+DRAWS = 20  # times the cells wanted, before a race gives up finding cells that are allowed
 STARTUP_TRIALS = 10  # drawn at random, before a model of the results is of any use
 
 
@@ -165,8 +168,15 @@ def cells(spec: Spec) -> list[Params]:
     """
     if not spec.raced or not spec.n_trials:
         return spec.space.grid()
-    points = [draw(spec, _study(spec, number).ask()) for number in range(spec.n_trials)]
-    return list({cell_id(point): point for point in points}.values())
+    drawn = (draw(spec, _study(spec, n).ask()) for n in range(DRAWS * spec.n_trials))
+    points = itertools.islice((p for p in drawn if meets(p, spec.space.require)), spec.n_trials)
+    found = list({cell_id(point): point for point in points}.values())
+    if not found:
+        raise BadInput(
+            f"hydra.sweeper.require: none of {DRAWS * spec.n_trials} drawn cells meets "
+            f"{' and '.join(spec.space.require)}; loosen it"
+        )
+    return found
 
 
 def _study(spec: Spec, number: int) -> optuna.Study:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from img2gps.core.errors import BadInput
+from img2gps.study.require import check_requirements, meets
 
 Params = dict[str, Any]
 
@@ -83,11 +84,13 @@ class Space:
         cells: points that are not a product; each is crossed with the axes.
         when: conditions under which a knob exists, such as
             `{"optimizer.weight_decay": {"optimizer": ("adamw",)}}`.
+        require: constraints that every cell meets, such as `batch_size * lr <= 0.1`.
     """
 
     axes: tuple[Axis, ...] = ()
     cells: tuple[Params, ...] = ()
     when: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
+    require: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -115,6 +118,8 @@ class Space:
 
     def first(self) -> Params:
         """Return one point, to try a configuration with."""
+        if self.require and all(axis.listed for axis in self.axes):
+            return self.grid()[0]
         point = dict(self.cells[0]) if self.cells else {}
         for axis in self.axes:
             low = axis.values[0] if axis.listed else axis.interval[0]
@@ -135,11 +140,27 @@ class Space:
         return list({cell_id(point): point for point in found}.values())
 
     def grid(self) -> list[Params]:
-        """Return every cell once, in the order written.
+        """Return every cell once that meets the constraints, in the order written.
 
         Raises:
-            BadInput: an axis is an interval, which cannot be enumerated.
+            BadInput: an axis is an interval, which cannot be enumerated, or no cell is left.
         """
+        found = self._every()
+        kept = [cell for cell in found if meets(cell, self.require)]
+        if found and not kept:
+            raise BadInput(
+                f"hydra.sweeper.require: none of the {len(found)} cells meets "
+                f"{' and '.join(self.require)}; loosen it"
+            )
+        return kept
+
+    def left_out(self) -> list[str]:
+        """Return the cells that do not meet the constraints."""
+        if not self.require or not all(axis.listed for axis in self.axes):
+            return []
+        return [cell_id(cell) for cell in self._every() if not meets(cell, self.require)]
+
+    def _every(self) -> list[Params]:
         for axis in self.axes:
             if not axis.listed:
                 raise BadInput(
@@ -212,13 +233,15 @@ class Space:
     def from_dict(cls, plain: Mapping[str, Any]) -> Space:
         """Read what `to_dict` returned; JSON makes lists of tuples."""
         axes = tuple(Axis(**{**axis, "values": tuple(axis["values"])}) for axis in plain["axes"])
-        return cls(axes, tuple(plain["cells"]), _conditions(plain["when"]))
+        require = tuple(plain.get("require", ()))
+        return cls(axes, tuple(plain["cells"]), _conditions(plain["when"]), require)
 
 
 def space(
     axes: Iterable[Axis],
     cells: Sequence[Mapping[str, Any]] = (),
     when: Mapping[str, Mapping[str, Any]] | None = None,
+    require: Sequence[str] = (),
 ) -> Space:
     """Return a checked space.
 
@@ -226,7 +249,10 @@ def space(
         BadInput: a knob is given twice, or a condition names a knob that is not varied or that
             depends on itself.
     """
-    made = Space(tuple(axes), tuple(dict(cell) for cell in cells), _conditions(when or {}))
+    made = Space(
+        tuple(axes), tuple(dict(cell) for cell in cells), _conditions(when or {}), tuple(require)
+    )
+    check_requirements(made.require, made.names)
     twice = {axis.name for axis in made.axes} & {name for cell in made.cells for name in cell}
     if twice:
         raise BadInput(f"{min(twice)}: both in params and in cells; keep one of them")

@@ -128,7 +128,7 @@ class BaseSweeper(Sweeper):
         return Spec(
             name=DEFAULT_STUDY,
             kind=_kind(options.sampler),
-            space=space(axes, cells, options.when),
+            space=space(axes, cells, options.when, options.require),
             root="",
             seeds=seeds,
             direction=options.direction,

@@ -135,7 +135,7 @@ def test_one_astray_run_does_not_drop_a_cell_that_has_other_seeds() -> None:
 def test_report_says_what_was_dropped_and_ranks_only_the_cells_left_as_winners(
     tmp_path: Path,
 ) -> None:
-    axes = {"lr": [0.001, 0.003], "batch_size": [16]}
+    axes: dict[str, list[Any]] = {"lr": [0.001, 0.003], "batch_size": [16]}
     make_study(tmp_path, "s", Options(axes=axes, kind="race", n_val=40))
     path = tmp_path / "s" / "study.json"
     plain = json.loads(path.read_text())

@@ -140,6 +140,7 @@ def test_what_a_search_cannot_do_is_said_before_anything_runs(more: str, said: s
             "n_trials: a race over an interval needs a number",
         ),
         (["hydra.sweeper.sampler=grid", "hydra.sweeper.margin_m=3"], "only a race has a margin"),
+        (["hydra.sweeper.require=['lr > 1']"], "none of the 18 cells meets lr > 1; loosen it"),
     ],
 )
 def test_what_a_race_cannot_do_is_said_before_anything_runs(more: list[str], said: str) -> None:
