@@ -2,7 +2,7 @@
 
 The truth of a simulated study is known. Its cells are those of table 1, or nine cells some 2 m
 apart, or one good cell among equal ones, or 4 to 18 cells drawn at random; its runs have the luck
-that ours have. Every figure is written down when it is there, and a run that was stopped goes on.
+that ours have.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from benchmarks.harness import ROOT, Row, Settings
 from img2gps.analysis import racing, stats
 from img2gps.analysis.racing import End
 from img2gps.core.errors import BadInput
-from img2gps.core.files import read_json, write_json
 from img2gps.runs.race import Rules
 from img2gps.study import judging
 from img2gps.study.judging import Recorded
@@ -29,7 +28,6 @@ from img2gps.study.replay import Curve
 from tests.helpers.fake_study import TABLE1, Noise, draw_errors, draw_photos, true_rmse_m
 
 TITLE = "Races, replayed on published studies and on simulated ones"
-KEPT = ROOT / "benchmarks" / "results" / "race"  # figures so far
 STUDIES, SEARCHES, SEEDS, EPOCHS = 1000, 200, 5, 15
 NINE_M = (66.0, 68.0, 70.0, 70.0, 72.0, 74.0, 76.0, 78.0, 80.0)
 LUCK = (0.03, 0.043)  # standard deviation of a run's RMSE, as part of it, in turn
@@ -190,7 +188,7 @@ def _published(times: int) -> list[dict[str, Any]]:
 
 
 def measure(settings: Settings) -> dict[str, Any]:
-    """Measure what has not been measured yet."""
+    """Race simulated and published studies, part by part."""
     studies = 8 if settings.quick else settings.rounds or STUDIES
     parts: dict[str, Callable[[], Any]] = {
         "simulated": lambda: _races(studies, Rules()),
@@ -198,19 +196,9 @@ def measure(settings: Settings) -> dict[str, Any]:
         "equivalence": lambda: _equivalence(studies),
         "astray": lambda: _races(studies // 2, Rules(), astray=0.05),
         "ways": lambda: _ways(min(studies, SEARCHES)),
-        "published": lambda: _published(2 if settings.quick else judging.TIMES),
+        "published": lambda: [] if settings.quick else _published(judging.TIMES),
     }
-    found = {}
-    for name, part in parts.items():
-        path = KEPT / f"{name}.json"
-        kept = None if settings.quick else read_json(path)
-        if kept is None or kept["studies"] != studies:
-            print(f"race: {name}", file=sys.stderr, flush=True)
-            kept = {"studies": studies, "found": part()}
-            if not settings.quick:
-                write_json(path, kept)
-        found[name] = kept["found"]
-    return found
+    return {name: settings.part(f"race, {name}", part) for name, part in parts.items()}
 
 
 def rows(measured: Mapping[str, Any]) -> list[Row]:

@@ -22,6 +22,7 @@ from benchmarks import (
     photos,
     planning,
     precision,
+    race,
     search,
 )
 from benchmarks.__main__ import COMPARISONS, PAGE, RESULTS, measure
@@ -31,6 +32,7 @@ from img2gps.photos import exif
 
 IN_PROCESS = {
     "around": Comparison(around.TITLE, around.measure, around.rows),
+    "race": Comparison(race.TITLE, race.measure, race.rows),
     "limit": Comparison(limit.TITLE, limit.measure, limit.rows),
     "search": Comparison(search.TITLE, search.measure, search.rows),
     "coverage": Comparison(coverage.TITLE, coverage.every_case, coverage.rows),
