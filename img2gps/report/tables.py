@@ -200,17 +200,31 @@ def importance(ranking: Ranking) -> list[Table]:
             Entry(_TIMES.join(knob_name(axis) for axis in effect.axes) or "seeds"),
             Entry(f"{effect.share:.1%}", number=effect.share),
             Entry(f"{effect.low:.1%} to {effect.high:.1%}"),
+            _share(effect.omega),
+            _p_value(effect.p_value),
         ]
         for effect in ranking.importance
     ]
     legend: Legend = [
-        "Analysis of variance of the runs' RMSE on the full grid; intervals over resampled spots. "
-        "It holds for the values tried and for nothing between or beyond them."
+        "Analysis of variance of the runs' RMSE on the full grid. share: eta squared, with an "
+        "interval over resampled spots, in which the seeds' luck is not. It holds for the values "
+        "tried and for nothing between or beyond them.",
+        "without luck: omega squared, the share less what the luck of the seeds alone would give. "
+        "p: F test against the variance between seeds, on these photos.",
     ]
     if all(effect.axes for effect in ranking.importance):
         legend.append("A cell has one seed: the seeds' luck is in all these shares.")
     caption = "Share of the variance between runs that each hyperparameter explains"
-    return [Table("importance", caption, ["effect", "share", "95 % interval"], rows, legend)]
+    header = ["effect", "share", "95 % interval", "without luck", "p"]
+    return [Table("importance", caption, header, rows, legend)]
+
+
+def _share(omega: float) -> Entry:
+    return Entry("-") if np.isnan(omega) else Entry(f"{omega:.1%}", number=omega)
+
+
+def _p_value(p: float) -> Entry:
+    return Entry("-") if np.isnan(p) else Entry(f"{p:.2g}" if p >= 0.001 else "< 0.001", number=p)
 
 
 def missing(study: Analysis) -> Table:

@@ -453,6 +453,27 @@ def test_importance_is_the_analysis_of_variance_by_least_squares() -> None:
         assert 0 <= effect.low <= effect.high <= 1
 
 
+def test_effects_are_tested_against_the_variance_between_seeds() -> None:
+    shape, seeds = (2, 3, 2), 3
+    rng = np.random.default_rng(17)
+    error = rng.gamma(2.0, 20.0, (12, seeds, 40)) * np.repeat([0.8, 1.2], 6)[:, None, None]
+    effects = stats.importance(error, np.arange(40), {"a": 2, "b": 3, "c": 2})
+    squares = sums_of_squares(np.sqrt((error**2).mean(axis=2)), shape)
+    left = 12 * (seeds - 1)
+    noise, total = squares[()] / left, sum(squares.values())
+    index = {"a": 0, "b": 1, "c": 2}
+    for effect in effects[:-1]:
+        key = tuple(index[axis] for axis in effect.axes)
+        freedom = math.prod(shape[i] - 1 for i in key)
+        f = squares[key] / freedom / noise
+        assert effect.p_value == pytest.approx(scipy_stats.f.sf(f, freedom, left))
+        omega = (squares[key] - freedom * noise) / (total + noise)
+        assert effect.omega == pytest.approx(max(omega, 0.0))
+    assert effects[0].p_value < 1e-6
+    assert effects[0].omega < effects[0].share
+    assert math.isnan(effects[-1].p_value)  # the seeds themselves
+
+
 def test_importance_gives_seeds_no_share_where_a_cell_has_one() -> None:
     error = np.random.default_rng(3).gamma(2.0, 20.0, (4, 2, 40))
     error[0, 1] = np.nan

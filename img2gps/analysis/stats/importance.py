@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import LEVEL, Floats, Sample, mean_over_seeds
@@ -19,9 +20,11 @@ class Effect:
     """The share of the variance between all runs that an axis, or several together, explain."""
 
     axes: tuple[str, ...]  # () stands for the seeds
-    share: float
-    low: float  # interval over resampled spots
+    share: float  # of the variance between these runs (eta squared)
+    low: float  # interval of `share` over resampled spots; the seeds' luck is not in it
     high: float
+    omega: float = math.nan  # share to expect of other runs (omega squared); NaN of one seed
+    p_value: float = math.nan  # of no effect, by F against the variance between seeds
 
 
 def importance(
@@ -38,7 +41,9 @@ def importance(
     numbers of values.
 
     The shares of main effects, two-way interactions, higher ones (together) and seeds sum to 1
-    (fixed-effects ANOVA; eta squared in Cohen 1988, ch. 8). Axes with one value are left out. So
+    (fixed-effects ANOVA; eta squared in Cohen 1988, ch. 8). Eta squared is flattered, because luck
+    alone gives every effect a share; omega squared takes that away (Hays 1963). The F tests take
+    the runs' luck as the noise, so they hold for these photos. Axes with one value are left out. So
     are the seeds where a cell has only one; then the shares are those of the cells' means, and all
     of them contain the seeds' luck. Intervals are percentiles over resampled spots.
 
@@ -73,5 +78,41 @@ def importance(
     for names, part in parts.items():
         share = np.clip(part / total, 0.0, 1.0)
         low, high = np.quantile(share[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        effects.append(Effect(names, float(share[0]), float(low), float(high)))
+        tested = (math.nan, math.nan)
+        if names and seeded:
+            freedom = _freedom(names, tuple(dims), axes)
+            tested = _tested(
+                float(part[0]), freedom, float(within[0]), float(total[0]), sample.n_seeds
+            )
+        effects.append(Effect(names, float(share[0]), float(low), float(high), *tested))
     return effects
+
+
+def _freedom(names: tuple[str, ...], dims: tuple[str, ...], axes: Mapping[str, int]) -> int:
+    """Return the degrees of freedom of an effect; all interactions above two go together."""
+    own = math.prod(axes[name] - 1 for name in names)
+    if len(names) < 3:
+        return own
+    lower = (combo for size in (1, 2) for combo in combinations(dims, size))
+    below = sum(math.prod(axes[name] - 1 for name in combo) for combo in lower)
+    return math.prod(axes[name] for name in dims) - 1 - below
+
+
+def _tested(
+    part: float, freedom: int, within: float, total: float, n_seeds: NDArray[np.int64]
+) -> tuple[float, float]:
+    """Return omega squared and the p value of an effect, as of a balanced grid.
+
+    `part`, `within` and `total` are variances with n in the denominator. Cells with different
+    numbers of seeds count with their harmonic mean.
+    """
+    cells, seeds = len(n_seeds), float(stats.hmean(n_seeds))
+    left = int((n_seeds - 1).sum())
+    noise = cells * seeds * within / left  # mean square between the runs of a cell
+    if noise <= 0:
+        return math.nan, math.nan
+    runs = cells * seeds
+    squares = runs * part
+    p_value = float(stats.f.sf(squares / freedom / noise, freedom, left))
+    omega = (squares - freedom * noise) / (runs * total + noise)
+    return max(omega, 0.0), p_value

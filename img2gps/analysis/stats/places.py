@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 
 RANGES_M = (7.0, 15.0, 30.0, 60.0, 100.0)  # distance at which 1/e of the correlation is left
 SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.9)  # of the variance that falls with distance
-PRIOR = 0.3  # probability that errors are alike over more than a spot, before they are seen
+PRIOR = 0.5  # probability that errors are alike over more than a spot, before they are seen
 MIN_SPOTS = 8  # with fewer, nothing is measured
 MAX_SPOTS = 600  # with more, so many of them are measured
 MAX_MEANT = 2000  # spots that a covariance is applied to
