@@ -108,16 +108,18 @@ class Race:
         course = Course(number, len(self._steps), seeds, fold, self._folds)
         found = judge(errors.error_m, errors.places, course, self.spec.race)
         cells = list(sound)
+        following = [key for i in found.following for key in self._next(sound, cells[i])]
+        end = found.end if found.end or following else End.spent
         return Look(
             number=number,
             runs={cell: [e.done.run_id for e in own if e.done] for cell, own in sound.items()},
             rmse_m=dict(zip(cells, found.rmse_m, strict=True)),
             dropped=[*out, *self._drops(found, cells)],
             kept=[cells[i] for i in found.kept],
-            following=[key for i in found.following for key in self._next(sound, cells[i])],
+            following=following,
             seeds=seeds,
             chance=found.chance,
-            end=found.end or "",
+            end=end or "",
             at=now(),
         )
 
