@@ -31,14 +31,15 @@ def _learned(ranking: Ranking) -> str:
     text += f"; difference {apart.estimate:+.1f} m (95 % interval {span(apart)})"
     if winner.beats_baselines:
         return f"Shown to have learned: {text}"
-    if winner.interval.n_seeds > 1 and apart.low > 0:
+    if (winner.interval.n_seeds > 1 or ranking.errors.seedless) and apart.low > 0:
         return f"Beaten by an answer without training: {text}"
     return f"{unknown}: {text}"
 
 
 def _lowest(ranking: Ranking) -> str:
     winner, corrected, interval = ranking.winner, ranking.corrected, ranking.winner.interval
-    seeds = f"mean of {interval.n_seeds} seeds" if interval.n_seeds > 1 else "one seed"
+    alone = "no seed changes it" if ranking.errors.seedless else "one seed"
+    seeds = f"mean of {interval.n_seeds} seeds" if interval.n_seeds > 1 else alone
     text = (
         f"Lowest validation RMSE: {cell_name(winner.params) or winner.cell}, "
         f"{interval.estimate:.1f} m ({seeds}, 95 % interval {span(interval)})"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from img2gps.analysis import stats
 from img2gps.analysis.folders import long_table
 from img2gps.analysis.stats import Luck, Places
+from img2gps.config.heads import SOLVED_HEADS
 from img2gps.config.schema import SplitKind
 from img2gps.core import geo
 from img2gps.runs.folder import PREDICTIONS
@@ -42,10 +43,13 @@ class Errors:
     left_out: list[int]  # by cell: photos that some other run lacks
     baseline_error_m: dict[str, Floats]  # by name, (cells, photos); NaN where it is not stored
     averaged_error_m: Floats | None = None  # (cells, photos): of the mean answer of all seeds
+    seedless: bool = False  # no seed changes any of these answers
 
     @cached_property
     def luck(self) -> Luck:
         """The luck of a seed, as far as these cells show it."""
+        if self.seedless:
+            return stats.NO_LUCK
         return stats.luck_of(self.error_m, self.places)
 
     @property
@@ -101,7 +105,14 @@ def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:
         [int(count) for count in lost],
         _baselines(table, place["cell"].to_numpy(), photo, (len(cells), len(names))),
         averaged,
+        _seedless(rows),
     )
+
+
+def _seedless(rows: pd.DataFrame) -> bool:
+    """Return whether all runs have heads that are solved at once, without a seed."""
+    heads = {str(head) for head in rows["head"]} if "head" in rows else {""}
+    return {part for head in heads for part in head.split("+")} <= set(SOLVED_HEADS)
 
 
 def _averaged(

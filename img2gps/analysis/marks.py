@@ -62,21 +62,22 @@ def candidates(errors: Errors, planned: pd.Series[int]) -> tuple[Indices, list[s
 
 
 def marks(errors: Errors, may_win: Indices) -> Marks:
-    """Compare all cells that have at least two seeds."""
+    """Compare all cells that have at least two seeds, or that no seed changes."""
     n, seeds = resamples(len(errors.cells)), seeds_of(errors)
+    enough = (seeds >= 2) | errors.seedless
     in_set, beats = _Joint(errors), {name: _Joint(errors) for name in errors.baseline_error_m}
     if errors.n_spots >= 2:
         for name, joint in beats.items():
             rival = errors.baseline_error_m[name]
-            known = np.flatnonzero((seeds >= 2) & ~np.isnan(rival).any(axis=1))
+            known = np.flatnonzero(enough & ~np.isnan(rival).any(axis=1))
             if len(known):
                 data = errors.error_m[known], errors.places, rival[known]
                 joint.take(known, stats.beats_baseline(*data, luck=errors.luck, n=n))
-        if len(may_win) > 1 and (seeds[may_win] >= 2).all():
+        if len(may_win) > 1 and enough[may_win].all():
             drawn = stats.resample(errors.error_m[may_win], errors.places, luck=errors.luck, n=n)
             in_set.take(may_win, stats.confidence_set(drawn))
     every = list(map(_all, zip(*(joint.marks for joint in beats.values()), strict=True)))
-    notes = _notes(seeds, may_win, errors.luck)
+    notes = [] if errors.seedless else _notes(seeds, may_win, errors.luck)
     tests = {"as good as the lowest cell": in_set}
     tests |= {f"better than the {NAMES[name]}": joint for name, joint in beats.items()}
     for what, joint in tests.items():

@@ -81,6 +81,8 @@ def _bold_said(ranking: Ranking, bold: bool) -> str:
 def _brackets(ranking: Ranking) -> str:
     seeds = sorted({cell.interval.n_seeds for cell in ranking.cells})
     photos = counts(ranking.winner.interval)
+    if ranking.errors.seedless:
+        return f"no seed changes these answers [95 % interval over spots; {photos}]"
     if seeds == [1]:
         luck = ranking.errors.luck.text
         return f"one seed, {luck} [95 % interval over spots and seeds; {photos}]"

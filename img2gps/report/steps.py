@@ -29,7 +29,7 @@ def next_steps(analysis: Analysis) -> list[Step]:
     if not rankings or record.searched:
         return []
     steps = []
-    if len(record.seeds) == 1:
+    if len(record.seeds) == 1 and not rankings[0].errors.seedless:
         first = record.seeds[0]
         text = "Run more seeds, because one seed proves nothing about a choice"
         seeds = f"[{first},{first + 1},{first + 2}]"

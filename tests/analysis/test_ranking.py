@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,20 @@ def test_the_first_sentence_names_the_stronger_answer_without_training(tmp_path:
     )
     (ranking,) = analyse(load_study(one.folder, [])).rankings
     assert sentences(ranking)[0].startswith("Not shown to have learned more than an answer without")
+
+
+def test_heads_that_no_seed_changes_are_judged_on_one(tmp_path: Path) -> None:
+    axes = {"head": ["knn", "match+ridge"]}
+    solved = Options(axes=axes, effect=lambda p: 30.0 if p["head"] == "knn" else 80.0, seeds=(0,))
+    (ranking,) = analyse(load_study(make_study(tmp_path, "s", solved).folder, [])).rankings
+    assert [cell.in_best_set for cell in ranking.cells] == [True, False]
+    assert ranking.winner.interval.se_seeds == 0
+    assert not any("seed" in note for note in ranking.notes)
+    assert sentences(ranking)[0].startswith("Shown to have learned")
+    assert "(no seed changes it, 95 % interval" in sentences(ranking)[1]
+    trained = replace(solved, axes={"head": ["knn", "mlp"]})
+    (ranking,) = analyse(load_study(make_study(tmp_path, "t", trained).folder, [])).rankings
+    assert [cell.in_best_set for cell in ranking.cells] == [None, None]
 
 
 def test_average_of_the_seeds_is_scored_by_its_mean_answer(tmp_path: Path) -> None:
