@@ -7,6 +7,7 @@ hardly change it.
 
 from __future__ import annotations
 
+import logging
 import statistics
 import tempfile
 import time
@@ -28,6 +29,7 @@ from img2gps.study.space import Axis, Space
 from img2gps.study.spec import Spec, make_runner
 from img2gps.study.storage import default_url, open_storage
 from img2gps.study.worker import Worker
+from img2gps.training import loop
 from img2gps.training.module import GeoRegression
 
 TITLE = "A run around its batches"
@@ -91,6 +93,7 @@ def work(runs: int, words: tuple[str, ...]) -> dict[str, list[float]]:
     """Make the runs as a worker does; seconds of each run's parts."""
     wait_passively()
     GlobalHydra.instance().clear()
+    logging.getLogger(loop.__name__).setLevel(logging.ERROR)  # each run would tell of the load
     with tempfile.TemporaryDirectory() as name, batches() as watched:
         spec = study(Path(name), runs + WARM_UP, words)
         url = default_url(spec.root, spec.name)

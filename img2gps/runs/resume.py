@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from img2gps.config.compose import config_to_dict
+from img2gps.core.counted import counted
 from img2gps.core.paths import expanded
 from img2gps.runs.folder import RunFolder, read_config_plain, write_config
 from img2gps.runs.plan import RunPlan
@@ -34,7 +35,8 @@ def prepare(folder: RunFolder, planned: RunPlan) -> Start:
         folder.history.cut_after(epoch)
         before = _threads_before(folder)
         if before is not None and before != threads:
-            log.info("going on with %d threads, as the run began (not %d)", before, threads)
+            how = counted(before, "thread")
+            log.info("going on with %s, as the run began (not %d)", how, threads)
             threads = before
         log.info("going on after epoch %d of %d in %s", epoch, config.max_epochs, folder.path)
     else:

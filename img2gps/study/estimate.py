@@ -13,6 +13,7 @@ import numpy as np
 
 from img2gps.config.schema import TrainedPart
 from img2gps.core import hardware
+from img2gps.core.counted import counted
 from img2gps.study import search
 from img2gps.study.display import duration
 from img2gps.study.otherwise import precision_hint
@@ -56,8 +57,8 @@ class Estimate:
         low, high = detectable(self.mean_predictor_m, self.n_val)
         most = "at most " if spec.raced else ""
         return [
-            f"study {spec.name}: {_counted(self.cells, 'cell')} x "
-            f"{_counted(len(spec.seeds), 'seed')} = {most}{_counted(self.runs, 'run')}"
+            f"study {spec.name}: {counted(self.cells, 'cell')} x "
+            f"{counted(len(spec.seeds), 'seed')} = {most}{counted(self.runs, 'run')}"
             if not spec.searched
             else f"study {spec.name}: {self.runs} trials ({spec.kind})",
             f"done before: {self.done}; to run: {self.runs - self.done}",
@@ -65,7 +66,7 @@ class Estimate:
             *([self._first_looks(spec, workers)] if spec.raced else []),
             f"epochs: {self.epochs}{searched}",
             f"time: about {duration(self.seconds / max(1, workers))}{searched}, from timed steps "
-            f"with {_counted(max(1, workers), 'worker')} of {_counted(self.threads, 'thread')}",
+            f"with {counted(max(1, workers), 'worker')} of {counted(self.threads, 'thread')}",
             f"disk: about {self.disk_bytes / 1e6:.0f} MB below {spec.root}/{spec.name}",
             f"differences: {self.n_val} validation photos can show {low:.0f} to {high:.0f} m "
             f"between two cells (power 80 %) where errors are like the mean predictor's, "
@@ -78,10 +79,6 @@ class Estimate:
             f"race: one run of each cell first, about {took}; then only cells in doubt go on "
             f"(margin {spec.race.margin_m:g} m)"
         )
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def detectable(rmse_m: float, n_photos: int) -> tuple[float, float]:

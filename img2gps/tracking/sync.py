@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from img2gps.config.schema import LoggerConfig, LoggerKind
+from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import HISTORY, History, list_folders, open_folder
 from img2gps.runs.records import STUDY, StudyRecord, read_result
@@ -124,7 +125,7 @@ def _run(folder: Path, study: StudyRecord | None, options: Options) -> Line:
     if epochs == 0:
         return replace(line, detail="no epoch yet")
     if options.dry_run:
-        return replace(line, outcome=Result.would_upload, detail=f"{epochs} epochs")
+        return replace(line, outcome=Result.would_upload, detail=counted(epochs, "epoch"))
     try:
         with open_folder(folder):
             done = _upload(folder, about, logger, receipt)
@@ -133,7 +134,7 @@ def _run(folder: Path, study: StudyRecord | None, options: Options) -> Line:
     except Exception as error:  # the SDK raises all sorts
         return replace(line, outcome=_failure(error), detail=session.short(error))
     how = "added to what was there" if receipt else "from the run folder"
-    detail = f"{done.epochs} epochs {how}"
+    detail = f"{counted(done.epochs, 'epoch')} {how}"
     return replace(line, outcome=Result.uploaded, detail=detail, url=done.url)
 
 
@@ -164,7 +165,8 @@ def _cells(study_folder: Path, options: Options) -> Iterator[Line]:
     roots = [study_folder.parent]
     try:
         for name, epochs in cells.publish(study_folder, logger, roots, dry_run=options.dry_run):
-            yield Line(study_folder.name, "", name, outcome, f"{epochs} epochs" if epochs else "")
+            detail = counted(epochs, "epoch") if epochs else ""
+            yield Line(study_folder.name, "", name, outcome, detail)
     except Exception as error:  # the SDK raises all sorts
         why = session.short(error)
         yield Line(study_folder.name, "", "means and table", _failure(error), why)

@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint, TQD
 from img2gps.config.own import make_own
 from img2gps.config.schema import Config, Precision
 from img2gps.core import hardware, signals
+from img2gps.core.counted import counted
 from img2gps.core.load import SLACK_CORES, CpuTime, usable_cores
 from img2gps.training.checkpoint import CheckpointFile, load_weights
 from img2gps.training.data import PhotoData
@@ -77,8 +78,8 @@ def warn_if_busy(since: CpuTime | None, threads: int) -> None:
     cores = usable_cores()
     if taken is not None and threads > cores - taken + SLACK_CORES:
         log.warning(
-            "other programs take %.1f of %d cores: training with %d threads will take at least "
-            "%.1f times as long", taken, cores, threads, (threads + taken) / cores,
+            "other programs take %.1f of %d cores: training with %s will take at least %.1f times "
+            "as long", taken, cores, counted(threads, "thread"), (threads + taken) / cores,
         )  # fmt: skip
 
 

@@ -76,7 +76,7 @@ def test_the_policy_changes_no_number(environment: pytest.MonkeyPatch, workdir: 
     [
         (10.0, 10.0, 0.0, 2, "other programs take 1.0 of 2 cores: training with 2 threads will"),
         (10.0, 10.0, 0.0, 1, ""),  # a core is left for one thread
-        (10.0, 20.0, 0.0, 1, "other programs take 2.0 of 2 cores: training with 1 threads will"),
+        (10.0, 20.0, 0.0, 1, "other programs take 2.0 of 2 cores: training with 1 thread will"),
         (10.0, 19.0, 19.0, 2, ""),  # this process itself
         (0.1, 0.2, 0.0, 2, ""),  # too short to tell
     ],

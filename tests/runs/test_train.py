@@ -196,7 +196,7 @@ def test_interrupted_run_says_so_and_goes_on(
     assert not (folder / RESULT).exists()
     finished = run_command(workdir, *REFERENCE, "threads=2")
     assert finished.returncode == 0, finished.stderr
-    assert "going on with 1 threads, as the run began" in finished.stdout
+    assert "going on with 1 thread, as the run began" in finished.stdout
     assert_same_run(reference.folder, folder)
 
 
