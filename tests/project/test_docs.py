@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 
 from img2gps.cli.main import parser
@@ -51,9 +52,24 @@ def test_training_commands_compose(page: str, command: str, tmp_path: Path) -> N
     folder = str(package_folder("conf"))
     # A sweep's values "a,b" are for the sweeper; the first of them makes a single run.
     single = [o if o.startswith(("+", "hydra.")) else o.split(",")[0] for o in overrides]
+    single += _fixed_by_the_study(overrides)
     with initialize_config_dir(folder, version_base="1.3"):
         cfg = compose("train", overrides=[o for o in single if "..." not in o])
     load_config(cfg)
+
+
+def _fixed_by_the_study(overrides: list[str]) -> list[str]:
+    """The knobs to which a named study gives one value, as `-m` adds them."""
+    given = dict(override.split("=", 1) for override in overrides)
+    path = package_folder("sweeps") / f"{given.get('sweeps')}.yaml"
+    if not path.is_file():
+        return []
+    params = yaml.safe_load(path.read_text())["hydra"]["sweeper"].get("params", {})
+    return [
+        f"{knob}={value}"
+        for knob, value in params.items()
+        if knob not in given and isinstance(value, str) and "," not in value
+    ]
 
 
 @pytest.mark.parametrize(("page", "command"), commands("img2gps "))
