@@ -72,7 +72,10 @@ def run(
         lat, lon = dataset.lat_lon()
         scaler = LabelScaler.fit(lat[split.train], lon[split.train])
         regressor = model.build(
-            config.model, planned.weights, partial(build_head, config), maps=config.needs_maps
+            config.model,
+            planned.weights,
+            partial(build_head, config.head, config.heads),
+            maps=config.needs_maps,
         )
         module = GeoRegression(regressor, scaler, config)
         data = make_data(dataset, split, scaler, config, regressor, planned.weights)

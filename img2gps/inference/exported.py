@@ -7,23 +7,30 @@ No training photo, name, path or EXIF is in either.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from img2gps.config.heads import HEADS, HeadsConfig
 from img2gps.config.schema import Family
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_bytes_atomic, write_json
 from img2gps.core.geo import LabelScaler
 from img2gps.inference.card import Card
-from img2gps.inference.deployed import Deployed, is_exportable
+from img2gps.inference.deployed import Deployed, Head, is_exportable
 from img2gps.inference.find import MODEL
 from img2gps.inference.int8 import pack, unpack
 from img2gps.inference.network import Member, Network
 from img2gps.inference.trust import Trust
 from img2gps.training import model
+from img2gps.training.heads.build import build_head
 from img2gps.training.weights import ResolvedWeights
 
 SCHEMA = 1
@@ -35,17 +42,17 @@ def write_exported(deployed: Deployed, folder: Path, *, int8: bool = False) -> N
     """Write a model so that `read_exported` gives it back; `int8` rounds its weights.
 
     Raises:
-        BadInput: an architecture or a head that cannot be built from a name.
+        BadInput: an architecture of the user's own, which only its own code can build.
     """
     if not is_exportable(deployed):
         names = ", ".join(one.name for one in deployed.card.models)
-        raise BadInput(
-            f"{names}: a model or head of its own cannot be built from its name; choose onnx"
-        )
+        raise BadInput(f"{names}: a model of your own cannot be built from its name; choose onnx")
     tensors = {key: value.contiguous() for key, value in deployed.network.state_dict().items()}
     write_bytes_atomic(folder / TENSORS, save(pack(tensors) if int8 else tensors))
     bf16 = [member.bf16 for member in deployed.network.parts()]
-    write_json(folder / MODEL, {"schema": SCHEMA, "bf16": bf16, "card": deployed.card.to_dict()})
+    heads = [{"name": head.name, "knobs": head.own_knobs()} for head in deployed.heads]
+    card = deployed.card.to_dict()
+    write_json(folder / MODEL, {"schema": SCHEMA, "bf16": bf16, "heads": heads, "card": card})
 
 
 def read_exported(folder: Path) -> Deployed:
@@ -62,7 +69,8 @@ def read_exported(folder: Path) -> Deployed:
         card = Card.from_dict(plain["card"])
         tensors = unpack(load_file(folder / TENSORS))
         trust = {k.removeprefix(_TRUST): v for k, v in tensors.items() if k.startswith(_TRUST)}
-        members = _members(card, [bool(value) for value in plain["bf16"]])
+        heads = [_head(one) for one in plain["heads"]]
+        members = _members(card, heads, [bool(value) for value in plain["bf16"]])
         network = Network(members, Trust.from_state(trust))
         network.load_state_dict(tensors)
     except (
@@ -73,10 +81,24 @@ def read_exported(folder: Path) -> Deployed:
         raise BadInput(
             f"{folder}: not an exported model that this version reads ({reason}); export it again"
         ) from error
-    return Deployed(network.eval(), card, exported=folder)
+    return Deployed(network.eval(), card, tuple(heads), exported=folder)
 
 
-def _members(card: Card, bf16: list[bool]) -> list[Member]:
+def _head(plain: Mapping[str, Any]) -> Head:
+    """Read a head's name and knobs; what they may be is checked as in a configuration."""
+    try:
+        checked = OmegaConf.merge(OmegaConf.structured(HeadsConfig), plain["knobs"])
+        knobs = OmegaConf.to_object(checked)
+    except (OmegaConfBaseException, BadInput) as error:
+        raise ValueError(f"head: {error}") from error
+    assert isinstance(knobs, HeadsConfig)
+    head = Head(str(plain["name"]), knobs)
+    if unknown := [part for part in head.parts if part not in HEADS]:
+        raise ValueError(f"head {unknown[0]}")
+    return head
+
+
+def _members(card: Card, heads: Sequence[Head], bf16: Sequence[bool]) -> list[Member]:
     """Return the architectures with no particular weights."""
     for one in card.models:
         # timm would fetch such a name, and a custom model's code comes from elsewhere.
@@ -86,6 +108,15 @@ def _members(card: Card, bf16: list[bool]) -> list[Member]:
     none = ResolvedWeights("none", "none")
     with torch.random.fork_rng(devices=[]):  # building draws numbers
         return [
-            Member(model.build(one, none), unknown, bf16=low)
-            for one, low in zip(card.models, bf16, strict=True)
+            Member(
+                model.build(
+                    one,
+                    none,
+                    partial(build_head, head.name, head.knobs),
+                    maps="match" in head.parts,
+                ),
+                unknown,
+                bf16=low,
+            )
+            for one, head, low in zip(card.models, heads, bf16, strict=True)
         ]

@@ -131,11 +131,14 @@ class Localizer:
         self, pixels: NDArray[np.uint8], radius_m: float, gallery: Gallery | None, neighbours: int
     ) -> Iterator[Answered]:
         answer = self.answer(pixels)
+        radii_m = (radius_m * answer.scale).tolist()
         none: list[tuple[Neighbour, ...]] = [()] * len(pixels)
         alike = gallery.nearest(answer.features, neighbours) if gallery else none
-        rows = zip(answer.degrees.tolist(), answer.strangeness.tolist(), alike, strict=True)
-        for (lat, lon), strangeness, photos in rows:
-            yield Answered(lat, lon, radius_m, strangeness, photos)
+        rows = zip(
+            answer.degrees.tolist(), radii_m, answer.strangeness.tolist(), alike, strict=True
+        )
+        for (lat, lon), own_m, strangeness, photos in rows:
+            yield Answered(lat, lon, own_m, strangeness, photos)
 
 
 def load(name: str, roots: Sequence[Path]) -> Deployed:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from img2gps.core.geo import LabelScaler
 from img2gps.inference.trust import Trust
+from img2gps.training.density import Deviation
 from img2gps.training.maps import WithMaps
 from img2gps.training.model import Regressor
 
@@ -26,6 +27,7 @@ class Answer(NamedTuple):
     radius_m: Tensor  # (n,) float32, NaN where it is unknown
     strangeness: Tensor  # (n,) float32, above 1: not from here; NaN where it is unknown
     features: Tensor  # (n, d) float32, those of all members side by side
+    scale: Tensor  # (n,) float32, what the radius of any level is multiplied by
 
 
 class Degrees(nn.Module):
@@ -72,15 +74,30 @@ class Member(nn.Module):
         self.degrees = Degrees(scaler)
         self.bf16 = bf16
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return degrees and features of pictures (n, 3, h, w), float32 pixels in [0, 255]."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Answer pictures (n, 3, h, w) of float32 pixels in [0, 255].
+
+        Returns:
+            Degrees, features, and how far the head's density lies from its answer in metres (1
+            without a density).
+        """
         normalised = (images - self.mean) / self.std
         if self.bf16:
             with torch.autocast(images.device.type, torch.bfloat16):
                 features = self.backbone(normalised).float()
         else:
             features = self.backbone(normalised)
-        return self.degrees(self.head(features.float())), features[:, : self.width].float()
+        given = features.float()
+        whole = given[:, : self.width]
+        density = self.density
+        unknown = torch.ones_like(whole[:, 0])
+        deviation_m = unknown if density is None else density.deviation_m(given)
+        return self.degrees(self.head(given)), whole, deviation_m
+
+    @property
+    def density(self) -> Deviation | None:
+        """The head, if it gives a density over the ground."""
+        return self.head if isinstance(self.head, Deviation) else None
 
 
 class Network(nn.Module):
@@ -95,10 +112,11 @@ class Network(nn.Module):
         """Answer upright square photos (n, size, size, 3) of uint8 pixels."""
         images = pixels.permute(0, 3, 1, 2).float()
         answers = [member(images) for member in self.members]
-        features = torch.cat([features for _, features in answers], dim=1)
-        radius_m, strangeness = self.trust(features)
-        degrees = average([degrees for degrees, _ in answers])
-        return Answer(degrees, radius_m, strangeness, features)
+        degrees, features, deviation_m = zip(*answers, strict=True)
+        together = torch.cat(features, dim=1)
+        scale = self.trust.scale(torch.stack(deviation_m).mean(dim=0))
+        radius_m = self.trust.radius_m * scale
+        return Answer(average(degrees), radius_m, self.trust.strangeness(together), together, scale)
 
     def parts(self) -> list[Member]:
         """Return the members, in order."""

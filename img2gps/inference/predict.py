@@ -59,7 +59,7 @@ class Predictor:
                     "imported from a saved run; in Python: Predictor.load(folder, regressor)"
                 )
             weights = _frozen_weights(folder, config, result)
-            make_head = partial(build_head, config)
+            make_head = partial(build_head, config.head, config.heads)
             regressor = build(config.model, weights, make_head, maps=config.needs_maps)
         scaler = _load_weights(folder, regressor)
         return cls(regressor, scaler, config, Precision(result.precision))

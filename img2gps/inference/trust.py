@@ -1,5 +1,8 @@
 """How far an answer can be trusted: a radius around it, and whether the photo is of this ground.
 
+Where the head says how sure it is (a density), the radius is a multiple of each photo's deviation;
+elsewhere it is the same for all photos.
+
 Both are calibrated on photos that the model did not learn from, each spot counting as one (see
 `analysis.radius`). Whether a photo is from here is asked of the network's own features: a photo of
 the training ground looks like some of the training photos, so its strangeness is its cosine
@@ -37,7 +40,9 @@ class TrustFacts:
     Attributes:
         what: which photos calibrated them.
         level: the share of true positions that lie within the radius.
-        radius_m: the radius; None where there are too few spots for this level.
+        radius_m: the radius, or its median where each photo has its own; None where there are too
+            few spots for this level.
+        adaptive: whether each photo has a radius of its own.
         false_alarms: the share of photos of the training ground that may be called strange.
         knows_strangers: whether photos from elsewhere can be recognised.
         ranked_cells: cells that these photos chose among; above 1 the radius is too small.
@@ -50,6 +55,7 @@ class TrustFacts:
     radius_m: float | None = None
     false_alarms: float = FALSE_ALARMS
     knows_strangers: bool = False
+    adaptive: bool = False
     ranked_cells: int = 1
 
 
@@ -58,7 +64,8 @@ class Trust(nn.Module):
 
     errors_m: Tensor
     weights: Tensor
-    radius_m: Tensor
+    radius_m: Tensor  # or a multiple of the deviation
+    adaptive: Tensor  # 1 where it is that
     centres: Tensor
     limit: Tensor
 
@@ -69,6 +76,7 @@ class Trust(nn.Module):
             "errors_m": (n_errors,),
             "weights": (n_errors,),
             "radius_m": (),
+            "adaptive": (),
             "centres": (n_centres, n_features),
             "limit": (),
         }
@@ -86,16 +94,19 @@ class Trust(nn.Module):
         trust.load_state_dict(dict(state))
         return trust
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the radius in metres and the strangeness of each photo, both (n,).
+    def scale(self, deviation_m: Tensor) -> Tensor:
+        """Return what a radius is multiplied by for each photo, (n,)."""
+        return torch.where(self.adaptive > 0, deviation_m, torch.ones_like(deviation_m))
 
-        Strangeness above 1 means: not from here, with the stated rate of false alarms. It is NaN
-        where nothing is known of the features.
+    def strangeness(self, features: Tensor) -> Tensor:
+        """Return the strangeness of photos by their features (n, d).
+
+        Above 1 means: not from here, with the stated rate of false alarms. It is NaN where nothing
+        is known of the features.
         """
-        radius_m = self.radius_m.expand(features.shape[0])  # len() would fix the batch in a trace
         if not len(self.centres):
-            return radius_m, torch.full_like(radius_m, torch.nan)
-        return radius_m, self.distance(features) / self.limit
+            return torch.full_like(features[:, 0], torch.nan)
+        return self.distance(features) / self.limit
 
     def distance(self, features: Tensor) -> Tensor:
         """Return the cosine distance of features (n, d) to the nearest centre."""
@@ -103,7 +114,7 @@ class Trust(nn.Module):
         return 1 - (own @ self.centres.T).amax(dim=1)
 
     def radius_at(self, level: float) -> float:
-        """Return the radius in metres for another level than the usual one."""
+        """Return the radius, before it is scaled, for another level than the usual one."""
         return Scores(self.errors_m.tolist(), self.weights.tolist()).quantile(level)
 
 
@@ -116,14 +127,18 @@ class PhotoFeatures:
     spot: NDArray[np.int64]  # of each held-out photo
 
 
-def fitted(errors: Scores, known: PhotoFeatures | None) -> Trust:
-    """Return the trust of a model from its held-out errors, and its photos where they are known."""
+def fitted(errors: Scores, known: PhotoFeatures | None, *, adaptive: bool = False) -> Trust:
+    """Return the trust of a model from its held-out errors, and its photos where they are known.
+
+    The errors are in metres, or relative to each photo's deviation if the radius is adaptive.
+    """
     centres = np.zeros((0, 0)) if known is None else _centres(known.train)
     trust = Trust(len(errors.values), *centres.shape)
     state: dict[str, Any] = {
         "errors_m": np.array(errors.values),
         "weights": np.array(errors.weights),
         "radius_m": errors.quantile(LEVEL),
+        "adaptive": float(adaptive),
         "centres": centres,
         "limit": np.nan,
     }

@@ -25,6 +25,14 @@ class Density(Protocol):
         """Return scaled positions (m, count, 2) drawn from the density."""
 
 
+@runtime_checkable
+class Deviation(Protocol):
+    """A head that says how far its density lies from its answer."""
+
+    def deviation_m(self, features: Tensor) -> Tensor:
+        """Return the root mean square distance (m,) in metres."""
+
+
 class DensityFit(Metric):
     """Collects how the densities of an epoch fit the labels.
 

@@ -17,6 +17,7 @@ from img2gps.inference.export.check import Reloaded, check, sample_pixels
 from img2gps.inference.export.readme import MADE_BY, model_card
 
 README = "README.md"
+UNTRACED = "match"  # a head
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Format:
     Attributes:
         write: writes the files and returns a function that predicts with them.
         usage: how the files are used, as Markdown.
+        traced: whether the computation is written out as a graph.
         needs: distributions that writing it takes, beside those of img2gps.
         extra: the extras of img2gps that bring them.
         front_matter: what a host reads at the top of README.md.
@@ -33,18 +35,19 @@ class Format:
 
     write: Callable[[Deployed, Path], Reloaded]
     usage: Callable[[Deployed], str]
+    traced: bool = False
     needs: tuple[str, ...] = ()
     extra: str = ""
     front_matter: str = ""
 
 
 FORMATS = {
-    "leaderboard": Format(leaderboard.write, leaderboard.usage),
-    "onnx": Format(onnx.write, onnx.usage, ("onnx", "onnxscript", "onnxruntime"), "onnx"),
-    "torch_export": Format(program.write, program.usage),
+    "leaderboard": Format(leaderboard.write, leaderboard.usage, True),
+    "onnx": Format(onnx.write, onnx.usage, True, ("onnx", "onnxscript", "onnxruntime"), "onnx"),
+    "torch_export": Format(program.write, program.usage, True),
     "state_dict": Format(state_dict.write, state_dict.usage),
     "hub": Format(hub.write, hub.usage),
-    "app": Format(app.write, app.usage, app.REQUIREMENTS, "onnx,app", app.FRONT_MATTER),
+    "app": Format(app.write, app.usage, True, app.REQUIREMENTS, "onnx,app", app.FRONT_MATTER),
 }
 
 
@@ -52,14 +55,19 @@ def export(deployed: Deployed, folder: Path, name: str) -> float:
     """Write a model in one format with its card; return how far the reloaded answers are, in m.
 
     Raises:
-        BadInput: packages that the format needs are missing, the folder has files that are not an
-            export, or the reloaded export answers otherwise.
+        BadInput: packages that the format needs are missing, it cannot hold the model's head, the
+            folder has files that are not an export, or the reloaded export answers otherwise.
     """
     chosen = FORMATS[name]
     missing = [need for need in chosen.needs if not _is_installed(need)]
     if missing:
         raise BadInput(
             f"--format {name}: needs {', '.join(missing)}; pip install 'img2gps[{chosen.extra}]'"
+        )
+    if chosen.traced and any(UNTRACED in head.parts for head in deployed.heads):
+        raise BadInput(
+            f"--format {name}: head={UNTRACED} compares photos one by one, which no graph "
+            "can hold; choose --format hub or state_dict"
         )
     _make(folder)
     with torch.random.fork_rng(devices=[]):

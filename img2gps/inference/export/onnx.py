@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from img2gps.core.files import write_bytes_atomic
 from img2gps.inference.deployed import Deployed
@@ -24,19 +25,27 @@ def write(deployed: Deployed, folder: Path) -> Reloaded:
     """Write the graph; return a function that predicts with onnxruntime."""
     outputs = Outputs(deployed.network).eval()
     batch = torch.export.Dim("photos", min=1, max=MOST_PHOTOS)
+    pixels = example(deployed.card.image_size)
+    traced = torch.export.export(outputs, (pixels,), dynamic_shapes=({0: batch},))
     program = torch.onnx.export(
-        outputs,
-        (example(deployed.card.image_size),),
+        traced.run_decompositions({torch.ops.aten.sort.stable: _sort}),
         dynamo=True,
         opset_version=OPSET,
         input_names=[INPUT],
         output_names=list(OUTPUTS),
-        dynamic_shapes=({0: batch},),
         verbose=False,
     )
     assert program is not None
     write_bytes_atomic(folder / GRAPH, _without_traces(program.model_proto).SerializeToString())
     return session(folder / GRAPH)
+
+
+def _sort(
+    values: Tensor, *, stable: bool | None = None, dim: int = -1, descending: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Sort as ONNX can; which of equal values comes first may differ."""
+    found: tuple[Tensor, Tensor] = torch.ops.aten.sort.default(values, dim, descending)
+    return found
 
 
 def _without_traces(graph: Any) -> Any:

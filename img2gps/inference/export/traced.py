@@ -85,6 +85,8 @@ def _function(scaled: _Scaled, name: str, image_size: int) -> tuple[str, list[st
     taken = [str(spec.target) for spec in specs if spec.kind is not InputKind.USER_INPUT]
     code = program.graph_module.code.strip()
     code = re.sub(r"def forward\(self, ", f"def {name}(", code)
+    # Checks of the tracing itself, which name devices in a way that is no Python.
+    code = re.sub(r"^.*_assert_tensor_metadata.*\n", "", code, flags=re.MULTILINE)
     # Statements that free a tensor after its last use are left out: they only distract a reader.
     code = re.sub(r";  [\w =]+ = None$", "", code, flags=re.MULTILINE)
     return f"{code}\n", taken

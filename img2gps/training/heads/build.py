@@ -6,8 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from img2gps.config.heads import AverageWeights
-from img2gps.config.schema import Config
+from img2gps.config.heads import AverageWeights, HeadsConfig
 from img2gps.training.backbones import Backbone
 from img2gps.training.heads.average import AverageHead
 from img2gps.training.heads.cells import Cells
@@ -21,12 +20,12 @@ from img2gps.training.heads.solved import Examples, SolvedHead
 from img2gps.training.heads.trained import linear, mlp
 
 
-def build_head(config: Config, backbone: Backbone) -> nn.Module:
-    """Return the head of a run for a backbone; torch's generator draws what is trained."""
-    heads = {name: _one(name, config, backbone) for name in config.head_names}
+def build_head(head: str, knobs: HeadsConfig, backbone: Backbone) -> nn.Module:
+    """Return a head, or several joined by +, for a backbone; torch's generator draws weights."""
+    heads = {name: _one(name, knobs, backbone) for name in head.split("+")}
     if len(heads) == 1:
-        return heads[config.head]
-    learn = config.heads.average.weights is AverageWeights.learned
+        return heads[head]
+    learn = knobs.average.weights is AverageWeights.learned
     return AverageHead(heads, backbone.width, learn=learn)
 
 
@@ -60,8 +59,7 @@ def chosen_settings(head: nn.Module) -> dict[str, Any]:
     return chosen
 
 
-def _one(name: str, config: Config, backbone: Backbone) -> nn.Module:
-    knobs = config.heads
+def _one(name: str, knobs: HeadsConfig, backbone: Backbone) -> nn.Module:
     match name:
         case "mlp":
             return mlp(backbone.width, knobs.mlp)

@@ -52,4 +52,4 @@ class Cells(GroundHead):
 
     def _places(self, features: Tensor) -> Tensor:
         offsets: Tensor = self.offsets(features)
-        return self.centres + offsets.reshape(len(offsets), -1, 2)
+        return self.centres + offsets.reshape(-1, self.config.count, 2)

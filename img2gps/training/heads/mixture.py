@@ -62,10 +62,18 @@ class Mixture(GroundHead):
         noise = torch.randn(centres.shape, generator=generator, device=centres.device)
         return centres + noise * width_m.gather(1, chosen)[..., None] / self.unit_m
 
+    def deviation_m(self, features: Tensor) -> Tensor:
+        """Return the root mean square distance (m,) in metres of the density from the answer."""
+        log_shares, means, width_m = self.components(features)
+        shares = log_shares.exp()
+        away_m = (means - (shares[..., None] * means).sum(dim=1, keepdim=True)) * self.unit_m
+        square = away_m.square().sum(dim=2) + 2 * width_m.square()  # two axes
+        return (shares * square).sum(dim=1).sqrt()
+
     def components(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return log shares (m, k), scaled means (m, k, 2) and widths in metres (m, k)."""
         flat: Tensor = self.layer(features)
-        out = flat.reshape(len(flat), -1, 4)
+        out = flat.reshape(-1, self.config.count, 4)
         width_m = self.spread_m * START_SHARE * out[..., 3].clamp(-6, 3).exp()
         width_m = width_m.clamp_min(self.config.least_m)
         return out[..., 0].log_softmax(dim=1), self.centres + out[..., 1:3], width_m

@@ -59,8 +59,15 @@ class Neighbours(FeatureHead[NearSetting]):
     def forward(self, features: Tensor) -> Tensor:
         """Return scaled positions (m, 2)."""
         similarity = unit(features.double() - self.centre) @ self.directions.double().T
-        setting = NearSetting(int(self.setting[0]), float(self.setting[1]))
-        return weighted_means(similarity, self.positions, [setting])[0].float()
+        assert self.chosen is not None  # solved or loaded
+        return weighted_means(similarity, self.positions, [self.chosen])[0].float()
+
+    def kept_setting(self) -> NearSetting | None:
+        """Return k and the temperature as plain numbers, which a traced graph needs."""
+        if not len(self.setting):  # not solved yet
+            return None
+        k, temperature = self.setting.tolist()
+        return NearSetting(int(k), temperature)
 
 
 def weighted_means(

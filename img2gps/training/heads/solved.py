@@ -77,6 +77,15 @@ class SolvedHead(KeptTensors, ABC, Generic[S]):
         self.keep(examples, self.settings[best])
         return answers[best]
 
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Take the chosen setting from the file, too."""
+        super()._load_from_state_dict(state, prefix, *args)
+        self.chosen = self.kept_setting()
+
+    def kept_setting(self) -> S | None:
+        """Return the setting that the buffers are of, where `forward` needs it."""
+        return self.chosen
+
 
 class FeatureHead(SolvedHead[S]):
     """A solved head that answers for all settings from features alone."""
