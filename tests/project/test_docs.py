@@ -85,6 +85,7 @@ def _filler(name: str) -> list[str]:
     return {
         "predict": ["a.jpg", "--run", "b"],
         "select": ["s"],
+        "needs": ["s"],
         "publish": ["s"],
         "contrast": ["s", "--this", "lr=1", "--that", "lr=2"],
         "ingest": ["d"],
