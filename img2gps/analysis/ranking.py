@@ -6,6 +6,7 @@ nothing of their own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -79,6 +80,13 @@ class Ranking:
         return stats.cell_interval(
             self.errors.mean_error_m[None], self.errors.places, luck=stats.NO_LUCK
         )
+
+    @cached_property
+    def floor_m(self) -> float:
+        """RMSE of a perfect answer, given the labels' stated accuracy; NaN where unknown."""
+        table = self.study.predictions
+        own = table[table["run"].isin(self.group.runs.index)].drop_duplicates("content")
+        return stats.label_floor_m(own["gps_error_m"]) if "gps_error_m" in own else math.nan
 
     @property
     def rivals(self) -> list[Baseline]:

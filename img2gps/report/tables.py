@@ -143,8 +143,12 @@ def _winner_rows(ranking: Ranking) -> list[list[Entry]]:
 
 
 def _rival_rows(ranking: Ranking) -> list[list[Entry]]:
-    """Return what the winner has to beat."""
-    return [_rival(baseline) for baseline in sorted(ranking.rivals, key=lambda b: b.name != "mean")]
+    """Return what the winner has to beat, and what no answer can."""
+    rows = [_rival(baseline) for baseline in sorted(ranking.rivals, key=lambda b: b.name != "mean")]
+    if not np.isnan(ranking.floor_m):
+        text = "what a perfect answer gets against labels of the accuracy that they state"
+        rows.append([Entry("floor"), figure(ranking.floor_m), Entry(text)])
+    return rows
 
 
 def _rival(baseline: Baseline) -> list[Entry]:

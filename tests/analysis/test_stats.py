@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy import stats as scipy_stats
 
 from img2gps.analysis import stats
 from img2gps.analysis.edges import edges
+from img2gps.report import build
 from tests.helpers.fake_study import Noise, draw_errors, draw_photos
 
 Floats = NDArray[np.float64]
@@ -451,6 +453,32 @@ def test_importance_is_the_analysis_of_variance_by_least_squares() -> None:
         key = tuple(index[axis] for axis in effect.axes)
         assert effect.share == pytest.approx(expected[key] / total, abs=1e-9)
         assert 0 <= effect.low <= effect.high <= 1
+
+
+def test_the_floor_is_the_rmse_of_labels_whose_stated_radius_holds_68_percent() -> None:
+    rng = np.random.default_rng(18)
+    east, north = rng.normal(0, 3.0, (2, 200_000))
+    distance = np.hypot(east, north)
+    radius = np.quantile(distance, 0.68)
+    rmse = math.sqrt(float(np.mean(distance**2)))
+    assert stats.label_floor_m(np.full(10, radius)) == pytest.approx(rmse, rel=0.01)
+    assert math.isnan(stats.label_floor_m([5.0, math.nan, math.nan]))
+
+
+def test_a_run_that_went_astray_decides_only_verdicts_that_are_called_borderline() -> None:
+    (ranking,) = build.load("table1", [Path(__file__).parents[2] / "results"]).rankings
+    errors = ranking.errors
+    cell, seed = np.argwhere(stats.astray(errors.error_m, errors.luck))[0]
+    without = errors.error_m.copy()
+    without[cell, seed] = np.nan
+    before, after = (
+        stats.confidence_set(stats.resample(error, errors.spot, n=10_000))
+        for error in (errors.error_m, without)
+    )
+    others = np.arange(len(without)) != cell
+    clear = others & ~before.borderline & ~after.borderline
+    assert clear.sum() >= 7
+    assert (before.marked == after.marked)[clear].all()
 
 
 def test_effects_are_tested_against_the_variance_between_seeds() -> None:

@@ -21,6 +21,7 @@ from img2gps.analysis.stats.comparisons import (
     holm,
     resample,
 )
+from img2gps.analysis.stats.floor import label_floor_m
 from img2gps.analysis.stats.folds import FoldMean, fold_mean
 from img2gps.analysis.stats.importance import Effect, importance
 from img2gps.analysis.stats.intervals import (
@@ -62,4 +63,4 @@ __all__ += ["with_difference"]
 __all__ += ["NO_LUCK", "Luck", "above_baseline", "astray", "beats_baseline", "luck_of"]
 __all__ += ["cell_interval", "cell_rmse", "confidence_set"]
 __all__ += ["contrast_interval", "detectable", "difference_interval", "fold_mean", "holm"]
-__all__ += ["importance", "photos_needed", "resample", "selection_corrected"]
+__all__ += ["importance", "label_floor_m", "photos_needed", "resample", "selection_corrected"]
