@@ -85,7 +85,7 @@ def test_the_guide_ends_with_a_page_and_a_model(tmp_path: Path, quad_photos: Pat
 
 @pytest.mark.parametrize(
     ("page", "first"),
-    [("README.md", "python -m img2gps.train"), ("docs/your-photos.md", "img2gps ingest DIR")],
+    [("README.md", "img2gps studies show"), ("docs/your-photos.md", "img2gps ingest DIR")],
 )
 def test_the_commands_of_a_page_work_in_its_order(
     page: str, first: str, tmp_path: Path, quad_photos: Path
