@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from img2gps.core.files import write_bytes_atomic
+from img2gps.core.progress import watched
 from img2gps.inference.deployed import Deployed
 from img2gps.inference.network import Network
 from img2gps.inference.predict import BATCH
@@ -21,7 +20,6 @@ from img2gps.photos.dataset import Dataset
 log = logging.getLogger(__name__)
 
 FEATURES = "features.npy"  # in the folder of the first run
-FEW = 200  # photos, below which nobody waits
 
 
 def features_of(deployed: Deployed, dataset: Dataset) -> NDArray[np.float32]:
@@ -43,19 +41,11 @@ def features_of(deployed: Deployed, dataset: Dataset) -> NDArray[np.float32]:
 
 def _computed(network: Network, dataset: Dataset) -> NDArray[np.float32]:
     pixels = dataset.pixels()
-    console = Console(stderr=True)
-    quiet = len(dataset) < FEW or not console.is_terminal
-    starts = track(
-        range(0, len(dataset), BATCH),
-        "looking at the training photos, once",
-        console=console,
-        disable=quiet,
-        transient=True,
-    )
+    starts = range(0, len(dataset), BATCH)
     with torch.inference_mode():
         batches = [
             network(torch.from_numpy(np.array(pixels[start : start + BATCH]))).features.numpy()
-            for start in starts
+            for start in watched(starts, len(starts), "looking at the training photos, once")
         ]
     return np.concatenate(batches).astype(np.float32)
 

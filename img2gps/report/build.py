@@ -17,6 +17,7 @@ from img2gps.analysis.scene import scene_of
 from img2gps.analysis.study import Study
 from img2gps.analysis.suspects import MIN_CELLS, learned, suspects
 from img2gps.core.errors import BadInput
+from img2gps.core.progress import watched
 from img2gps.photos.dataset import Dataset
 from img2gps.report import gallery, page, paper, several, tables
 from img2gps.report.figures import choose
@@ -103,7 +104,7 @@ def _study(analysis: Analysis, folder: Path) -> Path:
     shown.sections = _sections(analysis)
     drawn = choose.of_study(drawing)
     shown.figures = drawn
-    for figure in drawn:
+    for figure in watched(drawn, len(drawn), f"figures of {analysis.study.name}"):
         save(figure, folder / "figures")
     if ranking is not None:
         shown.left_out = choose.left_out(drawn)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from img2gps.config.schema import ModelConfig
 from img2gps.core.files import write_array_atomic
+from img2gps.core.progress import watched
 from img2gps.photos.dataset import Dataset
 from img2gps.training.model import Regressor
 from img2gps.training.weights import ResolvedWeights
@@ -61,7 +62,8 @@ def compute_features(model: Regressor, pixels: NDArray[np.uint8]) -> NDArray[Any
     model.eval()
     batches = []
     with torch.inference_mode():
-        for start in range(0, len(pixels), BATCH):
+        starts = range(0, len(pixels), BATCH)
+        for start in watched(starts, len(starts), "features, in batches"):
             images = torch.from_numpy(np.array(pixels[start : start + BATCH]))
             images = model.normalise(images.to(device).permute(0, 3, 1, 2).float())
             batches.append(model.backbone(images).cpu().numpy())

@@ -143,24 +143,12 @@ def _positions(
     """Yield the answers under the names that the user knows, with a bar in a terminal."""
     from dataclasses import replace
 
-    from rich.console import Console
-    from rich.progress import track
+    from img2gps.core.progress import watched
 
-    from img2gps.inference.predict import BATCH
-
-    console = Console(stderr=True)
     answers = localizer.stream(
         named.values(), level=args.level, neighbours=3 if args.explain else 0
     )
-    shown = track(
-        zip(named, answers, strict=True),
-        "photos",
-        total=len(named),
-        console=console,
-        transient=True,
-        disable=len(named) <= BATCH or not console.is_terminal,
-    )
-    for name, position in shown:
+    for name, position in watched(zip(named, answers, strict=True), len(named), "photos"):
         yield replace(position, photo=name)
 
 
