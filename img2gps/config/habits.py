@@ -133,7 +133,7 @@ def override(key: str, value: str) -> str:
     >>> override("data.root", "my photos, spring")
     'data.root="my photos, spring"'
     """
-    word = re.fullmatch(r"[\w./~-]+", value, re.ASCII)
+    word = re.fullmatch(r"[\w./-]+", value, re.ASCII)
     if word and not re.fullmatch(r"-?(null|true|false|nan|inf|[\d.e_-]+)", value, re.IGNORECASE):
         return f"{key}={value}"
     # In Hydra's quotes a backslash counts only before a quotation mark.

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from img2gps.config.heads import HEADS, HeadsConfig
 from img2gps.config.schema import Family
@@ -47,12 +48,28 @@ def write_exported(deployed: Deployed, folder: Path, *, int8: bool = False) -> N
     if not is_exportable(deployed):
         names = ", ".join(one.name for one in deployed.card.models)
         raise BadInput(f"{names}: a model of your own cannot be built from its name; choose onnx")
-    tensors = {key: value.contiguous() for key, value in deployed.network.state_dict().items()}
+    own, shared = _each_once(deployed.network.state_dict())
+    tensors = {key: value.contiguous() for key, value in own.items()}
     write_bytes_atomic(folder / TENSORS, save(pack(tensors) if int8 else tensors))
     bf16 = [member.bf16 for member in deployed.network.parts()]
     heads = [{"name": head.name, "knobs": head.own_knobs()} for head in deployed.heads]
     card = deployed.card.to_dict()
-    write_json(folder / MODEL, {"schema": SCHEMA, "bf16": bf16, "heads": heads, "card": card})
+    plain = {"bf16": bf16, "heads": heads, "shared": shared, "card": card}
+    write_json(folder / MODEL, {"schema": SCHEMA, **plain})
+
+
+def _each_once(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return every tensor once, and of each further name the name that it is kept under.
+
+    Members with frozen features have their backbone in common.
+    """
+    first: dict[tuple[object, ...], str] = {}
+    shared = {}
+    for name, value in tensors.items():
+        place = (value.data_ptr(), value.shape, value.stride(), value.dtype)
+        if value.numel() and (kept := first.setdefault(place, name)) != name:
+            shared[name] = kept
+    return {name: value for name, value in tensors.items() if name not in shared}, shared
 
 
 def read_exported(folder: Path) -> Deployed:
@@ -68,6 +85,7 @@ def read_exported(folder: Path) -> Deployed:
             raise ValueError(f"not of schema {SCHEMA}")
         card = Card.from_dict(plain["card"])
         tensors = unpack(load_file(folder / TENSORS))
+        tensors |= {name: tensors[kept] for name, kept in plain.get("shared", {}).items()}
         trust = {k.removeprefix(_TRUST): v for k, v in tensors.items() if k.startswith(_TRUST)}
         heads = [_head(one) for one in plain["heads"]]
         members = _members(card, heads, [bool(value) for value in plain["bf16"]])

@@ -145,3 +145,24 @@ def test_folds_of_its_own_measure_on_photos_that_chose_nothing(
     assert expected.rmse_m == pytest.approx(float(np.sqrt(np.mean(rest["error_m"] ** 2))))
     assert (trust.n_photos, trust.ranked_cells) == (expected.n_photos, 1)
     assert made.card.kind == "average"
+
+
+def test_members_with_frozen_features_keep_their_backbone_once(
+    tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(shared_cache))
+    frozen = ("model=efficientnet_lite0", "weights=imagenet", "model.train=head", "head=ridge",
+              "split=kfold", "split.folds=2")  # fmt: skip
+    study_of(
+        tmp_path,
+        "frozen",
+        {f"head=ridge,split.fold={i}": (*frozen, f"split.fold={i}") for i in (0, 1)},
+    )
+    made, folder = make_final("frozen", tmp_path)
+    assert (folder / "model.safetensors").stat().st_size < 20e6  # the backbone has 3.4 million
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    here, there = (
+        [(one.lat_deg, one.lon_deg) for one in Localizer(deployed).predict(list(pixels))]
+        for deployed in (made, read_exported(folder))
+    )
+    assert there == pytest.approx(here, abs=1e-9)
