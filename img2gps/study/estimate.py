@@ -135,7 +135,7 @@ def estimate(spec: Spec, workers: int) -> Estimate:
         epochs=round(scale * sum(plan.config.epochs for plan in left)),
         seconds=scale * sum(_seconds(plan, step_s) for plan in left),
         disk_bytes=scale * sum(size[plan.config.model.name] for plan in left),
-        n_val=min(len(plan.split.val) for plan in plans),
+        n_val=_validated(plans),
         mean_predictor_m=statistics.fmean(_mean_predictor(plans)),
         threads=max(plan.config.threads or threads for plan in plans),
         hint="" if spec.searched else precision_hint(spec, runner, [_ref(plan) for plan in left]),
@@ -147,6 +147,15 @@ def _is_first(plan: RunPlan, plans: Sequence[RunPlan]) -> bool:
     """Whether a run has the first seed and fold, with which a race begins."""
     first = plans[0].config
     return (plan.config.seed, plan.config.split.fold) == (first.seed, first.split.fold)
+
+
+def _validated(plans: list[RunPlan]) -> int:
+    """Return on how many photos cells are compared; folds count together, as in the report."""
+    folds: dict[tuple[int, str], dict[int, int]] = {}
+    for plan in plans:
+        kind = id(plan.dataset), repr(replace(plan.config.split, fold=0))
+        folds.setdefault(kind, {})[plan.config.split.fold] = len(plan.split.val)
+    return min(sum(photos.values()) for photos in folds.values())
 
 
 def _kind(plan: RunPlan) -> tuple[object, ...]:
