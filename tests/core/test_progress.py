@@ -19,7 +19,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, seconds_an_item: float, *, terminal: 
         return Console(file=written, force_terminal=terminal, width=80)
 
     monkeypatch.setattr(progress, "Console", console)
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("img2gps.core.progress.time.monotonic", lambda: clock[0])
     found = []
     for item in progress.watched("abc", 3, "letters"):
         clock[0] += seconds_an_item
