@@ -165,4 +165,4 @@ def test_members_with_frozen_features_keep_their_backbone_once(
         [(one.lat_deg, one.lon_deg) for one in Localizer(deployed).predict(list(pixels))]
         for deployed in (made, read_exported(folder))
     )
-    assert there == pytest.approx(here, abs=1e-9)
+    np.testing.assert_allclose(there, here, atol=1e-6)
