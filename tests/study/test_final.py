@@ -162,7 +162,7 @@ def test_members_with_frozen_features_keep_their_backbone_once(
     assert (folder / "model.safetensors").stat().st_size < 20e6  # the backbone has 3.4 million
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     here, there = (
-        [(one.lat_deg, one.lon_deg) for one in Localizer(deployed).predict(list(pixels))]
+        np.array([[p.lat_deg, p.lon_deg] for p in Localizer(deployed).predict(list(pixels))], float)
         for deployed in (made, read_exported(folder))
     )
     np.testing.assert_allclose(there, here, atol=1e-6)
