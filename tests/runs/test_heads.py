@@ -183,7 +183,11 @@ def test_defaults_add_nothing_to_the_identity(workdir: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("head=knnn",), r"head=knnn: no head; one of: linear, mlp, .*knn, ridge"),
+        (
+            ("head=knnn",),
+            "head=knnn: no head; one of: linear, mlp, cells, mixture, metric, knn, ridge, "
+            "kernel_ridge, match",
+        ),
         (("head=knn+knn",), r"head=knn\+knn: a head is named twice"),
         (("head=knn",), r"head=knn: needs a backbone that is not trained; add model.train=head"),
         (("heads.knn.k=0",), r"heads.knn.k=0: must be above 0"),
