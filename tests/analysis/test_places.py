@@ -70,7 +70,7 @@ def test_errors_that_are_alike_over_some_distance_are_found_and_others_are_not()
         alike.append([spots.correlation(np.exp(x)).range_m > 0 for x in (smooth, rough)])
     smooth_found, rough_found = np.mean(alike, axis=0)
     assert smooth_found > 0.9
-    assert rough_found < 0.25  # these are widened a little without need
+    assert rough_found < 0.1
 
 
 def test_intervals_hold_the_truth_more_often_where_errors_are_alike_over_thirty_metres() -> None:

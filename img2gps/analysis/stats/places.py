@@ -34,6 +34,8 @@ Floats = NDArray[np.float64]
 
 RANGES_M = (7.0, 15.0, 30.0, 60.0, 100.0)  # distance at which 1/e of the correlation is left
 SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.9)  # of the variance that falls with distance
+# Above this probability of errors that are alike within spots only, no distance is stated.
+DOUBT = 0.3
 PRIOR = 0.5  # probability that errors are alike over more than a spot, before they are seen
 MIN_SPOTS = 8  # with fewer, nothing is measured
 MAX_SPOTS = 600  # with more, so many of them are measured
@@ -124,7 +126,7 @@ class _Ground:
         weight /= weight.sum()
         square, lost, range_m = self._meanings
         return Correlation(
-            float(weight[1:] @ range_m[1:] / (1 - weight[0])) if weight[0] < 0.5 else 0.0,
+            float(weight[1:] @ range_m[1:] / (1 - weight[0])) if weight[0] < DOUBT else 0.0,
             math.sqrt(float(weight @ square)),
             1 / float(weight @ lost),
         )
