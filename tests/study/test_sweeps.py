@@ -69,6 +69,14 @@ def test_file_opens_with_its_question(name: str) -> None:
     assert question.rstrip("?").split(",")[0] in first
 
 
+def _recipe(name: str) -> dict[str, Any]:
+    """The keys that a recipe sets; the groups that it chooses are left out."""
+    plain: dict[str, Any] = yaml.safe_load(
+        (package_folder("conf") / "recipe" / f"{name}.yaml").read_text()
+    )
+    return {key: value for key, value in plain.items() if key != "defaults"}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_cell_is_a_valid_configuration(name: str) -> None:
     spec = study(name)
@@ -86,7 +94,10 @@ def test_every_cell_is_a_valid_configuration(name: str) -> None:
         assert loaded.study == name
         plain = config_to_dict(loaded)
         for knob, value in params.items():
-            if knob == "recipe":  # sets other groups, and has no key of its own
+            if knob == "recipe":  # sets other keys, unless the cell itself does
+                for key, own in flat(_recipe(value)).items():
+                    if key not in params and key.split(".")[0] not in params:
+                        assert flat(plain)[key] == own, key
                 continue
             node: Any = plain
             for part in knob.split("."):
