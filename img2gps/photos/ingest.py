@@ -15,17 +15,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from img2gps.core.errors import BadInput
 from img2gps.core.hardware import cores
 from img2gps.core.paths import expanded
+from img2gps.core.progress import watched
 from img2gps.photos.copies import keep_one_of_each, near_copies
 from img2gps.photos.dataset import (
     PIXELS,
@@ -56,8 +55,6 @@ from img2gps.photos.summary import summarise
 __all__ = ["CsvSource", "FolderSource", "HuggingFaceSource", "QuadSource", "Source", "ingest"]
 
 log = logging.getLogger(__name__)
-
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -187,7 +184,8 @@ def _read(
     rows = []
     with Readers(options.threads, options.deadline_s) as readers:
         read = read_items(items, listing.track, readers, options.image_size)
-        for outcome in _watched(read, len(items), listing.name, options.progress):
+        told = f"reading {listing.name}"
+        for outcome in watched(read, len(items), told) if options.progress else read:
             if isinstance(outcome, Reject):
                 rejects.append(outcome)
             else:
@@ -196,17 +194,6 @@ def _read(
     if listing.track is not None and (hint := listing.track.clock_hint()):
         log.warning(hint)
     return rows
-
-
-def _watched(results: Iterator[R], total: int, name: str, progress: bool) -> Iterator[R]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        yield from bar.track(results, total=total, description=f"reading {name}")
 
 
 def _replace(folder: Path, scratch: Path) -> None:
