@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Generator
 from pathlib import Path
 
@@ -64,13 +65,21 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def quad_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of the data set quad_tiny with 48 photos."""
+def quad_photos(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
+    """The files of quad_tiny with 48 photos; all tests share them and none writes there."""
     folder = tmp_path_factory.mktemp("photos") / "quad"
     from img2gps.photos import quad  # here: most tests need none of it
 
     quad.render(quad.QuadSpec(n=48, width=96, height=72), folder, threads=1, progress=False)
-    return folder
+    before = sorted(folder.iterdir())
+    yield folder
+    assert sorted(folder.iterdir()) == before, "a test wrote to the photos that all tests share"
+
+
+@pytest.fixture
+def copied_quad_photos(quad_photos: Path, tmp_path: Path) -> Path:
+    """A copy of quad_photos for a test that adds files of its own."""
+    return Path(shutil.copytree(quad_photos, tmp_path / "copied_quad"))
 
 
 @pytest.fixture

@@ -62,13 +62,13 @@ def test_hand_in_gets_what_the_run_gets(
     architecture: str,
     models: dict[str, Deployed],
     tiny_runs: dict[str, Path],
-    quad_photos: Path,
+    copied_quad_photos: Path,
     course: Path,
     workdir: Path,
 ) -> None:
     formats.export(models[architecture], workdir / "hand_in", "leaderboard")
-    names = sorted(path.name for path in quad_photos.glob("*.jpg"))[:40]
-    table = labelled(quad_photos, quad_photos / "photos.csv", names)
+    names = sorted(path.name for path in copied_quad_photos.glob("*.jpg"))[:40]
+    table = labelled(copied_quad_photos, copied_quad_photos / "photos.csv", names)
     script = Path(course_evaluator.__file__)
     for with_path in ("no", "yes"):
         done = run(course, workdir, str(script), str(workdir / "hand_in"), str(table), with_path)
@@ -77,7 +77,9 @@ def test_hand_in_gets_what_the_run_gets(
         assert found["modules"] == []
         assert found["tensors"] == len(torch.load(workdir / "hand_in" / "model.pt"))
         answered = np.array(found["predictions"])
-        expected = network_answers(models[architecture], [quad_photos / name for name in names])
+        expected = network_answers(
+            models[architecture], [copied_quad_photos / name for name in names]
+        )
         apart = geo.distance_m(expected[:, 0], expected[:, 1], answered[:, 0], answered[:, 1])
         assert apart.max() < 0.01
         true = np.genfromtxt(table, delimiter=",", skip_header=1, usecols=(1, 2))
@@ -104,13 +106,13 @@ def test_network_answers_as_the_run_itself(
 
 
 def test_hand_in_keeps_the_row_of_a_photo_that_cannot_be_read(
-    models: dict[str, Deployed], quad_photos: Path, workdir: Path, course: Path
+    models: dict[str, Deployed], copied_quad_photos: Path, workdir: Path, course: Path
 ) -> None:
     formats.export(models["resnet18"], workdir / "hand_in", "leaderboard")
-    good = sorted(path.name for path in quad_photos.glob("*.jpg"))[:2]
-    bad = quad_photos / "broken.jpg"
+    good = sorted(path.name for path in copied_quad_photos.glob("*.jpg"))[:2]
+    bad = copied_quad_photos / "broken.jpg"
     bad.write_text("no picture")
-    table = quad_photos / "with_bad.csv"
+    table = copied_quad_photos / "with_bad.csv"
     table.write_text(f"Filepath,lat,lon\n{good[0]},1,2\nbroken.jpg,3,4\n{good[1]},5,6\n")
     code = (
         "import preprocess as p; X, y = p.prepare_data(r'{}'); "
@@ -396,10 +398,13 @@ def test_tampered_architecture_fetches_and_imports_nothing(
 
 
 def test_submission_answers_every_row_of_the_table(
-    models: dict[str, Deployed], quad_photos: Path, workdir: Path, caplog: pytest.LogCaptureFixture
+    models: dict[str, Deployed],
+    copied_quad_photos: Path,
+    workdir: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    names = [path.name for path in sorted(quad_photos.glob("IMG*.jpg"))[:3]]
-    table = quad_photos / "hidden.csv"
+    names = [path.name for path in sorted(copied_quad_photos.glob("IMG*.jpg"))[:3]]
+    table = copied_quad_photos / "hidden.csv"
     table.write_text("id,Image_Path\n" + "".join(f"{i},{n}\n" for i, n in enumerate(names)))
     with table.open("a") as file:
         file.write("3,gone.jpg\n")
@@ -411,7 +416,7 @@ def test_submission_answers_every_row_of_the_table(
     assert [row["Image_Path"] for row in rows] == [*names, "gone.jpg"]
     found = [(float(row["Latitude"]), float(row["Longitude"])) for row in rows]
     for position, answer in zip(
-        localizer.predict(quad_photos / n for n in names), found, strict=False
+        localizer.predict(copied_quad_photos / n for n in names), found, strict=False
     ):
         assert answer == (position.lat_deg, position.lon_deg)
     assert found[3] == localizer.mean_position()
