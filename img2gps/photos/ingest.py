@@ -12,7 +12,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ from img2gps.photos.summary import summarise
 __all__ = ["CsvSource", "FolderSource", "HuggingFaceSource", "QuadSource", "Source", "ingest"]
 
 log = logging.getLogger(__name__)
+
+_BUILDING = ".building"  # ends the name of a folder that is being built
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,9 @@ def _existing(folder: Path, verify: bool) -> Dataset | None:
 
 def _build(listing: Listing, folder: Path, options: _Options) -> Dataset:
     """Read everything into a temporary folder, then move it into place. Needs the lock."""
-    scratch = folder.with_name(f".{folder.name}.building")
-    shutil.rmtree(scratch, ignore_errors=True)  # left by a process that was killed
+    _remove_abandoned(folder.parent)
+    scratch = folder.with_name(f".{folder.name}{_BUILDING}")
+    shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:
         rejects = list(listing.rejects)
@@ -174,6 +177,15 @@ def _build(listing: Listing, folder: Path, options: _Options) -> Dataset:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return open_dataset(folder)
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """Remove what processes that were killed had begun to build, for these or other photos."""
+    for scratch in cache.glob(f".*{_BUILDING}"):
+        folder = scratch.with_name(scratch.name.removeprefix(".").removesuffix(_BUILDING))
+        lock = FileLock(folder.with_suffix(".lock"))
+        with suppress(Timeout), lock.acquire(blocking=False):
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _read(

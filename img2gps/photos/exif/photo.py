@@ -16,7 +16,7 @@ from img2gps.photos.exif.times import taken_at
 from img2gps.photos.exif.values import Tags, scalar, text
 from img2gps.photos.photofile import Unusable
 
-READER_VERSION = "4"  # raise it when the same file gives another position than before
+READER_VERSION = "5"  # raise it when the same file gives another position than before
 APART = "exifread and Pillow read positions"  # how its note begins
 _DISAGREE_M = 1.0  # two readings of one file differ by rounding only, or one of them is wrong
 

@@ -49,7 +49,7 @@ def read_gps(packet: bytes) -> Tags:
     for tag, (ref, positive, negative) in _AXES.items():
         if _DECIMAL.fullmatch(value := gps.get(tag, "")):
             gps |= {tag: value.lstrip("+-"), ref: negative if value.startswith("-") else positive}
-        elif value:
+        elif value[-1:].isalpha():
             gps[ref] = value[-1]
     return gps
 

@@ -6,6 +6,7 @@ import json
 import math
 import sqlite3
 import struct
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,9 @@ SQLITE = b"SQLite format 3\0"
 _WGS84 = (4326, 4979)  # EPSG; the second has a height
 _CRS84 = ("CRS84", "4326", "4979")  # how the names of WGS 84 end in GeoJSON
 _ENVELOPE_BYTES = (0, 32, 48, 48, 64)  # by its kind, in a GeoPackage's geometry
+_MAX_ROWS = 1_000_000  # a view can have rows without end
+_MAX_SECONDS = 20.0  # of processor time; a million rows take 4
+_INSTRUCTIONS = 1_000_000  # of SQLite between two looks at the clock
 _GIVE = "give points in WGS 84 (EPSG:4326)"
 
 Row = dict[str, str]
@@ -50,8 +54,14 @@ def geopackage_rows(path: Path) -> list[Row]:
     """Return the columns of each feature of the only layer with `lat` and `lon`."""
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            end = time.process_time() + _MAX_SECONDS
+            database.set_progress_handler(lambda: time.process_time() > end, _INSTRUCTIONS)
             return _layer_rows(database, path)
     except sqlite3.Error as error:
+        if error.args == ("interrupted",):
+            raise BadInput(
+                f"{path}: takes longer than {_MAX_SECONDS:g} s to read; save its layer as a table"
+            ) from error
         raise BadInput(f"{path}: no GeoPackage ({error}); {_GIVE}") from error
 
 
@@ -71,8 +81,10 @@ def _layer_rows(database: sqlite3.Connection, path: Path) -> list[Row]:
     name = table.replace('"', '""')
     cursor = database.execute(f'SELECT * FROM "{name}"')  # noqa: S608, quoted above
     columns = [column for column, *_ in cursor.description]
-    rows = []
+    rows: list[Row] = []
     for values in cursor:
+        if len(rows) == _MAX_ROWS:
+            raise BadInput(f"{path}: has more than {_MAX_ROWS:,} points; give it in parts")
         feature = dict(zip(columns, values, strict=True))
         lon, lat = _point(feature.pop(geometry))
         rows.append(_texts(feature) | {"lat": lat, "lon": lon})
