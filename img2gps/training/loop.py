@@ -77,9 +77,11 @@ def warn_if_busy(since: CpuTime | None, threads: int) -> None:
     taken = since.taken_by_others() if since else None
     cores = usable_cores()
     if taken is not None and threads > cores - taken + SLACK_CORES:
+        beside = max(1, round(cores - taken))
         log.warning(
             "other programs take %.1f of %d cores: training with %s will take at least %.1f times "
-            "as long", taken, cores, counted(threads, "thread"), (threads + taken) / cores,
+            "as long%s", taken, cores, counted(threads, "thread"), (threads + taken) / cores,
+            f"; threads={beside} fits beside them" if beside < threads else "",
         )  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def test_taken_cores_are_told_with_what_they_cost(
     assert caplog.text.count("\n") == bool(said)
     assert said in caplog.text
     if threads == 2 and said:
-        assert "at least 1.5 times as long" in caplog.text
+        assert "at least 1.5 times as long; threads=1 fits beside them" in caplog.text
 
 
 def test_a_system_that_does_not_tell_is_no_reason_to_warn(caplog: pytest.LogCaptureFixture) -> None:
