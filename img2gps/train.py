@@ -48,6 +48,7 @@ def run(
     wait_passively()
     # Imported here so that --help and --cfg answer without waiting for torch and Lightning.
     from img2gps.core.geo import LabelScaler
+    from img2gps.photos.resemblance import log_resemblance
     from img2gps.runs import resume
     from img2gps.runs.folder import open_folder
     from img2gps.runs.outcome import ResultWriter, ended_before
@@ -67,6 +68,7 @@ def run(
             return ended
         start = resume.prepare(folder, planned)
         log.info("trains on %d photos, validates on %d", len(split.train), len(split.val))
+        log_resemblance(dataset.manifest, split, config.split)
         loop.seed_everything(config.seed, start.threads)
 
         lat, lon = dataset.lat_lon()

@@ -34,6 +34,7 @@ EPOCH_METRICS = (
     "val/within_25m",
     "val/within_50m",
 )  # of every epoch of every run; a user's own metrics come on top as val/NAME
+SPLIT_RULES = (1, 2)
 DENSITY_METRICS = ("val/nll", "val/coverage_50", "val/coverage_90")  # of heads that give a density
 
 
@@ -116,6 +117,7 @@ class SplitConfig:
     block_m: float | None = None  # None = from the buffer and the ground that the photos cover
     buffer_m: float | None = None  # None = the spot radius
     group_near_copies: bool = False  # runs from before near copies were found have no such key
+    rule: int = 1  # of choosing blocks; runs from before rule 2 have no such key
 
     def __post_init__(self) -> None:
         for key in ("n_val", "n_test"):
@@ -128,6 +130,7 @@ class SplitConfig:
         fit = 0 <= (self.buffer_m or 0) < math.inf
         check("split.buffer_m", self.buffer_m, fit, "metres, 0 or more")
         within("split.folds", self.folds, 2, 1000)
+        within("split.rule", self.rule, SPLIT_RULES[0], SPLIT_RULES[-1])
         within("split.fold", self.fold, 0, self.folds - 1)
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from img2gps.config.schema import SplitConfig, SplitKind
+from img2gps.config.schema import SPLIT_RULES, SplitConfig, SplitKind
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
 from img2gps.photos import split, spots
 from img2gps.photos.dataset import Dataset
+from img2gps.photos.resemblance import resemblance
 from img2gps.photos.spots import extent_m
 from img2gps.photos.suspects import suspects
 
@@ -38,7 +39,9 @@ class Leak:
     within_5m: float = 0.0
     within_10m: float = 0.0
     known_spots: float = 0.0
-    mean_rmse_m: float = 0.0  # of the mean predictor
+    mean_rmse_m: float = 0.0  # of the mean predictor on the validation photos
+    spread_m: float = 0.0  # root mean squared distance of validation photos from their mean
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -118,12 +121,13 @@ def _leak(manifest: pd.DataFrame, kind: SplitKind) -> Leak:
             share = wanted if wanted >= 1 else round(wanted * len(manifest))
             wanted = max(share, int(photos.min()))
     try:
-        made = split.make_split(manifest, SplitConfig(kind=kind, n_val=wanted))
+        config = SplitConfig(kind=kind, n_val=wanted, rule=SPLIT_RULES[-1])
+        made = split.make_split(manifest, config)
     except BadInput as error:
         return Leak(kind, impossible=str(error))
     leakage = split.leakage(manifest, made)
-    lat, lon = manifest["lat_deg"].to_numpy(), manifest["lon_deg"].to_numpy()
-    mean_lat, mean_lon = geo.mean_position(lat[made.train], lon[made.train])
+    resembled = resemblance(manifest, made)
+    assert resembled is not None
     return Leak(
         kind,
         n_train=len(made.train),
@@ -134,9 +138,9 @@ def _leak(manifest: pd.DataFrame, kind: SplitKind) -> Leak:
         within_5m=leakage["within_5m"],
         within_10m=leakage["within_10m"],
         known_spots=leakage["known_spots"],
-        mean_rmse_m=geo.rmse_m(
-            lat[made.val], lon[made.val], np.array(mean_lat), np.array(mean_lon)
-        ),
+        mean_rmse_m=resembled.mean_predictor_m,
+        spread_m=resembled.spread_m,
+        warnings=resembled.warnings(config),
     )
 
 

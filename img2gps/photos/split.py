@@ -9,8 +9,12 @@
 
 Photos are ranked by a hash of their content, sessions by their name and blocks by their place, each
 with the seed and never by row. So other file names or another order change nothing, and adding
-photos moves few others. Photos with equal pixels are always on one side, and near copies with
-`group_near_copies`.
+photos moves few others between the parts of a random split. Photos with equal pixels are always on
+one side, and near copies with `group_near_copies`.
+
+How blocks are chosen has two rules (`split.rule`). Rule 1, that of the published studies, takes the
+first ones by rank. Rule 2 makes them smaller and takes those that are spread over the ground like
+all photos (see `spread`).
 """
 
 from __future__ import annotations
@@ -26,14 +30,16 @@ from scipy.spatial import cKDTree
 from img2gps.config.schema import SplitConfig, SplitKind
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
-from img2gps.photos.picking import Mask, rank, take, take_fold
+from img2gps.photos.picking import Groups, Mask, Rows, rank
 from img2gps.photos.spots import MIN_SPOT_M, median_error_m, points_m, spot_radius_m
+from img2gps.photos.spread import Layout
 
-BUFFERS_PER_BLOCK = 3  # a narrower block would lose more photos to its buffer than it validates
-BLOCKS_PER_SIDE = 16  # of the ground that the photos cover, at most
+# By rule. Narrow blocks lose more photos to their buffers, but a part of many blocks resembles the
+# whole ground better than one of few.
+BUFFERS_PER_BLOCK = {1: 3, 2: 2}
+BLOCKS_PER_SIDE = {1: 16, 2: 24}  # of the ground that the photos cover, at most
 ROUND_LENGTHS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)  # so that one photo more moves no block
 
-Rows = NDArray[np.int64]
 Metres = NDArray[np.float64]
 
 
@@ -74,9 +80,8 @@ def make_split(manifest: pd.DataFrame, config: SplitConfig) -> Split:
 
     test = np.zeros(photos.n, dtype=bool)
     if config.n_test > 0:
-        blocks = photos.blocks(block_m, config.seed)
-        target = _count("n_test", config.n_test, photos.n)
-        test = take(blocks, "test block", config.seed, target, f"split.n_test={config.n_test:g}")
+        blocks = Groups.of(photos.blocks(block_m, config.seed), "test block")
+        test = _taken(photos, ~test, blocks, config, "n_test")
     free = ~test & ~photos.near(test, buffer_m) & ~photos.copies_of(test)
 
     val = _validation(photos, free, config, block_m)
@@ -174,6 +179,15 @@ class _Photos:
         """Return the photos that are copies of a photo of a part, including its own."""
         return self.content.isin(self.content[part]).to_numpy()
 
+    def layout(self) -> Layout:
+        """Return where the photos are, for comparing parts by it."""
+        return Layout.of(*self.east_north_m())
+
+    def east_north_m(self) -> tuple[Metres, Metres]:
+        """Return metres east and north of the mean position."""
+        middle = geo.mean_position(self.lat, self.lon)
+        return geo.to_east_north_m(self.lat, self.lon, *middle)
+
     def blocks(self, side_m: float, seed: int) -> NDArray[np.object_]:
         """Return the name of each photo's block in a grid over the globe that the seed shifts.
 
@@ -206,11 +220,11 @@ def _validation(photos: _Photos, free: Mask, config: SplitConfig, block_m: float
         return val  # every photo trains: for a study's final model
     match config.kind:
         case SplitKind.random | SplitKind.kfold:
-            groups, salt = photos.content.to_numpy(object), "photo"
+            names, noun = photos.content.to_numpy(object), "photo"
         case SplitKind.time:
-            groups, salt = photos.session, "session"
-            free = free & (groups != "")
-            sessions = len(set(groups[free]))
+            names, noun = photos.session, "session"
+            free = free & (names != "")
+            sessions = len(set(names[free]))
             if sessions < 2:
                 found = "only one session" if sessions else "no photo with a time"
                 raise BadInput(
@@ -218,25 +232,49 @@ def _validation(photos: _Photos, free: Mask, config: SplitConfig, block_m: float
                     "split=place"
                 )
         case _:
-            groups, salt = photos.blocks(block_m, config.seed), "block"
-            if len(set(groups[free])) < 2:
+            names, noun = photos.blocks(block_m, config.seed), "block"
+            if len(set(names[free])) < 2:
                 chosen = "null" if config.block_m is None else f"{config.block_m:g}"
                 raise BadInput(
                     f"split.block_m={chosen}: all photos lie in one block of {block_m:g} m; "
                     "lower it or split.buffer_m"
                 )
+    groups = Groups.of(names[free], noun)
     if config.kind.endswith("kfold"):
-        val[free] = take_fold(groups[free], salt, config)
+        val[free] = _in_fold(photos, free, groups, config)
         return val
-    target = _count("n_val", config.n_val, photos.n)
-    key = f"split.n_val={config.n_val:g}"
-    if target >= free.sum():
+    if _count("n_val", config.n_val, photos.n) >= free.sum():
         raise BadInput(
-            f"{key}: only {int(free.sum())} photos are there to train and validate, and some must "
-            "train; lower it or add photos"
+            f"split.n_val={config.n_val:g}: only {int(free.sum())} photos are there to train and "
+            "validate, and some must train; lower it or add photos"
         )
-    val[free] = take(groups[free], salt, config.seed, target, key)
+    val[free] = _taken(photos, free, groups, config, "n_val")
     return val
+
+
+def _taken(photos: _Photos, free: Mask, groups: Groups, config: SplitConfig, count: str) -> Mask:
+    """Return which free photos are in the part of so many photos as `n_val` or `n_test` asks."""
+    wanted = getattr(config, count)
+    target, key = _count(count, wanted, photos.n), f"split.{count}={wanted:g}"
+    if _is_spread(groups, config):
+        taken = photos.layout().at(free).take(groups, config.seed, target, key)
+    else:
+        taken = groups.take(config.seed, target, key)
+    return np.asarray(taken[groups.of_photo])
+
+
+def _in_fold(photos: _Photos, free: Mask, groups: Groups, config: SplitConfig) -> Mask:
+    """Return which free photos are in fold `split.fold`."""
+    if _is_spread(groups, config):
+        fold = photos.layout().at(free).folds(groups, config.seed, config.folds)
+    else:
+        fold = groups.folds(config.seed, config.folds)
+    return np.asarray(fold[groups.of_photo] == config.fold)
+
+
+def _is_spread(groups: Groups, config: SplitConfig) -> bool:
+    """Whether the groups are blocks that the rule spreads over the ground."""
+    return config.rule > 1 and "block" in groups.noun
 
 
 def _first(photos: _Photos, train: Mask, n_train: int | None, seed: int) -> Rows:
@@ -262,12 +300,14 @@ def _lengths(photos: _Photos, config: SplitConfig) -> tuple[float, float]:
         )
     if config.block_m is not None:
         return buffer_m, config.block_m
-    east, north = geo.to_east_north_m(
-        photos.lat, photos.lon, *geo.mean_position(photos.lat, photos.lon)
-    )
     # The middle 90 %, because one photo far away should not make blocks large.
-    ground_m = max(float(np.subtract(*np.quantile(axis, [0.95, 0.05]))) for axis in (east, north))
-    wanted = max(BUFFERS_PER_BLOCK * (buffer_m or MIN_SPOT_M), ground_m / BLOCKS_PER_SIDE)
+    ground_m = max(
+        float(np.subtract(*np.quantile(axis, [0.95, 0.05]))) for axis in photos.east_north_m()
+    )
+    wanted = max(
+        BUFFERS_PER_BLOCK[config.rule] * (buffer_m or MIN_SPOT_M),
+        ground_m / BLOCKS_PER_SIDE[config.rule],
+    )
     power = 10.0 ** math.floor(math.log10(wanted))
     return buffer_m, next(power * r for r in ROUND_LENGTHS if power * r >= wanted * (1 - 1e-12))
 

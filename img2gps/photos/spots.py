@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 
 from img2gps.core import geo
 
+FEW_SPOTS = 30  # of validation photos; intervals from fewer are called unreliable
 MIN_SPOT_M = 10.0  # two phones' positions of one place differ by this much under open sky
 
 

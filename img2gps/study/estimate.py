@@ -50,6 +50,7 @@ class Estimate:
     threads: int
     hint: str = ""  # how to link runs that are finished otherwise
     first_looks_s: float = 0.0  # of a race
+    splits: tuple[str, ...] = ()  # how the validation photos of each split are spread
 
     def lines(self, spec: Spec, workers: int) -> list[str]:
         """Return the estimate as lines for a person."""
@@ -71,6 +72,7 @@ class Estimate:
             f"differences: {self.n_val} validation photos can show {low:.0f} to {high:.0f} m "
             f"between two cells (power 80 %) where errors are like the mean predictor's, "
             f"{self.mean_predictor_m:.1f} m; more seeds do not reveal smaller ones",
+            *self.splits,
         ]
 
     def _first_looks(self, spec: Spec, workers: int) -> str:
@@ -140,7 +142,26 @@ def estimate(spec: Spec, workers: int) -> Estimate:
         threads=max(plan.config.threads or threads for plan in plans),
         hint="" if spec.searched else precision_hint(spec, runner, [_ref(plan) for plan in left]),
         first_looks_s=sum(_seconds(p, step_s) for p in left if _is_first(p, plans)),
+        splits=tuple(_splits(plans)),
     )
+
+
+def _splits(plans: Sequence[RunPlan]) -> list[str]:
+    """Return how the validation photos of each split are spread, with a warning where needed.
+
+    Folds are left out, because together they validate every photo.
+    """
+    from img2gps.photos.resemblance import resemblance
+
+    kinds = {(id(plan.dataset), id(plan.split)): plan for plan in plans}  # shared, see OpenData
+    lines = []
+    for plan in kinds.values():
+        config = plan.config.split
+        found = resemblance(plan.dataset.manifest, plan.split)
+        if found is not None and not config.kind.endswith("kfold"):
+            lines.append(f"split {config.kind}: {found.line()}")
+            lines += [f"warning: {warning}" for warning in found.warnings(config)]
+    return lines
 
 
 def _is_first(plan: RunPlan, plans: Sequence[RunPlan]) -> bool:

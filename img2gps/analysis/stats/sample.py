@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from img2gps.analysis.stats.places import Correlation, Places
+from img2gps.photos.spots import FEW_SPOTS
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -19,7 +20,7 @@ Bools = NDArray[np.bool_]
 LEVEL = 0.95
 N_RESAMPLES = 2000
 TINY_M = 1e-9  # metres: rounding, not a difference
-MIN_SPOTS = 30  # with fewer, an interval is called unreliable
+MIN_SPOTS = FEW_SPOTS  # with fewer, an interval is called unreliable
 
 
 class Sample:
