@@ -29,6 +29,7 @@ class Scene:
         varied: axes with more than one value among these cells; `name` for those that it sets.
         winner: the winner's `cell`; None where nothing has finished.
         mean_rmse_m: of the mean predictor on the ranked photos; NaN where it is not known.
+        floor_m: RMSE of a perfect answer against noisy labels; NaN where it is not known.
         share: of each axis in the variance; empty where the cells are no full grid.
         no_share: why it is empty.
         expected: rows `label, rmse_m, low_m, high_m` that may be called the winner's error.
@@ -40,6 +41,7 @@ class Scene:
     varied: list[str]
     winner: str | None
     mean_rmse_m: float
+    floor_m: float
     share: Mapping[str, float]
     no_share: str
     expected: Sequence[Mapping[str, Any]]
@@ -94,7 +96,7 @@ def scene_of(
         known = pd.to_numeric(study.column("mean_predictor/rmse_m"), errors="coerce").dropna()
         mean = float(known.median()) if len(known) else math.nan
         cells = cells.assign(rmse_m=math.nan)
-        return Scene(study, cells, _knobs(study, cells), None, mean, {}, "", (), others)
+        return Scene(study, cells, _knobs(study, cells), None, mean, math.nan, {}, "", (), others)
     figures = ["cell", "rmse_m", "low_m", "high_m", "in_best_set", "beats_mean"]
     cells = cells.merge(ranking.frame()[figures], on="cell", how="left")
     return Scene(
@@ -103,6 +105,7 @@ def scene_of(
         _knobs(study, cells),
         ranking.winner.cell,
         ranking.mean_predictor.estimate,
+        ranking.floor_m,
         {e.axes[0]: e.share for e in ranking.importance if len(e.axes) == 1},
         ranking.no_importance,
         _expected(ranking),

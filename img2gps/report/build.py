@@ -13,9 +13,10 @@ from img2gps.analysis.answer import sentences
 from img2gps.analysis.overview import Analysis, analyse
 from img2gps.analysis.photos import of_photos
 from img2gps.analysis.ranking import Ranking
-from img2gps.analysis.scene import scene_of
+from img2gps.analysis.scene import Scene, scene_of
 from img2gps.analysis.study import Study
 from img2gps.analysis.suspects import MIN_CELLS, learned, suspects
+from img2gps.analysis.tuning import tuning_curve
 from img2gps.core.errors import BadInput
 from img2gps.core.progress import watched
 from img2gps.photos.dataset import Dataset
@@ -110,6 +111,7 @@ def _study(analysis: Analysis, folder: Path) -> Path:
         shown.left_out = choose.left_out(drawn)
         shown.gallery = gallery.gallery(of_photos(drawing.winners_predictions), dataset)
         _add_suspects(shown, ranking, analysis.study.predictions, folder)
+        _add_tuning(shown, drawing, folder)
     return write(shown, folder)
 
 
@@ -209,6 +211,16 @@ def _others(study: Study, ranking: Ranking | None, dataset: Dataset | None) -> p
         return None
     others = ~dataset.manifest["content"].isin(set(study.predictions["content"]))
     return dataset.manifest.loc[others, ["lat_deg", "lon_deg"]]
+
+
+def _add_tuning(shown: Page, drawing: Scene, folder: Path) -> None:
+    """Write the tuning curve to a file beside the page."""
+    found = tuning_curve(drawing)
+    if found is None:
+        return
+    rounded = found.table.round(3)
+    rounded.to_csv(folder / "tuning.csv", index=False, lineterminator="\n")
+    shown.files.append(Link("tuning.csv", "tuning.csv"))
 
 
 def _add_suspects(shown: Page, ranking: Ranking, predictions: pd.DataFrame, folder: Path) -> None:

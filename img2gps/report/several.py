@@ -15,10 +15,11 @@ from img2gps.analysis import pairs
 from img2gps.analysis.overview import Analysis
 from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.scene import Scene, scene_of
+from img2gps.analysis.tuning import tuning_curve
 from img2gps.analysis.wording import cell_name, span
 from img2gps.core.errors import BadInput
 from img2gps.report import paper, tables
-from img2gps.report.figures import curves, studies
+from img2gps.report.figures import curves, studies, tuning
 from img2gps.report.figures.base import Figure, listed, metres, save
 from img2gps.report.page import Link, Page, Section
 
@@ -153,4 +154,14 @@ def _figures(winners: Sequence[Winner]) -> list[Figure]:
     if len(lines):
         mean = winners[0].ranking.mean_predictor.estimate if same else math.nan
         found.append(curves.epochs(lines, name="epochs_by_study", legend="study", mean_rmse_m=mean))
-    return found
+    return [*found, *(_tuning(winners) if same else [])]
+
+
+def _tuning(winners: Sequence[Winner]) -> list[Figure]:
+    """Draw the tuning curves of all studies that have one, if at least two have."""
+    known = {winner.name: tuning_curve(winner.scene) for winner in winners}
+    found = {name: curve for name, curve in known.items() if curve is not None}
+    if len(found) < 2:
+        return []
+    first = winners[0].scene
+    return [tuning.tuning(found, mean_rmse_m=first.mean_rmse_m, floor_m=first.floor_m)]

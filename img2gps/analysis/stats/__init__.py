@@ -45,6 +45,13 @@ from img2gps.analysis.stats.planning import (
 from img2gps.analysis.stats.power import POWER, Detectable, detectable, photos_needed
 from img2gps.analysis.stats.sample import LEVEL, MIN_SPOTS, N_RESAMPLES, cell_rmse
 from img2gps.analysis.stats.selection import Corrected, selection_corrected
+from img2gps.analysis.stats.tuning import (
+    ORDERS,
+    Tuning,
+    as_it_went,
+    in_any_order,
+    of_random_search,
+)
 
 __all__ = ["LEVEL", "MIN_SPOTS", "N_RESAMPLES", "POWER", "SIMULATIONS"]
 __all__ += [
@@ -64,3 +71,4 @@ __all__ += ["NO_LUCK", "Luck", "above_baseline", "astray", "beats_baseline", "lu
 __all__ += ["cell_interval", "cell_rmse", "confidence_set"]
 __all__ += ["contrast_interval", "detectable", "difference_interval", "fold_mean", "holm"]
 __all__ += ["importance", "label_floor_m", "photos_needed", "resample", "selection_corrected"]
+__all__ += ["ORDERS", "Tuning", "as_it_went", "in_any_order", "of_random_search"]

@@ -29,6 +29,7 @@ COLOURS: Final = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E
 DASHES: Final = [[1, 0], [7, 3], [2, 2], [8, 2, 2, 2], [4, 2], [1, 3]]
 SHAPES: Final = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
 MOST_LINES: Final = len(COLOURS)
+FLOOR_SHOWN: Final = 0.7  # of the lowest error drawn, above which the floor is a line
 ONE_DECIMAL: Final = alt.Tooltip("rmse_m:Q", format=".1f")
 SEQUENTIAL: Final = "cividis"  # made for colour vision deficiency (Nunez et al. 2018), even in grey
 
@@ -321,6 +322,37 @@ def mean_predictor_rule(
     return layered(
         rule.encode(y="value:Q"), words.encode(y="value:Q", x=alt.value("width"), text="text:N")
     )
+
+
+def floor_mark(
+    floor_m: float, lowest_m: float, axis: Literal["x", "y"] = "y"
+) -> tuple[alt.LayerChart, ...]:
+    """Return the line of the floor, below which no answer can be known to be; none if unknown.
+
+    Where the floor lies far below what is drawn, words at the end of the axis say so, because a
+    line there would squeeze everything else.
+    """
+    if not math.isfinite(floor_m):
+        return ()
+    name = f"floor {metres(floor_m)}"
+    if floor_m < FLOOR_SHOWN * lowest_m:
+        arrow = "\u2190" if axis == "x" else "\u2193"
+        words = alt.Chart(pd.DataFrame({"text": [f"{arrow} {name}"]})).mark_text(
+            align="left", baseline="bottom", dx=0 if axis == "x" else 6, fontStyle="italic"
+        )
+        end = {"x": (0, -3), "y": ("width", "height")}[axis]
+        return (layered(words.encode(x=alt.value(end[0]), y=alt.value(end[1]), text="text:N")),)
+    base = alt.Chart(pd.DataFrame({"value": [floor_m], "text": [name]}))
+    rule = base.mark_rule(strokeDash=[1, 3], strokeWidth=1.5, color=INK)
+    words = base.mark_text(align="left", fontStyle="italic", dx=0 if axis == "x" else 6)
+    if axis == "x":
+        marks = rule.encode(x="value:Q"), words.encode(x="value:Q", y=alt.value(-8), text="text:N")
+    else:
+        marks = (
+            rule.encode(y="value:Q"),
+            words.encode(y="value:Q", x=alt.value("width"), text="text:N"),
+        )
+    return (layered(*marks),)
 
 
 def layered(*charts: alt.Chart | alt.LayerChart) -> alt.LayerChart:

@@ -12,8 +12,9 @@ from img2gps.analysis.declared import Lines
 from img2gps.analysis.ground import ENOUGH
 from img2gps.analysis.photos import FEW_SPOTS, of_photos
 from img2gps.analysis.scene import Scene, varied_within
+from img2gps.analysis.tuning import FEWEST, tuning_curve
 from img2gps.analysis.wording import knob_name, knob_value
-from img2gps.report.figures import curves, errors, grid, maps
+from img2gps.report.figures import curves, errors, grid, maps, tuning
 from img2gps.report.figures.base import Figure, in_order, listed
 
 MOST_EPOCH_FIGURES = 3
@@ -28,6 +29,7 @@ _NEEDS = {  # by how a figure's file name begins
     "error_by_heading": f"error by camera heading {_ENOUGH_SPOTS}",
     "error_by_hour": f"error by time of day {_ENOUGH_SPOTS}",
     "learning_curve": "the learning curve (two numbers of training photos)",
+    "tuning": f"the tuning curve (a grid or a search of {FEWEST} cells)",
     "cost": "cost (cells that differ in it by more than a third)",
 }
 
@@ -53,6 +55,7 @@ def of_study(scene: Scene) -> list[Figure]:
             errors.by_hour(photos, mean_rmse_m=mean),
             _learning_curve(scene),
             *_declared(scene),
+            _tuning(scene),
             _cost(scene, "seconds"),
             _cost(scene, "epochs"),
         ]
@@ -211,6 +214,14 @@ def _lines(scene: Scene, lines: Lines) -> Figure | None:
         axis=knob_name(lines.x),
         mean_rmse_m=scene.mean_rmse_m,
     )
+
+
+def _tuning(scene: Scene) -> Figure | None:
+    found = tuning_curve(scene)
+    if found is None:
+        return None
+    name = {scene.study.name: found}
+    return tuning.tuning(name, mean_rmse_m=scene.mean_rmse_m, floor_m=scene.floor_m)
 
 
 def _cost(scene: Scene, column: str) -> Figure | None:
