@@ -11,6 +11,7 @@ TRAINED_HEADS = ("linear", "mlp", "cells", "mixture", "metric")  # by gradient d
 SOLVED_HEADS = ("knn", "ridge", "kernel_ridge", "match")  # at once, from frozen features
 FROZEN_HEADS = (*SOLVED_HEADS, "metric")  # which keep the features of the training photos
 DENSITY_HEADS = ("mixture",)  # which give a density over the ground beside a position
+WEIGHTED_HEADS = ("linear", "mlp")  # whose loss can weigh each photo
 HEADS = TRAINED_HEADS + SOLVED_HEADS
 # What head=cells answers: the mean over all cells, or the likeliest one.
 CellsReadout = StrEnum("CellsReadout", ["mean", "mode"])

@@ -13,8 +13,9 @@ from typing import Any
 from img2gps.config.schema import Config
 
 NEWER = {
-    "": ("head", "heads", "loss", "ema", "callbacks"),
-    "model": ("train", "pretrained"),
+    "": ("head", "heads", "loss", "ema", "callbacks", "min_image_size", "patience"),
+    "data": ("weight_by_error",),
+    "model": ("train", "pretrained", "test_views"),
     "optimizer": ("backbone_lr", "decay_norms", "custom"),
     "scheduler": ("custom",),
     "augmentation": ("chain", "degrees", "custom"),

@@ -15,11 +15,19 @@ from enum import StrEnum
 from typing import Any
 
 from img2gps.config.checks import check, positive, within
-from img2gps.config.heads import DENSITY_HEADS, FROZEN_HEADS, HEADS, SOLVED_HEADS, HeadsConfig
+from img2gps.config.heads import (
+    DENSITY_HEADS,
+    FROZEN_HEADS,
+    HEADS,
+    SOLVED_HEADS,
+    WEIGHTED_HEADS,
+    HeadsConfig,
+)
 from img2gps.core.errors import BadInput
 
 DEFAULT_HEAD = "linear"
 MIN_IMAGE_SIZE = 32  # px; the stride of every backbone here
+MAX_TEST_VIEWS = 6  # the whole photo, its middle and its four corners
 MAX_IMAGE_SIZE = 2048  # px; a batch of 16 then takes 0.8 GB before the first layer
 EPOCH_METRICS = (
     "train/mse",
@@ -46,8 +54,9 @@ SplitKind = StrEnum("SplitKind", ["random", "place", "time", "kfold", "place_kfo
 Family = StrEnum("Family", ["resnet", "efficientnet_lite", "mobilenet", "timm", "custom"])
 # What of a model is trained.
 TrainedPart = StrEnum("TrainedPart", ["all", "last_blocks", "head"])
-# What training minimises: the study's mean squared error, or robust errors in metres.
-LossName = StrEnum("LossName", ["mse", "huber", "l2_m", "custom"])
+# What training minimises: the study's mean squared error, robust errors in metres, or the negative
+# log likelihood of a head that gives a density.
+LossName = StrEnum("LossName", ["mse", "huber", "l2_m", "nll", "custom"])
 OptimizerName = StrEnum("OptimizerName", ["adam", "adamw", "sgd", "custom"])
 # Learning-rate schedules, which step once an epoch.
 SchedulerName = StrEnum("SchedulerName", ["step", "cosine", "none", "custom"])
@@ -93,6 +102,7 @@ class DataConfig:
     track: str | None = None
     clock_offset_s: float = 0.0
     track_gap_s: float = 60.0
+    weight_by_error: bool = False
     custom: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -144,8 +154,10 @@ class ModelConfig:
     custom: dict[str, Any] | None = None
     train: TrainedPart = TrainedPart.all
     pretrained: str | None = None  # of a model of one's own: what the weights that it loads are
+    test_views: int = 1
 
     def __post_init__(self) -> None:
+        within("model.test_views", self.test_views, 1, MAX_TEST_VIEWS)
         if names := MODEL_NAMES.get(self.family):
             remedy = f"no {self.family}; one of: {', '.join(names)}; others: model=timm"
             check("model.name", self.name, self.name in names, remedy)
@@ -320,6 +332,8 @@ class Config:
     force: bool
     loss: LossConfig = field(default_factory=LossConfig)
     ema: float | None = None
+    min_image_size: int | None = None
+    patience: int | None = None
     head: str = DEFAULT_HEAD
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     callbacks: dict[str, Any] = field(default_factory=dict)
@@ -344,6 +358,11 @@ class Config:
         """The epochs of a run: one if there is nothing to learn by gradient descent."""
         return 1 if self.is_solved else self.max_epochs
 
+    @property
+    def stops_early(self) -> bool:
+        """Whether an inner part of the training photos decides when training ends."""
+        return self.patience is not None and not self.is_solved
+
     def __post_init__(self) -> None:
         for name in self.head_names:
             remedy = f"no head; one of: {', '.join(HEADS)}; or several joined by + (their average)"
@@ -356,6 +375,8 @@ class Config:
         fit = self.ema is None or 0 < self.ema < 1
         check("ema", self.ema, fit, "a decay between 0 and 1, such as ema=0.99, or null")
         within("image_size", self.image_size, MIN_IMAGE_SIZE, MAX_IMAGE_SIZE)
+        within("min_image_size", self.min_image_size, MIN_IMAGE_SIZE, self.image_size)
+        positive("patience", self.patience, " epochs")
         within("seed", self.seed, 0, 2**32 - 1)
         within("threads", self.threads, 1, 1024)
         named = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.study) is not None
@@ -394,10 +415,36 @@ class Config:
         fit = not own or (self.head == "linear" and self.model.train is TrainedPart.all)
         remedy = "a model of your own has a head of its own; leave out head= and model.train="
         check("head", self.head, fit, remedy)
+        self._check_losses()
         frozen = self.model.train is TrainedPart.head
+        remedy = "a backbone that is not trained sees one size only; leave it out, or model.train="
+        check("min_image_size", self.min_image_size, not (frozen and self.min_image_size), remedy)
         needs_frozen = any(name in FROZEN_HEADS for name in self.head_names)
         remedy = "needs a backbone that is not trained; add model.train=head"
         check("head", self.head, frozen or not needs_frozen, remedy)
+        self._check_root()
+
+    def _check_losses(self) -> None:
+        """Check that the heads can be trained with the loss and with weights of the labels."""
+        trained = [name for name in self.head_names if name not in SOLVED_HEADS]
+        if self.loss.name is LossName.nll:
+            without = [name for name in trained if name not in DENSITY_HEADS]
+            remedy = (
+                f"head={without[0] if without else self.head} gives no density; give "
+                f"head={DENSITY_HEADS[0]}, or another loss="
+            )
+            check("loss", "nll", bool(trained) and not without, remedy)
+        if self.data.weight_by_error:
+            other = [name for name in self.head_names if name not in WEIGHTED_HEADS]
+            remedy = (
+                f"head={self.head} does not use it; give one of head={', '.join(WEIGHTED_HEADS)}, "
+                "or leave it out"
+            )
+            check("data.weight_by_error", "true", not other, remedy)
+            remedy = "a loss of your own weighs its photos itself; leave it out"
+            check("data.weight_by_error", "true", self.loss.custom is None, remedy)
+
+    def _check_root(self) -> None:
         local = not re.search(r"::|://", self.runs.root)
         remedy = "a folder of this machine, not an address; give runs.root=FOLDER"
         check("runs.root", self.runs.root, local, remedy)

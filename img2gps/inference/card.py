@@ -107,7 +107,8 @@ class Card:
         """Return plain values."""
         plain = asdict(self)
         plain["models"] = [
-            {"name": m.name, "family": str(m.family), "depth": m.depth} for m in self.models
+            {"name": m.name, "family": str(m.family), "depth": m.depth, **_views(m)}
+            for m in self.models
         ]
         return plain
 
@@ -121,7 +122,12 @@ class Card:
         known = {item.name for item in fields(cls)}
         given = {key: value for key, value in plain.items() if key in known}
         given["models"] = [
-            ModelConfig(str(m["name"]), Family(m["family"]), m.get("depth"))
+            ModelConfig(
+                str(m["name"]),
+                Family(m["family"]),
+                m.get("depth"),
+                test_views=m.get("test_views", 1),
+            )
             for m in plain["models"]
         ]
         for key, kind in (("expected", Expected), ("trust", TrustFacts)):
@@ -130,6 +136,11 @@ class Card:
         if not isinstance(given["image_size"], int) or not 1 <= given["image_size"] <= LARGEST_PX:
             raise ValueError(f"image_size {given['image_size']}")
         return cls(**given)
+
+
+def _views(model: ModelConfig) -> dict[str, int]:
+    """Return the number of views where there are several, which older cards do not have."""
+    return {"test_views": model.test_views} if model.test_views > 1 else {}
 
 
 def _figures(plain: Mapping[str, Any], known: set[str]) -> dict[str, Any]:

@@ -12,7 +12,13 @@ from img2gps.config.schema import DEFAULT_HEAD, AugmentationName, Config, Precis
 
 ROOT_KNOBS = ("seed", "lr", "batch_size", "val_batch_size", "max_epochs", "drop_last", "image_size")
 GROUPS = ("model", "optimizer", "scheduler", "metrics")
-NEWER_KNOBS = ("loss", "ema", "callbacks")  # where they are not at their default
+NEWER_KNOBS = (
+    "loss",
+    "ema",
+    "callbacks",
+    "min_image_size",
+    "patience",
+)  # where they are not at their default
 NOT_OF_THE_TRAINER = ("accelerator", "devices", "progress_bar")  # they change no result
 
 
@@ -45,6 +51,8 @@ def run_identity(
         **{key: knobs[key] for key in (*GROUPS, *ROOT_KNOBS)},
         **{key: knobs[key] for key in NEWER_KNOBS if key in knobs},
     }
+    if config.data.weight_by_error:
+        identity["weight_by_error"] = True
     if config.head != DEFAULT_HEAD:
         identity["head"] = _heads(config)
     if training.TRAINING_VERSION > 1:  # the ids of version 1 are older than the version

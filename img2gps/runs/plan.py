@@ -97,6 +97,7 @@ def plan_run(
     split, digests = data.split(config)
     _check_batches(config, len(split.train))
     _check_limits(config, split)
+    _check_errors_known(config, dataset)
     if resolved is None:
         resolved = weights.resolve(config.model, config.weights, required=config.weights_required)
     speed = _measure(config, settled=precision is not None)
@@ -251,13 +252,24 @@ def _check_single_photo(config: Config, n_train: int) -> None:
     if config.batch_size > 1 and (n_train % config.batch_size != 1 or config.drop_last):
         return
     frozen = config.model.train is TrainedPart.head
-    one_cell = not frozen and smallest_feature_map(config.model, config.image_size) == 1
+    least = config.min_image_size or config.image_size
+    one_cell = not frozen and smallest_feature_map(config.model, least) == 1
     if one_cell or "mlp" in config.head_names:
-        cause = f"at image_size={config.image_size}" if one_cell else "with head=mlp"
+        key = "min_image_size" if config.min_image_size else "image_size"
+        cause = f"at {key}={least}" if one_cell else "with head=mlp"
         raise BadInput(
             f"batch_size={config.batch_size}: a batch of one photo (of {n_train}) {cause} leaves "
             "batch normalisation a single value; set drop_last=true, another batch_size"
-            + (" or a larger image_size" if one_cell else "")
+            + (f" or a larger {key}" if one_cell else "")
+        )
+
+
+def _check_errors_known(config: Config, dataset: Dataset) -> None:
+    """Refuse to weigh photos by errors of which the data set has none."""
+    if config.data.weight_by_error and not dataset.manifest["gps_error_m"].notna().any():
+        raise BadInput(
+            f"data.weight_by_error=true: none of the {len(dataset)} photos says how exact its "
+            "position is (gps_error_m); leave it out"
         )
 
 

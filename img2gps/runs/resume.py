@@ -12,6 +12,7 @@ from img2gps.core.counted import counted
 from img2gps.core.paths import expanded
 from img2gps.runs.folder import RunFolder, read_config_plain, write_config
 from img2gps.runs.plan import RunPlan
+from img2gps.training.checkpoint import is_last
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def checkpoint_epoch(folder: RunFolder, epochs: int) -> int:
     try:
         checkpoint = torch.load(folder.checkpoint, map_location="cpu", weights_only=True, mmap=True)
         epoch = int(checkpoint["epoch"]) + 1
-        return epoch if checkpoint["optimizer_states"] or epoch == epochs else 0
+        return epoch if checkpoint["optimizer_states"] or is_last(checkpoint, epochs) else 0
     except Exception as error:  # a damaged file fails in many ways
         log.warning("%s is damaged (%s): starting anew", folder.checkpoint, type(error).__name__)
         return 0

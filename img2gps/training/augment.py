@@ -16,6 +16,7 @@ from img2gps.config.schema import AugmentationConfig, AugmentationName
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 GREY = 127.5
+SIDE_STEP = 16  # px between the sizes of batches
 
 
 def augment(images: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
@@ -92,6 +93,18 @@ def erase(images: Tensor, probability: float, max_area: float, generator: Genera
     inside_y = (y - _uniform(images, 0.0, 1.0, generator)).abs() <= half_h
     inside_x = (x - _uniform(images, 0.0, 1.0, generator)).abs() <= half_w
     return torch.where(hit & inside_y & inside_x, GREY, images)
+
+
+def resize(images: Tensor, least: int, generator: Generator) -> Tensor:
+    """Scale a square batch to a random side, `SIDE_STEP` pixels apart, from `least` to its own."""
+    side = images.shape[-1]
+    steps = (side - least) // SIDE_STEP
+    side -= SIDE_STEP * int(torch.randint(steps + 1, (), generator=generator))
+    if side == images.shape[-1]:
+        return images
+    return functional.interpolate(
+        images, (side, side), mode="bilinear", align_corners=False, antialias=True
+    )
 
 
 def grayscale(images: Tensor, probability: float, generator: Generator) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from img2gps.config.schema import Family, ModelConfig
 from img2gps.core.errors import BadInput
 from img2gps.training.maps import with_maps
+from img2gps.training.views import average_views
 from img2gps.training.weights import ResolvedWeights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of [0, 1] RGB; torchvision's ImageNet recipe
@@ -65,7 +66,8 @@ def build_backbone(
         load_weights(made.net, Path(weights.path), in_order=in_order)
     if maps:
         net = with_maps(made.net, made.width, config.name)
-        return replace(made, net=net, channels=net.channels)
+        made = replace(made, net=net, channels=net.channels)
+    average_views(made.net, config.test_views, made.width if maps else None)
     return made
 
 
@@ -77,12 +79,15 @@ def shared_backbone(
     No draw of it is seen in torch's generator, whether it is built or found.
     """
     with torch.random.fork_rng(devices=[]):
-        return _shared(config.name, config.family, weights, maps)
+        return _shared(config.name, config.family, weights, maps, config.test_views)
 
 
 @lru_cache(maxsize=4)
-def _shared(name: str, family: Family, weights: ResolvedWeights, maps: bool) -> Backbone:
-    return build_backbone(ModelConfig(name, family), weights, maps=maps)
+def _shared(
+    name: str, family: Family, weights: ResolvedWeights, maps: bool, test_views: int
+) -> Backbone:
+    config = ModelConfig(name, family, test_views=test_views)
+    return build_backbone(config, weights, maps=maps)
 
 
 def _resnet(name: str) -> tuple[nn.Module, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,23 +37,32 @@ def load_weights(module: pl.LightningModule, path: Path) -> None:
     module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
 
 
+def is_last(checkpoint: Mapping[str, Any], epochs: int | None) -> bool:
+    """Whether a checkpoint is of the last epoch, so that nothing trains on from it."""
+    states = checkpoint.get("callbacks", {}).items()
+    stopped = any(
+        state["stopped_epoch"] > 0 for name, state in states if name.startswith("EarlyStopping")
+    )
+    return stopped or checkpoint["epoch"] + 1 == epochs
+
+
 class CheckpointFile(TorchCheckpointIO):
     """Writes checkpoints straight to their file, the one of the last epoch without the optimiser.
 
     Lightning's own writer copies into memory first, then into /tmp, perhaps on another disk.
     """
 
-    def __init__(self, epochs: int | None = None) -> None:
-        """Take the number of epochs after which nothing needs the optimiser; None keeps it."""
+    def __init__(self, epochs: int, *, keep_optimizer: bool = False) -> None:
+        """Take the most epochs of the run, and whether their end keeps the optimiser."""
         super().__init__()
-        self.epochs = epochs
+        self.epochs, self.keep_optimizer = epochs, keep_optimizer
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Save what Lightning has collected."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        if checkpoint["epoch"] + 1 == self.epochs:
+        if is_last(checkpoint, self.epochs) and not self.keep_optimizer:
             checkpoint = {**checkpoint, "optimizer_states": [], "lr_schedulers": []}
             checkpoint.pop("current_model_state", None)  # beside the averaged weights of ema=
         save(checkpoint, Path(path))

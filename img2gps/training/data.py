@@ -21,7 +21,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from img2gps.config.schema import AugmentationName, Config
 from img2gps.core.geo import LabelScaler
-from img2gps.training.augment import augment
+from img2gps.training.augment import augment, resize
+from img2gps.training.losses import label_weights
 
 if TYPE_CHECKING:
     from img2gps.photos.dataset import Dataset
@@ -46,6 +47,7 @@ class Batch(NamedTuple):
     targets: Tensor  # (n, 2) float32, scaled latitude and longitude
     label: Tensor  # (n, 2) float64, degrees
     rows: Tensor  # (n,) int64, rows of the manifest
+    weight: Tensor | None = None  # (n,) float32, of each photo in the loss
 
 
 class EpochBatches(Sampler[list[int]]):
@@ -119,8 +121,9 @@ class PixelStore:
 class PhotoData(pl.LightningDataModule):
     """Training and validation batches of one split.
 
-    `val_dataloader` returns two loaders: the validation part, and a fixed sample of the training
-    part of the same size, on which the training error is measured in evaluation mode.
+    `val_dataloader` returns loaders of the validation part, of a fixed sample of the training part
+    of the same size, on which the training error is measured in evaluation mode, and of the
+    `inner` photos, if there are any.
     """
 
     def __init__(
@@ -130,15 +133,20 @@ class PhotoData(pl.LightningDataModule):
         scaler: LabelScaler,
         config: Config,
         normalise: Callable[[Tensor], Tensor],
+        inner: Rows | None = None,
     ) -> None:
         super().__init__()
         lat, lon = dataset.lat_lon()
         self.store = PixelStore(dataset.pixels())
-        self.train, self.val = split.train, split.val
+        self.train, self.val, self.inner = split.train, split.val, inner
         # Rows are ordered by content, which says nothing of the place, so the first are a sample.
         self.train_sample = self.train[: len(self.val) or SAMPLE]
         self.label = torch.from_numpy(np.stack([lat, lon], axis=-1))
         self.targets = torch.from_numpy(scaler.scale(lat, lon).astype(np.float32))
+        self.weight = None
+        if config.data.weight_by_error:
+            errors_m = dataset.manifest["gps_error_m"].to_numpy(np.float64)
+            self.weight = label_weights(errors_m, self.train)
         self.config = config
         self.normalise = normalise
         _warn_of_single_photo(len(self.train), config)
@@ -153,11 +161,12 @@ class PhotoData(pl.LightningDataModule):
         return _loader(rows, batches)
 
     def val_dataloader(self) -> list[DataLoader[Tensor]]:
-        """Return the batches of the validation part and of the training sample, in order."""
+        """Return the batches, in order, of each part whose errors are measured."""
         batch_size = self.config.val_batch_size
         return [
             _loader(rows, EpochBatches(len(rows), batch_size, None, drop_last=False))
-            for rows in (self.val, self.train_sample)
+            for rows in (self.val, self.train_sample, self.inner)
+            if rows is not None
         ]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, _: int) -> Any:
@@ -174,17 +183,25 @@ class PhotoData(pl.LightningDataModule):
             self.targets[rows].to(device, non_blocking=True),
             self.label[rows],
             rows,
+            None if self.weight is None else self.weight[rows].to(device),
         )
 
     def _inputs(self, rows: Tensor, device: torch.device) -> Tensor:
         """Return the photos, changed at random while training, and normalised."""
         images = self.store.gather(rows, device)
-        augmentation, trainer = self.config.augmentation, self.trainer
-        if augmentation.name is not AugmentationName.none and trainer and trainer.training:
-            batch = trainer.fit_loop.total_batch_idx + 1  # counts batches, not optimiser steps
-            draws = torch.Generator().manual_seed(derived_seed(self.config.seed, batch))
-            images = augment(images, augmentation, draws)
+        if self.trainer is not None and self.trainer.training:
+            images = self._changed(images, self.trainer)
         return self.normalise(images)
+
+    def _changed(self, images: Tensor, trainer: pl.Trainer) -> Tensor:
+        """Return the photos of a training batch as the seed and the batch's number change them."""
+        augmentation, least = self.config.augmentation, self.config.min_image_size
+        if augmentation.name is AugmentationName.none and least is None:
+            return images
+        batch = trainer.fit_loop.total_batch_idx + 1  # counts batches, not optimiser steps
+        draws = torch.Generator().manual_seed(derived_seed(self.config.seed, batch))
+        images = augment(images, augmentation, draws)
+        return images if least is None else resize(images, least, draws)
 
 
 class FeatureData(PhotoData):
@@ -197,8 +214,9 @@ class FeatureData(PhotoData):
         scaler: LabelScaler,
         config: Config,
         features: NDArray[Any],
+        inner: Rows | None = None,
     ) -> None:
-        super().__init__(dataset, split, scaler, config, lambda pixels: pixels)
+        super().__init__(dataset, split, scaler, config, lambda pixels: pixels, inner)
         self.features = features
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, _: int) -> Any:

@@ -32,6 +32,8 @@ BATCH = 32  # photos
 def features_key(config: ModelConfig, weights: ResolvedWeights, *, maps: bool = False) -> str:
     """Return what stands for a pretrained backbone; empty for one whose weights are drawn."""
     kind = "-maps" if maps else ""
+    if config.test_views > 1:
+        kind += f"-views{config.test_views}"
     return f"{config.name}-{weights.sha256[:12]}{kind}" if weights.pretrained else ""
 
 

@@ -1,4 +1,4 @@
-"""Folds inside the training part, on which heads choose their settings."""
+"""Folds inside the training part, on which heads choose settings and training may stop early."""
 
 from __future__ import annotations
 
@@ -16,6 +16,22 @@ FOLDS = 5
 NEW_SPOTS = (SplitKind.place, SplitKind.place_kfold)
 
 Rows = NDArray[np.int64]
+
+
+def hold_out_inner(dataset: Dataset, split: Split, config: SplitConfig) -> tuple[Split, Rows]:
+    """Return the split without an inner part of its training photos, and the rows of that part.
+
+    Raises:
+        BadInput: there are too few training photos.
+    """
+    folds = inner_folds(dataset, split, config)
+    if not folds:
+        raise BadInput(
+            f"patience: {len(split.train)} training photos cannot be divided to see when training "
+            "should stop; leave it out"
+        )
+    seen, unseen = folds[0]
+    return replace(split, train=split.train[seen]), split.train[unseen]
 
 
 def inner_folds(dataset: Dataset, split: Split, config: SplitConfig) -> list[tuple[Rows, Rows]]:

@@ -9,16 +9,21 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import (
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    TQDMProgressBar,
+)
 
 from img2gps.config.own import make_own
 from img2gps.config.schema import Config, Precision
 from img2gps.core import hardware, signals
 from img2gps.core.counted import counted
 from img2gps.core.load import SLACK_CORES, CpuTime, usable_cores
-from img2gps.training.checkpoint import CheckpointFile, load_weights
+from img2gps.training.checkpoint import CheckpointFile, is_last, load_weights
 from img2gps.training.data import PhotoData
-from img2gps.training.module import GeoRegression
+from img2gps.training.module import INNER_RMSE, GeoRegression
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +46,8 @@ def make_trainer(
     callbacks = [recorder]
     if config.ema is not None and not config.is_solved:
         callbacks.append(EMAWeightAveraging(decay=config.ema))
+    if config.stops_early:
+        callbacks.append(_early_stopping(config.patience))
     shown = config.trainer.progress_bar and sys.stderr.isatty()
     if shown:
         callbacks.append(TQDMProgressBar(leave=False))
@@ -62,7 +69,7 @@ def make_trainer(
         gradient_clip_val=config.trainer.gradient_clip_val,
         accumulate_grad_batches=config.trainer.accumulate_grad_batches,
         callbacks=[*callbacks, saving],
-        plugins=[CheckpointFile(None if config.runs.keep_optimizer else config.epochs)],
+        plugins=[CheckpointFile(config.epochs, keep_optimizer=config.runs.keep_optimizer)],
         logger=False,
         enable_progress_bar=shown,
         enable_model_summary=False,
@@ -95,7 +102,7 @@ def fit(
     hardware.keep_freed_memory()
     module.model.use_channels_last()
     try:
-        if done == trainer.max_epochs:
+        if done and _is_last(checkpoint, trainer.max_epochs):
             load_weights(module, checkpoint)
             trainer.validate(module, datamodule=data, verbose=False)
         else:
@@ -106,6 +113,18 @@ def fit(
         raise
     if module.config.is_solved:  # Lightning saves only what an optimiser has changed
         trainer.save_checkpoint(checkpoint, weights_only=False)
+
+
+def _early_stopping(patience: int | None) -> EarlyStopping:
+    assert patience is not None
+    return EarlyStopping(
+        INNER_RMSE, patience=patience, check_finite=False, check_on_train_epoch_end=False
+    )
+
+
+def _is_last(checkpoint: Path, epochs: int | None) -> bool:
+    """Whether the run had come to its end before it was interrupted."""
+    return is_last(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True), epochs)
 
 
 def _quiet() -> None:

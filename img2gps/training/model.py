@@ -28,6 +28,7 @@ from img2gps.training.heads.trained import linear
 from img2gps.training.heads.training import training_loss
 from img2gps.training.losses import Loss
 from img2gps.training.stages import before_last_stride
+from img2gps.training.views import average_views
 from img2gps.training.weights import ResolvedWeights
 
 # Of backbones that runs share: operations and features of one photo, by image size.
@@ -136,6 +137,7 @@ def build(
     """
     if config.family is Family.custom:
         made = _custom(config)
+        average_views(made.backbone, config.test_views)
         if weights.path is not None:
             load_weights(made.backbone, Path(weights.path), in_order=False)
     else:

@@ -18,6 +18,7 @@ from torchmetrics import MeanMetric
 from img2gps.config.own import make_own
 from img2gps.config.schema import (
     Config,
+    LossName,
     OptimizerConfig,
     OptimizerName,
     SchedulerConfig,
@@ -32,7 +33,8 @@ from img2gps.training.losses import make_loss
 from img2gps.training.metrics import PositionErrors, as_degrees, load_extra
 from img2gps.training.model import Regressor
 
-VALIDATION_PHASES = ("val", "train")  # in the order of PhotoData.val_dataloader
+VALIDATION_PHASES = ("val", "train", "inner")  # in the order of PhotoData.val_dataloader
+INNER_RMSE = "inner/rmse_m"  # of the training photos that only stop the training
 BACKBONE_PREFIX = "model.backbone."  # of the backbone's tensors in a checkpoint
 WARMUP_START = 0.01  # of lr, in the first epoch of a warm-up
 
@@ -71,6 +73,7 @@ class GeoRegression(pl.LightningModule):
             {
                 "errors_val": PositionErrors(load_extra(config.metrics)),
                 "errors_train": PositionErrors(),
+                **({"errors_inner": PositionErrors()} if config.stops_early else {}),
             }
         )
         self.epoch_metrics: dict[str, float] = {}
@@ -92,7 +95,8 @@ class GeoRegression(pl.LightningModule):
         mse = functional.mse_loss(scaled, batch.targets)
         if phase == "fit":
             self.train_mse.update(mse.detach(), weight=len(batch.rows))
-            return mse if self.loss is functional.mse_loss else self.loss(scaled, batch.targets)
+            plain = self.config.loss.name is LossName.mse and batch.weight is None
+            return mse if plain else self.loss(scaled, batch.targets, batch.weight)
         if phase == "val":
             self.val_mse.update(mse, weight=len(batch.rows))
         self.position_errors(phase).update(batch.rows, batch.label, self._degrees(scaled))
@@ -120,7 +124,7 @@ class GeoRegression(pl.LightningModule):
         return features
 
     def position_errors(self, phase: str) -> PositionErrors:
-        """Return the errors collected for "val" or for the "train" sample."""
+        """Return the errors collected for "val", for the "train" sample or for "inner" photos."""
         errors = self.errors[f"errors_{phase}"]
         assert isinstance(errors, PositionErrors)
         return errors
@@ -151,8 +155,8 @@ class GeoRegression(pl.LightningModule):
         self.val_mse.reset()
         if self.density_fit is not None:
             self.density_fit.reset()
-        for phase in VALIDATION_PHASES:
-            self.position_errors(phase).reset()
+        for name in self.errors:
+            self.position_errors(name.removeprefix("errors_")).reset()
 
     def on_validation_epoch_end(self) -> None:
         """Compute the metrics of the epoch."""
@@ -166,6 +170,8 @@ class GeoRegression(pl.LightningModule):
             "val/mse": float(self.val_mse.compute()) if self.val_mse.update_called else math.nan,
             **{f"val/{name}": value for name, value in validation.items()},
         }
+        if self.config.stops_early:
+            self.epoch_metrics[INNER_RMSE] = self.position_errors("inner").summary()["rmse_m"]
         self.log_dict(self.epoch_metrics, batch_size=1)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig | None:

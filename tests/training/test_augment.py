@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from img2gps.config.schema import AugmentationConfig, AugmentationName
 from img2gps.training import augment as module
-from img2gps.training.augment import augment, blur, colour, crop, erase, grayscale, rotate
+from img2gps.training.augment import augment, blur, colour, crop, erase, grayscale, resize, rotate
 
 ALL = [
     AugmentationConfig(AugmentationName.none),
@@ -98,3 +99,19 @@ def test_rotation_is_scipys_about_the_middle(monkeypatch: pytest.MonkeyPatch) ->
     expected = scipy_rotate(images[0, 0].numpy(), 20.0, reshape=False, order=1, mode="mirror")
     middle = slice(8, 25)  # away from the corners
     assert found[middle, middle] == pytest.approx(expected[middle, middle], abs=0.2)
+
+
+def test_batches_take_every_size_between_the_least_and_their_own() -> None:
+    sides = {resize(pictures(side=64), 32, seeded(seed)).shape[-1] for seed in range(40)}
+    assert sides == {32, 48, 64}
+
+
+def test_a_smaller_batch_shows_the_whole_photo() -> None:
+    ramp = torch.linspace(0, 255, 64).expand(2, 3, 64, 64).contiguous()
+    small = next(
+        found for seed in range(40) if (found := resize(ramp, 32, seeded(seed))).shape[-1] == 32
+    )
+    assert small[0, 0, 0].numpy() == pytest.approx(
+        np.interp((np.arange(32) + 0.5) / 32, (np.arange(64) + 0.5) / 64, np.linspace(0, 255, 64)),
+        abs=2.5,
+    )

@@ -69,7 +69,7 @@ def _model_source(deployed: Deployed) -> str:
     # Heads of another kind can differ from member to member, so each has a network of its own.
     names = [model.name if linear else f"{model.name}_{i}" for i, model in enumerate(models)]
     source = _set(source, "ARCHITECTURES", repr(tuple(names)))
-    if linear and all(model.family is Family.resnet for model in models):
+    if linear and all(m.family is Family.resnet and m.test_views == 1 for m in models):
         return source
     source = source.replace("It needs torch and torchvision.", "It needs torch.")
     source = source.replace("import torchvision\n", "").replace("  # of torchvision; of", "  # of")

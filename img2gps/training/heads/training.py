@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from img2gps.training.heads.average import AverageHead
 from img2gps.training.heads.ground import GroundHead
+from img2gps.training.losses import Loss
 
 
 def training_loss(
     head: nn.Module,
     features: Tensor,
     targets: Tensor,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Loss,
 ) -> Tensor:
     """Return what training minimises; of an average, the mean over the heads that are trained."""
     if isinstance(head, GroundHead):
