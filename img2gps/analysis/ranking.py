@@ -152,6 +152,15 @@ class Ranking:
         return stats.cell_interval(test.error_m[0], test.places, luck=stats.NO_LUCK)
 
     @cached_property
+    def test_by_spots(self) -> dict[str, Interval]:
+        """The deployed run's RMSE on the test photos of known spots, and on those of new ones."""
+        if self._test is None:
+            return {}
+        parts = {"known": True, "new": False}
+        found = {name: checks.by_spots(self._test, 0, known=known) for name, known in parts.items()}
+        return {name: interval for name, interval in found.items() if interval is not None}
+
+    @cached_property
     def radius(self) -> Promise:
         """The radius around an answer of the winner's first seed, and how it held."""
         own = self.errors.error_m[self._lowest]

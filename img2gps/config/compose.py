@@ -124,11 +124,14 @@ def _own_class(group: str, node: dict[str, Any]) -> dict[str, Any]:
     name = str(node.get("name") or str(target).rpartition(".")[2])
     kept = {key: value for key, value in node.items() if key not in ("name", "kind", "family")}
     if group == "data":
-        return {"name": name, "kind": "custom", "cache": kept.pop("cache", None), "custom": kept}
+        shared: dict[str, Any] = {
+            key: kept.pop(key) for key in ("cache", "weight_by_error") if key in kept
+        }
+        return {"name": name, "kind": "custom", **shared, "custom": kept}
     if group != "model":
         return {"name": "custom", "custom": kept}
-    train = kept.pop("train", None)  # of the model that the class takes the place of
-    how = {"train": train} if train else {}
+    # Of the model that the class takes the place of:
+    how: dict[str, Any] = {key: kept.pop(key) for key in ("train", "test_views") if key in kept}
     if isinstance(kept.get("pretrained"), str):  # true and false are arguments of the class
         how["pretrained"] = kept.pop("pretrained")
     return {"name": name, "family": "custom", "custom": kept, **how}

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from img2gps.config.schema import Config, DataKind, SplitKind
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
+from img2gps.inference.network import average
 from img2gps.inference.predict import BATCH, Predictor
 from img2gps.photos.dataset import Dataset
 from img2gps.photos.split import Split, known_spot
@@ -45,7 +47,10 @@ class TestPart:
 
 
 def evaluate_test(
-    folder: Path, hidden: int = 0, before_predict: Callable[[], None] = lambda: None
+    folder: Path,
+    hidden: int = 0,
+    before_predict: Callable[[], None] = lambda: None,
+    others: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Score a run on its test part, or on hidden photos of the built-in quad.
 
@@ -56,6 +61,7 @@ def evaluate_test(
         hidden: 0 scores the test part; otherwise so many photos are made, half of them of the
             training spots in new sessions and half of new spots.
         before_predict: called once the photos are ready, before the first is predicted.
+        others: folders of runs whose answers are averaged with those of the run.
 
     Returns:
         The summary in metres (`test/rmse_m` and so on), the RMSE on known and on new spots, the
@@ -67,7 +73,9 @@ def evaluate_test(
     predictor = Predictor.load(folder)
     part = _test_part(predictor.config, folder, hidden)
     before_predict()
-    answers = _predict(predictor, part.pixels)
+    members = [predictor, *map(Predictor.load, others)]
+    each = [torch.from_numpy(_predict(member, part.pixels)) for member in members]
+    answers = average(each).numpy()
     rows, lat, lon = part.split.test, answers[:, 0], answers[:, 1]
     table = PredictionTable(part.dataset, part.split, "test", part.known)
     table.write(folder / PREDICTIONS_TEST, rows, lat, lon)

@@ -29,6 +29,7 @@ class Found:
         exported: which of the two it is.
         title: what to call it; empty where the run says it.
         ranked_cells: how many cells were compared before it was chosen.
+        others: folders of runs whose answers are averaged with those of `folder`.
         runs_below: the runs root that has the runs of a study's final model.
     """
 
@@ -36,6 +37,7 @@ class Found:
     exported: bool = False
     title: str = ""
     ranked_cells: int = 1
+    others: tuple[Path, ...] = ()
     runs_below: Path | None = None
 
 
@@ -56,7 +58,8 @@ def find(name: str, roots: Sequence[Path]) -> Found:
         winner = read_winner(study)
         assert winner is not None
         folder = with_weights(study.parent / winner.path, roots)
-        return Found(folder, False, f"{name}: the winner", winner.candidates)
+        others = tuple(with_weights(study.parent / path, roots) for path in winner.average[1:])
+        return Found(folder, False, f"{name}: the winner", winner.candidates, others)
     unselected = [root / name for root in roots if (root / name / STUDY).is_file()]
     if unselected and not (given / CONFIG).is_file():
         raise BadInput(

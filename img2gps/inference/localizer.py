@@ -151,5 +151,6 @@ def load(name: str, roots: Sequence[Path]) -> Deployed:
     if found.exported:
         deployed = read_exported(found.folder)
         return replace(deployed, folders=run_folders(deployed.card.runs, found.runs_below))
-    errors = held_out.validation([found.folder], found.ranked_cells)
-    return calibrated(from_runs([found.folder], errors, title=found.title), errors)
+    folders = [found.folder, *found.others]
+    errors = held_out.validation(folders, found.ranked_cells)
+    return calibrated(from_runs(folders, errors, title=found.title), errors)

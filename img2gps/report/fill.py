@@ -12,6 +12,7 @@ The name of the study is followed by one of these:
     table KEY                            a table of the report, such as summary or table1_resnet18
     number NAME                          one number of numbers.tex, such as WinnerRmse
     cell KNOB=VALUE ...                  one cell: RMSE, interval, mean predictor on the same photos
+    seconds KNOB=VALUE ...               mean seconds of a run of one cell
     versus STUDY                         this study's winner against another's, paired
     contrast A=1 [B=2] vs A=3 [where C=4]    difference of two choices, paired; where it is
                                          significant, with its p value after Holm's correction
@@ -31,6 +32,7 @@ from pathlib import Path
 from img2gps.analysis.choices import ABSENT, NAME, fits, read_choice
 from img2gps.analysis.contrast import Contrast, contrast
 from img2gps.analysis.overview import Analysis
+from img2gps.analysis.ranking import Cell, Ranking
 from img2gps.analysis.stats import holm
 from img2gps.analysis.wording import span
 from img2gps.core.errors import BadInput
@@ -112,6 +114,21 @@ def _number(study: Analysis, words: Sequence[str]) -> str:
 
 
 def _cell(study: Analysis, words: Sequence[str]) -> str:
+    ranking, cell = _only_cell(study, words)
+    mean = ranking.mean_predictor.estimate
+    said = [span(cell.interval), f"mean predictor {mean:.1f} m on the same photos"]
+    return f"{cell.interval.estimate:.1f} m ({'; '.join([*said, *cell.interval.notes])})"
+
+
+def _seconds(study: Analysis, words: Sequence[str]) -> str:
+    ranking, cell = _only_cell(study, words)
+    runs = ranking.group.runs
+    seconds = runs.loc[runs["rank_cell"] == cell.cell, "cost/seconds"].astype(float)
+    return f"{seconds.mean():.2g}" if seconds.mean() < 10 else f"{seconds.mean():,.0f}"
+
+
+def _only_cell(study: Analysis, words: Sequence[str]) -> tuple[Ranking, Cell]:
+    """Return the one cell that has these values, and its ranking."""
     wanted = read_choice(words)
     fitting = [
         (ranking, cell)
@@ -124,10 +141,7 @@ def _cell(study: Analysis, words: Sequence[str]) -> str:
     ]
     if len(fitting) != 1:
         raise ValueError(f"{len(fitting)} cells fit {' '.join(words)}")
-    ranking, cell = fitting[0]
-    mean = ranking.mean_predictor.estimate
-    said = [span(cell.interval), f"mean predictor {mean:.1f} m on the same photos"]
-    return f"{cell.interval.estimate:.1f} m ({'; '.join([*said, *cell.interval.notes])})"
+    return fitting[0]
 
 
 def _family(text: str, load: Callable[[str], Analysis]) -> dict[tuple[str, ...], float]:
@@ -161,5 +175,6 @@ KINDS: dict[str, Kind] = {
     "table": _table,
     "number": _number,
     "cell": _cell,
+    "seconds": _seconds,
     "command": _command,
 }

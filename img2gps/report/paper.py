@@ -113,6 +113,7 @@ def _of_ranking(ranking: Ranking) -> dict[str, str]:
         "Test": ranking.test,
         "KnownSpots": ranking.known_spots,
         "NewSpots": ranking.new_spots,
+        **{f"Test{name.title()}Spots": found for name, found in ranking.test_by_spots.items()},
     }
     for name, interval in intervals.items():
         if interval is not None:

@@ -30,6 +30,9 @@ class Winner:
         folds: how many folds the cell has; 0 without a k-fold split.
         seed: the first seed of the study, whose run is deployed.
         run_id, path, run_value: the deployed run, its folder below the runs root, its own figure.
+        average: folders below the runs root of the runs whose answers are averaged, the deployed
+            one first; empty where that run answers alone.
+        average_rmse_m: of their average on photos that they did not learn from.
         mean_predictor: RMSE of the mean predictor on the same photos, in metres.
         candidates: cells that took part.
         left_out: cells that lacked a finished run.
@@ -54,6 +57,8 @@ class Winner:
     run_id: str = ""
     path: str = ""
     run_value: float = 0.0
+    average: list[str] = field(default_factory=list)
+    average_rmse_m: float | None = None
     mean_predictor: float | None = None
     candidates: int = 0
     left_out: int = 0

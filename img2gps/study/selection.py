@@ -19,8 +19,9 @@ from img2gps.analysis.winner import (
     read_rule,
 )
 from img2gps.core.errors import BadInput
+from img2gps.inference import held_out
 from img2gps.runs.folder import PREDICTIONS, without_fold
-from img2gps.runs.records import RunResult, StudyRecord, StudyRun, now, read_result
+from img2gps.runs.records import RunResult, RunState, StudyRecord, StudyRun, now, read_result
 from img2gps.runs.winner import Winner
 
 Cells = Mapping[str, Sequence[StudyRun]]
@@ -88,6 +89,25 @@ def select(
         test_looks=before.test_looks if before else 0,
         selections=(before.selections if before else 0) + 1,
         frozen_at=now(),
+    )
+
+
+def averaged(winner: Winner, study: StudyRecord, root: Path) -> Winner:
+    """Return the winner that answers with the average of all runs of its cell.
+
+    Raises:
+        BadInput: the cell has one run only.
+    """
+    runs = [run for run in study.deciding if run.cell and without_fold(run.cell) == winner.cell]
+    finished = [run for run in runs if run.state is RunState.finished]
+    if len(finished) < 2:
+        raise BadInput(f"--average: {winner.cell} has one run only; leave it out")
+    ordered = sorted(finished, key=lambda run: run.run_id != winner.run_id)
+    errors = held_out.validation([run.folder(root) for run in ordered]).photos["error_m"]
+    return replace(
+        winner,
+        average=[run.path for run in ordered],
+        average_rmse_m=held_out.rmse_m(errors),
     )
 
 

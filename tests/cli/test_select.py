@@ -164,7 +164,10 @@ def test_the_test_part_is_looked_at_once_and_later_looks_are_counted(
 ) -> None:
     looked: list[Path] = []
 
-    def evaluate(folder: Path, hidden: int, looking: Callable[[], None]) -> dict[str, float]:
+    def evaluate(
+        folder: Path, hidden: int, looking: Callable[[], None], others: list[Path]
+    ) -> dict[str, float]:
+        assert not others
         looking()
         assert winner(tmp_path)["test_looks"] == len(looked) + 1  # counted before
         looked.append(folder)

@@ -104,6 +104,19 @@ def test_hidden_photos_are_of_known_and_new_spots_as_they_were_made(workdir: Pat
         assert figures[f"test/{name}_rmse_m"] == pytest.approx(np.sqrt(np.mean(errors**2)))
 
 
+def test_an_average_is_scored_by_the_mean_of_its_members_answers(workdir: Path) -> None:
+    first, second = (train.run(tiny_config("max_epochs=1", f"seed={i}")).folder for i in (0, 1))
+
+    def scored(folder: Path, *others: Path) -> np.ndarray:
+        evaluate_test(folder, hidden=8, others=others)
+        with (folder / PREDICTIONS_TEST).open() as file:
+            rows = list(csv.DictReader(file))
+        return np.array([[float(row["pred_lat_deg"]), float(row["pred_lon_deg"])] for row in rows])
+
+    alone = [scored(first), scored(second)]
+    assert scored(first, second) == pytest.approx(np.mean(alone, axis=0), abs=1e-7)
+
+
 def test_a_spot_that_the_split_holds_out_is_new_to_the_run(workdir: Path) -> None:
     folder = train.run(tiny_config("max_epochs=1", "split.n_train=4")).folder
     evaluate_test(folder, hidden=40)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,14 @@ import pandas as pd
 import pytest
 
 from img2gps import Localizer, train
+from img2gps.cli.main import main
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
 from img2gps.inference.exported import read_exported
 from img2gps.inference.localizer import load
 from img2gps.runs.folder import PREDICTIONS
 from img2gps.runs.records import RunState, StudyRecord, StudyRun, write_study
-from img2gps.runs.winner import write_winner
+from img2gps.runs.winner import read_winner, write_winner
 from img2gps.study.final import make_final
 from img2gps.study.selection import select
 from tests.helpers.tiny import tiny_config
@@ -89,6 +91,35 @@ def test_study_s_name_means_its_final_model(
         lat = (one["pred_lat_deg"][i] + two["pred_lat_deg"][i]) / 2
         assert position.lat_deg == pytest.approx(lat, abs=1e-7)
         assert len(position.neighbours) == 2  # its runs are still here
+
+
+@pytest.mark.parametrize("name", ["seeds", "folds"])
+def test_a_frozen_average_answers_with_all_runs_of_the_winning_cell(
+    name: str, root: Path, tmp_path: Path, shared_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("final"))
+    words = ["select", name, "--runs", str(tmp_path), "--again", "--hidden", "8"]
+    for more in ([], ["--average"]):
+        with pytest.raises(SystemExit, match="0"):
+            main([*words, *more])
+    winner = read_winner(tmp_path / name)
+    assert winner is not None
+    assert winner.test is not None
+    both = [pd.read_csv(path) for path in sorted((tmp_path / name).glob(f"*/{PREDICTIONS}"))]
+    photos = pd.concat(both).groupby("content").mean(numeric_only=True)
+    columns = ("lat_deg", "lon_deg", "pred_lat_deg", "pred_lon_deg")
+    error = geo.distance_m(*(photos[column] for column in columns))
+    expected_m = float(np.sqrt(np.mean(error**2)))
+    assert winner.average_rmse_m == pytest.approx(expected_m, rel=1e-6)
+    assert f"the average of its 2 runs, {expected_m:.2f} m" in capsys.readouterr().out
+    deployed = load(name, [tmp_path])
+    assert deployed.card.kind == "average"
+    assert set(deployed.card.runs) == {Path(path).name for path in winner.average}
+
+
+def test_one_run_that_was_frozen_does_not_become_an_average_by_itself(root: Path) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["select", "seeds", "--runs", str(root), "--average"])
 
 
 def test_each_fold_is_judged_on_photos_that_it_did_not_see(root: Path) -> None:

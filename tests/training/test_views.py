@@ -32,7 +32,7 @@ def test_the_first_view_is_the_photo_and_the_others_lie_inside_it() -> None:
 def test_features_are_the_mean_over_the_views() -> None:
     net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     plain = net(images())
-    expected = torch.stack([net(part) for part in views(images(), 4).split(3)]).mean(dim=0)
+    expected = torch.stack([net(part) for part in torch.split(views(images(), 4), 3)]).mean(dim=0)
     average_views(net, 4)
     assert torch.allclose(net(images()), expected, atol=1e-6)
     assert torch.equal(net.train()(images()), plain)

@@ -35,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="among these cells only, such as split=kfold of a study of several splits",
     )
+    parser.add_argument(
+        "--average",
+        action="store_true",
+        help="answer with the average of all runs of the winning cell, not with its first seed's",
+    )
     add_runs_option(parser)
     parser.add_argument(
         "--again", action="store_true", help="select anew, although a winner is frozen"
@@ -47,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Freeze the winner unless that was done before, and print it."""
     from img2gps.analysis.choices import read_choice
-    from img2gps.study.selection import select
+    from img2gps.study.selection import averaged, select
 
     if args.hidden < 0 or args.hidden % 2:
         raise BadInput(f"--hidden {args.hidden}: give an even number, such as 2000")
@@ -60,8 +65,14 @@ def execute(args: argparse.Namespace) -> int:
             f"--where: {folder / WINNER} holds the winner that was frozen before; --again selects "
             "anew, which is counted"
         )
+    if frozen is not None and args.average and not frozen.average:
+        raise BadInput(
+            f"--average: {folder / WINNER} holds one run, which was frozen before; --again selects "
+            "anew, which is counted"
+        )
     winner = frozen or select(study, args.root, before=before, where=where)
     if frozen is None:
+        winner = averaged(winner, study, args.root) if args.average else winner
         write_winner(folder, winner)
     if args.hidden or (winner.n_test and (not winner.test_looks or args.look)):
         winner = _look(args.root, winner, folder, args.hidden)
@@ -77,7 +88,8 @@ def _look(root: Path, winner: Winner, study: Path, hidden: int) -> Winner:
     from img2gps.inference.evaluate import evaluate_test
 
     looked = replace(winner, test_looks=winner.test_looks + 1)
-    figures = evaluate_test(root / winner.path, hidden, lambda: write_winner(study, looked))
+    others = [root / path for path in winner.average[1:]]
+    figures = evaluate_test(root / winner.path, hidden, lambda: write_winner(study, looked), others)
     looked = replace(looked, test=figures, n_test=figures["n_test"])
     write_winner(study, looked)
     return looked
@@ -115,6 +127,11 @@ def _lines(winner: Winner, was_frozen: bool) -> list[str]:
         f"after the final epoch; {among if winner.candidates > 1 else 'the only complete cell'}",
         f"  deployed: {winner.path}, {one}, {display.metres(winner.run_value, winner.by)}",
     ]
+    if winner.average_rmse_m is not None:
+        lines[-1] = (
+            f"  deployed: the average of its {len(winner.average)} runs, "
+            f"{display.metres(winner.average_rmse_m)} RMSE on photos that they did not learn from"
+        )
     if winner.mean_predictor is not None and winner.by == "val/rmse_m":
         lines.append(f"  the mean predictor gets {display.metres(winner.mean_predictor)}")
     if len(winner.weights) > 1:
