@@ -71,7 +71,7 @@ def _deviations(deployed: Deployed, contents: pd.Series[str]) -> NDArray[np.floa
         head has no density, or where a photo is not on this machine.
     """
     parts = deployed.network.parts()
-    if any(member.density is None for member in parts):
+    if any(member.mixture is None for member in parts):
         return None
     found = []
     for folder, member in zip(deployed.folders, parts, strict=True):
@@ -91,7 +91,8 @@ def _deviation_m(member: Member, dataset: Dataset, rows: NDArray[np.int64]) -> N
     with torch.inference_mode():
         for start in range(0, len(rows), BATCH):
             photos = torch.from_numpy(np.array(pixels[rows[start : start + BATCH]]))
-            batches.append(member(photos.permute(0, 3, 1, 2).float())[2].double().numpy())
+            answer = member(photos.permute(0, 3, 1, 2).float())
+            batches.append(answer.deviation_m.double().numpy())
     return np.concatenate(batches) if batches else np.zeros(0)
 
 

@@ -22,6 +22,7 @@ from img2gps.core.paths import runs_folder
 from img2gps.inference import held_out
 from img2gps.inference.calibrate import calibrated
 from img2gps.inference.card import Card
+from img2gps.inference.density import Density
 from img2gps.inference.deployed import Deployed, from_runs
 from img2gps.inference.exported import read_exported
 from img2gps.inference.find import find, newest, run_folders
@@ -134,11 +135,11 @@ class Localizer:
         radii_m = (radius_m * answer.scale).tolist()
         none: list[tuple[Neighbour, ...]] = [()] * len(pixels)
         alike = gallery.nearest(answer.features, neighbours) if gallery else none
-        rows = zip(
-            answer.degrees.tolist(), radii_m, answer.strangeness.tolist(), alike, strict=True
-        )
-        for (lat, lon), own_m, strangeness, photos in rows:
-            yield Answered(lat, lon, own_m, strangeness, photos)
+        densities = map(Density.from_rows, answer.density.tolist())
+        strangeness = answer.strangeness.tolist()
+        rows = zip(answer.degrees.tolist(), radii_m, strangeness, alike, densities, strict=True)
+        for (lat, lon), own_m, strange, photos, density in rows:
+            yield Answered(lat, lon, own_m, strange, photos, density)
 
 
 def load(name: str, roots: Sequence[Path]) -> Deployed:

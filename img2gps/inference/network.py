@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from img2gps.core.geo import LabelScaler
 from img2gps.inference.trust import Trust
-from img2gps.training.density import Deviation
+from img2gps.training.density import GaussianMixture
 from img2gps.training.maps import WithMaps
 from img2gps.training.model import Regressor
 
@@ -28,6 +28,16 @@ class Answer(NamedTuple):
     strangeness: Tensor  # (n,) float32, above 1: not from here; NaN where it is unknown
     features: Tensor  # (n, d) float32, those of all members side by side
     scale: Tensor  # (n,) float32, what the radius of any level is multiplied by
+    density: Tensor  # (n, k, 4) float64: share, latitude, longitude and width in m; k may be 0
+
+
+class MemberAnswer(NamedTuple):
+    """One member's output for a batch of n photos."""
+
+    degrees: Tensor  # (n, 2) float64, latitude and longitude
+    features: Tensor  # (n, d) float32
+    deviation_m: Tensor  # (n,) how far the density lies from the answer; 1 without a density
+    density: Tensor  # (n, k, 4) float64: share, latitude, longitude and width in m; k may be 0
 
 
 class Degrees(nn.Module):
@@ -74,13 +84,8 @@ class Member(nn.Module):
         self.degrees = Degrees(scaler)
         self.bf16 = bf16
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Answer pictures (n, 3, h, w) of float32 pixels in [0, 255].
-
-        Returns:
-            Degrees, features, and how far the head's density lies from its answer in metres (1
-            without a density).
-        """
+    def forward(self, images: Tensor) -> MemberAnswer:
+        """Answer pictures (n, 3, h, w) of float32 pixels in [0, 255]."""
         normalised = (images - self.mean) / self.std
         if self.bf16:
             with torch.autocast(images.device.type, torch.bfloat16):
@@ -89,15 +94,24 @@ class Member(nn.Module):
             features = self.backbone(normalised)
         given = features.float()
         whole = given[:, : self.width]
-        density = self.density
-        unknown = torch.ones_like(whole[:, 0])
-        deviation_m = unknown if density is None else density.deviation_m(given)
-        return self.degrees(self.head(given)), whole, deviation_m
+        degrees = self.degrees(self.head(given))
+        mixture = self.mixture
+        if mixture is None:
+            none = torch.zeros(whole.shape[0], 0, 4, dtype=torch.float64, device=whole.device)
+            return MemberAnswer(degrees, whole, torch.ones_like(whole[:, 0]), none)
+        density = self._density(*mixture.components(given))
+        return MemberAnswer(degrees, whole, mixture.deviation_m(given), density)
 
     @property
-    def density(self) -> Deviation | None:
+    def mixture(self) -> GaussianMixture | None:
         """The head, if it gives a density over the ground."""
-        return self.head if isinstance(self.head, Deviation) else None
+        return self.head if isinstance(self.head, GaussianMixture) else None
+
+    def _density(self, log_shares: Tensor, means: Tensor, width_m: Tensor) -> Tensor:
+        """Return round Gaussians as rows (n, k, 4)."""
+        degrees = self.degrees(means.flatten(0, 1)).unflatten(0, log_shares.shape)
+        shares, width_m = log_shares.double().exp(), width_m.double()
+        return torch.cat([shares[..., None], degrees, width_m[..., None]], dim=2)
 
 
 class Network(nn.Module):
@@ -112,11 +126,22 @@ class Network(nn.Module):
         """Answer upright square photos (n, size, size, 3) of uint8 pixels."""
         images = pixels.permute(0, 3, 1, 2).float()
         answers = [member(images) for member in self.members]
-        degrees, features, deviation_m = zip(*answers, strict=True)
+        degrees, features, deviation_m, densities = zip(*answers, strict=True)
         together = torch.cat(features, dim=1)
         scale = self.trust.scale(torch.stack(deviation_m).mean(dim=0))
-        radius_m = self.trust.radius_m * scale
-        return Answer(average(degrees), radius_m, self.trust.strangeness(together), together, scale)
+        return Answer(
+            degrees=average(degrees),
+            radius_m=self.trust.radius_m * scale,
+            strangeness=self.trust.strangeness(together),
+            features=together,
+            scale=scale,
+            density=pooled(densities) if self.gives_density else densities[0][:, :0],
+        )
+
+    @property
+    def gives_density(self) -> bool:
+        """Whether every member gives a density over the ground."""
+        return all(member.mixture is not None for member in self.parts())
 
     def parts(self) -> list[Member]:
         """Return the members, in order."""
@@ -142,6 +167,12 @@ def average(positions: Sequence[Tensor]) -> Tensor:
     mean = torch.stack([away[..., 0].mean(dim=0), wrap(away[..., 1]).mean(dim=0)], dim=1)
     lat, lon = (first + mean).unbind(dim=1)
     return torch.stack([lat, wrap(lon)], dim=1)
+
+
+def pooled(densities: Sequence[Tensor]) -> Tensor:
+    """Return the mean of densities (n, k, 4), each of which counts the same."""
+    together = torch.cat(list(densities), dim=1)
+    return torch.cat([together[..., :1] / len(densities), together[..., 1:]], dim=2)
 
 
 def wrap(lon: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from img2gps.core import geo
+from img2gps.inference.density import Density
 from img2gps.inference.inputs import Input
 
 NO_NUMBER = "the model answers with no number; its file is damaged, so export or train it again"
@@ -37,6 +38,7 @@ class Position:
         true_lat_deg, true_lon_deg: the position that the photo itself says, if it does.
         error_m: distance between the two.
         neighbours: the training photos that look most alike, most similar first.
+        density: how likely it was taken where; None where the model's head gives none.
         error: why there is no answer, and what to do.
     """
 
@@ -51,6 +53,7 @@ class Position:
     error_m: float | None = None
     neighbours: tuple[Neighbour, ...] = ()
     error: str = ""
+    density: Density | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Answered:
     radius_m: float
     strangeness: float
     neighbours: Sequence[Neighbour] = ()
+    density: Density | None = None
 
 
 def position_of(photo: Input, answered: Answered | None) -> Position:
@@ -84,6 +88,7 @@ def position_of(photo: Input, answered: Answered | None) -> Position:
         true_lon_deg=true_lon,
         error_m=float(geo.distance_m(*photo.label, lat, lon)) if photo.label else None,
         neighbours=tuple(answered.neighbours),
+        density=answered.density,
     )
 
 

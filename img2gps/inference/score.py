@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from img2gps.core import geo
 from img2gps.core.errors import BadInput
 from img2gps.core.files import write_csv
 from img2gps.inference.card import Expected
+from img2gps.inference.density import Density
 from img2gps.inference.held_out import HeldOut
 from img2gps.inference.localizer import Localizer
 from img2gps.inference.predict import BATCH
@@ -34,11 +36,13 @@ class Score:
     """A model's errors on a data set.
 
     Attributes:
-        photos: one row a photo: the columns of predictions.csv, `radius_m` and `from_here`.
+        photos: one row a photo: the columns of predictions.csv, `radius_m`, `from_here` and `nll`.
         expected: RMSE with interval, median, known and new spots, the mean predictor.
         summary: the metrics of training.
         coverage: the share of photos inside the radius, for all, known and new spots; empty where
             there is no radius.
+        nll: the mean negative log likelihood of the labels in nats, of the model's density per
+            square metre, for all, known and new spots; empty where the model gives no density.
         called_strange: the share of photos that do not look like the training ground; None where
             that is unknown.
         trained_on: photos of the source that the model was trained on, or copies of such, which
@@ -49,6 +53,7 @@ class Score:
     expected: Expected
     summary: dict[str, float]
     coverage: dict[str, Coverage]
+    nll: dict[str, float]
     called_strange: float | None
     trained_on: int
 
@@ -66,16 +71,19 @@ def score(localizer: Localizer, dataset: Dataset) -> Score:
         raise BadInput(f"{dataset.name}: the model was trained on every photo of it; give others")
     photos = _photos(localizer, dataset, rows)
     error, spot = photos["error_m"].to_numpy(), photos["spot"].to_numpy()
-    inside = {}
-    if photos["radius_m"].notna().all():
-        for name, chosen in _groups(photos).items():
+    inside, nll = {}, {}
+    for name, chosen in _groups(photos).items():
+        if photos["radius_m"].notna().all():
             inside[name] = coverage(error[chosen], photos["radius_m"][chosen], spot[chosen])
+        if photos["nll"].notna().all():
+            nll[name] = float(photos["nll"][chosen].mean())
     known = photos["from_here"].dropna()
     return Score(
         photos=photos,
         expected=Expected.measured(HeldOut(photos, f"photos of {dataset.name}")),
         summary=summarise(error),
         coverage=inside,
+        nll=nll,
         called_strange=float((known == 0).mean()) if len(known) else None,
         trained_on=len(dataset) - len(rows),
     )
@@ -90,8 +98,8 @@ def difference(one: Score, other: Score) -> Interval:
 
 
 def write_predictions(path: Path, photos: pd.DataFrame) -> None:
-    """Write the rows as training writes its predictions, with radius and verdict behind."""
-    columns = (*COLUMNS, "radius_m", "from_here")
+    """Write the rows as training writes its predictions, with what is known of trust behind."""
+    columns = (*COLUMNS, "radius_m", "from_here", "nll")
     plain = photos[list(columns)].astype(object)
     rows = plain.where(plain.notna(), None).to_numpy().tolist()
     write_csv(path, columns, [dict(zip(columns, row, strict=True)) for row in rows])
@@ -109,7 +117,7 @@ def _photos(localizer: Localizer, dataset: Dataset, rows: NDArray[np.int64]) -> 
     table = dataset.manifest.iloc[rows][["photo", "content", "lat_deg", "lon_deg", *COPIED]]
     table = table.reset_index(drop=True)
     lat, lon = table["lat_deg"].to_numpy(), table["lon_deg"].to_numpy()
-    degrees, radius_m, strangeness = _answers(localizer, dataset, rows)
+    degrees, radius_m, strangeness, density = _answers(localizer, dataset, rows)
     table["pred_lat_deg"], table["pred_lon_deg"] = degrees[:, 0], degrees[:, 1]
     table["error_m"] = geo.distance_m(lat, lon, degrees[:, 0], degrees[:, 1])
     away = [geo.to_east_north_m(*pair) for pair in zip(*degrees.T, lat, lon, strict=True)]
@@ -122,7 +130,14 @@ def _photos(localizer: Localizer, dataset: Dataset, rows: NDArray[np.int64]) -> 
     table["known_spot"] = np.where(np.isnan(nearest), np.nan, within)
     table["radius_m"] = np.where(np.isfinite(radius_m), radius_m, np.nan)
     table["from_here"] = np.where(np.isfinite(strangeness), strangeness <= 1, np.nan)
+    table["nll"] = [_nll(*one) for one in zip(density, lat, lon, strict=True)]
     return table
+
+
+def _nll(rows: NDArray[np.float64], lat: float, lon: float) -> float:
+    """Return the negative log likelihood of a label; NaN without a density."""
+    density = Density.from_rows(rows.tolist())
+    return math.nan if density is None else -float(density.log_density(lat, lon))
 
 
 def _answers(
@@ -135,7 +150,9 @@ def _answers(
     ]
     return [
         np.concatenate([part.numpy() for part in column])
-        for column in zip(*(answer[:3] for answer in found), strict=True)
+        for column in zip(
+            *((a.degrees, a.radius_m, a.strangeness, a.density) for a in found), strict=True
+        )
     ]
 
 

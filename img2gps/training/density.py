@@ -26,11 +26,14 @@ class Density(Protocol):
 
 
 @runtime_checkable
-class Deviation(Protocol):
-    """A head that says how far its density lies from its answer."""
+class GaussianMixture(Protocol):
+    """A head whose density is a mixture of round Gaussians on the ground."""
+
+    def components(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return log shares (m, k), scaled means (m, k, 2) and widths in metres (m, k)."""
 
     def deviation_m(self, features: Tensor) -> Tensor:
-        """Return the root mean square distance (m,) in metres."""
+        """Return the root mean square distance (m,) in metres of the density from the answer."""
 
 
 class DensityFit(Metric):

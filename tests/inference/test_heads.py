@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from starlette.testclient import TestClient
 
 from img2gps import Localizer, train
+from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
+from img2gps.inference.app.local import LocalModel
+from img2gps.inference.app.model import OnnxModel
+from img2gps.inference.app.server import create
+from img2gps.inference.density import Density
 from img2gps.inference.deployed import REMEMBERS, Deployed
 from img2gps.inference.export import formats
 from img2gps.inference.export.check import sample_pixels
 from img2gps.inference.exported import read_exported, write_exported
+from img2gps.inference.inputs import read_input
 from img2gps.inference.localizer import load
+from img2gps.inference.network import Network
+from img2gps.inference.score import ALL, score
+from img2gps.runs.records import read_result
 from tests.helpers.tiny import tiny_config
 
 HEADS = ("ridge", "knn+kernel_ridge", "mixture", "cells", "mlp", "metric", "match")
@@ -130,3 +141,103 @@ def test_tampered_head_is_refused(head: str, deployed: dict[str, Deployed], tmp_
     path.write_text(text.replace('"count": 8', '"count": "x"'))
     with pytest.raises(BadInput, match=r"not an exported model .*\(head: "):
         read_exported(tmp_path)
+
+
+WITH_DENSITY = ("mixture", "cells")
+
+
+def photos_of(localizer: Localizer, count: int) -> list[np.ndarray]:
+    assert localizer.gallery is not None
+    assert localizer.gallery.dataset is not None
+    return [np.array(localizer.gallery.dataset.pixels()[row]) for row in range(count)]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_density_comes_with_the_heads_that_have_one(
+    head: str, deployed: dict[str, Deployed]
+) -> None:
+    localizer = Localizer(deployed[head])
+    for position in localizer.predict(photos_of(localizer, 2)):
+        assert (position.density is not None) == (head in WITH_DENSITY)
+
+
+@pytest.mark.parametrize("head", WITH_DENSITY)
+def test_density_integrates_to_one_around_the_answer(
+    head: str, deployed: dict[str, Deployed]
+) -> None:
+    localizer = Localizer(deployed[head])
+    for position in localizer.predict(photos_of(localizer, 3)):
+        density = position.density
+        assert density is not None
+        grid = density.grid()
+        mass = grid.probability
+        assert mass.sum() == pytest.approx(1, abs=4e-3)
+        lat, lon = (mass.sum(axis=1) * grid.lat_deg).sum(), (mass.sum(axis=0) * grid.lon_deg).sum()
+        assert position.lat_deg == pytest.approx(lat / mass.sum(), abs=1e-5)  # a metre
+        assert position.lon_deg == pytest.approx(lon / mass.sum(), abs=1e-5)
+
+
+def test_likelihood_of_evaluate_is_that_of_the_run(deployed: dict[str, Deployed]) -> None:
+    localizer = Localizer(deployed["mixture"])
+    assert localizer.gallery is not None
+    assert localizer.gallery.dataset is not None
+    found = score(localizer, localizer.gallery.dataset)  # on the validation photos: others trained
+    result = read_result(deployed["mixture"].folders[0])
+    assert result is not None
+    assert found.nll[ALL] == pytest.approx(result.metrics["val/nll"], rel=1e-4)
+
+
+def test_average_pools_the_densities_of_its_members(deployed: dict[str, Deployed]) -> None:
+    heads = [deployed["mixture"], deployed["cells"]]
+    members = [one.network.parts()[0] for one in heads]
+    pixels = torch.from_numpy(sample_pixels(heads[0].folders, 64))
+    with torch.inference_mode():
+        both = Network(members).eval()(pixels).density
+        own = [one.network(pixels).density for one in heads]
+        mixed = Network([members[0], deployed["mlp"].network.parts()[0]]).eval()(pixels).density
+    assert both.shape[1] == sum(one.shape[1] for one in own)
+    assert both[..., 0].sum(dim=1).numpy() == pytest.approx(1)
+    assert torch.equal(both[:, : own[0].shape[1], 1:], own[0][..., 1:])
+    assert mixed.shape[1] == 0
+
+
+@pytest.mark.parametrize("head", WITH_DENSITY)
+def test_command_and_app_give_the_density_that_python_gives(
+    head: str, deployed: dict[str, Deployed], quad_photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = min(quad_photos.glob("*.jpg"))
+    localizer = Localizer(deployed[head])
+    (position,) = localizer.predict(photo)
+    assert position.density is not None
+    with pytest.raises(SystemExit):
+        main(["predict", str(photo), "--run", str(deployed[head].folders[0]), "--json"])
+    (printed,) = json.loads(capsys.readouterr().out)
+    app = create(LocalModel(localizer, show_training=False))
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        answered = client.post("/api/predict", content=photo.read_bytes()).json()
+    assert printed["density"] == answered["density"] == position.density.plain()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", WITH_DENSITY)
+def test_graphs_keep_the_density(
+    head: str, deployed: dict[str, Deployed], quad_photos: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    formats.export(deployed[head], tmp_path / "app", "app")
+    formats.export(deployed[head], tmp_path / "program", "torch_export")
+    photo = min(quad_photos.glob("*.jpg")).read_bytes()
+    (position,) = Localizer(deployed[head]).predict(photo)
+    hosted = OnnxModel(tmp_path / "app").locate(photo, "a.jpg")
+    pixels = read_input(photo, 64).pixels
+    assert pixels is not None
+    program = torch.export.load(tmp_path / "program" / "model.pt2").module()
+    exported = Density.from_rows(program(torch.from_numpy(pixels[None]))[3][0].tolist())
+    assert position.density is not None
+    for found in (hosted.density, exported):
+        assert found is not None
+        assert found.shares == pytest.approx(position.density.shares, abs=1e-4)
+        assert found.lat_deg == pytest.approx(position.density.lat_deg, abs=1e-6)
+        assert found.lon_deg == pytest.approx(position.density.lon_deg, abs=1e-6)
+        assert found.width_m == pytest.approx(position.density.width_m, rel=1e-3)
+    assert "density" in (tmp_path / "program" / "README.md").read_text()

@@ -95,6 +95,8 @@ def _lines(localizer: Localizer, found: Score) -> list[str]:
             lines.append(f"  {name}: RMSE {rmse:.1f} m")
     for name, inside in found.coverage.items():
         lines.append(f"  {inside.share:.0%} of {inside.n_photos} photos ({name}) inside the radius")
+    for name, nats in found.nll.items():
+        lines.append(f"  negative log likelihood {nats:.2f} nats a photo ({name})")
     if found.called_strange is not None:
         lines.append(f"  {found.called_strange:.0%} do not look like the training photos' ground")
     if found.trained_on:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json
+from img2gps.inference.density import Density
 from img2gps.inference.inputs import Photo, read_input
 from img2gps.inference.position import Answered, Position, position_of
 
@@ -66,10 +67,9 @@ class OnnxModel:
         outputs: Sequence[NDArray[np.float64]] = self._session.run(
             None, {"pixels": read.pixels[None]}
         )
-        (lat, lon), radius_m, strangeness = (column[0] for column in outputs)
-        return position_of(
-            read, Answered(float(lat), float(lon), float(radius_m), float(strangeness))
-        )
+        (lat, lon), radius_m, strangeness, *density = (column[0].tolist() for column in outputs)
+        known = Density.from_rows(density[0]) if density else None
+        return position_of(read, Answered(lat, lon, radius_m, strangeness, density=known))
 
     def decided(self, photo: Photo) -> str:
         """Return nothing: asking a hundred times a photo is not for a small container."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -23,6 +24,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from img2gps.inference.app.model import Model
+from img2gps.inference.density import Density
 from img2gps.inference.output import maps
 from img2gps.inference.output.page import Shown, environment
 from img2gps.inference.position import Neighbour, Position
@@ -42,6 +44,7 @@ _HEADERS = {
 _MAP_BYTES = 2_000_000  # of answers that are sent back to be drawn
 _MOST_ON_MAP = 2_000  # photos
 _MOST_ALIKE = 20  # training photos of one answer
+_MOST_GAUSSIANS = 1_000  # of one density, as head=mixture allows
 _LARGEST = 2.1e7  # metres: half way round the Earth; degrees are smaller anyway
 
 
@@ -87,9 +90,10 @@ class App:
         sent = await self._body(request, _MAP_BYTES)
         try:
             positions = [_position(one) for one in json.loads(sent)[:_MOST_ON_MAP]]
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise HTTPException(400, "not a list of answers") from error
-        svg: Markup = maps.draw(positions, self.model.ground, tiles=False)
+        draw = partial(maps.draw, positions, self.model.ground, tiles=False)
+        svg: Markup = await self._timed(draw)
         return HTMLResponse(str(svg))
 
     async def card(self, _: Request) -> Response:
@@ -191,12 +195,13 @@ def _error(_: Request, error: Exception) -> Response:
 
 
 def _plain(position: Position) -> dict[str, Any]:
-    return asdict(position)
+    density = None if position.density is None else position.density.plain()
+    return {**asdict(position), "density": density}
 
 
 def _position(plain: Mapping[str, Any]) -> Position:
     """Return an answer that the page has sent back to be drawn."""
-    here = plain.get("from_here")
+    here, density = plain.get("from_here"), plain.get("density")
     return Position(
         photo=str(plain["photo"]),
         lat_deg=_number(plain, "lat_deg"),
@@ -210,7 +215,17 @@ def _position(plain: Mapping[str, Any]) -> Position:
             Neighbour("", 0.0, _number(one, "lat_deg") or 0.0, _number(one, "lon_deg") or 0.0)
             for one in (plain.get("neighbours") or [])[:_MOST_ALIKE]
         ),
+        density=None if density is None else _density(density),
     )
+
+
+def _density(plain: Mapping[str, Any]) -> Density:
+    """Return a density that the page has sent back to be drawn."""
+    found = Density.from_plain(plain)
+    numbers = (*found.lat_deg, *found.lon_deg, *found.width_m)
+    if len(found.shares) > _MOST_GAUSSIANS or max(map(abs, numbers)) > _LARGEST:
+        raise ValueError("density")
+    return found
 
 
 def _number(plain: Mapping[str, Any], key: str) -> float | None:

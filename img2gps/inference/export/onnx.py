@@ -14,11 +14,17 @@ from torch import Tensor
 from img2gps.core.files import write_bytes_atomic
 from img2gps.inference.deployed import Deployed
 from img2gps.inference.export.check import Pixels, Reloaded
-from img2gps.inference.export.program import MOST_PHOTOS, Outputs, example
+from img2gps.inference.export.program import (
+    MOST_PHOTOS,
+    Outputs,
+    density_note,
+    example,
+    output_names,
+)
 
 GRAPH = "model.onnx"
 OPSET = 18
-INPUT, OUTPUTS = "pixels", ("degrees", "radius_m", "strangeness")
+INPUT = "pixels"
 
 
 def write(deployed: Deployed, folder: Path) -> Reloaded:
@@ -32,7 +38,7 @@ def write(deployed: Deployed, folder: Path) -> Reloaded:
         dynamo=True,
         opset_version=OPSET,
         input_names=[INPUT],
-        output_names=list(OUTPUTS),
+        output_names=output_names(deployed.network),
         verbose=False,
     )
     assert program is not None
@@ -63,7 +69,7 @@ def session(path: Path) -> Callable[[Pixels], NDArray[np.float64]]:
     running: Any = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def answer(pixels: Pixels) -> NDArray[np.float64]:
-        degrees: NDArray[np.float64] = running.run([OUTPUTS[0]], {INPUT: pixels})[0]
+        degrees: NDArray[np.float64] = running.run(None, {INPUT: pixels})[0]
         return degrees
 
     return answer
@@ -71,7 +77,7 @@ def session(path: Path) -> Callable[[Pixels], NDArray[np.float64]]:
 
 def usage(deployed: Deployed) -> str:
     """Return how the file is used, as Markdown."""
-    size = deployed.card.image_size
+    size, names = deployed.card.image_size, ", ".join(output_names(deployed.network))
     return f"""```python
 import numpy as np, onnxruntime
 from PIL import Image, ImageOps
@@ -80,8 +86,9 @@ photo = Image.open("photo.jpg")
 photo.draft("RGB", ({2 * size}, {2 * size}))  # as in training; without it answers move a little
 photo = ImageOps.exif_transpose(photo).convert("RGB").resize(({size}, {size}), Image.BILINEAR)
 model = onnxruntime.InferenceSession("{GRAPH}")
-degrees, radius_m, strangeness = model.run(None, {{"{INPUT}": np.array(photo)[None]}})
+{names} = model.run(None, {{"{INPUT}": np.array(photo)[None]}})
 ```
 
 Pixels are uint8, (photos, {size}, {size}, 3), any number of photos; nothing is to be normalised.
-Degrees are latitude and longitude. Strangeness above 1 means that the photo is not from here."""
+Degrees are latitude and longitude. Strangeness above 1 means that the photo is not from here.
+{density_note(deployed.network)}"""

@@ -16,6 +16,10 @@ from img2gps.inference.network import Network
 
 PROGRAM = "model.pt2"
 MOST_PHOTOS = 4096  # in one batch
+DENSITY = (
+    "The density has a row for each round Gaussian of the mixture: its share, the latitude and "
+    "longitude of its centre, and its standard deviation in metres."
+)
 
 
 class Outputs(nn.Module):
@@ -25,10 +29,26 @@ class Outputs(nn.Module):
         super().__init__()
         self.network = network.in_float32()
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return degrees (n, 2), radius in metres (n,) and strangeness (n,)."""
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Return degrees (n, 2), radius in metres (n,), strangeness (n,), and the density if any.
+
+        The density (n, k, 4) has a share, a latitude, a longitude and a width in metres for each of
+        k round Gaussians.
+        """
         answer = self.network(pixels)
-        return answer.degrees, answer.radius_m.clone(), answer.strangeness
+        found = answer.degrees, answer.radius_m.clone(), answer.strangeness
+        return (*found, answer.density) if self.network.gives_density else found
+
+
+def output_names(network: Network) -> list[str]:
+    """Return what `Outputs` returns, by name."""
+    names = ["degrees", "radius_m", "strangeness"]
+    return [*names, "density"] if network.gives_density else names
+
+
+def density_note(network: Network) -> str:
+    """Return what the rows of the density mean; empty where the network gives none."""
+    return DENSITY if network.gives_density else ""
 
 
 def example(image_size: int) -> Tensor:
@@ -58,7 +78,7 @@ def write(deployed: Deployed, folder: Path) -> Reloaded:
 
 def usage(deployed: Deployed) -> str:
     """Return how the file is used, as Markdown."""
-    size = deployed.card.image_size
+    size, names = deployed.card.image_size, ", ".join(output_names(deployed.network))
     return f"""```python
 import numpy as np, torch
 from PIL import Image, ImageOps
@@ -67,8 +87,8 @@ photo = Image.open("photo.jpg")
 photo.draft("RGB", ({2 * size}, {2 * size}))  # as in training; without it answers move a little
 photo = ImageOps.exif_transpose(photo).convert("RGB").resize(({size}, {size}), Image.BILINEAR)
 model = torch.export.load("{PROGRAM}").module()
-degrees, radius_m, strangeness = model(torch.from_numpy(np.array(photo))[None])
+{names} = model(torch.from_numpy(np.array(photo))[None])
 ```
 
 Pixels are uint8, (photos, {size}, {size}, 3); any number of photos up to {MOST_PHOTOS}. Strangeness
-above 1 means that the photo is not from here."""
+above 1 means that the photo is not from here. {density_note(deployed.network)}"""

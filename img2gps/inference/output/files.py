@@ -43,7 +43,7 @@ def check_ending(path: Path) -> None:
 
 def as_json(positions: Sequence[Position], synthetic: bool) -> str:
     """Return a list of objects, one a photo; what is unknown is null."""
-    rows = [{**row(position), "synthetic": synthetic} for position in positions]
+    rows = [{**_plain(position), "synthetic": synthetic} for position in positions]
     return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -51,6 +51,12 @@ def row(position: Position) -> dict[str, Any]:
     """Return the columns of one answer."""
     found = {column: getattr(position, column) for column in COLUMNS}
     return {**found, "error": position.error or None}
+
+
+def _plain(position: Position) -> dict[str, Any]:
+    """Return the columns of one answer, and its density where the model gives one."""
+    density = {} if position.density is None else {"density": position.density.plain()}
+    return {**row(position), **density}
 
 
 def _csv(positions: Sequence[Position], _: bool) -> str:
@@ -68,7 +74,7 @@ def _geojson(positions: Sequence[Position], synthetic: bool) -> str:
     """Return points, longitude first (RFC 7946, section 3.1.1); photos without answer are null."""
     features = []
     for position in positions:
-        known = row(position)
+        known = _plain(position)
         lat, lon = known.pop("lat_deg"), known.pop("lon_deg")
         point = None if lat is None else {"type": "Point", "coordinates": [lon, lat]}
         features.append({"type": "Feature", "geometry": point, "properties": known})

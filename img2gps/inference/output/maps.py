@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
+from PIL import Image
 
 from img2gps.core import geo
+from img2gps.inference.density import Density
 from img2gps.inference.output.files import in_words
 from img2gps.inference.position import Position
 
@@ -19,8 +23,11 @@ _TALLEST, _FLATTEST = 1.2, 0.55  # height over width
 _MARGIN = 0.12  # of the ground's width, on each side
 _FEW = 3  # photos, beyond which circles would hide the map and show only under the pointer
 _FAR = 1.5  # ground widths from the middle; true positions beyond are mentioned, not drawn
+_MOST_DENSITIES = 100  # photos, beyond which densities would make the page large
+_HELD = ((0.9, 45), (0.5, 60))  # share of a density, and how opaque its region is, of 255
 _TILE_PX = 256
 TILES = "https://tile.openstreetmap.org/{z}/{x}/{y}.png"
+_SHADE = (0, 114, 178)  # of densities, which must show on light and dark paper
 CREDIT = "Map: OpenStreetMap contributors"
 
 Degrees = NDArray[np.float64]
@@ -57,7 +64,8 @@ def draw(positions: Sequence[Position], training: Degrees | None = None, *, tile
     frame = _frame(answered, ground)
     parts = [_tiles(frame)] if tiles else []
     parts += [_dot(frame, lat, lon) for lat, lon in ground.tolist()]
-    parts += [_photo(frame, one) for one in answered]
+    shaded = len(answered) <= _MOST_DENSITIES
+    parts += [_photo(frame, one, shaded=shaded) for one in answered]
     parts += [_scale_bar(frame), _north()]
     return Markup(
         '<svg class="map{few}" viewBox="0 0 {w} {h:.0f}" role="img" aria-label="{label}">'
@@ -109,8 +117,15 @@ def _dot(frame: _Frame, lat: float, lon: float) -> Markup:
     return Markup('<circle class="ground" cx="{:.1f}" cy="{:.1f}" r="2.5"/>').format(x, y)
 
 
-def _photo(frame: _Frame, one: Position) -> Markup:
-    parts = (_circle(frame, one), *_alike(frame, one), _truth(frame, one), _answer(frame, one))
+def _photo(frame: _Frame, one: Position, *, shaded: bool) -> Markup:
+    density = _density(frame, one.density) if shaded and one.density else Markup()
+    parts = (
+        density,
+        _circle(frame, one),
+        *_alike(frame, one),
+        _truth(frame, one),
+        _answer(frame, one),
+    )
     return Markup("<g>{}</g>").format(Markup().join(parts))
 
 
@@ -122,6 +137,27 @@ def _circle(frame: _Frame, one: Position) -> Markup:
     return Markup('<circle class="radius{}" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"/>').format(
         strange, x, y, one.radius_m * frame.scale
     )
+
+
+def _density(frame: _Frame, density: Density) -> Markup:
+    """Return the smallest regions that hold 90 % and 50 % of a density, as shades."""
+    grid = density.grid()
+    opaque = sum(more * (grid.probability >= grid.least_within(share)) for share, more in _HELD)
+    rows, columns = grid.probability.shape
+    picture = np.empty((rows, columns, 4), np.uint8)
+    picture[..., :3], picture[..., 3] = _SHADE, opaque
+    left, top = frame.px(float(grid.lat_deg[0]), float(grid.lon_deg[0]))
+    side = grid.cell_m * frame.scale
+    return Markup(
+        '<image class="density" href="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" '
+        'preserveAspectRatio="none"/>'
+    ).format(_png(picture), left - side / 2, top - side / 2, columns * side, rows * side)
+
+
+def _png(pixels: NDArray[np.uint8]) -> str:
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 def _alike(frame: _Frame, one: Position) -> list[Markup]:

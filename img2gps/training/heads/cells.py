@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from img2gps.config.heads import CellsConfig, CellsReadout
-from img2gps.training.heads.ground import GroundHead, divide
+from img2gps.training.heads.ground import GroundHead, deviation_m, divide
+
+LEAST_M = 1.0  # width of a cell
 
 
 class Cells(GroundHead):
@@ -49,6 +51,24 @@ class Cells(GroundHead):
         logits = self.logits(features)
         mean = (logits.softmax(dim=1)[..., None] * self._places(features)).sum(dim=1)
         return functional.cross_entropy(logits, wanted) + functional.mse_loss(mean, targets)
+
+    def components(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return log shares (m, k), scaled means (m, k, 2) and widths in metres (m, k)."""
+        log_shares = self.logits(features).log_softmax(dim=1)
+        return log_shares, self._places(features), self._width_m().expand(features.shape[0], -1)
+
+    def deviation_m(self, features: Tensor) -> Tensor:
+        """Return the root mean square distance (m,) in metres of the cells from the answer."""
+        log_shares, places, width_m = self.components(features)
+        away_m = (places - self(features)[:, None]) * self.unit_m
+        return deviation_m(log_shares.exp(), away_m, width_m)
+
+    def _width_m(self) -> Tensor:
+        """Return half the distance (cells,) in metres from each centre to the nearest other one."""
+        at_m = self.centres * self.unit_m
+        apart = (at_m[:, None] - at_m).norm(dim=2)
+        apart = torch.where(apart > 0, apart, torch.inf)  # itself, and centres that are repeated
+        return (apart.amin(dim=1) / 2).nan_to_num(posinf=self.config.tau_m).clamp_min(LEAST_M)
 
     def _places(self, features: Tensor) -> Tensor:
         offsets: Tensor = self.offsets(features)

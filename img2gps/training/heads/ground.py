@@ -26,6 +26,18 @@ class GroundHead(nn.Module, ABC):
         """Return what training minimises, in place of the run's `loss`."""
 
 
+def deviation_m(shares: Tensor, away_m: Tensor, width_m: Tensor) -> Tensor:
+    """Return the root mean square distance (m,) in metres of round Gaussians from an answer.
+
+    Args:
+        shares: of each Gaussian, (m, k).
+        away_m: from the answer to each mean, (m, k, 2).
+        width_m: of each Gaussian, (m, k).
+    """
+    square = away_m.square().sum(dim=2) + 2 * width_m.square()  # two axes
+    return (shares * square).sum(dim=1).sqrt()
+
+
 def divide(positions: Tensor, count: int) -> Tensor:
     """Return the centres (count, 2) of parts that hold about as many positions (n, 2) each.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from img2gps.config.heads import MixtureConfig
-from img2gps.training.heads.ground import GroundHead, divide
+from img2gps.training.heads.ground import GroundHead, deviation_m, divide
 
 START_SHARE = 0.5  # of the labels' spread: the width of every Gaussian before training
 
@@ -67,8 +67,7 @@ class Mixture(GroundHead):
         log_shares, means, width_m = self.components(features)
         shares = log_shares.exp()
         away_m = (means - (shares[..., None] * means).sum(dim=1, keepdim=True)) * self.unit_m
-        square = away_m.square().sum(dim=2) + 2 * width_m.square()  # two axes
-        return (shares * square).sum(dim=1).sqrt()
+        return deviation_m(shares, away_m, width_m)
 
     def components(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return log shares (m, k), scaled means (m, k, 2) and widths in metres (m, k)."""
