@@ -25,6 +25,7 @@ from img2gps.analysis.radius import Promise, promise
 from img2gps.analysis.stats import Corrected, Detectable, Effect, FoldMean, Interval
 from img2gps.analysis.study import Group, Study
 from img2gps.analysis.winner import FOLD_AXIS, Rule
+from img2gps.config.schema import DENSITY_METRICS
 from img2gps.runs.winner import read_winner
 
 
@@ -169,6 +170,16 @@ class Ranking:
         tested = None if test is None else (test.error_m[0, 0], test.spot, test.known_spot)
         mean = self.errors.mean_error_m
         return promise(first, mean, self.errors.spot, self.candidates, tested)
+
+    @cached_property
+    def density_fit(self) -> dict[str, float]:
+        """How well the density of the winner's runs fits the validation labels, by metric.
+
+        It is empty where its head gives no density.
+        """
+        own = self.group.runs[self.group.runs["rank_cell"] == self.winner.cell]
+        known = [name for name in DENSITY_METRICS if name in own and own[name].notna().all()]
+        return {name: float(own[name].mean()) for name in known}
 
     @cached_property
     def truth(self) -> checks.Truth | None:

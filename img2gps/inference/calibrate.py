@@ -15,7 +15,7 @@ from img2gps.config.compose import read_config
 from img2gps.inference.deployed import Deployed
 from img2gps.inference.features import features_of
 from img2gps.inference.held_out import HeldOut
-from img2gps.inference.network import Member, Network
+from img2gps.inference.network import Member, Network, as_images
 from img2gps.inference.predict import BATCH
 from img2gps.inference.trust import PhotoFeatures, TrustFacts, fitted
 from img2gps.photos.dataset import Dataset
@@ -91,7 +91,7 @@ def _deviation_m(member: Member, dataset: Dataset, rows: NDArray[np.int64]) -> N
     with torch.inference_mode():
         for start in range(0, len(rows), BATCH):
             photos = torch.from_numpy(np.array(pixels[rows[start : start + BATCH]]))
-            answer = member(photos.permute(0, 3, 1, 2).float())
+            answer = member(as_images(photos))
             batches.append(answer.deviation_m.double().numpy())
     return np.concatenate(batches) if batches else np.zeros(0)
 

@@ -10,12 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from img2gps.config.compose import read_config
+from img2gps.config.schema import TrainedPart
 from img2gps.core.files import write_bytes_atomic
 from img2gps.core.progress import watched
 from img2gps.inference.deployed import Deployed
-from img2gps.inference.network import Network
+from img2gps.inference.network import Member, as_images
 from img2gps.inference.predict import BATCH
 from img2gps.photos.dataset import Dataset
+from img2gps.runs.folder import CONFIG
+from img2gps.runs.records import read_result
+from img2gps.training.features import features_key, kept_features
+from img2gps.training.weights import ResolvedWeights
 
 log = logging.getLogger(__name__)
 
@@ -34,19 +40,32 @@ def features_of(deployed: Deployed, dataset: Dataset) -> NDArray[np.float32]:
             return found
     except (OSError, ValueError, EOFError):
         pass
-    found = _computed(Network(deployed.network.parts()[:1]), dataset)
+    member = deployed.network.parts()[0]
+    kept = _frozen(deployed.folders[0], dataset, member)
+    found = _computed(member, dataset) if kept is None else kept
     _keep(path, found)
     return found
 
 
-def _computed(network: Network, dataset: Dataset) -> NDArray[np.float32]:
+def _frozen(folder: Path, dataset: Dataset, member: Member) -> NDArray[np.float32] | None:
+    """Return the features that a run with a frozen backbone has left in the data set's cache."""
+    config, result = read_config(folder / CONFIG), read_result(folder)
+    if result is None or config.model.train is not TrainedPart.head:
+        return None
+    facts = result.weights
+    weights = ResolvedWeights(facts.requested, facts.resolved, facts.reason, facts.sha256)
+    found = kept_features(dataset, features_key(config.model, weights, maps=config.needs_maps))
+    return None if found is None else np.array(found[:, : member.width], dtype=np.float32)
+
+
+def _computed(member: Member, dataset: Dataset) -> NDArray[np.float32]:
     pixels = dataset.pixels()
     starts = range(0, len(dataset), BATCH)
+    batches = []
     with torch.inference_mode():
-        batches = [
-            network(torch.from_numpy(np.array(pixels[start : start + BATCH]))).features.numpy()
-            for start in watched(starts, len(starts), "looking at the training photos, once")
-        ]
+        for start in watched(starts, len(starts), "looking at the training photos, once"):
+            photos = torch.from_numpy(np.array(pixels[start : start + BATCH]))
+            batches.append(member.features(as_images(photos)).numpy())
     return np.concatenate(batches).astype(np.float32)
 
 

@@ -86,13 +86,7 @@ class Member(nn.Module):
 
     def forward(self, images: Tensor) -> MemberAnswer:
         """Answer pictures (n, 3, h, w) of float32 pixels in [0, 255]."""
-        normalised = (images - self.mean) / self.std
-        if self.bf16:
-            with torch.autocast(images.device.type, torch.bfloat16):
-                features = self.backbone(normalised).float()
-        else:
-            features = self.backbone(normalised)
-        given = features.float()
+        given = self._given(images)
         whole = given[:, : self.width]
         degrees = self.degrees(self.head(given))
         mixture = self.mixture
@@ -102,10 +96,25 @@ class Member(nn.Module):
         density = self._density(*mixture.components(given))
         return MemberAnswer(degrees, whole, mixture.deviation_m(given), density)
 
+    def features(self, images: Tensor) -> Tensor:
+        """Return the features (n, d) of pictures, as `forward` does, without asking the head."""
+        return self._given(images)[:, : self.width]
+
     @property
     def mixture(self) -> GaussianMixture | None:
         """The head, if it gives a density over the ground."""
         return self.head if isinstance(self.head, GaussianMixture) else None
+
+    def _given(self, images: Tensor) -> Tensor:
+        """Return what the head reads: the features, and for some heads the cells of maps."""
+        normalised = (images - self.mean) / self.std
+        given: Tensor
+        if self.bf16:
+            with torch.autocast(images.device.type, torch.bfloat16):
+                given = self.backbone(normalised)
+        else:
+            given = self.backbone(normalised)
+        return given.float()
 
     def _density(self, log_shares: Tensor, means: Tensor, width_m: Tensor) -> Tensor:
         """Return round Gaussians as rows (n, k, 4)."""
@@ -124,7 +133,7 @@ class Network(nn.Module):
 
     def forward(self, pixels: Tensor) -> Answer:
         """Answer upright square photos (n, size, size, 3) of uint8 pixels."""
-        images = pixels.permute(0, 3, 1, 2).float()
+        images = as_images(pixels)
         answers = [member(images) for member in self.members]
         degrees, features, deviation_m, densities = zip(*answers, strict=True)
         together = torch.cat(features, dim=1)
@@ -156,6 +165,11 @@ class Network(nn.Module):
             member.bf16 = False
         copied.members = nn.ModuleList(members)
         return copied
+
+
+def as_images(pixels: Tensor) -> Tensor:
+    """Return uint8 photos (n, h, w, 3) as a member takes them, (n, 3, h, w) in float32."""
+    return pixels.permute(0, 3, 1, 2).float()
 
 
 def average(positions: Sequence[Tensor]) -> Tensor:

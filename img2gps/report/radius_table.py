@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from img2gps.analysis.radius import LEVEL, Promise
 from img2gps.report.table import Entry, Legend, Table
 
 _TITLE = f"How far from an answer the true position lies, with {LEVEL:.0%} probability"
 
+_FIT = {
+    "val/nll": ("negative log likelihood of the density per square metre, nats a photo", ".2f"),
+    "val/coverage_50": ("labels inside the region with 50 % of the density", ".1%"),
+    "val/coverage_90": ("labels inside the region with 90 % of the density", ".1%"),
+}
+_MEAN = "validation photos, mean over the winner's runs"
 
-def radius_tables(found: Promise) -> list[Table]:
-    """Return the radius and its measured coverage; nothing where there are too few spots."""
+
+def radius_tables(found: Promise, density_fit: Mapping[str, float] | None = None) -> list[Table]:
+    """Return the radius and its measured coverage; nothing where there are too few spots.
+
+    Args:
+        found: the radius, and how it held.
+        density_fit: how well the density of the winner's runs fits the validation labels.
+    """
     if not math.isfinite(found.radius_m):
         return []
     rest = f"{found.n_photos} validation photos of {found.n_spots} spots"
@@ -30,6 +43,10 @@ def radius_tables(found: Promise) -> list[Table]:
             ]
             for name, inside in found.held.items()
         ),
+    ]
+    rows += [
+        [Entry(_FIT[name][0]), Entry(f"{value:{_FIT[name][1]}}", number=value), Entry(_MEAN)]
+        for name, value in (density_fit or {}).items()
     ]
     warnings = []
     if found.ranked_cells > 1:

@@ -41,7 +41,11 @@ def study_tables(study: Analysis) -> list[Table]:
 def _of_ranking(study: Analysis, number: int) -> list[Table]:
     """Return the tables of one ranking, named and labelled by it where there are several."""
     ranking = study.rankings[number]
-    found = [summary(ranking), *radius_tables(ranking.radius), *grids(study, ranking)]
+    found = [
+        summary(ranking),
+        *radius_tables(ranking.radius, ranking.density_fit),
+        *grids(study, ranking),
+    ]
     if not all(np.isnan(cell.best_rmse_m) for cell in ranking.cells):
         found += grids(study, ranking, best_epoch=True)
     found += [cells(ranking), *importance(ranking)]

@@ -46,3 +46,11 @@ def test_coverage_that_nobody_measured_is_said() -> None:
     (table,) = radius_tables(found)
     assert len(table.rows) == 2
     assert table.warnings == ["Its coverage is not measured: nobody has looked at a test part."]
+
+
+def test_fit_of_a_density_stands_below_the_radius() -> None:
+    found = promise(np.arange(1.0, 21.0), np.arange(2.0, 22.0), np.arange(20), 1)
+    fit = {"val/nll": 9.123, "val/coverage_50": 0.48, "val/coverage_90": 0.875}
+    (table,) = radius_tables(found, fit)
+    values = [(row[1].text, row[1].number) for row in table.rows[2:]]
+    assert values == [("9.12", 9.123), ("48.0%", 0.48), ("87.5%", 0.875)]
