@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from img2gps.analysis.ranking import Ranking, knobs, rank
+from img2gps.analysis.sources import Sources, sources
 from img2gps.analysis.study import DONE, Study
 from img2gps.analysis.winner import Rule, read_rule
 from img2gps.runs.winner import read_winner
@@ -31,6 +32,7 @@ class Analysis:
     rankings: list[Ranking]  # the largest first
     missing: list[Missing]
     notes: list[str]
+    luck: Sources | None = None  # where the seeds were varied apart from each other
 
 
 def analyse(study: Study) -> Analysis:
@@ -48,7 +50,7 @@ def analyse(study: Study) -> Analysis:
         )
     notes += _raced(study)
     notes += _selected(study, rankings)
-    return Analysis(study, rankings, _missing(study, rankings), notes)
+    return Analysis(study, rankings, _missing(study, rankings), notes, sources(study))
 
 
 def _raced(study: Study) -> list[str]:

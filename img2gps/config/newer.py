@@ -13,7 +13,10 @@ from typing import Any
 from img2gps.config.schema import Config
 
 NEWER = {
-    "": ("head", "heads", "loss", "ema", "callbacks", "min_image_size", "patience"),
+    "": (
+        *("head", "heads", "loss", "ema", "callbacks", "min_image_size", "patience"),
+        *("order_seed", "augmentation_seed"),
+    ),
     "data": ("weight_by_error",),
     "model": ("train", "pretrained", "test_views"),
     "optimizer": ("backbone_lr", "decay_norms", "custom"),

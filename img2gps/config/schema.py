@@ -337,6 +337,18 @@ class Config:
     head: str = DEFAULT_HEAD
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     callbacks: dict[str, Any] = field(default_factory=dict)
+    order_seed: int | None = None
+    augmentation_seed: int | None = None
+
+    @property
+    def seed_of_order(self) -> int:
+        """The seed of the order in which training meets the photos."""
+        return self.seed if self.order_seed is None else self.order_seed
+
+    @property
+    def seed_of_augmentation(self) -> int:
+        """The seed of the random changes to training photos."""
+        return self.seed if self.augmentation_seed is None else self.augmentation_seed
 
     @property
     def head_names(self) -> tuple[str, ...]:
@@ -377,7 +389,8 @@ class Config:
         within("image_size", self.image_size, MIN_IMAGE_SIZE, MAX_IMAGE_SIZE)
         within("min_image_size", self.min_image_size, MIN_IMAGE_SIZE, self.image_size)
         positive("patience", self.patience, " epochs")
-        within("seed", self.seed, 0, 2**32 - 1)
+        for key in ("seed", "order_seed", "augmentation_seed"):
+            within(key, getattr(self, key), 0, 2**32 - 1)
         within("threads", self.threads, 1, 1024)
         named = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.study) is not None
         check("study", self.study, named, "a folder name: letters, digits, '.', '_' and '-'")

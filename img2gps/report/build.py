@@ -145,6 +145,7 @@ def _sections(analysis: Analysis) -> list[page.Section]:
         ("winner", "The winner", ("summary", "radius"), False),
         ("table1", "RMSE by cell", ("table1",), False),
         ("best-epoch", "Best epoch (optimistic)", ("best_epoch",), True),
+        ("luck", "Where the luck of a run comes from", ("luck",), False),
         ("cells", "All cells", ("cells", "importance"), True),
         ("missing", "Not complete", ("missing",), False),
     )

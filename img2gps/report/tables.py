@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from img2gps.analysis import pairs
 from img2gps.analysis.baselines import Baseline
 from img2gps.analysis.overview import Analysis
 from img2gps.analysis.ranking import Cell, Ranking
+from img2gps.analysis.sources import Sources
 from img2gps.analysis.stats import MIN_SPOTS, Interval
 from img2gps.analysis.wording import cell_name, knob_name, span
 from img2gps.report import entries
@@ -33,6 +35,8 @@ def study_tables(study: Analysis) -> list[Table]:
     for number, ranking in enumerate(study.rankings):
         banner = SYNTHETIC if ranking.group.synthetic else ""
         found += [replace(table, banner=banner) for table in _of_ranking(study, number)]
+    if study.luck is not None:
+        found.append(luck(study.luck))
     if study.missing:
         found.append(replace(missing(study), banner=SYNTHETIC if study.study.synthetic else ""))
     return found
@@ -233,6 +237,41 @@ def _share(omega: float) -> Entry:
 
 def _p_value(p: float) -> Entry:
     return Entry("-") if np.isnan(p) else Entry(f"{p:.2g}" if p >= 0.001 else "< 0.001", number=p)
+
+
+def luck(found: Sources) -> Table:
+    """Return how much each kind of seed makes a run's RMSE differ."""
+    rows = []
+    for component in found.components:
+        deviation, low, high = (
+            100 * math.sqrt(max(variance, 0.0))
+            for variance in (component.variance, component.low, component.high)
+        )
+        rows.append(
+            [
+                Entry(found.name(component)),
+                Entry(f"{deviation:.1f} %", number=deviation),
+                Entry(f"{low:.1f} to {high:.1f} %"),
+                figure(deviation / 100 * found.rmse_m),
+            ]
+        )
+    crossed = _TIMES.join(knob_name(seed) for seed in found.factors)
+    legend: Legend = [
+        f"Standard deviations of the RMSE of one run, in parts of the RMSE (mean "
+        f"{found.rmse_m:.1f} m), from {found.runs} runs: {crossed}"
+        + (f", in each of {found.groups} cells." if found.groups > 1 else "."),
+        "Analysis of variance with random factors (Searle, Casella & McCulloch 1992) of the "
+        "logarithm of the RMSE; generalised confidence intervals (Weerahandi 1993). A negative "
+        "variance is shown as 0. Few values of a seed leave wide intervals.",
+        "interactions: what seeds do only together. The order of the photos is another one in "
+        "every split, so part of what it does is there.",
+    ]
+    warnings = []
+    if found.left_out:
+        warnings.append(f"{found.left_out} cells lack a run of some combination and are left out.")
+    caption = "Where the luck of a run comes from"
+    header = ["source", "standard deviation", "95 % interval", "metres"]
+    return Table("luck", caption, header, rows, legend, warnings)
 
 
 def missing(study: Analysis) -> Table:

@@ -53,6 +53,11 @@ def run_identity(
     }
     if config.data.weight_by_error:
         identity["weight_by_error"] = True
+    if config.seed_of_order != config.seed:
+        identity["order_seed"] = config.seed_of_order
+    draws_changes = changed or config.min_image_size is not None
+    if draws_changes and config.seed_of_augmentation != config.seed:
+        identity["augmentation_seed"] = config.seed_of_augmentation
     if config.head != DEFAULT_HEAD:
         identity["head"] = _heads(config)
     if training.TRAINING_VERSION > 1:  # the ids of version 1 are older than the version

@@ -8,7 +8,13 @@ from typing import Any
 
 _GROUPS = {"optimizer": "name", "scheduler": "name", "augmentation": "name", "split": "kind"}
 
-_USUAL = {"head": "linear", "loss": "mse", "train": "all"}
+_USUAL = {
+    "head": "linear",
+    "loss": "mse",
+    "train": "all",
+    "order_seed": None,
+    "augmentation_seed": None,
+}
 
 
 def swept(config: Mapping[str, Any], n_train: int | None = None) -> dict[str, Any]:
@@ -40,6 +46,7 @@ def _unusual(config: Mapping[str, Any]) -> dict[str, Any]:
         "head": config.get("head"),
         "loss": _choice(config.get("loss"), "name"),
         "train": model.get("train") if isinstance(model, Mapping) else None,
+        **{key: config.get(key) for key in ("order_seed", "augmentation_seed")},
     }
     return {key: value for key, value in values.items() if value != _USUAL[key]}
 

@@ -159,7 +159,7 @@ def _splits(plans: Sequence[RunPlan]) -> list[str]:
         config = plan.config.split
         found = resemblance(plan.dataset.manifest, plan.split)
         if found is not None and not config.kind.endswith("kfold"):
-            lines.append(f"split {config.kind}: {found.line()}")
+            lines.append(f"split {config.kind}, seed {config.seed}: {found.line()}")
             lines += [f"warning: {warning}" for warning in found.warnings(config)]
     return lines
 

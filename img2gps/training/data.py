@@ -157,7 +157,9 @@ class PhotoData(pl.LightningDataModule):
         rows = self.train
         if self.config.is_solved:  # nothing is learned from batches: one shows the training error
             rows, batch_size, drop_last = self.train_sample, len(self.train_sample), False
-        batches = EpochBatches(len(rows), batch_size, self.config.seed, drop_last=drop_last)
+        batches = EpochBatches(
+            len(rows), batch_size, self.config.seed_of_order, drop_last=drop_last
+        )
         return _loader(rows, batches)
 
     def val_dataloader(self) -> list[DataLoader[Tensor]]:
@@ -199,7 +201,8 @@ class PhotoData(pl.LightningDataModule):
         if augmentation.name is AugmentationName.none and least is None:
             return images
         batch = trainer.fit_loop.total_batch_idx + 1  # counts batches, not optimiser steps
-        draws = torch.Generator().manual_seed(derived_seed(self.config.seed, batch))
+        seed = derived_seed(self.config.seed_of_augmentation, batch)
+        draws = torch.Generator().manual_seed(seed)
         images = augment(images, augmentation, draws)
         return images if least is None else resize(images, least, draws)
 

@@ -366,6 +366,22 @@ def test_importance_is_given_on_a_full_grid_only(table1: Analysis, tmp_path: Pat
     assert table.rows[-1][0].text == "seeds"
 
 
+def test_luck_is_given_where_seeds_are_crossed(tmp_path: Path) -> None:
+    axes = {"order_seed": [0, 1, 2], "split.seed": [0, 1]}
+    study = analysed(tmp_path, axes=axes, effect=lambda _: 60.0)
+    table = named(tables.study_tables(study), "luck")
+    assert [row[0].text for row in table.rows] == [
+        "initial weights and changes to the photos",
+        "order of the photos", "split", "interactions", "all together",
+    ]  # fmt: skip
+    assert study.luck is not None
+    together = study.luck.components[-1]
+    assert table.rows[-1][1].number == pytest.approx(100 * np.sqrt(together.variance))
+    assert "from 18 runs: seed \N{MULTIPLICATION SIGN} order seed" in legend(table)
+    plain = analysed(tmp_path, "plain", axes={"lr": [0.001, 0.003]}, effect=lambda _: 60.0)
+    assert all(table.key != "luck" for table in tables.study_tables(plain))
+
+
 def test_axes_other_than_the_published_ones_get_the_general_table(tmp_path: Path) -> None:
     axes = {"scheduler": ["none", "cosine"], "optimizer.weight_decay": [0.0, 0.01]}
     study = analysed(

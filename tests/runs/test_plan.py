@@ -79,6 +79,23 @@ def test_a_newer_version_of_the_training_gives_every_run_another_id(
     assert len({before, second, rebuilt_id(PUBLISHED[0], result)}) == 3
 
 
+def test_seeds_of_order_and_augmentation_are_in_the_id_only_where_they_change_a_run() -> None:
+    def identifier(*overrides: str) -> str:
+        config = composed("weights=none", *overrides)
+        return run_id(run_identity(config, "d", {}, {}, Precision.fp32))
+
+    plain, cropped = identifier("seed=3"), identifier("seed=3", "augmentation=crop")
+    assert identifier("seed=3", "order_seed=3", "augmentation_seed=3") == plain
+    assert identifier("seed=3", "augmentation_seed=8") == plain  # nothing is changed at random
+    assert identifier("seed=3", "augmentation=crop", "augmentation_seed=3") == cropped
+    others = [
+        identifier("seed=3", "order_seed=8"),
+        identifier("seed=8", "order_seed=3"),
+        identifier("seed=3", "augmentation=crop", "augmentation_seed=8"),
+    ]
+    assert len({plain, cropped, *others}) == 5
+
+
 def test_one_network_has_one_id_whichever_group_it_was_named_in() -> None:
     by_group, by_name = (
         composed(*words).model

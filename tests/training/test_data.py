@@ -20,14 +20,14 @@ PIXELS = RNG.integers(0, 256, (20, 6, 6, 3), dtype=np.uint8)
 LAT, LON = 39.95 + RNG.random(20) / 1000, -75.19 + RNG.random(20) / 1000
 
 
-def photo_data() -> PhotoData:
+def photo_data(*overrides: str) -> PhotoData:
     dataset = SimpleNamespace(pixels=lambda: PIXELS, lat_lon=lambda: (LAT, LON))
     split = SimpleNamespace(train=np.arange(0, 13), val=np.arange(13, 20))
     return PhotoData(
         dataset,  # type: ignore[arg-type]  # stands for a Dataset
         split,  # type: ignore[arg-type]  # stands for a Split
         LabelScaler.fit(LAT[:13], LON[:13]),
-        tiny_config("batch_size=4", "val_batch_size=5"),
+        tiny_config("batch_size=4", "val_batch_size=5", *overrides),
         lambda images: (images - 127.5) / 127.5,
     )
 
@@ -68,6 +68,31 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
     assert order(0, 3) == order(0, 3)
     assert order(0, 3) != order(0, 4)
     assert order(0, 3) != order(1, 3)
+
+
+def first_epoch(*overrides: str) -> tuple[list[list[int]], Tensor]:
+    """Rows of every training batch, and the first batch as training would see it."""
+    data = photo_data(*overrides)
+    rows = list(data.train_dataloader())
+    fit = SimpleNamespace(total_batch_idx=0)
+    device = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(training=True, fit_loop=fit, strategy=device)  # type: ignore[assignment]  # stands for a Trainer
+    return [batch.tolist() for batch in rows], data.on_after_batch_transfer(rows[0], 0).inputs
+
+
+def test_order_and_changes_to_photos_follow_the_seed_unless_they_have_their_own() -> None:
+    crop = "augmentation=crop"
+    rows, inputs = first_epoch(crop, "seed=3")
+    same = first_epoch(crop, "seed=3", "order_seed=3", "augmentation_seed=3")
+    assert same[0] == rows
+    assert torch.equal(same[1], inputs)
+    other_weights = first_epoch(crop, "seed=8", "order_seed=3", "augmentation_seed=3")
+    assert other_weights[0] == rows
+    assert torch.equal(other_weights[1], inputs)
+    assert first_epoch(crop, "seed=3", "order_seed=8")[0] == first_epoch(crop, "seed=8")[0] != rows
+    recropped = first_epoch(crop, "seed=3", "augmentation_seed=8")
+    assert recropped[0] == rows
+    assert not torch.equal(recropped[1], inputs)
 
 
 def test_batch_holds_the_photos_of_its_rows() -> None:
