@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from img2gps.analysis.errors import Errors
 from img2gps.analysis.overview import Analysis
 from img2gps.analysis.ranking import Ranking, knobs
 from img2gps.analysis.study import DONE, Study
@@ -34,6 +35,7 @@ class Scene:
         no_share: why it is empty.
         expected: rows `label, rmse_m, low_m, high_m` that may be called the winner's error.
         others: labels of the data set's photos that were not validated on; None if not available.
+        errors: of the ranked cells, photo by photo; None where nothing has finished.
     """
 
     study: Study
@@ -46,6 +48,7 @@ class Scene:
     no_share: str
     expected: Sequence[Mapping[str, Any]]
     others: pd.DataFrame | None
+    errors: Errors | None = None
 
     @property
     def winning(self) -> dict[str, Any]:
@@ -110,6 +113,7 @@ def scene_of(
         ranking.no_importance,
         _expected(ranking),
         others,
+        ranking.errors,
     )
 
 

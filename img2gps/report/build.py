@@ -12,6 +12,7 @@ from img2gps.analysis import collect
 from img2gps.analysis.answer import sentences
 from img2gps.analysis.overview import Analysis, analyse
 from img2gps.analysis.photos import of_photos
+from img2gps.analysis.profiles import profiles
 from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.scene import Scene, scene_of
 from img2gps.analysis.study import Study
@@ -111,7 +112,7 @@ def _study(analysis: Analysis, folder: Path) -> Path:
         shown.left_out = choose.left_out(drawn)
         shown.gallery = gallery.gallery(of_photos(drawing.winners_predictions), dataset)
         _add_suspects(shown, ranking, analysis.study.predictions, folder)
-        _add_tuning(shown, drawing, folder)
+        _add_curves(shown, drawing, folder)
     return write(shown, folder)
 
 
@@ -214,14 +215,15 @@ def _others(study: Study, ranking: Ranking | None, dataset: Dataset | None) -> p
     return dataset.manifest.loc[others, ["lat_deg", "lon_deg"]]
 
 
-def _add_tuning(shown: Page, drawing: Scene, folder: Path) -> None:
-    """Write the tuning curve to a file beside the page."""
-    found = tuning_curve(drawing)
-    if found is None:
-        return
-    rounded = found.table.round(3)
-    rounded.to_csv(folder / "tuning.csv", index=False, lineterminator="\n")
-    shown.files.append(Link("tuning.csv", "tuning.csv"))
+def _add_curves(shown: Page, drawing: Scene, folder: Path) -> None:
+    """Write the tuning curve and the error profiles of all cells to files beside the page."""
+    tuned = tuning_curve(drawing)
+    tables = {"profiles.csv": profiles(drawing)}
+    if tuned is not None:
+        tables["tuning.csv"] = tuned.table
+    for name, table in tables.items():
+        table.to_csv(folder / name, index=False, lineterminator="\n", float_format="%.7g")
+        shown.files.append(Link(name, name))
 
 
 def _add_suspects(shown: Page, ranking: Ranking, predictions: pd.DataFrame, folder: Path) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 from img2gps.analysis import collect
 from img2gps.analysis.overview import analyse
 from img2gps.analysis.photos import of_photos
+from img2gps.analysis.profiles import profiles
 from img2gps.analysis.scene import scene_of
 from img2gps.analysis.stats import Interval
 from img2gps.core import geo
@@ -519,6 +520,55 @@ def test_figures_with_an_rmse_axis_carry_the_mean_predictor(fake_figures: list[F
     for figure in fake_figures:
         if figure.name.startswith(("ranking", "epochs", "error_by", "effects")):
             assert "mean predictor" in str(figure.spec) + figure.caption, figure.name
+
+
+def test_figures_with_an_rmse_axis_say_where_the_floor_is(fake_figures: list[Figure]) -> None:
+    names = ("grid", "ranking", "epochs", "error_by", "effects", "tuning", "cost")
+    for figure in fake_figures:
+        if figure.name.startswith(names):
+            assert "floor" in str(figure.spec) + figure.caption, figure.name
+
+
+def test_a_floor_near_the_errors_is_a_line_and_one_far_below_leaves_the_axis_alone() -> None:
+    shown = cells({"a": 60.0, "b": 70.0}, same=("a",))
+    near = grid.ranking(shown, winner="a", mean_rmse_m=MEAN, floor_m=50.0)
+    assert values_with(near, "value", "text")["text"].tolist() == [f"mean predictor {metres(MEAN)}"]
+    assert [50.0] in [list(d["value"]) for d in data_of(near) if "value" in d]
+    far = grid.ranking(shown, winner="a", mean_rmse_m=MEAN, floor_m=5.0)
+    assert [5.0] not in [list(d["value"]) for d in data_of(far) if "value" in d]
+    assert "\u2190 floor 5.0" in str(far.spec)
+    unknown = grid.ranking(shown, winner="a", mean_rmse_m=MEAN)
+    assert "floor" not in str(unknown.spec)
+
+
+def test_profiles_draw_six_lines_and_name_where_half_of_the_photos_are() -> None:
+    at = np.linspace(0, 100, 11)
+    rows = [
+        {"label": label, "at_m": x, "share": min(x / end, 1), "low": 0.0, "high": 1.0}
+        for label, end in [*((f"cell {i}", 50.0 + i) for i in range(9)), ("mean predictor", 90.0)]
+        for x in at
+    ]
+    figure = errors.profiles(pd.DataFrame(rows))
+    assert figure is not None
+    drawn = values_with(figure, "label", "share")
+    assert drawn["label"].nunique() == 6
+    assert f"within {metres(25.0)}, the mean predictor within {metres(45.0)}" in figure.title
+    assert "all 9 cells" in figure.caption
+
+
+def test_profiles_of_a_study_are_those_of_its_photos(tmp_path: Path) -> None:
+    study = make_study(tmp_path, "s", Options(seeds=(0, 1)))
+    analysis = analyse(collect.load_study(study.folder, [tmp_path]))
+    found = profiles(scene_of(analysis, analysis.rankings[0]))
+    last = found[found["label"] == "mean predictor"]
+    assert found["label"].nunique() == len(study.true_rmse_m) + 1
+    first = analysis.rankings[0]
+    lowest = first.errors.error_m[first.errors.cells.index(first.winner.cell)]
+    own = found[found["label"] == found["label"].iloc[0]]
+    for _, row in own.iloc[::20].iterrows():
+        assert row["share"] == pytest.approx((lowest <= row["at_m"]).mean())
+        assert row["low"] <= row["share"] <= row["high"]
+    assert last["share"].iloc[0] == 0.0
 
 
 def test_figures_are_written_as_svg_and_png(fake_figures: list[Figure], tmp_path: Path) -> None:

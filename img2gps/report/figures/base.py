@@ -324,6 +324,11 @@ def mean_predictor_rule(
     )
 
 
+def floor_said(floor_m: float) -> str:
+    """Return the floor as the end of a sentence about the mean predictor; "" if unknown."""
+    return f", and the floor is {metres(floor_m)}" if math.isfinite(floor_m) else ""
+
+
 def floor_mark(
     floor_m: float, lowest_m: float, axis: Literal["x", "y"] = "y"
 ) -> tuple[alt.LayerChart, ...]:
@@ -340,13 +345,13 @@ def floor_mark(
         words = alt.Chart(pd.DataFrame({"text": [f"{arrow} {name}"]})).mark_text(
             align="left", baseline="bottom", dx=0 if axis == "x" else 6, fontStyle="italic"
         )
-        end = {"x": (0, -3), "y": ("width", "height")}[axis]
+        end = {"x": (0, -18), "y": ("width", "height")}[axis]
         return (layered(words.encode(x=alt.value(end[0]), y=alt.value(end[1]), text="text:N")),)
     base = alt.Chart(pd.DataFrame({"value": [floor_m], "text": [name]}))
     rule = base.mark_rule(strokeDash=[1, 3], strokeWidth=1.5, color=INK)
     words = base.mark_text(align="left", fontStyle="italic", dx=0 if axis == "x" else 6)
     if axis == "x":
-        marks = rule.encode(x="value:Q"), words.encode(x="value:Q", y=alt.value(-8), text="text:N")
+        marks = rule.encode(x="value:Q"), words.encode(x="value:Q", y=alt.value(-24), text="text:N")
     else:
         marks = (
             rule.encode(y="value:Q"),

@@ -11,6 +11,7 @@ from img2gps.analysis import declared, pairs
 from img2gps.analysis.declared import Lines
 from img2gps.analysis.ground import ENOUGH
 from img2gps.analysis.photos import FEW_SPOTS, of_photos
+from img2gps.analysis.profiles import profiles
 from img2gps.analysis.scene import Scene, varied_within
 from img2gps.analysis.tuning import FEWEST, tuning_curve
 from img2gps.analysis.wording import knob_name, knob_value
@@ -38,7 +39,7 @@ def of_study(scene: Scene) -> list[Figure]:
     """Draw all figures that the study has data for."""
     if scene.winner is None:
         return _drawn([curves_of_cells(scene)])
-    mean, winning = scene.mean_rmse_m, scene.winners_predictions
+    mean, floor, winning = scene.mean_rmse_m, scene.floor_m, scene.winners_predictions
     photos = of_photos(winning)
     first = winning[winning["seed"] == winning["seed"].min()]
     return _drawn(
@@ -48,11 +49,12 @@ def of_study(scene: Scene) -> list[Figure]:
             *_epochs(scene),
             maps.positions(first, spread_ratio=_spread_ratio(scene, first)),
             errors.distribution(photos),
+            errors.profiles(profiles(scene)),
             _effects(scene),
             maps.coverage(photos, scene.others),
-            errors.by_nearest(photos, mean_rmse_m=mean),
-            errors.by_heading(photos, mean_rmse_m=mean),
-            errors.by_hour(photos, mean_rmse_m=mean),
+            errors.by_nearest(photos, mean_rmse_m=mean, floor_m=floor),
+            errors.by_heading(photos, mean_rmse_m=mean, floor_m=floor),
+            errors.by_hour(photos, mean_rmse_m=mean, floor_m=floor),
             _learning_curve(scene),
             *_declared(scene),
             _tuning(scene),
@@ -82,7 +84,12 @@ def curves_of_cells(scene: Scene) -> Figure | None:
         return None
     order = list(table.groupby("label")["rmse_m"].last().sort_values().index)
     return curves.epochs(
-        table, name="epochs", legend="cell", mean_rmse_m=scene.mean_rmse_m, order=order
+        table,
+        name="epochs",
+        legend="cell",
+        mean_rmse_m=scene.mean_rmse_m,
+        floor_m=scene.floor_m,
+        order=order,
     )
 
 
@@ -102,6 +109,7 @@ def _heat_map(scene: Scene) -> Figure | None:
         axes=grid.Axes(rows, columns, rest[0] if rest else None),
         winner=scene.winner,
         mean_rmse_m=scene.mean_rmse_m,
+        floor_m=scene.floor_m,
         held=_held(scene, rest[1:]),
     )
 
@@ -121,7 +129,11 @@ def _ranking(scene: Scene) -> Figure | None:
     if len(scene.finished) < 2:
         return None
     return grid.ranking(
-        scene.finished, winner=scene.winner, mean_rmse_m=scene.mean_rmse_m, expected=scene.expected
+        scene.finished,
+        winner=scene.winner,
+        mean_rmse_m=scene.mean_rmse_m,
+        floor_m=scene.floor_m,
+        expected=scene.expected,
     )
 
 
@@ -143,6 +155,7 @@ def _epochs(scene: Scene) -> list[Figure | None]:
                     name=f"epochs_by_{re.sub('[^A-Za-z0-9]', '_', axis)}",
                     legend=knob_name(axis),
                     mean_rmse_m=scene.mean_rmse_m,
+                    floor_m=scene.floor_m,
                     held=_held(scene, others),
                 )
             )
@@ -162,7 +175,12 @@ def _effects(scene: Scene) -> Figure | None:
     if len(axes) < 2:
         return None  # the ranking shows the same
     return grid.effects(
-        cells, axes, mean_rmse_m=scene.mean_rmse_m, share=scene.share, no_share=scene.no_share
+        cells,
+        axes,
+        mean_rmse_m=scene.mean_rmse_m,
+        floor_m=scene.floor_m,
+        share=scene.share,
+        no_share=scene.no_share,
     )
 
 
@@ -179,7 +197,9 @@ def _learning_curve(scene: Scene) -> Figure | None:
     points = points[points["label"].isin(in_order(best))]
     last = list(curves.lowest_line(points)["cell"].tail(2))
     step = pairs.of_cells(scene.study, last) if len(last) == 2 else None
-    return curves.learning_curve(points, mean_rmse_m=scene.mean_rmse_m, last_step=step)
+    return curves.learning_curve(
+        points, mean_rmse_m=scene.mean_rmse_m, floor_m=scene.floor_m, last_step=step
+    )
 
 
 def _declared(scene: Scene) -> list[Figure | None]:
@@ -213,6 +233,7 @@ def _lines(scene: Scene, lines: Lines) -> Figure | None:
         name=lines.name,
         axis=knob_name(lines.x),
         mean_rmse_m=scene.mean_rmse_m,
+        floor_m=scene.floor_m,
     )
 
 
@@ -230,4 +251,4 @@ def _cost(scene: Scene, column: str) -> Figure | None:
     if len(known) < 2 or curves.LESS * known[column].max() <= known[column].min():
         return None  # all cells cost about the same
     known = known.assign(group=known["model"].map(knob_value))
-    return curves.cost(known, mean_rmse_m=scene.mean_rmse_m, column=column)
+    return curves.cost(known, mean_rmse_m=scene.mean_rmse_m, floor_m=scene.floor_m, column=column)

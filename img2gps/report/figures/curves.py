@@ -20,6 +20,7 @@ from img2gps.report.figures.base import (
     coloured,
     cut_said,
     dashed,
+    floor_mark,
     in_order,
     layered,
     listed,
@@ -40,6 +41,7 @@ def epochs(
     name: str,
     legend: str,
     mean_rmse_m: float,
+    floor_m: float = math.nan,
     held: str = "",
     order: Sequence[str] | None = None,
 ) -> Figure:
@@ -54,6 +56,7 @@ def epochs(
         name: file name of the figure.
         legend: what the labels are.
         mean_rmse_m: RMSE of the mean predictor; NaN while no run has finished.
+        floor_m: RMSE of a perfect answer; NaN where it is not known.
         held: what all lines share.
         order: order of the labels; that of `in_order` if None.
     """
@@ -62,7 +65,8 @@ def epochs(
     loss = _panel(lines, "train_mse", "training loss (MSE of scaled labels)", legend, math.inf)
     rmse = _panel(lines, "rmse_m", "validation RMSE (m)", legend, ceiling)
     if math.isfinite(mean_rmse_m):
-        rmse = layered(rmse, mean_predictor_rule(mean_rmse_m))
+        lowest = float(lines.band["rmse_m_min"].min())
+        rmse = layered(rmse, mean_predictor_rule(mean_rmse_m), *floor_mark(floor_m, lowest))
     high = lines.band["rmse_m_max"]
     open_ends = [label for label in lines.final.index if label not in lines.ended]
     parts = [
@@ -191,7 +195,11 @@ def _epochs_said(final: pd.Series[float], legend: str, mean_rmse_m: float) -> tu
 
 
 def learning_curve(
-    points: pd.DataFrame, *, mean_rmse_m: float, last_step: Interval | None = None
+    points: pd.DataFrame,
+    *,
+    mean_rmse_m: float,
+    floor_m: float = math.nan,
+    last_step: Interval | None = None,
 ) -> Figure:
     """Draw validation RMSE against the number of training photos, to see if more would help.
 
@@ -201,6 +209,7 @@ def learning_curve(
         points: one row a cell with `label`, `n_train`, `rmse_m` and its interval `low_m`, `high_m`
             (which may be missing).
         mean_rmse_m: RMSE of the mean predictor.
+        floor_m: RMSE of a perfect answer; NaN where it is not known.
         last_step: gain of the lowest line over its last step, paired by photo.
     """
     labels = in_order(list(points["label"]))
@@ -215,6 +224,7 @@ def learning_curve(
         base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(y=rmse_axis("low_m"), y2="high_m:Q"),
         *_line_and_points(base, "label", labels, ["label:N", "n_train:Q", ONE_DECIMAL]),
         mean_predictor_rule(mean_rmse_m),
+        *floor_mark(floor_m, float(points["rmse_m"].min())),
     )
     ranked = points.sort_values(["label", "n_train"]).to_dict("records")
     each = listed([f"{r['label']} {r['n_train']:.0f} photos {metres(r['rmse_m'])}" for r in ranked])
@@ -261,7 +271,9 @@ def _gain_said(line: pd.DataFrame, last_step: Interval | None) -> str:
     return f"{name} gains {metres(gain)} {step}, which may be chance"
 
 
-def lines(points: pd.DataFrame, *, name: str, axis: str, mean_rmse_m: float) -> Figure:
+def lines(
+    points: pd.DataFrame, *, name: str, axis: str, mean_rmse_m: float, floor_m: float = math.nan
+) -> Figure:
     """Draw validation RMSE against a knob, with a panel for all else that varies.
 
     Args:
@@ -270,6 +282,7 @@ def lines(points: pd.DataFrame, *, name: str, axis: str, mean_rmse_m: float) -> 
         name: file name of the figure.
         axis: name of the knob.
         mean_rmse_m: RMSE of the mean predictor.
+        floor_m: RMSE of a perfect answer; NaN where it is not known.
     """
     names, panels = in_order(list(points["line"])), list(dict.fromkeys(points["panel"]))
     wide = points["x"].min() > 0
@@ -285,7 +298,8 @@ def lines(points: pd.DataFrame, *, name: str, axis: str, mean_rmse_m: float) -> 
         base = alt.Chart(own, title=panel, width=270, height=220)
         base = base.encode(x=x, color=coloured("line", names))
         marks = _line_and_points(base, "line", names, ["line:N", "x:Q", ONE_DECIMAL])
-        drawn.append(layered(*marks, mean_predictor_rule(mean_rmse_m)))
+        floor = floor_mark(floor_m, float(points["rmse_m"].min()))
+        drawn.append(layered(*marks, mean_predictor_rule(mean_rmse_m), *floor))
     chart = alt.concat(*drawn, columns=2).resolve_scale(y="shared")
     means = _means_where_all_are(points, len(names))
     lowest = [str(line) for line in means.idxmin(axis="columns")]
@@ -313,13 +327,20 @@ def _means_where_all_are(points: pd.DataFrame, n_lines: int) -> pd.DataFrame:
     return own[common].pivot_table("rmse_m", "panel", "line", sort=False)
 
 
-def cost(cells: pd.DataFrame, *, mean_rmse_m: float, column: str = "seconds") -> Figure:
+def cost(
+    cells: pd.DataFrame,
+    *,
+    mean_rmse_m: float,
+    floor_m: float = math.nan,
+    column: str = "seconds",
+) -> Figure:
     """Draw the RMSE of each cell against the cost of its runs.
 
     Args:
         cells: one row a cell with `label`, `group` (drawn by colour and shape), `rmse_m`,
             `seconds`, `epochs` (means over seeds) and `in_best_set` (bool or missing).
         mean_rmse_m: RMSE of the mean predictor.
+        floor_m: RMSE of a perfect answer; NaN where it is not known.
         column: the cost, "seconds" or "epochs".
     """
     unit, groups = f"{column} a run", in_order(list(cells["group"]))
@@ -351,6 +372,7 @@ def cost(cells: pd.DataFrame, *, mean_rmse_m: float, column: str = "seconds") ->
             for row, dy in zip([best, *cheaper], (14, -12), strict=False)
         ),
         mean_predictor_rule(mean_rmse_m),
+        *floor_mark(floor_m, float(cells["rmse_m"].min())),
     )
     title = (
         f"The best cell takes {best[column]:,.0f} {unit}; no much cheaper one is known to be as "

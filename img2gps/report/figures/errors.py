@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,9 +16,11 @@ from img2gps.analysis.photos import FEW_SPOTS, Groups, by_group
 from img2gps.report.figures.base import (
     COLOURS,
     DASHES,
+    MOST_LINES,
     Figure,
     coloured,
     dashed,
+    floor_mark,
     histogram,
     layered,
     listed,
@@ -87,6 +90,53 @@ def _cumulative(error: NDArray[np.float64], of_mean: NDArray[np.float64]) -> alt
     return chart
 
 
+def profiles(table: pd.DataFrame) -> Figure | None:
+    """Draw the share of photos that the lowest cells place within so many metres, with bands.
+
+    table: `label, at_m, share, low, high`, the lowest cell first and the mean predictor last. None
+    with fewer than two cells, which `distribution` shows.
+    """
+    *cells, mean = dict.fromkeys(table["label"])
+    if len(cells) < 2:
+        return None
+    names = [*cells[: MOST_LINES - 1], mean]
+    base = alt.Chart(table[table["label"].isin(names)], width=560, height=320).encode(
+        x=alt.X("at_m:Q", title="error (m)", scale=alt.Scale(nice=False)),
+        color=coloured("label", names, "cell"),
+    )
+    banded = alt.FieldOneOfPredicate(field="label", oneOf=[names[0], mean])
+    share = alt.Tooltip("share:Q", format=".0%")
+    axis = alt.Axis(format="%")
+    chart = layered(
+        base.transform_filter(banded)
+        .mark_area(opacity=0.16)
+        .encode(y=alt.Y("low:Q", title="photos within this error", axis=axis), y2="high:Q"),
+        base.mark_line(strokeWidth=2).encode(
+            y=alt.Y("share:Q", title="photos within this error", axis=axis),
+            strokeDash=dashed("label", names, "cell"),
+            tooltip=["label:N", alt.Tooltip("at_m:Q", format=".0f"), share],
+        ),
+    )
+    caption = (
+        "Bands, of the lowest cell and of the mean predictor, hold the whole profile with 95 % "
+        "confidence, over other spots; the seeds' luck is not in them. profiles.csv has the "
+        f"profiles and bands of all {len(cells)} cells."
+    )
+    half = {name: _half(table[table["label"] == name]) for name in names}
+    each = listed([f"{name} {metres(value)}" for name, value in half.items()])
+    title = (
+        f"The lowest cell places half of the photos within {metres(half[names[0]])}, the mean "
+        f"predictor within {metres(half[mean])}"
+    )
+    text = f"Share of photos within so many metres. Half of the photos are within: {each}."
+    return Figure("profiles", title, caption, text, chart)
+
+
+def _half(profile: pd.DataFrame) -> float:
+    """Return the distance within which half of the photos are."""
+    return float(np.interp(0.5, profile["share"], profile["at_m"]))
+
+
 class _Words(NamedTuple):
     """The file name of a figure, the name of its axis, and the words before the name of a group."""
 
@@ -95,7 +145,9 @@ class _Words(NamedTuple):
     photos: str
 
 
-def by_heading(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
+def by_heading(
+    photos: pd.DataFrame, *, mean_rmse_m: float, floor_m: float = math.nan
+) -> Figure | None:
     """Draw the error in eight sectors of the camera's heading, or in four if photos are few.
 
     None where fewer than two sectors have enough spots.
@@ -106,10 +158,12 @@ def by_heading(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
     sector = ((known["heading_deg"] + wide / 2) % 360 // wide).astype(int)
     words = _Words("error_by_heading", "camera heading", "facing")
     groups = known.assign(group=sector.map(dict(enumerate(names))))
-    return _grouped(groups, names, words, mean_rmse_m)
+    return _grouped(groups, names, words, (mean_rmse_m, floor_m))
 
 
-def by_hour(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
+def by_hour(
+    photos: pd.DataFrame, *, mean_rmse_m: float, floor_m: float = math.nan
+) -> Figure | None:
     """Draw the error by time of day in steps of two hours; None as in `by_heading`.
 
     Hours are of the photo's own clock, not UTC, because light and shadows depend on them.
@@ -118,10 +172,12 @@ def by_hour(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
     order = [f"{h:02d}-{h + 2:02d} h" for h in range(0, 24, 2)]
     step = (hour.dropna() // 2).astype(int).map(dict(enumerate(order)))
     words = _Words("error_by_hour", "time of day", "taken at")
-    return _grouped(photos[hour.notna()].assign(group=step), order, words, mean_rmse_m)
+    return _grouped(photos[hour.notna()].assign(group=step), order, words, (mean_rmse_m, floor_m))
 
 
-def by_nearest(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
+def by_nearest(
+    photos: pd.DataFrame, *, mean_rmse_m: float, floor_m: float = math.nan
+) -> Figure | None:
     """Draw the error by distance to the nearest training photo; None as in `by_heading`."""
     known = photos[photos["nearest_train_m"].notna()]
     order = [f"{a}-{b} m" for a, b in itertools.pairwise(_NEAREST_M)] + [f"over {_NEAREST_M[-1]} m"]
@@ -129,19 +185,24 @@ def by_nearest(photos: pd.DataFrame, *, mean_rmse_m: float) -> Figure | None:
     groups = known.assign(group=np.array(order, dtype=object)[index])
     axis = "distance to the nearest training photo"
     words = _Words("error_by_nearest", axis, "with the nearest training photo at")
-    return _grouped(groups, order, words, mean_rmse_m)
+    return _grouped(groups, order, words, (mean_rmse_m, floor_m))
 
 
 def _grouped(
-    photos: pd.DataFrame, order: Sequence[str], words: _Words, mean_rmse_m: float
+    photos: pd.DataFrame, order: Sequence[str], words: _Words, known: tuple[float, float]
 ) -> Figure | None:
-    """Draw errors by `group` of photos; None where there are not two that can be compared."""
+    """Draw errors by `group` of photos; None where there are not two that can be compared.
+
+    known: RMSE of the mean predictor and of a perfect answer.
+    """
+    mean_rmse_m, floor_m = known
     found = by_group(photos[["group", "spot", "error_m"]])
     if found is None:
         return None
     present = [group for group in order if group in set(photos["group"])]
     drawn = photos.sample(min(len(photos), MOST_POINTS), random_state=0)
-    chart = layered(*_group_marks(drawn, found, present, words), mean_predictor_rule(mean_rmse_m))
+    marks = _group_marks(drawn, found, present, words)
+    chart = layered(*marks, mean_predictor_rule(mean_rmse_m), *floor_mark(floor_m, 0.0))
     caption = (
         f"Circles: errors of the winner on {len(drawn)} of {len(photos)} photos. Diamonds: RMSE "
         f"with its 95 % interval over spots (none below {FEW_SPOTS} spots). "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ from img2gps.report.figures.base import (
     Picture,
     ceiling_m,
     cut_said,
+    floor_mark,
+    floor_said,
     in_order,
     label_axis,
     layered,
@@ -55,13 +58,20 @@ class Axes(NamedTuple):
 
 
 def heat_map(
-    cells: pd.DataFrame, *, axes: Axes, winner: str | None, mean_rmse_m: float, held: str = ""
+    cells: pd.DataFrame,
+    *,
+    axes: Axes,
+    winner: str | None,
+    mean_rmse_m: float,
+    floor_m: float = math.nan,
+    held: str = "",
 ) -> Figure:
     """Draw the grid as tiles with their RMSE.
 
     cells: one row a cell with `cell`, the axes, `rmse_m` (missing where nothing finished),
     `reason` (why missing), `beats_mean` and `in_best_set` (bool or missing). winner: its `cell`,
-    which need not be the lowest: a cell that lacks seeds cannot win. held: what all cells share.
+    which need not be the lowest: a cell that lacks seeds cannot win. floor_m: RMSE of a perfect
+    answer; NaN where it is not known. held: what all cells share.
     """
     data = _grid_data(cells, axes, winner)
     chart: Picture = _tiles(data, axes, ceiling_m(mean_rmse_m))
@@ -72,7 +82,7 @@ def heat_map(
         chart = _tiles(data, axes, ceiling_m(mean_rmse_m)).facet(facet=facet, columns=columns)
     parts = [
         f"Validation RMSE in metres after the final epoch; the mean predictor gets "
-        f"{metres(mean_rmse_m)}. Framed: the winner.",
+        f"{metres(mean_rmse_m)}{floor_said(floor_m)}. Framed: the winner.",
         f"All with {held}." if held else "",
         "†: not shown to beat the mean predictor." if (~data["beats_mean"]).any() else "",
         "-: no figure." if data["rmse_m"].isna().any() else "",
@@ -162,6 +172,7 @@ def ranking(
     *,
     winner: str | None,
     mean_rmse_m: float,
+    floor_m: float = math.nan,
     expected: Sequence[Mapping[str, Any]] = (),
     most: int = 30,
 ) -> Figure:
@@ -169,7 +180,8 @@ def ranking(
 
     cells: one row a cell with `cell`, `label`, `rmse_m`, `low_m`, `high_m` (missing where there is
     no interval), `in_best_set` (bool or missing). winner: its `cell`. expected: rows that may be
-    called the winner's expected error (corrected for the selection, test part).
+    called the winner's expected error (corrected for the selection, test part). floor_m: RMSE of a
+    perfect answer; NaN where it is not known.
     """
     ranked = cells[cells["rmse_m"].notna()].sort_values("rmse_m")
     compared = len(ranked) > 1 and bool(ranked["in_best_set"].notna().any())
@@ -184,7 +196,8 @@ def ranking(
     )
     looks = _KINDS if compared else {**_KINDS, UNKNOWN: _KINDS[SAME]}
     marks = intervals(shown, looks, ceiling_m(mean_rmse_m), legend=compared)
-    chart = layered(*marks, mean_predictor_rule(mean_rmse_m, "x"))
+    floor = floor_mark(floor_m, float(shown["rmse_m"].min()), "x")
+    chart = layered(*marks, mean_predictor_rule(mean_rmse_m, "x"), *floor)
     caption = (
         "Intervals resample spots, and seeds where there are several. Overlapping bars do not "
         "decide: cells are compared photo by photo."
@@ -257,13 +270,15 @@ def effects(
     axes: Sequence[str],
     *,
     mean_rmse_m: float,
+    floor_m: float = math.nan,
     share: Mapping[str, float],
     no_share: str = "",
 ) -> Figure:
     """Draw the effect of each knob: every cell, and the mean of each level.
 
     cells: one row a cell with `label`, the axes and `rmse_m`. share: of each axis in the variance
-    (0 to 1), which only full grids have; no_share: why it is empty.
+    (0 to 1), which only full grids have; no_share: why it is empty. floor_m: RMSE of a perfect
+    answer; NaN where it is not known.
     """
     cells = cells[cells["rmse_m"].notna()]
     drawn = cells.assign(rmse_m=cells["rmse_m"].clip(upper=ceiling_m(mean_rmse_m)))
@@ -283,7 +298,7 @@ def effects(
         caption = f"No shares of variance: {no_share}. Other knobs may differ between levels too."
     caption += (
         " Circles: cells; diamonds: mean of the level; dotted: the mean predictor, "
-        f"{metres(mean_rmse_m)}."
+        f"{metres(mean_rmse_m)}{floor_said(floor_m)}."
     )
     cut = cells.loc[cells["rmse_m"] > ceiling_m(mean_rmse_m), "rmse_m"]
     caption += f" {cut_said(cut, ceiling_m(mean_rmse_m))}"
