@@ -33,7 +33,7 @@ from img2gps.runs.records import RunState
 from img2gps.study.patience import Patience
 from img2gps.study.space import Params, cell_id
 from img2gps.study.spec import Done, Limits, RunRef, Spec
-from img2gps.study.storage import in_bulk
+from img2gps.study.storage import database_of, in_bulk, open_trials
 from img2gps.study.trials import (
     ALIVE,
     CELL,
@@ -60,6 +60,7 @@ LOOK = "look {}"  # a decision of a race, by its number
 CONFIRMATION = "confirmation"
 
 FIRST_CALL_TRIES = 5
+FEW = 64  # trials, up to which reading them one by one takes less than reading all
 CHEAP_TO_READ = 2000  # trials; in a larger ledger `claim` looks only at a queue that seems empty
 
 
@@ -105,6 +106,8 @@ class Ledger:
         self.looks: list[Look] = []  # what a race has decided
         self.identity = process.identity()
         self.patience = Patience(self._storage, Limits().storage_patience_s)
+        self._database = database_of(self._storage)
+        self._open_trials = self.patience.patient(open_trials)
         self.engine: dict[str, str | int] | None = None  # the process that looks after this worker
         self.reload()
 
@@ -182,9 +185,26 @@ class Ledger:
 
     def refresh(self) -> None:
         """Read what other processes have written."""
+        known = len(self._trials)
+        if self._database is not None:
+            changed = self._changed(self._open_trials(self._database, self._id, known))
+            if len(changed) <= FEW:
+                for trial_id in changed:
+                    self._take_in(self._storage.get_trial(trial_id))
+                return
         trials = self._storage.get_all_trials(self._id, deepcopy=False)
-        for number in [*self._open, *range(len(self._trials), len(trials))]:
+        for number in [*self._open, *range(known, len(trials))]:
             self._take_in(trials[number])
+
+    def _changed(self, found: list[tuple[int, int, TrialState]]) -> list[int]:
+        """Return the ids of trials that are new, have moved on, or may be reporting, in order."""
+        states = {number: state for number, _, state in found}
+        moved = [
+            self._trials[number]._trial_id
+            for number in sorted(self._open)
+            if states.get(number) != TrialState.WAITING
+        ]
+        return moved + [trial_id for number, trial_id, _ in found if number >= len(self._trials)]
 
     def _refresh_key(self, key: str) -> None:
         """Read new trials and those of one run. In a large ledger that is faster than `refresh`."""
@@ -285,16 +305,13 @@ class Ledger:
     def claim(self) -> Claim | None:
         """Claim the next queued run; return None if there is none at the moment."""
         while True:
-            if len(self._trials) < CHEAP_TO_READ or not self.waiting():
+            if len(self._trials) < CHEAP_TO_READ or self._first_waiting() is None:
                 self.refresh()
-                if not self.waiting():
-                    return None  # `ask` would invent a trial
-            trial = self.study.ask()
-            key = trial.user_attrs.get(KEY)
-            if key is None:  # a new trial, because other workers have claimed the queued ones
-                self._tell(trial._trial_id, TrialState.FAIL)
-                self.refresh()
+            if (number := self._first_waiting()) is None:
+                return None
+            if (trial := self._take(number)) is None:
                 continue
+            key = trial.user_attrs[KEY]
             try:
                 self.beat(trial._trial_id)
                 self._refresh_key(key)
@@ -307,6 +324,26 @@ class Ledger:
             attributes = trial.user_attrs
             params = attributes.get(PARAMS)
             return Claim(trial, key, int(attributes[SEED]), params, ref_of(attributes))
+
+    def _first_waiting(self) -> int | None:
+        waiting = (n for n in self._open if self._trials[n].state is TrialState.WAITING)
+        return min((n for n in waiting if KEY in self._trials[n].user_attrs), default=None)
+
+    def _take(self, number: int) -> optuna.Trial | None:
+        """Begin a queued trial; None if another worker has done so.
+
+        Optuna's `ask` would read the whole queue for that.
+        """
+        trial_id = self._trials[number]._trial_id
+        try:
+            taken = self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        except UpdateFinishedTrialError:
+            taken = False
+        self._take_in(self._storage.get_trial(trial_id))
+        if not taken:
+            return None
+        self.study._thread_local.cached_all_trials = None  # so that a sampler reads them anew
+        return optuna.Trial(self.study, trial_id)
 
     def draw(self, claim: Claim, params: Params, name: str) -> None:
         """Write down what the sampler drew for a slot."""

@@ -39,9 +39,11 @@ class Patience:
         self._gone = False
         for name in dir(BaseStorage):
             if not name.startswith("_"):
-                setattr(storage, name, self._patient(getattr(storage, name)))
+                setattr(storage, name, self.patient(getattr(storage, name)))
 
-    def _patient(self, call: Callable[..., Any]) -> Callable[..., Any]:
+    def patient(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a call that is tried again."""
+
         @wraps(call)
         def tried(*args: Any, **options: Any) -> Any:
             started, pause, told = time.monotonic(), FIRST_PAUSE_S, False

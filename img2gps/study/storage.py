@@ -20,6 +20,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
+from optuna.trial import TrialState
 
 from img2gps.core.errors import BadInput
 
@@ -59,6 +60,32 @@ def in_bulk(storage: BaseStorage) -> Iterator[None]:
     backend = getattr(storage, "_backend", None)
     with backend.bulk() if isinstance(backend, _Journal) else nullcontext():
         yield
+
+
+def database_of(storage: BaseStorage) -> RDBStorage | None:
+    """Return the database behind a storage; None for a journal."""
+    found = getattr(storage, "_backend", None)
+    return found if isinstance(found, RDBStorage) else None
+
+
+def open_trials(
+    database: RDBStorage, study_id: int, known: int
+) -> list[tuple[int, int, TrialState]]:
+    """Return number, id and state of each trial that has not ended or is not among the first known.
+
+    Optuna would read every trial that has not ended with all its attributes, which takes a second
+    where thousands are queued.
+    """
+    from optuna.storages._rdb.models import TrialModel
+    from sqlalchemy import or_, select
+
+    unfinished = TrialModel.state.in_((TrialState.WAITING, TrialState.RUNNING))
+    wanted = select(TrialModel.number, TrialModel.trial_id, TrialModel.state).where(
+        TrialModel.study_id == study_id, or_(unfinished, TrialModel.number >= known)
+    )
+    with database.engine.connect() as connection:
+        rows = connection.execute(wanted.order_by(TrialModel.number))
+        return [(number, trial_id, state) for number, trial_id, state in rows]
 
 
 class _KernelLock(BaseJournalFileLock):

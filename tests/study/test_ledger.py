@@ -16,6 +16,7 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from img2gps.core.errors import BadInput
 from img2gps.core.process import identity, known_dead
@@ -95,6 +96,47 @@ def test_four_threads_claim_each_run_once(url: str, spec: Spec) -> None:
         thread.join()
     assert sorted(taken) == sorted(cell(i).key for i in range(12))
     assert states(Ledger(storage.open_storage(url), "s")) == {"finished": 12}
+
+
+def test_a_claim_asks_a_database_no_more_where_more_is_queued(tmp_path: Path, spec: Spec) -> None:
+    asked: dict[int, int] = {}
+    for queued in (5, 500):
+        url = f"sqlite:///{tmp_path}/{queued}.sqlite"
+        ledger_of(url, spec, queued)
+        worker = another(url)
+        worker.refresh()
+        statements: list[str] = []
+        engine = worker.study._storage._backend.engine  # type: ignore[attr-defined]
+        event.listen(engine, "before_cursor_execute", lambda *a: statements.append(a[2]))  # noqa: B023
+        worker.claim()
+        asked[queued] = len(statements)
+    assert asked[5] == asked[500] > 0
+
+
+@settings(max_examples=20)
+@given(steps=st.lists(st.sampled_from(["claim", "finish", "fail", "more", "look"]), max_size=25))
+def test_a_ledger_that_looks_sees_what_a_new_one_sees(steps: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/ledger.sqlite"
+        acting = ledger_of(url, fake_spec(Path(folder), {"lr": [0.1]}), 3)
+        looking, claims, n = another(url), [], 3
+        for step in steps:
+            if step == "claim" and (claim := acting.claim()) is not None:
+                claims.append(claim)
+            elif step == "finish" and claims:
+                claim = claims.pop(0)
+                acting.finish(claim, done(claim))
+            elif step == "fail" and claims:
+                acting.give_back(claims.pop(), EXCEPTION, "why")
+            elif step == "more":
+                acting.enqueue([cell(n)])
+                n += 1
+            elif step == "look":
+                looking.refresh()
+        looking.refresh()
+        new = another(url)
+        new.refresh()
+        assert looking.entries() == new.entries()
 
 
 def test_planning_twice_adds_only_what_is_new(url: str, spec: Spec) -> None:

@@ -50,7 +50,7 @@ def broken(ledger: Ledger, errors: Iterator[Exception | None]) -> None:
             raise error
         return whole(*args, **options)  # type: ignore[arg-type]  # passed on
 
-    ledger._storage.get_all_trials = ledger.patience._patient(read)  # type: ignore[method-assign]
+    ledger._storage.get_all_trials = ledger.patience.patient(read)  # type: ignore[method-assign]
 
 
 def test_a_call_is_tried_again_until_the_server_is_back(
@@ -102,7 +102,7 @@ def test_a_study_whose_ledger_stays_away_ends_in_one_line(
         def fail() -> None:
             raise AWAY
 
-        self.patience._patient(fail)()
+        self.patience.patient(fail)()
 
     monkeypatch.setattr(Ledger, "busy", away)
     with pytest.raises(BadInput, match=r"could not be reached for 0.3 s \(server closed"):
