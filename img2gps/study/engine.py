@@ -39,8 +39,25 @@ WRITING_SHARE = 0.05  # of the time at most, in writing the record of a large st
 STARTS_WITHOUT_CLAIM = 3  # workers that may die before they have claimed a run
 
 
-def run_study(spec: Spec, url: str, *, workers: int = 1, display: Display | None = None) -> int:
+def run_study(
+    spec: Spec,
+    url: str,
+    *,
+    workers: int = 1,
+    display: Display | None = None,
+    stop: Stop | None = None,
+    wait: bool = True,
+) -> int:
     """Plan the study, run what is not done, and report how it stands.
+
+    Args:
+        spec: what is asked for.
+        url: the address of its ledger.
+        workers: processes that train; 0 = this one.
+        display: where to say how it goes.
+        stop: what asks this process to stop.
+        wait: for what others run; without it, a process that trains itself returns when nothing is
+            queued.
 
     Returns:
         Exit status: 0 if no run failed or diverged, else 1.
@@ -49,7 +66,7 @@ def run_study(spec: Spec, url: str, *, workers: int = 1, display: Display | None
         BadInput: there is another study of this name.
         Interrupted: after the workers have given their runs back.
     """
-    stop = Stop()
+    stop = stop or Stop()
     search.check(spec)
     storage = open_storage(url)
     display = display or Display()
@@ -61,6 +78,7 @@ def run_study(spec: Spec, url: str, *, workers: int = 1, display: Display | None
     with _errors_in_one_line(spec, stop):
         with study_lock(Path(spec.root), spec.name):
             ledger = Ledger.create(storage, spec)
+            ledger.places = spec.places
             changes, runner = plan_study(ledger, spec)
         ledger.patience.hurried = lambda: stop.wanted
         planner = (
@@ -72,12 +90,12 @@ def run_study(spec: Spec, url: str, *, workers: int = 1, display: Display | None
         display.say(changes.line(spec.name, most=spec.raced))
         if left_out := spec.space.left_out():
             display.say(f"left out by require: {len(left_out)} cells: {'; '.join(left_out)}")
-        if changes.hint:
-            display.say(changes.hint)
+        for hint in changes.hints:
+            display.say(hint)
         stop.install()
         with display:
             if workers == 0:
-                engine.work_here(runner, stop)
+                engine.work_here(runner, stop, wait=wait)
             else:
                 engine.work_apart(Pool(engine.spec, url, workers), stop)
         return engine.close(stop)
@@ -203,12 +221,12 @@ class Engine:
 
     # Workers
 
-    def work_here(self, runner: Runner, stop: Stop) -> None:
+    def work_here(self, runner: Runner, stop: Stop, *, wait: bool = True) -> None:
         """Run everything in this process: for a debugger, and where there can be no others."""
         self.update(last=True)
         try:
             Worker(self.ledger, runner, stop).work(
-                before_each=self.update, more=self._more, enough=self._over_budget
+                before_each=self.update, more=self._more, enough=self._over_budget, wait=wait
             )
         except Interrupted:
             stop.signum = stop.signum or 2

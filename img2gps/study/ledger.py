@@ -17,7 +17,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import optuna
@@ -104,6 +104,7 @@ class Ledger:
         self._ignored: dict[str, int] = {}
         self.confirmation: Confirmation | None = None  # which cells of a search are confirmed
         self.looks: list[Look] = []  # what a race has decided
+        self.places: dict[str, Any] = {}  # folders of this machine in place of the ledger's
         self.identity = process.identity()
         self.patience = Patience(self._storage, Limits().storage_patience_s)
         self._database = database_of(self._storage)
@@ -136,7 +137,8 @@ class Ledger:
         attributes = self._storage.get_study_user_attrs(self._id)
         self._entries.clear()
         self._ignored = attributes.get(IGNORED, {})
-        self._spec = Spec.from_dict(attributes[SPEC]) if SPEC in attributes else None
+        plain = attributes.get(SPEC)
+        self._spec = None if plain is None else replace(Spec.from_dict(plain), **self.places)
         plain = attributes.get(CONFIRMATION)
         self.confirmation = None if plain is None else Confirmation.from_dict(plain)
         self.looks = []

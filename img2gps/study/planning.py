@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from img2gps.core.errors import BadInput
+from img2gps.core.hardware import code
 from img2gps.core.nested import flat
 from img2gps.runs.records import RunState
 from img2gps.study import search
@@ -50,7 +51,7 @@ class Changes:
     ended: int  # before
     linked: int  # found finished in other studies
     taken_back: int  # from workers that are gone
-    hint: str = ""  # how to link runs that are finished otherwise
+    hints: list[str] = field(default_factory=list)  # what to know before it begins
     runs: list[NewRun] = field(default_factory=list)  # all that the spec asks for
 
     def line(self, study: str, *, most: bool = False) -> str:
@@ -72,21 +73,29 @@ def plan_study(ledger: Ledger, spec: Spec) -> tuple[Changes, Runner]:
         BadInput: the study was started with another configuration, or on other data.
     """
     ledger.refresh()
+    commit = code()["commit"]
+    hints = []
     if ledger.begun:
         spec = same_study(ledger.spec, spec)
+        if spec.commit and commit and commit != spec.commit:
+            hints.append(
+                f"note: study={spec.name} was begun by commit {spec.commit[:10]} of this code, and "
+                f"this is {commit[:10]}; its runs are of the same recipe"
+            )
     runner = make_runner(spec)
     spec = _same_data(spec, runner)
     ended = sum(entry.state.has_ended for entry in ledger.entries())
     runs = _slots(spec) if spec.searched else _grid(ledger, spec, runner)
-    ledger.save(replace(spec, weights=runner.weights))
+    ledger.save(replace(spec, weights=runner.weights, commit=spec.commit or commit))
     taken_back = len(ledger.reap())
     new = [run for run in runs if ledger.known(run.key) is None]
     added = [] if spec.raced else ledger.enqueue(runs)  # a race queues its runs itself
     ledger.settle()
     linked = sum(run.done is not None for run in added)
-    hint = precision_hint(spec, runner, [run.ref for run in new if run.ref and not run.done])
+    if hint := precision_hint(spec, runner, [run.ref for run in new if run.ref and not run.done]):
+        hints.append(hint)
     total = len(runs) if spec.raced else len(ledger.keys())
-    return Changes(total, ended, linked, taken_back, hint, runs), runner
+    return Changes(total, ended, linked, taken_back, hints, runs), runner
 
 
 def _same_data(spec: Spec, runner: Runner) -> Spec:
@@ -140,7 +149,11 @@ def same_study(before: Spec, after: Spec) -> Spec:
     if before.searched and json.dumps(before.space.to_dict()) != json.dumps(after.space.to_dict()):
         raise BadInput(f"study={before.name}: its search space has changed; {remedy}")
     return replace(
-        after, weights=before.weights, identity=before.identity, created_at=before.created_at
+        after,
+        weights=before.weights,
+        identity=before.identity,
+        created_at=before.created_at,
+        commit=before.commit,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 from img2gps.core import hardware
 from img2gps.core.process import identity
 from img2gps.study import gpus, process
-from img2gps.study.spec import PARENT_VARIABLE, STORAGE_VARIABLE, Spec
+from img2gps.study.spec import PARENT_VARIABLE, PLACES_VARIABLE, STORAGE_VARIABLE, Spec
 
 PATIENCE_S = 20.0  # for workers to save and leave; a run can always go on from its last epoch
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -41,6 +42,7 @@ class Pool:
             **dict.fromkeys(THREAD_VARIABLES, threads),
             STORAGE_VARIABLE: url,
             PARENT_VARIABLE: str(os.getpid()),
+            PLACES_VARIABLE: json.dumps(spec.places),
             "PYTHONFAULTHANDLER": "1",  # writes where in the code a crash was into the log
         }
         self._gpus = gpus.visible()

@@ -13,6 +13,7 @@ from types import FrameType
 from img2gps.core.signals import Interrupted
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # of schedulers, too
 MEANING = {
     signal.SIGSEGV: "segmentation fault",
     signal.SIGBUS: "bus error",
@@ -46,7 +47,7 @@ def how_it_died(returncode: int) -> tuple[str, str]:
 
 
 class Stop:
-    """Takes SIGINT and SIGTERM only where they do no harm.
+    """Takes the signals that ask to stop only where they do no harm.
 
     Inside `interruptible()` a signal raises `Interrupted` at once. Elsewhere, and inside
     `protected()`, it waits, so that no write to the ledger is cut in two.
@@ -57,8 +58,8 @@ class Stop:
         self._armed = False
 
     def install(self) -> None:
-        """Take over both signals. Call it in the main thread."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        """Take over the signals. Call it in the main thread."""
+        for number in STOPPING:
             signal.signal(number, self._receive)
 
     def _receive(self, signum: int, _: FrameType | None) -> None:

@@ -16,8 +16,11 @@ from img2gps.study.space import Params, Space
 # Environment variables
 STORAGE_VARIABLE = "IMG2GPS_LEDGER"  # the ledger's address, which may hold a password
 PARENT_VARIABLE = "IMG2GPS_PARENT"  # the engine's process, for its workers
+PLACES_VARIABLE = "IMG2GPS_PLACES"  # the folders of the engine's machine, for its workers
 RUNNER_VARIABLE = "IMG2GPS_RUNNER"  # for tests: another runner, as module:class
 
+# Folders as each machine has them; those in the ledger are of the machine that planned last.
+PLACES = ("root", "results", "config_dir", "searchpath")
 ENUMERATED = ("grid", "race")  # kinds of studies whose cells are known before anything runs
 
 
@@ -89,6 +92,12 @@ class Spec:
     searchpath: tuple[str, ...] = ()
     command: str = ""
     created_at: str = ""
+    commit: str | None = None  # of the code that began the study
+
+    @property
+    def places(self) -> dict[str, Any]:
+        """The folders that this machine uses."""
+        return {name: getattr(self, name) for name in PLACES}
 
     @property
     def searched(self) -> bool:

@@ -6,6 +6,7 @@ which may hold a password, is in the environment, where other users cannot read 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -27,7 +28,14 @@ from img2gps.study.patience import Unreachable, is_full
 from img2gps.study.planning import study_lock
 from img2gps.study.process import Stop, die_with
 from img2gps.study.space import name_of
-from img2gps.study.spec import PARENT_VARIABLE, STORAGE_VARIABLE, Done, Runner, make_runner
+from img2gps.study.spec import (
+    PARENT_VARIABLE,
+    PLACES_VARIABLE,
+    STORAGE_VARIABLE,
+    Done,
+    Runner,
+    make_runner,
+)
 from img2gps.study.storage import open_storage
 from img2gps.study.trials import BAD_INPUT, EXCEPTION, INTERRUPTED, POSTPONED
 
@@ -52,11 +60,14 @@ class Worker:
         before_each: Callable[[], None] = lambda: None,
         more: Callable[[], bool] = lambda: False,
         enough: Callable[[], object] = lambda: False,
+        *,
+        wait: bool = True,
     ) -> None:
         """Run what is queued, wait for what others run, and return when all has ended.
 
         Where nothing is queued or running, `more` tells whether further runs will come. `enough`
-        is asked before each run: once it returns something, no other run is begun.
+        is asked before each run: once it returns something, no other run is begun. Without
+        `wait`, it returns as soon as nothing is queued.
 
         Raises:
             Interrupted: the process was asked to stop; the run under way is queued again.
@@ -79,7 +90,7 @@ class Worker:
                 ledger.reap()
                 if ledger.settle():
                     continue
-                if not ledger.busy() and not more():
+                if not wait if ledger.busy() else not more():
                     return
             with self.stop.interruptible():
                 time.sleep(min(POLL_S * 2 ** min(postponed, 10), LONGEST_PAUSE_S))
@@ -181,6 +192,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     ledger = Ledger(open_storage(os.environ[STORAGE_VARIABLE]), sys.argv[1])
     ledger.engine = identity(parent)
+    ledger.places = json.loads(os.environ[PLACES_VARIABLE])
+    ledger.reload()
     ledger.patience.hurried = lambda: stop.wanted
     try:
         Worker(ledger, make_runner(ledger.spec), stop).work(

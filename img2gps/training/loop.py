@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import (
     EarlyStopping,
     EMAWeightAveraging,
@@ -69,7 +70,10 @@ def make_trainer(
         gradient_clip_val=config.trainer.gradient_clip_val,
         accumulate_grad_batches=config.trainer.accumulate_grad_batches,
         callbacks=[*callbacks, saving],
-        plugins=[CheckpointFile(config.epochs, keep_optimizer=config.runs.keep_optimizer)],
+        plugins=[
+            CheckpointFile(config.epochs, keep_optimizer=config.runs.keep_optimizer),
+            LightningEnvironment(),  # within Slurm, Lightning would take over its signals
+        ],
         logger=False,
         enable_progress_bar=shown,
         enable_model_summary=False,

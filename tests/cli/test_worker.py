@@ -1,0 +1,171 @@
+"""`img2gps worker`: processes that come and go and finish a planned study between them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from img2gps.study.ledger import Ledger
+from img2gps.study.planning import plan_study
+from img2gps.study.spec import Spec
+from img2gps.study.storage import open_storage
+from tests.helpers.studies import (
+    cells_of,
+    executions,
+    fake_spec,
+    read_record,
+    url_of,
+    wait_for,
+)
+
+pytestmark = pytest.mark.usefixtures("fake_runs")
+
+
+def planned(spec: Spec, url: str | None = None) -> Ledger:
+    """The ledger of a study that nobody works on yet."""
+    (Path(spec.root) / spec.name).mkdir(parents=True, exist_ok=True)
+    ledger = Ledger.create(open_storage(url or url_of(spec)), spec)
+    plan_study(ledger, spec)
+    return ledger
+
+
+def worker(root: Path, *words: str, name: str = "s", **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "img2gps", "worker", name, "--runs", str(root), *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, **{**pipes, **options})
+
+
+def test_workers_finish_a_planned_study_between_them(tmp_path: Path) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1, 0.2, 0.3, 0.4]}, fixed=["pause=0.2"])
+    planned(spec)
+    both = [worker(tmp_path) for _ in range(2)]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert set(Counter(executions(spec)).values()) == {1}
+    assert [cell["state"] for cell in cells_of(spec)] == ["finished"] * 4
+    assert read_record(spec)["engine"] is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM])
+def test_a_worker_that_is_told_to_leave_gives_its_run_back(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1]}, fixed=["pause=0.4", "epochs=4"])
+    planned(spec)
+    first = worker(tmp_path)
+    wait_for(lambda: list(tmp_path.glob("s/*/progress.txt")))
+    first.send_signal(number)
+    said, _ = first.communicate(timeout=60)
+    left = number is not signal.SIGTERM
+    assert first.returncode == (0 if left else 128 + signal.SIGTERM)
+    assert ("queued again" in said) == left
+    assert [cell["state"] for cell in cells_of(spec)] == ["queued"]
+    second = worker(tmp_path)
+    second.communicate(timeout=60)
+    assert second.returncode == 0
+    assert [cell["state"] for cell in cells_of(spec)] == ["finished"]
+    (progress,) = tmp_path.glob("s/*/progress.txt")
+    assert progress.read_text().split() == ["1", "2", "3", "4"]
+
+
+def test_a_worker_leaves_when_its_minutes_are_over(tmp_path: Path) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1]}, fixed=["pause=60"])
+    planned(spec)
+    process = worker(tmp_path, "--minutes", "0.2")
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "time is up" in said
+    assert "next: img2gps worker s --runs" in said
+
+
+def test_until_empty_a_worker_does_not_wait_for_the_others(tmp_path: Path) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1]}, fixed=["pause=60"])
+    ledger = planned(spec)
+    first = worker(tmp_path)
+    try:
+        wait_for(lambda: _running(ledger))
+        second = worker(tmp_path, "--until-empty")
+        second.communicate(timeout=60)
+        assert second.returncode == 0
+        assert first.poll() is None
+    finally:
+        first.terminate()
+        first.communicate(timeout=60)
+
+
+def _running(ledger: Ledger) -> int:
+    ledger.refresh()
+    return ledger.running()
+
+
+def test_a_worker_uses_the_folders_of_its_own_machine(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.sqlite"
+    there, here = tmp_path / "there", tmp_path / "here"
+    spec = fake_spec(there, {"lr": [0.1, 0.2]})
+    planned(replace(spec, config_dir="/gone/conf"), url)
+    shutil.move(there, tmp_path / "another machine")
+    process = worker(here, "--storage", url)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert len(executions(replace(spec, root=str(here)))) == 2
+    assert not there.exists()
+
+
+def test_a_ledger_in_the_environment_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.sqlite"
+    planned(fake_spec(tmp_path, {"lr": [0.1]}), url)
+    process = worker(tmp_path, env={**os.environ, "IMG2GPS_LEDGER": url})
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["s"], "s: no ledger at"),
+        (["s", "--storage", "sqlite:///{}/other.sqlite"], "s: no such study in the ledger"),
+        (["s", "--minutes", "0"], "0: give minutes, above 0"),
+        (["s", "--minutes", "nan"], "nan: give minutes, above 0"),
+    ],
+)
+def test_what_no_worker_can_do_is_said_in_a_line(
+    tmp_path: Path, words: list[str], message: str
+) -> None:
+    command = [sys.executable, "-m", "img2gps", "worker", "--runs", str(tmp_path)]
+    words = [word.format(tmp_path) for word in words]
+    done = subprocess.run([*command, *words], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+
+
+def test_a_worker_refuses_a_ledger_of_other_photos(tmp_path: Path) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1]})
+    ledger = planned(spec)
+    changed = dict(ledger.spec.identity)
+    changed["identity"] = {**changed["identity"], "photos": "of yesterday"}
+    ledger.save(replace(ledger.spec, identity=changed))
+    process = worker(tmp_path)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "started with photos=of yesterday (now absent)" in said
+
+
+def test_another_commit_is_said_and_no_reason_to_refuse(tmp_path: Path) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1]})
+    ledger = planned(spec)
+    ledger.save(replace(ledger.spec, commit="0123456789abcdef"))
+    process = worker(tmp_path)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "study=s was begun by commit 0123456789 of this code, and this is " in said
