@@ -10,7 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from img2gps.core import signals
+from img2gps.core import pulse, signals
 from img2gps.runs.folder import PREDICTIONS_BEST, Diverged, RunFolder
 from img2gps.runs.predictions import PredictionTable
 from img2gps.training.module import GeoRegression
@@ -52,8 +52,13 @@ class Recorder(pl.Callback):
         On CUDA this is checked only at the end of an epoch, to avoid a sync per batch.
         """
         signals.check()
+        pulse.beat()
         if outputs["loss"].device.type == "cpu":
             _end_if_diverged(trainer, float(outputs["loss"]))
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        """Give a sign of progress."""
+        pulse.beat()
 
     def on_validation_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         """Note how long the training batches of this epoch took."""

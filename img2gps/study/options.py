@@ -49,6 +49,8 @@ class SweeperConfig:
     heartbeat_s: float = 10.0
     grace_s: float = 60.0
     storage_patience_s: float = 300.0
+    max_silence_s: float = 3600.0
+    max_run_minutes: float | None = None
     dry_run: bool = False  # print the cost and run nothing
 
 
@@ -141,6 +143,9 @@ def check_options(options: SweeperConfig) -> None:
         raise BadInput(f"{key}.heartbeat_s={options.heartbeat_s}: must lie between 0 and grace_s")
     if options.storage_patience_s < 0:
         raise BadInput(f"{key}.storage_patience_s={options.storage_patience_s}: give 0 or more")
+    for name in ("max_silence_s", "max_run_minutes"):
+        if (limit := getattr(options, name)) is not None and not limit > 0:
+            raise BadInput(f"{key}.{name}={limit}: give a time above 0")
     unknown = set(options.order) - set(ORDERS)
     if unknown:
         raise BadInput(f"{key}.order: no such order {min(unknown)}; a list of {', '.join(ORDERS)}")

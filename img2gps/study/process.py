@@ -14,6 +14,7 @@ from img2gps.core.signals import Interrupted
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # of schedulers, too
+HUNG, OVERTIME = 86, 87  # exit statuses of a worker that ended itself
 MEANING = {
     signal.SIGSEGV: "segmentation fault",
     signal.SIGBUS: "bus error",
@@ -35,7 +36,15 @@ def die_with(parent: int) -> None:
 
 
 def how_it_died(returncode: int) -> tuple[str, str]:
-    """Return `(kind, reason)` of a child's end: `exception` (its own fault) or `preempted`."""
+    """Return `(kind, reason)` of a child's end: `exception` (its own fault) or `preempted`.
+
+    A run that takes too long is `bad input`, because another try would take as long.
+    """
+    if returncode == HUNG:
+        where = "the worker's log shows where"
+        return "exception", f"made no progress for hydra.sweeper.max_silence_s; {where}"
+    if returncode == OVERTIME:
+        return "bad input", "took longer than hydra.sweeper.max_run_minutes"
     if returncode >= 0:
         return "exception", f"worker process ended with exit status {returncode}"
     number = -returncode

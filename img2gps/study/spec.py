@@ -33,6 +33,8 @@ class Limits:
     heartbeat_s: float = 10.0
     grace_s: float = 60.0  # of silence, after which a worker of another machine counts as lost
     storage_patience_s: float = 300.0  # with a ledger that cannot be reached
+    max_silence_s: float = 3600.0  # without a batch or any other sign of progress
+    max_run_minutes: float | None = None  # of one attempt
 
 
 @dataclass(frozen=True)

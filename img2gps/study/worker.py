@@ -6,6 +6,7 @@ which may hold a password, is in the environment, where other users cannot read 
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import os
@@ -14,9 +15,10 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from img2gps.core import pulse
 from img2gps.core.errors import BadInput
 from img2gps.core.process import identity
 from img2gps.core.signals import Interrupted
@@ -26,13 +28,14 @@ from img2gps.study.budget import Budget
 from img2gps.study.ledger import Claim, Ledger, Lost
 from img2gps.study.patience import Unreachable, is_full
 from img2gps.study.planning import study_lock
-from img2gps.study.process import Stop, die_with
+from img2gps.study.process import HUNG, OVERTIME, Stop, die_with, how_it_died
 from img2gps.study.space import name_of
 from img2gps.study.spec import (
     PARENT_VARIABLE,
     PLACES_VARIABLE,
     STORAGE_VARIABLE,
     Done,
+    Limits,
     Runner,
     make_runner,
 )
@@ -109,7 +112,7 @@ class Worker:
             False if the run had to be postponed.
         """
         try:
-            with _heartbeat(self.ledger, claim, self.spec.limits.heartbeat_s):
+            with _heartbeat(self.ledger, claim, self.spec.limits):
                 try:
                     self.ledger.finish(claim, self._run(claim))
                 except (Exception, SystemExit, Interrupted) as error:
@@ -158,15 +161,21 @@ class Worker:
 
 
 @contextmanager
-def _heartbeat(ledger: Ledger, claim: Claim, interval_s: float) -> Iterator[None]:
-    """Tell the ledger regularly that this worker is alive; exit when its engine is not."""
+def _heartbeat(ledger: Ledger, claim: Claim, limits: Limits) -> Iterator[None]:
+    """Tell the ledger regularly that this worker is alive; exit when its engine or its run is not.
+
+    A thread that hangs in a library cannot be interrupted, so the whole process ends.
+    """
     ended = threading.Event()
     parent = os.environ.get(PARENT_VARIABLE)
+    watchdog = Watchdog(limits)
 
     def beat() -> None:
-        while not ended.wait(interval_s):
+        while not ended.wait(limits.heartbeat_s):
             if parent and os.getppid() != int(parent):  # not every kernel does that for us
                 os._exit(1)
+            if status := watchdog.look():
+                _end(ledger, claim, status, in_engine=parent is None)
             try:
                 ledger.beat(claim.trial._trial_id)
             except (Lost, Unreachable):
@@ -181,6 +190,37 @@ def _heartbeat(ledger: Ledger, claim: Claim, interval_s: float) -> Iterator[None
     finally:
         ended.set()
         thread.join()
+
+
+class Watchdog:
+    """Sees that a run hangs or takes too long."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._began = self._looked = time.monotonic()
+        pulse.beat()
+
+    def look(self) -> int:
+        """Return `HUNG` or `OVERTIME`; 0 if all is well."""
+        now = time.monotonic()
+        asleep, self._looked = now - self._looked > self._limits.grace_s, now
+        if asleep:  # the whole process was stopped, and its run cannot have made progress
+            pulse.beat()
+        minutes = self._limits.max_run_minutes
+        if minutes is not None and now - self._began > 60 * minutes:
+            return OVERTIME
+        return HUNG if pulse.silent_s() > self._limits.max_silence_s else 0
+
+
+def _end(ledger: Ledger, claim: Claim, status: int, *, in_engine: bool) -> None:
+    """End this process; the engine that started it will say why, or this one does itself."""
+    kind, reason = how_it_died(status)
+    log.error("%s: %s", claim.key, reason)
+    faulthandler.dump_traceback(all_threads=True)
+    if in_engine:
+        with suppress(Lost, Unreachable):
+            ledger.give_back(claim, kind, reason)
+    os._exit(status)
 
 
 def main() -> None:

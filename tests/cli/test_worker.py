@@ -14,11 +14,14 @@ from typing import Any
 
 import pytest
 
+from img2gps.runs.records import RunState
 from img2gps.study.ledger import Ledger
 from img2gps.study.planning import plan_study
+from img2gps.study.process import HUNG
 from img2gps.study.spec import Spec
 from img2gps.study.storage import open_storage
 from tests.helpers.studies import (
+    QUICK,
     cells_of,
     executions,
     fake_spec,
@@ -169,3 +172,16 @@ def test_another_commit_is_said_and_no_reason_to_refuse(tmp_path: Path) -> None:
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "study=s was begun by commit 0123456789 of this code, and this is " in said
+
+
+def test_a_worker_that_hangs_ends_and_gives_its_run_back(tmp_path: Path) -> None:
+    limits = replace(QUICK, max_silence_s=1.0)
+    spec = fake_spec(tmp_path, {"behave": ["hang"]}, limits=limits)
+    ledger = planned(spec)
+    process = worker(tmp_path)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == HUNG
+    assert "made no progress" in said
+    ledger.refresh()
+    (entry,) = ledger.entries()
+    assert (entry.state, entry.attempts) == (RunState.queued, 1)

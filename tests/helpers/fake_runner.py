@@ -117,6 +117,8 @@ def _misbehave(how: str, folder: Path) -> None:
         case "raise_once" if not (folder / "raised").exists():
             (folder / "raised").touch()
             raise ValueError("a hiccup")
+        case "hang":
+            time.sleep(600)
         case "exit":
             raise SystemExit(0)
         case "bad_input":

@@ -29,10 +29,12 @@ from img2gps.study.engine import run_study
 from img2gps.study.ledger import Ledger
 from img2gps.study.planning import differences, plan_study
 from img2gps.study.pool import Pool
+from img2gps.study.process import HUNG
 from img2gps.study.space import Axis, space
-from img2gps.study.spec import Done, EpochHook, Spec
+from img2gps.study.spec import Done, EpochHook, Limits, Spec
 from img2gps.study.storage import open_storage
 from img2gps.study.trials import PREEMPTED
+from img2gps.study.worker import Watchdog
 from tests.helpers.fake_runner import FakeRunner
 from tests.helpers.studies import (
     QUICK,
@@ -453,3 +455,36 @@ def test_the_record_is_valid_json_also_with_odd_values(tmp_path: Path) -> None:
     text = (tmp_path / "s" / "study.json").read_text()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert [c["params"]["note"] for c in cells_of(spec)] == ["a 'quoted' text", None, True]
+
+
+def test_a_run_that_hangs_is_ended_and_tried_again(tmp_path: Path) -> None:
+    limits = replace(QUICK, max_silence_s=1.0)
+    spec = fake_spec(tmp_path, {"behave": ["hang", "well"]}, limits=limits)
+    status, _ = run(spec, workers=2)
+    assert status == 1
+    why = "made no progress for hydra.sweeper.max_silence_s; the worker's log shows where"
+    assert state_of(spec) == {"hang": ("failed", why, 2), "well": ("finished", "", 1)}
+    logs = "".join(path.read_text() for path in tmp_path.glob("s/worker-*.log"))
+    assert "_misbehave" in logs
+
+
+def test_a_run_that_takes_too_long_fails_at_once(tmp_path: Path) -> None:
+    limits = replace(QUICK, max_run_minutes=0.02)
+    spec = fake_spec(tmp_path, {"behave": ["hang", "well"]}, limits=limits)
+    status, _ = run(spec, workers=1)
+    assert status == 1
+    why = "took longer than hydra.sweeper.max_run_minutes"
+    assert state_of(spec) == {"hang": ("failed", why, 1), "well": ("finished", "", 1)}
+
+
+def test_a_process_that_was_stopped_for_long_does_not_hang(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    watchdog = Watchdog(Limits(grace_s=60.0, max_silence_s=200.0))
+    # 150 to 1000: stopped by SIGSTOP in between
+    for clock[0] in (150.0, 1000.0, *range(1010, 1200, 10)):
+        assert watchdog.look() == 0
+    clock[0] = 1210.0
+    assert watchdog.look() == HUNG
