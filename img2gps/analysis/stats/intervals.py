@@ -27,7 +27,12 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from img2gps.analysis.stats.luck import NO_LUCK, Luck, luck_of, run_variances
-from img2gps.analysis.stats.places import Correlation, Places
+from img2gps.analysis.stats.places import (
+    CONTRAST_PRIOR,
+    LEVEL_PRIOR,
+    Correlation,
+    Places,
+)
 from img2gps.analysis.stats.sample import (
     LEVEL,
     MIN_SPOTS,
@@ -38,6 +43,7 @@ from img2gps.analysis.stats.sample import (
     mean_over_seeds,
 )
 
+ROUNDING = 1e-9  # the weights of a contrast sum to 0, but for this
 MIN_FREEDOM = 8  # of correlated spots; with fewer, an interval is called unreliable
 
 
@@ -189,7 +195,9 @@ def _interval(
 
 def spread_of(sample: Sample, sign: Floats, luck: Luck) -> Spread:
     """Return the standard errors of sum(sign * RMSE of cell)."""
-    alike = sample.correlation(influences(sample, sign, sample.once))
+    is_contrast = abs(float(sign.sum())) < ROUNDING
+    prior = CONTRAST_PRIOR if is_contrast else LEVEL_PRIOR
+    alike = sample.correlation(influences(sample, sign, sample.once), prior)
     se_spots = alike.factor * float(estimates(sample, sign, sample.once)[1][0])
     seeds = float(np.sum(sign**2 * seed_variances(sample, luck)))
     total = se_spots**2 + seeds

@@ -34,9 +34,14 @@ Floats = NDArray[np.float64]
 
 RANGES_M = (7.0, 15.0, 30.0, 60.0, 100.0)  # distance at which 1/e of the correlation is left
 SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.9)  # of the variance that falls with distance
-# Above this probability of errors that are alike within spots only, no distance is stated.
+# Above this probability of errors that are alike within spots only, no distance is stated. It is
+# that of an observer who takes both for equally likely beforehand.
 DOUBT = 0.3
-PRIOR = 0.5  # probability that errors are alike over more than a spot, before they are seen
+# Probabilities that influences are alike over more than a spot, before they are seen. What makes a
+# place hard for one cell lasts for more than a spot in most of our data sets; between two cells,
+# which are compared photo by photo, much of it cancels.
+LEVEL_PRIOR = 0.8
+CONTRAST_PRIOR = 0.5
 MIN_SPOTS = 8  # with fewer, nothing is measured
 MAX_SPOTS = 600  # with more, so many of them are measured
 MAX_MEANT = 2000  # spots that a covariance is applied to
@@ -77,12 +82,13 @@ class Places:
             self.spot[photos], None if self.position_m is None else self.position_m[photos]
         )
 
-    def correlation(self, influence: Floats) -> Correlation:
+    def correlation(self, influence: Floats, prior: float = CONTRAST_PRIOR) -> Correlation:
         """Return the correlation of one estimate's influences (g,), or of several (k, g) alike.
 
-        The influences are summed by spot, in ascending order of the spots.
+        The influences are summed by spot, in ascending order of the spots. The prior is that of a
+        level or of a contrast.
         """
-        return self._ground.correlation(np.atleast_2d(influence))
+        return self._ground.correlation(np.atleast_2d(influence), prior)
 
     @cached_property
     def _ground(self) -> _Ground:
@@ -104,7 +110,7 @@ class _Ground:
         self._meant = np.arange(n)[:: math.ceil(n / MAX_MEANT)]
         self._position_m = position_m
 
-    def correlation(self, influence: Floats) -> Correlation:
+    def correlation(self, influence: Floats, prior: float) -> Correlation:
         """Weigh covariances by influences (k, g), and return what they mean on average."""
         if len(self._position_m) < MIN_SPOTS:
             return self.none
@@ -121,12 +127,10 @@ class _Ground:
                 for _, values, vectors in self._spectra
             ]
         )
-        weight = np.exp(likelihood - likelihood.max())
-        weight *= [1 - PRIOR, *[PRIOR / (len(weight) - 1)] * (len(weight) - 1)]
-        weight /= weight.sum()
+        weight, even = (_posterior(likelihood, known) for known in (prior, 0.5))
         square, lost, range_m = self._meanings
         return Correlation(
-            float(weight[1:] @ range_m[1:] / (1 - weight[0])) if weight[0] < DOUBT else 0.0,
+            float(even[1:] @ range_m[1:] / (1 - even[0])) if even[0] < DOUBT else 0.0,
             math.sqrt(float(weight @ square)),
             1 / float(weight @ lost),
         )
@@ -159,6 +163,17 @@ class _Ground:
             ]
         square, lost, ranges = np.array(rows).T
         return square, lost, ranges
+
+
+def _posterior(likelihood: Floats, prior: float) -> Floats:
+    """Return the probability of each covariance, of which the first is that of independent spots.
+
+    `likelihood` holds log likelihoods; `prior` is the probability of all but the first together.
+    """
+    weight = np.exp(likelihood - likelihood.max())
+    weight[0] *= 1 - prior
+    weight[1:] *= prior / (len(weight) - 1)
+    return np.asarray(weight / weight.sum())
 
 
 def _likelihoods(
