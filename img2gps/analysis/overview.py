@@ -25,6 +25,15 @@ class Missing:
 
 
 @dataclass(frozen=True)
+class Searched:
+    """How much each knob of a search decides whether a trial is among the best (PED-ANOVA)."""
+
+    importance: dict[str, float]  # by knob, the largest first; they sum to 1
+    trials: int
+    best: float  # share of the trials that count as the best
+
+
+@dataclass(frozen=True)
 class Analysis:
     """A study, analysed. `rankings` is empty as long as nothing has finished."""
 
@@ -32,6 +41,7 @@ class Analysis:
     rankings: list[Ranking]  # the largest first
     missing: list[Missing]
     notes: list[str]
+    searched: Searched | None = None  # of a search, where the caller has Optuna
     luck: Sources | None = None  # where the seeds were varied apart from each other
 
 
@@ -50,7 +60,8 @@ def analyse(study: Study) -> Analysis:
         )
     notes += _raced(study)
     notes += _selected(study, rankings)
-    return Analysis(study, rankings, _missing(study, rankings), notes, sources(study))
+    missing = _missing(study, rankings)
+    return Analysis(study, rankings, missing, notes, luck=sources(study))
 
 
 def _raced(study: Study) -> list[str]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from img2gps.analysis import collect
 from img2gps.analysis.answer import sentences
-from img2gps.analysis.overview import Analysis, analyse
+from img2gps.analysis.overview import Analysis, Searched, analyse
 from img2gps.analysis.photos import of_photos
 from img2gps.analysis.profiles import profiles
 from img2gps.analysis.ranking import Ranking
@@ -28,6 +29,7 @@ from img2gps.report.page import Link, Page
 from img2gps.report.steps import next_steps
 from img2gps.report.table import Table
 from img2gps.runs.cached import dataset_of
+from img2gps.runs.records import StudyRecord
 
 _SHOWN_SUSPECTS = 20
 
@@ -76,18 +78,26 @@ def figures(analysis: Analysis) -> dict[str, Figure]:
     return {figure.name: figure for figure in found}
 
 
-def report(studies: Sequence[str], *, roots: Sequence[Path], out: Path) -> Path:
+def report(
+    studies: Sequence[str],
+    *,
+    roots: Sequence[Path],
+    out: Path,
+    importance: Callable[[StudyRecord], Searched | None] = lambda _: None,
+) -> Path:
     """Write the report of one study, or of several and their comparison, and return the page.
 
     Args:
         studies: their names below the roots.
         roots: where run folders are, the first being where new ones go.
         out: `out/<study>/index.html` is written, for several studies `out/<a>+<b>/index.html`.
+        importance: of the knobs of a search, which needs Optuna.
 
     Raises:
         BadInput: a study that is not there or damaged.
     """
-    analyses = [load(name, roots) for name in dict.fromkeys(studies)]
+    read = [load(name, roots) for name in dict.fromkeys(studies)]
+    analyses = [replace(one, searched=importance(one.study.record)) for one in read]
     pages = [_study(found, out / found.study.name) for found in analyses]
     if len(pages) == 1:
         return pages[0]

@@ -10,7 +10,7 @@ import numpy as np
 
 from img2gps.analysis import pairs
 from img2gps.analysis.baselines import Baseline
-from img2gps.analysis.overview import Analysis
+from img2gps.analysis.overview import Analysis, Searched
 from img2gps.analysis.ranking import Cell, Ranking
 from img2gps.analysis.sources import Sources
 from img2gps.analysis.stats import MIN_SPOTS, Interval
@@ -37,6 +37,8 @@ def study_tables(study: Analysis) -> list[Table]:
         found += [replace(table, banner=banner) for table in _of_ranking(study, number)]
     if study.luck is not None:
         found.append(luck(study.luck))
+    if study.searched is not None:
+        found.append(searched(study.searched))
     if study.missing:
         found.append(replace(missing(study), banner=SYNTHETIC if study.study.synthetic else ""))
     return found
@@ -229,6 +231,22 @@ def importance(ranking: Ranking) -> list[Table]:
     caption = "Share of the variance between runs that each hyperparameter explains"
     header = ["effect", "share", "95 % interval", "without luck", "p"]
     return [Table("importance", caption, header, rows, legend)]
+
+
+def searched(found: Searched) -> Table:
+    """Return how much each knob of a search decides whether a trial is among the best."""
+    rows = [
+        [Entry(knob_name(knob)), Entry(f"{share:.0%}", number=share)]
+        for knob, share in found.importance.items()
+    ]
+    legend: Legend = [
+        "PED-ANOVA: it compares the values of the best trials with those of all trials of this "
+        f"search, {found.trials} finished ones, of which the best {found.best:.0%} count. The "
+        "shares sum to 100 %. They are about being among the best and not about metres, they have "
+        "no interval, and they hold for the values that the search has tried."
+    ]
+    caption = "Importance of each hyperparameter for being among the best trials of the search"
+    return Table("importance_searched", caption, ["hyperparameter", "importance"], rows, legend)
 
 
 def _share(omega: float) -> Entry:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
+
+if TYPE_CHECKING:
+    from img2gps.analysis.overview import Searched
+    from img2gps.runs.records import StudyRecord
 
 HELP = "tables and pictures of one study, or of several compared, as one page"
 
@@ -94,11 +99,20 @@ def _report(studies: list[str], roots: list[Path], out: Path) -> Path:
     from img2gps.report import build
 
     try:
-        return build.report(studies, roots=roots, out=out)
+        return build.report(studies, roots=roots, out=out, importance=_importance)
     except OSError as error:
         raise BadInput(
             f"{error.filename or out}: {error.strerror}; give --out=FOLDER that you may write to"
         ) from error
+
+
+def _importance(record: StudyRecord) -> Searched | None:
+    """Return the importance of a search's knobs; Optuna is loaded for searches only."""
+    if not record.searched:
+        return None
+    from img2gps.study.importance import searched_importance
+
+    return searched_importance(record)
 
 
 def _fill(path: Path, roots: list[Path]) -> int:
