@@ -67,7 +67,8 @@ def load_study(folder: Path, roots: Sequence[Path]) -> Study:
             runs[column] = pd.Series(dtype=object)
     history = long_table(runs[runs["folder"] != ""], HISTORY, ())
     notes = _unplanned([run for run in found if run.name not in planned])
-    return Study(record, folder, runs, history, notes)
+    searched = tuple(dict.fromkeys([folder.parent, *roots]))
+    return Study(record, folder, runs, history, notes, searched)
 
 
 def _row(run: StudyRun, folder: Path | None) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from img2gps.analysis.looks import looks
 from img2gps.analysis.ranking import Ranking, knobs, rank
 from img2gps.analysis.sources import Sources, sources
 from img2gps.analysis.study import DONE, Study
@@ -60,6 +62,7 @@ def analyse(study: Study) -> Analysis:
         )
     notes += _raced(study)
     notes += _selected(study, rankings)
+    notes += _looks(study, rankings)
     missing = _missing(study, rankings)
     return Analysis(study, rankings, missing, notes, luck=sources(study))
 
@@ -89,6 +92,14 @@ def _selected(study: Study, rankings: Sequence[Ranking]) -> list[str]:
             f"{rankings[0].winner.cell}."
         )
     return notes
+
+
+def _looks(study: Study, rankings: Sequence[Ranking]) -> list[str]:
+    """Say how often the validation photos of the first ranking have chosen in other studies."""
+    if not rankings:
+        return []
+    folders = [Path(str(folder)) for folder in rankings[0].group.runs["folder"]]
+    return looks(folders, rankings[0].candidates, study.name, study.roots).lines()
 
 
 def _missing(study: Study, rankings: Sequence[Ranking]) -> list[Missing]:

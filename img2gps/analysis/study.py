@@ -63,6 +63,7 @@ class Study:
         history: one row for each epoch of every run that has begun: `run` (its index in `runs`),
             `run_id, cell, seed` and the columns of history.csv.
         notes: what the reader must know about what was read.
+        roots: where studies were looked for, the one of this study first.
     """
 
     record: StudyRecord
@@ -70,6 +71,7 @@ class Study:
     runs: pd.DataFrame
     history: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+    roots: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:

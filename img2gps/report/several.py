@@ -132,7 +132,18 @@ def _difference(a: Winner, b: Winner) -> str:
         return said
     verdict = "which excludes 0" if found.low > 0 or found.high < 0 else "which includes 0"
     ends = f"95 % interval {found.low:+.1f} to {found.high:+.1f} m, {verdict}"
-    return f"{said} ({'; '.join([ends, *found.notes])})"
+    return f"{said} ({'; '.join([ends, *_chosen(b, a), *found.notes])})"
+
+
+def _chosen(*winners: Winner) -> list[str]:
+    """Say that winners were chosen on the photos on which they are compared."""
+    among = [winner.ranking.candidates for winner in winners]
+    if max(among) < 2:
+        return []
+    return [
+        f"the winners were chosen on these photos, among {among[0]} and {among[1]} cells, which "
+        "the interval leaves out"
+    ]
 
 
 def _figures(winners: Sequence[Winner]) -> list[Figure]:

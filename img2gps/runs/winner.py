@@ -37,6 +37,8 @@ class Winner:
         candidates: cells that took part.
         left_out: cells that lacked a finished run.
         weights: the kinds of weights that the candidates started from.
+        val_runs, val_cells: runs of all studies that were validated on the same photos when the
+            winner was frozen, and their cells.
         test: figures on the test part; None as long as nobody has looked.
         test_looks: how often the test part was used, with any winner.
         selections: how often a winner was selected.
@@ -63,6 +65,8 @@ class Winner:
     candidates: int = 0
     left_out: int = 0
     weights: list[str] = field(default_factory=list)
+    val_runs: int = 0
+    val_cells: int = 0
     n_test: int = 0
     test: dict[str, Any] | None = None
     test_looks: int = 0

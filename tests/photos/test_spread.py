@@ -17,10 +17,11 @@ from img2gps.config.compose import read_config
 from img2gps.config.schema import SPLIT_RULES, SplitConfig, SplitKind
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
-from img2gps.photos.resemblance import Resemblance, resemblance
+from img2gps.photos.resemblance import Resemblance, log_resemblance, resemblance
 from img2gps.photos.split import Split, make_split
 from img2gps.runs.folder import CONFIG
 from tests.conftest import ROOT
+from tests.helpers.tiny import config as composed
 from tests.photos.test_split import LAT0, contents, manifest_at
 
 PLACE = SplitConfig(kind=SplitKind.place, rule=2)
@@ -166,6 +167,20 @@ def test_new_splits_have_the_newest_rule_and_published_runs_the_first() -> None:
     assert read_config(published).split.rule == 1
 
 
+@pytest.mark.parametrize(
+    ("sweep", "kind"),
+    [
+        ("splits", "place"),
+        ("augmentation", "place"),
+        ("every_photo", "place_kfold"),
+        ("frozen", "place_kfold"),
+    ],
+)
+def test_published_sweeps_keep_the_rule_of_their_runs(sweep: str, kind: str) -> None:
+    assert composed(f"sweeps={sweep}", f"split={kind}").split.rule == 1
+    assert composed(f"split={kind}").split.rule == 2
+
+
 def test_unknown_rule_is_refused() -> None:
     with pytest.raises(BadInput, match=r"split\.rule=3: .*between 1 and 2"):
         SplitConfig(rule=3)
@@ -202,3 +217,17 @@ def test_warnings_name_what_to_use_instead() -> None:
     for quiet in (SplitKind.random, SplitKind.kfold, SplitKind.place_kfold):
         assert not corner.warnings(SplitConfig(kind=quiet))
     assert not Resemblance(90.0, 85.0, 92.0, 35).warnings(PLACE)
+
+
+def test_a_run_logs_how_its_validation_photos_are_spread(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    manifest = ground(6, 30, 200)
+    split = make_split(manifest, PLACE)
+    with caplog.at_level("INFO"):
+        log_resemblance(manifest, split, PLACE)
+    levels = [record.levelname for record in caplog.records]
+    whole, validation = (spread_m(manifest, rows) for rows in (np.arange(200), split.val))
+    assert levels == ["INFO", "WARNING"]
+    assert f"spread over {validation:.1f} m, all photos over {whole:.1f} m" in caplog.messages[0]
+    assert "use split=place_kfold" in caplog.messages[1]

@@ -22,7 +22,7 @@ from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
 from img2gps.photos import ingest, thumbnails
 from img2gps.photos.dataset import Dataset
-from img2gps.report import build, gallery, page
+from img2gps.report import build, gallery, page, several
 from img2gps.report.figures import choose
 from img2gps.report.figures.base import Figure
 from img2gps.report.page import Page, render
@@ -253,7 +253,16 @@ def test_two_studies_are_compared_photo_by_photo(tmp_path: Path) -> None:
     word = "higher" if difference > 0 else "lower"
     assert f"b has an RMSE {abs(difference):.1f} m {word} than a on their 60 common photos" in text
     assert "which excludes 0" in text
+    assert "were chosen on these photos" not in text  # each study has one cell
     assert (root.parent / "reports" / "a" / "index.html").is_file()
+
+
+def test_winners_that_were_chosen_on_the_photos_are_said_to_be(tmp_path: Path) -> None:
+    for name, rates in (("a", [0.001, 0.003]), ("b", [0.001, 0.003, 0.005])):
+        make_study(tmp_path, name, Options(axes={"lr": rates}, epochs=1))
+    said = several.difference(*(build.load(name, [tmp_path]) for name in ("a", "b")))
+    assert said.startswith("b has an RMSE")
+    assert "the winners were chosen on these photos, among 3 and 2 cells" in said
 
 
 @pytest.mark.usefixtures("few_figures")

@@ -61,6 +61,14 @@ class Elements(html.parser.HTMLParser):
         self.text += data
 
 
+def test_splits_say_how_their_validation_photos_are_spread(dataset: Dataset) -> None:
+    text = Elements(render(dataset)).text
+    (place,) = [leak for leak in collect(dataset).leaks if leak.kind == "place"]
+    assert f"{place.spread_m:.1f}" in text
+    assert any("use split=place_kfold" in warning for warning in place.warnings)
+    assert all(warning in text for warning in place.warnings)
+
+
 def test_figures_state_their_finding(dataset: Dataset) -> None:
     facts = collect(dataset)
     manifest = dataset.manifest

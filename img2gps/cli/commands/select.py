@@ -6,6 +6,7 @@ import argparse
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
@@ -13,6 +14,9 @@ from img2gps.core.errors import BadInput
 from img2gps.runs.folder import WINNER, without_fold
 from img2gps.runs.records import StudyRecord, read_study
 from img2gps.runs.winner import Winner, read_winner, write_winner
+
+if TYPE_CHECKING:
+    from img2gps.analysis.looks import Looks
 
 HELP = "freeze a study's winner by its rule; evaluate it on the test part once"
 
@@ -71,16 +75,28 @@ def execute(args: argparse.Namespace) -> int:
             "anew, which is counted"
         )
     winner = frozen or select(study, args.root, before=before, where=where)
+    seen = _seen(study, args.root, winner)
     if frozen is None:
         winner = averaged(winner, study, args.root) if args.average else winner
+        winner = replace(winner, val_runs=seen.runs, val_cells=seen.cells)
         write_winner(folder, winner)
     if args.hidden or (winner.n_test and (not winner.test_looks or args.look)):
         winner = _look(args.root, winner, folder, args.hidden)
-    for line in [*_lines(winner, frozen is not None), *_notes(study, args.root, frozen)]:
+    counted = [f"  {line}" for line in seen.lines()]
+    for line in [*_lines(winner, frozen is not None), *counted, *_notes(study, args.root, frozen)]:
         print(line)
     run = shlex.quote(args.study)
     suggest(f"img2gps predict PHOTO.jpg --run {run}", "where a photo was taken", args.root)
     return 0
+
+
+def _seen(study: StudyRecord, root: Path, winner: Winner) -> Looks:
+    """Count the runs of all studies that were validated on the winner's photos."""
+    from img2gps.analysis.looks import looks
+
+    cell = without_fold(winner.cell)
+    own = [run.folder(root) for run in study.runs if without_fold(run.cell) == cell]
+    return looks(own, winner.candidates, study.study, [root, Path("results")])
 
 
 def _look(root: Path, winner: Winner, study: Path, hidden: int) -> Winner:
