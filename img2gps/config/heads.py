@@ -8,7 +8,8 @@ from enum import StrEnum
 from img2gps.config.checks import check, positive, within
 
 TRAINED_HEADS = ("linear", "mlp", "cells", "mixture", "metric")  # by gradient descent
-SOLVED_HEADS = ("knn", "ridge", "kernel_ridge", "match")  # at once, from frozen features
+SOLVED_HEADS = ("knn", "ridge", "kernel_ridge", "local_ridge", "match")  # at once
+MAPS_HEADS = ("local_ridge", "match")  # which read feature maps, too
 FROZEN_HEADS = (*SOLVED_HEADS, "metric")  # which keep the features of the training photos
 DENSITY_HEADS = ("mixture",)  # which give a density over the ground beside a position
 WEIGHTED_HEADS = ("linear", "mlp")  # whose loss can weigh each photo
@@ -112,6 +113,20 @@ class KernelRidgeConfig:
 
 
 @dataclass
+class LocalRidgeConfig:
+    """Knobs of head=local_ridge; null is chosen inside the training part."""
+
+    width: float | None = None
+    penalty: float | None = None
+    words: int = 16
+
+    def __post_init__(self) -> None:
+        positive("heads.local_ridge.width", self.width)
+        positive("heads.local_ridge.penalty", self.penalty)
+        within("heads.local_ridge.words", self.words, 1, 1000)
+
+
+@dataclass
 class MatchConfig:
     """Knobs of head=match; null is chosen inside the training part."""
 
@@ -147,5 +162,6 @@ class HeadsConfig:
     knn: KnnConfig = field(default_factory=KnnConfig)
     ridge: RidgeConfig = field(default_factory=RidgeConfig)
     kernel_ridge: KernelRidgeConfig = field(default_factory=KernelRidgeConfig)
+    local_ridge: LocalRidgeConfig = field(default_factory=LocalRidgeConfig)
     match: MatchConfig = field(default_factory=MatchConfig)
     average: AverageConfig = field(default_factory=AverageConfig)

@@ -19,6 +19,7 @@ from img2gps.config.heads import (
     DENSITY_HEADS,
     FROZEN_HEADS,
     HEADS,
+    MAPS_HEADS,
     SOLVED_HEADS,
     WEIGHTED_HEADS,
     HeadsConfig,
@@ -363,7 +364,7 @@ class Config:
     @property
     def needs_maps(self) -> bool:
         """Whether a head reads feature maps beside the features of the whole photo."""
-        return "match" in self.head_names
+        return any(name in MAPS_HEADS for name in self.head_names)
 
     @property
     def epochs(self) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from img2gps.analysis.wording import cell_name
-from img2gps.config.heads import SOLVED_HEADS, HeadsConfig
+from img2gps.config.heads import MAPS_HEADS, SOLVED_HEADS, HeadsConfig
 from img2gps.config.schema import DEFAULT_HEAD, Family, Precision
 from img2gps.core.errors import BadInput
 from img2gps.inference.card import Card, Expected, baseline_figures
@@ -17,7 +17,7 @@ from img2gps.inference.network import Member, Network
 from img2gps.inference.predict import Predictor
 from img2gps.runs.records import RunResult, read_result
 
-REMEMBERING_HEADS = ("knn", "kernel_ridge", "match", "metric")
+REMEMBERING_HEADS = ("knn", "kernel_ridge", "local_ridge", "match", "metric")
 REMEMBERS = (
     "Its head answers by comparing a photo with the training photos, so it holds their features "
     "and positions, though no picture."
@@ -45,6 +45,11 @@ class Head:
     def is_solved(self) -> bool:
         """Whether it is computed from the training photos at once."""
         return all(part in SOLVED_HEADS for part in self.parts)
+
+    @property
+    def needs_maps(self) -> bool:
+        """Whether it reads feature maps beside the features of the whole photo."""
+        return any(part in MAPS_HEADS for part in self.parts)
 
     @property
     def remembers(self) -> bool:

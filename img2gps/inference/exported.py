@@ -131,7 +131,7 @@ def _members(card: Card, heads: Sequence[Head], bf16: Sequence[bool]) -> list[Me
                     one,
                     none,
                     partial(build_head, head.name, head.knobs),
-                    maps="match" in head.parts,
+                    maps=head.needs_maps,
                 ),
                 unknown,
                 bf16=low,

@@ -35,7 +35,7 @@ from img2gps.runs.records import read_result
 from img2gps.training.features import kept_features
 from tests.helpers.tiny import tiny_config
 
-HEADS = ("ridge", "knn+kernel_ridge", "mixture", "cells", "mlp", "metric", "match")
+HEADS = ("ridge", "knn+kernel_ridge", "mixture", "cells", "mlp", "metric", "match", "local_ridge")
 FROZEN = ("model=efficientnet_lite0", "model.train=head", "weights=imagenet", "precision=fp32")
 GRAPHS = ("leaderboard", "onnx", "torch_export")
 
@@ -109,7 +109,7 @@ def test_head_that_no_graph_can_hold_is_named_with_what_can(
 
 def test_card_says_whose_features_the_head_holds(deployed: dict[str, Deployed]) -> None:
     told = {head for head in HEADS if REMEMBERS in deployed[head].card.notes}
-    assert told == {"knn+kernel_ridge", "metric", "match"}
+    assert told == {"knn+kernel_ridge", "metric", "match", "local_ridge"}
 
 
 def test_density_gives_each_photo_a_radius_of_its_own(deployed: dict[str, Deployed]) -> None:

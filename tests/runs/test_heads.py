@@ -30,7 +30,7 @@ from tests.helpers.tiny import TINY, tiny_config
 
 FROZEN = ("model=efficientnet_lite0", "model.train=head", "weights=imagenet", "precision=fp32")
 ROOT = Path(__file__).resolve().parents[2]
-AVERAGES = ("linear+knn", "knn+kernel_ridge", "mixture+match")
+AVERAGES = ("linear+knn", "knn+kernel_ridge", "mixture+match", "match+local_ridge")
 
 
 def result(folder: Path) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def test_a_run_of_a_head_predicts_what_it_has_written(head: str, workdir: Path) 
     assert again == pytest.approx(predicted(outcome.folder), abs=1e-7)
 
 
-@pytest.mark.parametrize("head", ["mlp", "cells", "knn", "match+kernel_ridge"])
+@pytest.mark.parametrize("head", ["mlp", "cells", "knn", "match+local_ridge"])
 def test_two_runs_of_a_head_agree_to_the_last_digit(head: str, workdir: Path) -> None:
     first = train.run(tiny_config(*FROZEN, f"head={head}")).folder
     second = train.run(tiny_config(*FROZEN, f"head={head}", "study=other")).folder
@@ -186,7 +186,7 @@ def test_defaults_add_nothing_to_the_identity(workdir: Path) -> None:
         (
             ("head=knnn",),
             "head=knnn: no head; one of: linear, mlp, cells, mixture, metric, knn, ridge, "
-            "kernel_ridge, match",
+            "kernel_ridge, local_ridge, match",
         ),
         (("head=knn+knn",), r"head=knn\+knn: a head is named twice"),
         (("head=knn",), r"head=knn: needs a backbone that is not trained; add model.train=head"),

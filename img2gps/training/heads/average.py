@@ -10,6 +10,7 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor, nn
 
+from img2gps.training.heads.local import LocalRidge
 from img2gps.training.heads.match import Match
 from img2gps.training.heads.solved import Examples, SolvedHead
 
@@ -26,7 +27,7 @@ class AverageHead(nn.Module):
 
     Args:
         heads: by name.
-        width: features of the whole photo; only `match` reads what follows them in a row.
+        width: features of the whole photo; only `match` and `local_ridge` read what follows them.
         learn: whether the weights may differ.
     """
 
@@ -67,7 +68,7 @@ class AverageHead(nn.Module):
 
     def read(self, head: nn.Module, features: Tensor) -> Tensor:
         """Return the features that one of the heads reads."""
-        return features if isinstance(head, Match) else features[:, : self.width]
+        return features if isinstance(head, LocalRidge | Match) else features[:, : self.width]
 
 
 def _best_weights(answers: Tensor, examples: Examples) -> Tensor:

@@ -11,6 +11,7 @@ from img2gps.training.backbones import Backbone
 from img2gps.training.heads.average import AverageHead
 from img2gps.training.heads.cells import Cells
 from img2gps.training.heads.ground import GroundHead
+from img2gps.training.heads.local import LocalRidge
 from img2gps.training.heads.match import Match
 from img2gps.training.heads.metric import Metric
 from img2gps.training.heads.mixture import Mixture
@@ -75,6 +76,8 @@ def _one(name: str, knobs: HeadsConfig, backbone: Backbone) -> nn.Module:
             return Ridge(knobs.ridge.penalty)
         case "kernel_ridge":
             return KernelRidge(knobs.kernel_ridge.width, knobs.kernel_ridge.penalty)
+        case "local_ridge":
+            return LocalRidge(backbone.width, backbone.channels, knobs.local_ridge)
         case "match":
             return Match(backbone.width, backbone.channels, knobs.match)
     return linear(backbone.width)
