@@ -28,7 +28,8 @@ The winner gets <!-- img2gps: s number WinnerRmse -->0<!-- /img2gps --> m.
 Against 0.003:
 <!-- img2gps: s contrast lr=0.001 vs lr=0.003 where batch_size=8 --><!-- /img2gps -->;
 itself <!-- img2gps: s versus s --><!-- /img2gps -->;
-alone <!-- img2gps: s cell lr=0.001 batch_size=8 --><!-- /img2gps -->.
+alone <!-- img2gps: s cell lr=0.001 batch_size=8 --><!-- /img2gps -->,
+which took <!-- img2gps: s seconds lr=0.001 batch_size=8 --><!-- /img2gps --> s.
 """
 
 
@@ -48,6 +49,7 @@ def test_every_kind_of_block_is_filled_and_filling_again_changes_nothing(root: P
     assert "| 0.001 |" in filled
     assert "95 % interval" in filled.partition("Against 0.003")[2]
     assert "mean predictor" in filled.partition("alone")[2]
+    assert "-->206<!" in filled.partition("which took")[2]  # 15 epochs of 13.7 s
     assert "stale words" not in filled
     assert filled.startswith("# A paper\n")
     assert fill(filled, [root]) == filled

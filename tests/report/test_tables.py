@@ -261,6 +261,18 @@ def test_summary_sets_the_corrected_and_the_test_figure_beside_the_lowest(
     assert {"known spots", "new spots", "nearest neighbours", "ridge regression"} <= set(found)
 
 
+def test_numbers_have_the_test_figures_of_known_and_of_new_spots(tmp_path: Path) -> None:
+    study = analysed(tmp_path, n_test=30, seeds=(0, 1)).study
+    run = study.finished.query("cell == @WINNER and seed == 0")["folder"].item()
+    test = pd.read_csv(Path(run) / "predictions_test.csv")
+    test["known_spot"] = (np.arange(len(test)) % 3 > 0).astype(int)
+    test.to_csv(Path(run) / "predictions_test.csv", index=False)
+    found = paper.numbers(analyse(collect.load_study(study.folder, [tmp_path])))
+    for name, known in (("Known", 1), ("New", 0)):
+        errors = test.loc[test["known_spot"] == known, "error_m"]
+        assert found[f"Test{name}SpotsRmse"] == f"{np.sqrt(np.mean(errors**2)):.1f}"
+
+
 def test_truth_is_the_error_against_positions_without_noise(table1: Analysis) -> None:
     from img2gps.core.geo import distance_m
 

@@ -93,5 +93,6 @@ class LocalRidge(KernelRidge):
         return torch.cat([describe(*layer) for layer in each], dim=2).div(len(self.channels) ** 0.5)
 
     def _maps(self, features: Tensor) -> tuple[Tensor, ...]:
-        maps = features[:, self.whole :].reshape(len(features), sum(self.channels), 1, -1)
+        cells = (features.shape[1] - self.whole) // sum(self.channels)
+        maps = features[:, self.whole :].reshape(-1, sum(self.channels), 1, cells)
         return torch.split(maps, self.channels, dim=1)
