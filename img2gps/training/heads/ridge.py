@@ -64,7 +64,7 @@ class KernelRidge(FeatureHead[KernelSetting]):
     """
 
     name = "kernel_ridge"
-    kept = ("centre", "directions", "dual", "offset", "width")
+    kept: tuple[str, ...] = ("centre", "directions", "dual", "offset", "width")
     centre: Tensor
     directions: Tensor
     dual: Tensor
