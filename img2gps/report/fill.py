@@ -17,6 +17,8 @@ The name of the study is followed by one of these:
     contrast A=1 [B=2] vs A=3 [where C=4]    difference of two choices, paired; where it is
                                          significant, with its p value after Holm's correction
                                          for all contrasts of the document
+    verdict A=1 [B=2] vs A=3 [where C=4] [within METRES]    what may be said of that difference,
+                                         such as "is worse", "is not shown to differ"
     command                              the command that ran the study
 """
 
@@ -76,7 +78,15 @@ def fill(text: str, roots: Sequence[Path]) -> str:
             notes.append(f"p = {p_value:.2g} after Holm's correction for {tests} contrasts")
         return "; ".join([found.difference.removesuffix(")"), *notes]) + ")"
 
-    kinds: dict[str, Kind] = {**KINDS, "contrast": contrasted, "versus": versus}
+    def judged(study: Analysis, words: Sequence[str]) -> str:
+        pair, margin_m = _margin(words)
+        if margin_m is not None:
+            return _equivalence(_contrast(study, pair, margin_m), margin_m)
+        found = _contrast(study, pair)
+        return _verdict(found, corrected[study.study.folder.name, *pair])
+
+    more: dict[str, Kind] = {"contrast": contrasted, "verdict": judged, "versus": versus}
+    kinds = {**KINDS, **more}
 
     def replace(match: re.Match[str]) -> str:
         try:
@@ -148,14 +158,38 @@ def _family(text: str, load: Callable[[str], Analysis]) -> dict[tuple[str, ...],
     """Return the p values of all contrasts of a document, corrected as one family."""
     found: dict[tuple[str, ...], float] = {}
     for match in BLOCK.finditer(text):
-        words = shlex.split(match["words"]) if " contrast " in match["words"] else []
-        if words[1:2] == ["contrast"]:
-            p_value = _contrast(load(words[0]), words[2:]).interval.p_value
-            found[words[0], *words[2:]] = 1.0 if math.isnan(p_value) else p_value
+        words = shlex.split(match["words"]) if " vs " in match["words"] else []
+        pair, margin_m = _margin(words[2:])
+        if words[1:2] in (["contrast"], ["verdict"]) and margin_m is None:
+            p_value = _contrast(load(words[0]), pair).interval.p_value
+            found[words[0], *pair] = 1.0 if math.isnan(p_value) else p_value
     return dict(zip(found, holm(list(found.values())), strict=True))
 
 
-def _contrast(study: Analysis, words: Sequence[str]) -> Contrast:
+def _verdict(found: Contrast, corrected_p: float) -> str:
+    """Return what a difference allows to say, given its p value among all of the document."""
+    if math.isnan(found.interval.p_value):
+        return "has no interval"
+    if found.interval.p_value < 0.05:
+        word = "better" if found.interval.estimate < 0 else "worse"
+        return f"is {word}" if corrected_p < 0.05 else f"may be {word} (a hint)"
+    return "is not shown to differ"
+
+
+def _equivalence(found: Contrast, margin_m: float) -> str:
+    assert found.equivalence is not None
+    shown = "is" if found.equivalence.shown else "is not shown to be"
+    return f"{shown} equivalent within {margin_m:g} m"
+
+
+def _margin(words: Sequence[str]) -> tuple[Sequence[str], float | None]:
+    """Return the choices, and the margin behind `within`."""
+    if list(words[-2:-1]) != ["within"]:
+        return words, None
+    return words[:-2], float(words[-1])
+
+
+def _contrast(study: Analysis, words: Sequence[str], margin_m: float | None = None) -> Contrast:
     parts: list[list[str]] = [[]]
     for word in words:
         if word in ("vs", "where"):
@@ -163,7 +197,7 @@ def _contrast(study: Analysis, words: Sequence[str]) -> Contrast:
         else:
             parts[-1].append(word)
     this, that, where = (*map(read_choice, parts), {})[:3]
-    return contrast(study.study, this, that, where)
+    return contrast(study.study, this, that, where, margin_m)
 
 
 def _command(study: Analysis, _: Sequence[str]) -> str:

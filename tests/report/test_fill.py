@@ -56,6 +56,40 @@ def test_every_kind_of_block_is_filled_and_filling_again_changes_nothing(root: P
 
 
 @pytest.mark.parametrize(
+    ("words", "phrase"),
+    [
+        ("lr=0.001 vs lr=0.003", "is better"),
+        ("lr=0.003 vs lr=0.001", "is worse"),
+        ("batch_size=8 vs batch_size=16 where lr=0.003", "is not shown to differ"),
+        ("batch_size=8 vs batch_size=16 within 100", "is equivalent within 100 m"),
+        ("lr=0.003 vs lr=0.001 within 1", "is not shown to be equivalent within 1 m"),
+    ],
+)
+def test_a_verdict_says_what_the_difference_allows(root: Path, words: str, phrase: str) -> None:
+    block = f"<!-- img2gps: s verdict {words} -->"
+    assert fill(f"{block}what once held<!-- /img2gps -->", [root]) == (
+        f"{block}{phrase}<!-- /img2gps -->"
+    )
+
+
+def test_a_verdict_among_others_is_a_hint(root: Path) -> None:
+    verdict = "<!-- img2gps: s verdict lr=0.001 vs lr=0.003 where batch_size=16 -->"
+    others = "".join(
+        f"<!-- img2gps: s contrast {words} --><!-- /img2gps -->"
+        for words in (
+            "lr=0.001 vs lr=0.003 where batch_size=8",
+            "batch_size=8 vs batch_size=16",
+            "batch_size=8 vs batch_size=16 where lr=0.003",
+        )
+    )
+    # p = 0.022, and 0.088 after Holm's correction for four contrasts
+    assert f"{verdict}is better<" in fill(f"{verdict}<!-- /img2gps -->", [root])
+    assert f"{verdict}may be better (a hint)<" in fill(
+        f"{verdict}<!-- /img2gps -->{others}", [root]
+    )
+
+
+@pytest.mark.parametrize(
     ("block", "reason"),
     [
         ("s guess x", "one of answer, table, number"),
