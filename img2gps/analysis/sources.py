@@ -102,5 +102,13 @@ def _drawn(study: Study, factor: str, factors: Sequence[str]) -> str:
     if factor == "seed":
         base = study.record.base_config
         left = [f for f in FOLLOWERS if f not in factors and base.get(f) is None]
+        if not _changes_photos(study):
+            left = [follower for follower in left if follower != "augmentation_seed"]
         drawn += [DRAWN_BY[follower] for follower in left]
     return " and ".join(drawn)
+
+
+def _changes_photos(study: Study) -> bool:
+    """Whether any run changes its training photos at random."""
+    chosen = study.record.base_config.get("augmentation") or {}
+    return "augmentation" in study.axes or chosen.get("name", "none") != "none"

@@ -281,6 +281,7 @@ def luck(found: Sources) -> Table:
         "Analysis of variance with random factors (Searle, Casella & McCulloch 1992) of the "
         "logarithm of the RMSE; generalised confidence intervals (Weerahandi 1993). A negative "
         "variance is shown as 0. Few values of a seed leave wide intervals.",
+        "initial weights: with the draws inside the model, such as dropout. "
         "interactions: what seeds do only together. The order of the photos is another one in "
         "every split, so part of what it does is there.",
     ]

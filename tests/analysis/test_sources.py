@@ -28,7 +28,7 @@ def sources_of(root: Path, axes: dict[str, list[Any]], **options: Any) -> Source
 
 
 def test_components_are_those_of_the_runs(tmp_path: Path) -> None:
-    found = sources_of(tmp_path, CROSSED)
+    found = sources_of(tmp_path, CROSSED, base={"augmentation": {"name": "crop"}})
     assert found is not None
     rmse: dict[tuple[float, int, int, int], float] = {}
     record = json.loads((tmp_path / "table1/study.json").read_text())
@@ -53,6 +53,10 @@ def test_components_are_those_of_the_runs(tmp_path: Path) -> None:
 
 
 def test_a_seed_draws_only_what_no_other_seed_draws(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"order_seed": [0, 1], "split.seed": [0, 1]}
+    unchanged = sources_of(tmp_path / "unchanged", axes)
+    assert unchanged is not None
+    assert unchanged.factors["seed"] == "initial weights"
     axes = {"order_seed": [0, 1], "augmentation_seed": [0, 1]}
     found = sources_of(tmp_path, axes, base={"order_seed": None})
     assert found is not None

@@ -383,8 +383,7 @@ def test_luck_is_given_where_seeds_are_crossed(tmp_path: Path) -> None:
     study = analysed(tmp_path, axes=axes, effect=lambda _: 60.0)
     table = named(tables.study_tables(study), "luck")
     assert [row[0].text for row in table.rows] == [
-        "initial weights and changes to the photos",
-        "order of the photos", "split", "interactions", "all together",
+        "initial weights", "order of the photos", "split", "interactions", "all together",
     ]  # fmt: skip
     assert study.luck is not None
     together = study.luck.components[-1]
