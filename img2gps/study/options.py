@@ -9,6 +9,7 @@ from typing import Any
 
 from img2gps.analysis import declared
 from img2gps.core.errors import BadInput
+from img2gps.study import notify
 from img2gps.study.budget import Budget
 from img2gps.study.spec import ENUMERATED, Confirm, Limits
 
@@ -51,6 +52,7 @@ class SweeperConfig:
     storage_patience_s: float = 300.0
     max_silence_s: float = 3600.0
     max_run_minutes: float | None = None
+    notify: str | None = None  # a web address or a command, told when the command ends
     dry_run: bool = False  # print the cost and run nothing
 
 
@@ -105,6 +107,7 @@ def check_options(options: SweeperConfig) -> None:
         BadInput: an option that no study can have, with the remedy.
     """
     key = "hydra.sweeper"
+    notify.check(options.notify)
     read_budget(options.budget)
     searched = options.sampler not in ENUMERATED
     raced = options.sampler == "race"

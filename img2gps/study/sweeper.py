@@ -23,6 +23,7 @@ from img2gps.core.signals import say_when_interrupted
 from img2gps.runs.race import Rules
 from img2gps.runs.records import now
 from img2gps.study.grammar import as_lines, parse_axes
+from img2gps.study.notify import telling, without_target
 from img2gps.study.options import LIMITS, SweeperConfig, check_options, read_budget, read_confirm
 from img2gps.study.space import Axis, Params, Space, space
 from img2gps.study.spec import ENUMERATED, Limits, Spec
@@ -73,7 +74,8 @@ class BaseSweeper(Sweeper):
                 display.say(line)
             return
         url = self.options.storage or storage.default_url(spec.root, spec.name)
-        status = engine.run_study(spec, url, workers=self.options.workers)
+        with telling(self.options.notify, spec.root, spec.name):
+            status = engine.run_study(spec, url, workers=self.options.workers)
         if status:
             sys.exit(status)
 
@@ -148,7 +150,9 @@ class BaseSweeper(Sweeper):
             config_dir=_config_dir(hydra),
             config_name=hydra.job.config_name,
             searchpath=_searchpath(hydra),
-            command=shlex.join(["python", "-m", "img2gps.train", *map(masked, sys.argv[1:])]),
+            command=shlex.join(
+                ["python", "-m", "img2gps.train", *map(masked, without_target(sys.argv[1:]))]
+            ),
             created_at=now(),
         )
 
