@@ -9,7 +9,7 @@ of what a model can tell from the photos.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from img2gps.photos.picking import Groups, Mask, Rows
 
 DRAWS = 100
+HASHED = (
+    500_000  # block names in all draws, at most: of so many blocks any draw resembles the whole
+)
 TOLERANCE = 0.05  # of the number of photos asked for; a draw that misses it by more ranks behind
 FAR_TIMES = 1.5  # photos further from the middle than so many widths of the ground count as nearer
 
@@ -59,7 +62,7 @@ class Layout:
             miss = abs(int(groups.sizes[taken].sum()) - target)
             return max(miss, TOLERANCE * target), _unlike(groups.sizes, sums, taken)
 
-        return _best(lambda drawn: groups.take(drawn, target, key), seed, cost)
+        return _best(lambda drawn: groups.take(drawn, target, key), _seeds(seed, groups), cost)
 
     def folds(self, groups: Groups, seed: int, folds: int) -> Rows:
         """Return the fold of each group so that even the fold that is least like all is alike."""
@@ -68,7 +71,7 @@ class Layout:
         def cost(fold: Rows) -> float:
             return max(_unlike(groups.sizes, sums, fold == part) for part in range(folds))
 
-        return _best(lambda drawn: groups.folds(drawn, folds), seed, cost)
+        return _best(lambda drawn: groups.folds(drawn, folds), _seeds(seed, groups), cost)
 
     def _sums(self, groups: Groups) -> Floats:
         """Return the sum of the features of each group."""
@@ -83,10 +86,18 @@ def _unlike(sizes: Rows, sums: Floats, taken: Mask) -> float:
     return float(mean @ mean)
 
 
-def _best(draw: Callable[[int], T], seed: int, cost: Callable[[T], Any]) -> T:
+def _seeds(seed: int, groups: Groups) -> list[int]:
+    """Return a seed for each draw; the first is that of rule 1.
+
+    Seeds of splits are below 2**32, so the draws of two of them share no seed.
+    """
+    draws = max(1, min(DRAWS, HASHED // len(groups.names)))
+    return [seed + (draw << 32) for draw in range(draws)]
+
+
+def _best(draw: Callable[[int], T], seeds: Iterable[int], cost: Callable[[T], Any]) -> T:
     """Return the draw of the lowest cost, the first of equal ones."""
-    # Seeds of splits are below 2**32, so the draws of two seeds share none; draw 0 is rule 1's.
-    return min((draw(seed + (i << 32)) for i in range(DRAWS)), key=cost)
+    return min(map(draw, seeds), key=cost)
 
 
 def _without_outliers(axis_m: Floats) -> Floats:

@@ -163,7 +163,7 @@ def test_photos_of_one_position_are_refused_in_one_line() -> None:
 def test_new_splits_have_the_newest_rule_and_published_runs_the_first() -> None:
     shipped = yaml.safe_load((ROOT / "conf/split/random.yaml").read_text())
     assert shipped["rule"] == SPLIT_RULES[-1] == 2
-    published = next((ROOT / "results").glob(f"*/*/{CONFIG}"))
+    published = next((ROOT / "results/splits").glob(f"*/{CONFIG}"))
     assert read_config(published).split.rule == 1
 
 
