@@ -16,10 +16,11 @@ MEAN = "mean predictor"
 def profiles(scene: Scene) -> pd.DataFrame:
     """Return the error profiles of all cells and of the mean predictor, the lowest RMSE first.
 
-    Rows are `label, at_m, share, low, high`; with 95 % probability the band from `low` to `high`
-    holds a cell's whole profile. The seeds' luck is not in it. Empty where nothing has finished.
+    Rows are `label, half_m, at_m, share, low, high`; with 95 % probability the band from `low` to
+    `high` holds a cell's whole profile. The seeds' luck is not in it. `half_m` is the distance
+    within which half of the photos are. Empty where nothing has finished.
     """
-    columns = ["label", "at_m", "share", "low", "high"]
+    columns = ["label", "half_m", "at_m", "share", "low", "high"]
     if scene.errors is None:
         return pd.DataFrame(columns=columns)
     errors = scene.errors
@@ -34,5 +35,5 @@ def profiles(scene: Scene) -> pd.DataFrame:
     for label, own in lines.items():
         profile = stats.profile(own, errors.places, at)
         drawn = zip(profile.at_m, profile.share, profile.low, profile.high, strict=True)
-        found += [(label, *row) for row in drawn]
+        found += [(label, float(np.nanmedian(own)), *row) for row in drawn]
     return pd.DataFrame(found, columns=columns)

@@ -9,6 +9,7 @@ from img2gps.analysis.overview import Analysis
 from img2gps.analysis.wording import knob_name, knob_value
 
 SEEDS = "hydra.sweeper.seeds"
+CONFIRM = "hydra.sweeper.confirm"
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,10 @@ def next_steps(analysis: Analysis) -> list[Step]:
         return []
     if any(not run.state.has_ended for run in record.runs):
         return [Step("Finish the study", record.command)]
-    if not rankings or record.searched:
+    if not rankings:
         return []
+    if record.searched:
+        return [] if record.confirmation else [_confirm(record.command)]
     steps = []
     if len(record.seeds) == 1 and not rankings[0].errors.seedless:
         first = record.seeds[0]
@@ -40,6 +43,13 @@ def next_steps(analysis: Analysis) -> list[Step]:
         command = with_override(record.command, edge.axis, values)
         steps.append(Step(text + knob_value(edge.suggestion), command))
     return steps
+
+
+def _confirm(command: str) -> Step:
+    text = (
+        "Run the best cells again with fresh seeds, because a lucky seed may have chosen the winner"
+    )
+    return Step(text, with_override(command, CONFIRM, "{top:3,seeds:5}"))
 
 
 def with_override(command: str, key: str, value: object) -> str:

@@ -21,7 +21,7 @@ from img2gps.report.grids import grids
 from img2gps.report.radius_table import radius_tables
 from img2gps.report.table import Entry, Legend, Table
 
-POWER_TEXT = "80 % power at the 95 % level"
+POWER_TEXT = "a probability of 80 %"
 SYNTHETIC = (
     "Synthetic photos: these figures are about the built-in quad, a scene made by a program, and "
     "say nothing about real photos."
@@ -178,7 +178,7 @@ def _sample_size_rows(ranking: Ranking) -> list[list[Entry]]:
     found, pair, needed = ranking.detectable, ranking.closest_pair_m, ranking.photos_for_pair
     if found is not None:
         between = f"{found.low_m:.0f} to {found.high_m:.0f} m"
-        text = f"with {POWER_TEXT}, between the winner and a competitor ({between})"
+        text = f"by which a competitor must be worse to lose its mark with {POWER_TEXT} ({between})"
         rows.append([Entry("smallest detectable difference"), figure(found.median_m), Entry(text)])
     if pair is not None and needed is not None and ranking.reference is not None:
         here = counts(ranking.mean_predictor)

@@ -10,7 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import stats
 
+from img2gps.analysis.stats.luck import TYPICAL_RELATIVE
+from img2gps.analysis.stats.sample import LEVEL
 from img2gps.config.schema import TrainedPart
 from img2gps.core import hardware
 from img2gps.core.counted import counted
@@ -29,8 +32,7 @@ WARM_UP_STEPS, TIMED_STEPS = 1, 3
 FROZEN_RUN_S = 0.7  # a head on features that are computed already, files and ledger included
 VALIDATION_SHARE = 1 / 3  # of a training step's time: forward only
 RECORD_BYTES = 100_000  # config, history, predictions, result
-# Two-sided 5 %, power 80 %: 1.96 + 0.84 standard errors.
-DETECTED_ERRORS = 2.80
+DETECTED = 0.84  # standard errors beyond the limit of the test: power 80 %
 # How strongly two models' squared errors on the same photos are correlated.
 CORRELATIONS = (0.5, 0.8)
 
@@ -55,7 +57,8 @@ class Estimate:
     def lines(self, spec: Spec, workers: int) -> list[str]:
         """Return the estimate as lines for a person."""
         searched = ", before any is pruned" if spec.searched and spec.pruner != "none" else ""
-        low, high = detectable(self.mean_predictor_m, self.n_val)
+        seeds = len(spec.seeds)
+        low, high = detectable(self.mean_predictor_m, self.n_val, self.cells, seeds)
         most = "at most " if spec.raced else ""
         return [
             f"study {spec.name}: {counted(self.cells, 'cell')} x "
@@ -70,8 +73,9 @@ class Estimate:
             f"with {counted(max(1, workers), 'worker')} of {counted(self.threads, 'thread')}",
             f"disk: about {self.disk_bytes / 1e6:.0f} MB below {spec.root}/{spec.name}",
             f"differences: {self.n_val} validation photos can show {low:.0f} to {high:.0f} m "
-            f"between two cells (power 80 %) where errors are like the mean predictor's, "
-            f"{self.mean_predictor_m:.1f} m; more seeds do not reveal smaller ones",
+            f"between two of {counted(self.cells, 'cell')} with {counted(seeds, 'seed')} (power "
+            f"80 %) where errors are like the mean predictor's, {self.mean_predictor_m:.1f} m, and "
+            "smaller ones where cells do better",
             *self.splits,
         ]
 
@@ -83,19 +87,26 @@ class Estimate:
         )
 
 
-def detectable(rmse_m: float, n_photos: int) -> tuple[float, float]:
-    """Return the smallest difference of two RMSE that `n_photos` are likely to show, in metres.
+def detectable(rmse_m: float, n_photos: int, cells: int, seeds: int) -> tuple[float, float]:
+    """Return the smallest difference of two RMSE that a study is likely to show, in metres.
 
     For errors that are normal in east and north, the squared error has a standard deviation equal
     to its mean, so the RMSE has the standard error rmse / (2 sqrt(n)). A difference of two on the
     same photos has that x sqrt(2 (1 - r)), where r is the correlation of the squared errors: 0.8
-    for the lower figure, 0.5 for the higher one.
+    for the lower figure, 0.5 for the higher one. The luck of the seeds is added. The limit is that
+    of the studentised range (Tukey) of half of the cells, because the confidence set drops the
+    worse half first.
 
-    >>> [round(x) for x in detectable(70.0, 60)]
-    [8, 13]
+    >>> [round(x) for x in detectable(70.0, 60, cells=2, seeds=3)]
+    [10, 14]
     """
-    one = rmse_m / (2 * math.sqrt(n_photos))
-    high, low = (DETECTED_ERRORS * one * math.sqrt(2 * (1 - r)) for r in CORRELATIONS)
+    one, luck = rmse_m / (2 * math.sqrt(n_photos)), rmse_m * TYPICAL_RELATIVE * math.sqrt(2 / seeds)
+    compared = max(math.ceil(cells / 2), 2)
+    limit = stats.studentized_range.ppf(LEVEL, compared, np.inf) / math.sqrt(2)
+    high, low = (
+        float(limit + DETECTED) * math.hypot(one * math.sqrt(2 * (1 - r)), luck)
+        for r in CORRELATIONS
+    )
     return low, high
 
 

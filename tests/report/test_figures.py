@@ -544,7 +544,14 @@ def test_a_floor_near_the_errors_is_a_line_and_one_far_below_leaves_the_axis_alo
 def test_profiles_draw_six_lines_and_name_where_half_of_the_photos_are() -> None:
     at = np.linspace(0, 100, 11)
     rows = [
-        {"label": label, "at_m": x, "share": min(x / end, 1), "low": 0.0, "high": 1.0}
+        {
+            "label": label,
+            "half_m": end / 2,
+            "at_m": x,
+            "share": min(x / end, 1),
+            "low": 0.0,
+            "high": 1.0,
+        }
         for label, end in [*((f"cell {i}", 50.0 + i) for i in range(9)), ("mean predictor", 90.0)]
         for x in at
     ]

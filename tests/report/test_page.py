@@ -547,6 +547,9 @@ def test_the_page_says_what_to_do_next_with_commands_that_do_it(tmp_path: Path) 
     make_study(tmp_path, "half", replace(options, states={("lr=0.003", 0): ("queued", "")}))
     (step,) = next_steps(build.load("half", [tmp_path]))
     assert (step.text, step.command) == ("Finish the study", f"{command.removesuffix('s')}half")
+    make_study(tmp_path, "searched", replace(options, kind="tpe"))
+    (step,) = next_steps(build.load("searched", [tmp_path]))
+    assert step.command == f"{command}earched 'hydra.sweeper.confirm={{top:3,seeds:5}}'"
 
 
 def test_a_next_step_replaces_what_the_command_says_of_the_same_knob() -> None:

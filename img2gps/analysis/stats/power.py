@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import optimize, stats
 
+from img2gps.analysis.stats.comparisons import Resamples, resample
 from img2gps.analysis.stats.intervals import spread_of
 from img2gps.analysis.stats.luck import Luck, luck_of
 from img2gps.analysis.stats.places import Places
-from img2gps.analysis.stats.sample import LEVEL, Sample, cell_rmse
+from img2gps.analysis.stats.sample import LEVEL, TINY_M, Bools, Floats, Sample, cell_rmse, ratio
 
 POWER = 0.80  # the probability with which a detectable difference is detected
+DRAWS = 400  # simulated studies; a power of 80 % is then known to 2 points
+MOST_CELLS = 100  # of more, so many are compared
+MOST_SE = 12.0  # standard errors of a difference that is surely detected
 
 
 @dataclass(frozen=True)
@@ -29,33 +34,84 @@ class Detectable:
 
 
 def detectable(
-    error: ArrayLike, spot: ArrayLike | Places, *, luck: Luck | None = None
+    error: ArrayLike, spot: ArrayLike | Places, *, luck: Luck | None = None, seed: int = 0
 ) -> Detectable | None:
     """Return the smallest difference between the best cell and another that would be noticed.
 
-    It is (t(95 %) + t(80 %)) x the standard error of the paired difference (Cohen 1988, ch. 2).
+    A cell counts as noticed if it leaves the confidence set, which is the test behind the marks of
+    a table. Of two cells, the difference is (t(97.5 %) + t(80 %)) x the standard error of the
+    paired difference (Cohen 1988, ch. 2). Of more, studies are simulated in which all other cells
+    are worse by as many standard errors, from the resamples of the photos and the seeds' luck.
     Only the better half of the other cells counts, because the errors of cells that went astray are
     of another kind. None with fewer than two cells.
     """
     luck = luck or luck_of(error, spot)
     errors = np.asarray(error, dtype=np.float64)
     best, *others = cell_rmse(errors).argsort()
-    sign = np.array([1.0, -1.0])
-    found, se_spots = [], []
-    for other in others[: math.ceil(len(others) / 2)]:
-        spread = spread_of(Sample(errors[[other, best]], spot), sign, luck)
-        factor = stats.t.ppf((1 + LEVEL) / 2, spread.freedom) + stats.t.ppf(POWER, spread.freedom)
-        found.append(float(factor) * spread.total)
-        se_spots.append(spread.se_spots)
-    if not found:
+    if not others:
         return None
+    others = others[:: math.ceil(len(others) / MOST_CELLS)]
+    nearest = others[: math.ceil(len(others) / 2)]
+    sign = np.array([1.0, -1.0])
+    spreads = [spread_of(Sample(errors[[o, best]], spot), sign, luck) for o in nearest]
+    if len(others) == 1:
+        tails = ((1 + LEVEL) / 2, POWER)
+        reach = sum(stats.t.ppf(tail, spreads[0].freedom) for tail in tails)
+        found = np.array([float(reach) * spreads[0].total])
+    else:
+        drawn = resample(errors[[best, *others]], spot, luck=luck, n=DRAWS, seed=seed)
+        found = _noticed(drawn, len(nearest))
     return Detectable(
         float(np.median(found)),
-        min(found),
-        max(found),
-        float(np.median(se_spots)),
+        float(found.min()),
+        float(found.max()),
+        float(np.median([spread.se_spots for spread in spreads])),
         errors.shape[2],
     )
+
+
+def _noticed(resamples: Resamples, nearest: int) -> Floats:
+    """Return by how many metres cells must be worse for the confidence set to drop them.
+
+    The first cell is the best one, and the `nearest` cells after it are those that count.
+    """
+    deviation = resamples.deviation
+    covariance = np.cov(deviation, rowvar=False)
+    variance = np.diag(covariance)
+    se = np.sqrt(np.maximum(variance[:, None] + variance - 2 * covariance, 0.0))
+    se[se < TINY_M] = 0.0
+    limits = _limits(deviation, se)
+
+    def missed(reach: float) -> float:
+        estimate = deviation + reach * se[0]
+        dropped = [_dropped(own, se, limits)[1 : nearest + 1].mean() for own in estimate]
+        return float(np.mean(dropped)) - POWER
+
+    reach = float(optimize.brentq(missed, 0.0, MOST_SE, xtol=0.02))
+    return np.asarray(reach * se[0, 1 : nearest + 1])
+
+
+def _limits(deviation: Floats, se: Floats) -> list[float]:
+    """Return the largest studentised difference that chance allows among the first 2, 3, ... cells.
+
+    The list begins with two values that stand for no cell and one cell.
+    """
+    largest = np.zeros(len(deviation))
+    found = [math.inf, math.inf]
+    for last in range(1, deviation.shape[1]):
+        apart = np.abs(deviation[:, last, None] - deviation[:, :last])
+        np.maximum(largest, ratio(apart, se[last, :last]).max(axis=1), out=largest)
+        found.append(float(np.quantile(largest, LEVEL)))
+    return found
+
+
+def _dropped(estimate: Floats, se: Floats, limits: Sequence[float]) -> Bools:
+    """Return which cells (c,) leave the confidence set; its limit depends on how many are left."""
+    worst = ratio(estimate[:, None] - estimate, se).max(axis=1)
+    kept = len(estimate)
+    while kept > 1 and (left := int((worst <= limits[kept]).sum())) < kept:
+        kept = left
+    return np.asarray(worst > limits[max(kept, 2)])
 
 
 def photos_needed(difference_m: float, se_photos_m: float, n_photos: int) -> int:

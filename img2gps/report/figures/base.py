@@ -274,10 +274,15 @@ def _scale(labels: Sequence[str], values: Sequence[Any]) -> alt.Scale:
     )
 
 
-def histogram(values: ArrayLike, edges: NDArray[np.float64], title: str) -> alt.Chart:
-    """Return bars that count values between edges; values beyond the last edge are left out."""
+def histogram(
+    values: ArrayLike, edges: NDArray[np.float64], title: str, each: int = 1
+) -> alt.Chart:
+    """Return bars that count values between edges; values beyond the last edge are left out.
+
+    each: values that there are of each photo.
+    """
     bars = pd.DataFrame(
-        {"from": edges[:-1], "to": edges[1:], "photos": np.histogram(values, edges)[0]}
+        {"from": edges[:-1], "to": edges[1:], "photos": np.histogram(values, edges)[0] / each}
     )
     x = alt.X(
         "from:Q",

@@ -47,8 +47,10 @@ def of_study(scene: Scene) -> list[Figure]:
             _heat_map(scene),
             _ranking(scene),
             *_epochs(scene),
-            maps.positions(first, spread_ratio=_spread_ratio(scene, first)),
-            errors.distribution(photos),
+            maps.positions(
+                first, all_m=winning["error_m"], spread_ratio=_spread_ratio(scene, first)
+            ),
+            errors.distribution(winning, winning["seed"].nunique()),
             errors.profiles(profiles(scene)),
             _effects(scene),
             maps.coverage(photos, scene.others),

@@ -35,10 +35,10 @@ _COMPASS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")
 _NEAREST_M = (0, 2, 5, 10, 20, 50, 100)
 
 
-def distribution(photos: pd.DataFrame) -> Figure:
+def distribution(photos: pd.DataFrame, seeds: int = 1) -> Figure:
     """Draw histogram and cumulative curve of the error beside the mean predictor's.
 
-    photos: `error_m`, `mean_error_m`.
+    photos: `error_m`, `mean_error_m`, one row for each photo and seed.
     """
     error, of_mean = photos["error_m"].to_numpy(), photos["mean_error_m"].to_numpy()
     median, p90 = np.percentile(error, [50, 90])
@@ -48,20 +48,26 @@ def distribution(photos: pd.DataFrame) -> Figure:
         f"the mean predictor: {metres(mean_median)} and {metres(mean_p90)}"
     )
     caption = (
-        f"{len(photos)} validation photos. Bars and solid line: the winner; dashed: the mean "
-        "predictor."
+        f"{len(photos) // seeds} validation photos{_of_seeds(seeds)}. Bars and solid line: the "
+        "winner; dashed: the mean predictor."
     )
-    chart = alt.hconcat(_histogram(error, of_mean), _cumulative(error, of_mean))
+    chart = alt.hconcat(_histogram(error, of_mean, seeds), _cumulative(error, of_mean))
     text = f"Histogram and cumulative curve of the error. {title}."
     return Figure("distribution", title, caption, text, chart)
 
 
-def _histogram(error: NDArray[np.float64], of_mean: NDArray[np.float64]) -> alt.LayerChart:
+def _of_seeds(seeds: int) -> str:
+    return f", mean over {seeds} seeds" if seeds > 1 else ""
+
+
+def _histogram(
+    error: NDArray[np.float64], of_mean: NDArray[np.float64], seeds: int
+) -> alt.LayerChart:
     edges = round_edges(float(max(error.max(), of_mean.max())))
-    counts = np.histogram(of_mean, edges)[0]
+    counts = np.histogram(of_mean, edges)[0] / seeds
     step = alt.Chart(pd.DataFrame({"x": edges, "y": [*counts, counts[-1]]}))
     return layered(
-        histogram(error, edges, "error (m)").properties(width=340, height=250),
+        histogram(error, edges, "error (m)", seeds).properties(width=340, height=250),
         step.mark_line(
             interpolate="step-after", color=COLOURS[1], strokeWidth=2, strokeDash=DASHES[1]
         ).encode(x="x:Q", y="y:Q"),
@@ -93,8 +99,8 @@ def _cumulative(error: NDArray[np.float64], of_mean: NDArray[np.float64]) -> alt
 def profiles(table: pd.DataFrame) -> Figure | None:
     """Draw the share of photos that the lowest cells place within so many metres, with bands.
 
-    table: `label, at_m, share, low, high`, the lowest cell first and the mean predictor last. None
-    with fewer than two cells, which `distribution` shows.
+    table: `label, half_m, at_m, share, low, high`, the lowest cell first and the mean predictor
+    last. None with fewer than two cells, which `distribution` shows.
     """
     *cells, mean = dict.fromkeys(table["label"])
     if len(cells) < 2:
@@ -122,19 +128,14 @@ def profiles(table: pd.DataFrame) -> Figure | None:
         "confidence, over other spots; the seeds' luck is not in them. profiles.csv has the "
         f"profiles and bands of all {len(cells)} cells."
     )
-    half = {name: _half(table[table["label"] == name]) for name in names}
-    each = listed([f"{name} {metres(value)}" for name, value in half.items()])
+    half = table.drop_duplicates("label").set_index("label")["half_m"]
+    each = listed([f"{name} {metres(half[name])}" for name in names])
     title = (
         f"The lowest cell places half of the photos within {metres(half[names[0]])}, the mean "
         f"predictor within {metres(half[mean])}"
     )
     text = f"Share of photos within so many metres. Half of the photos are within: {each}."
     return Figure("profiles", title, caption, text, chart)
-
-
-def _half(profile: pd.DataFrame) -> float:
-    """Return the distance within which half of the photos are."""
-    return float(np.interp(0.5, profile["share"], profile["at_m"]))
 
 
 class _Words(NamedTuple):

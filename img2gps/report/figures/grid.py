@@ -229,7 +229,8 @@ def intervals(
     labels = list(shown["label"])
     y = alt.Y("label:N", sort=labels, title=None, axis=label_axis(labels))
     scale = alt.Scale(zero=False, nice=not len(beyond))
-    x = alt.X("low_m_drawn:Q", title="RMSE (m), 95 % interval", scale=scale)
+    ticks = alt.Axis(labelSeparation=10, labelOverlap="greedy")
+    x = alt.X("low_m_drawn:Q", title="RMSE (m), 95 % interval", scale=scale, axis=ticks)
     key = alt.Legend(orient="bottom", columns=1, symbolSize=60) if legend else None
     colours, shapes = (alt.Scale(domain=kinds, range=[looks[k][i] for k in kinds]) for i in (0, 1))
     base = alt.Chart(drawn, width=460, height=alt.Step(22)).encode(

@@ -27,12 +27,18 @@ MOST_LINES = 150  # photos on one map, beyond which nobody can follow a line
 _NARROW = 0.8  # spread of predictions over spread of truth; below it the title is about the spread
 
 
-def positions(photos: pd.DataFrame, *, spread_ratio: float | None = None) -> Figure:
+def positions(
+    photos: pd.DataFrame,
+    *,
+    all_m: pd.Series[float] | None = None,
+    spread_ratio: float | None = None,
+) -> Figure:
     """Draw true and predicted positions joined by a line, coloured by its length.
 
     A metre is as long east as north. photos: one row a photo with `photo`, label, prediction and
-    `error_m`; the origin is the mean of the labels. spread_ratio: spread of the predictions over
-    spread of the truth.
+    `error_m`; the origin is the mean of the labels. all_m: errors of all seeds, which the title is
+    about; those of `photos` if None. spread_ratio: spread of the predictions over spread of the
+    truth.
     """
     everything, n = photos, len(photos)
     if n > MOST_LINES:  # by content, which is as good as at random and the same every time
@@ -76,7 +82,7 @@ def positions(photos: pd.DataFrame, *, spread_ratio: float | None = None) -> Fig
             tooltip=["photo:N", "what:N", alt.Tooltip("error_m:Q", format=".1f")],
         ),
     )
-    title = _positions_title(everything["error_m"], spread_ratio)
+    title = _positions_title(everything["error_m"] if all_m is None else all_m, spread_ratio)
     shown = f"{n}" if n == len(photos) else f"{len(photos)} of {n}"
     caption = (
         f"The winner's first seed on {shown} validation photos, in metres from their mean "

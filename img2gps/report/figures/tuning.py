@@ -11,6 +11,7 @@ from img2gps.analysis.stats import LEVEL, ORDERS
 from img2gps.analysis.tuning import GRID, GUIDED, RANDOM, TuningCurve
 from img2gps.report.figures.base import (
     COLOURS,
+    DASHES,
     Figure,
     Picture,
     coloured,
@@ -72,9 +73,9 @@ def _panel(
     legend: str,
 ) -> list[alt.Chart]:
     names = list(curves)
-    colour: alt.Color | alt.Value[str] = coloured("study", names, legend, marks=False)
-    if len(names) == 1:
-        colour = alt.value(COLOURS[0])
+    alone = len(names) == 1
+    colour = alt.value(COLOURS[0]) if alone else coloured("study", names, legend, marks=False)
+    dash = alt.value(DASHES[0]) if alone else dashed("study", names, legend)
     floor = ROOM * float(table["expected_m"].min())
     scale = alt.Scale(zero=False, nice=False, domainMin=floor)
     line = alt.Y("expected_m:Q", title="lowest validation RMSE (m)", scale=scale)
@@ -92,9 +93,7 @@ def _panel(
             if curve.kind == GUIDED
             else own.mark_line(strokeWidth=2, clip=True)
         )
-        charts.append(
-            drawn.encode(y=line, strokeDash=dashed("study", names, legend), tooltip=tooltip)
-        )
+        charts.append(drawn.encode(y=line, strokeDash=dash, tooltip=tooltip))
     return charts
 
 
