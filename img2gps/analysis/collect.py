@@ -17,7 +17,7 @@ from img2gps.analysis.study import Study
 from img2gps.analysis.wording import count_of_runs
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import CONFIG, HISTORY, list_folders, without_fold
-from img2gps.runs.records import STUDY, RunState, StudyRun, read_result, read_study_file
+from img2gps.runs.records import RESULT, STUDY, RunState, StudyRun, read_result, read_study_file
 
 _COLUMNS = (
     "run_id",
@@ -66,7 +66,7 @@ def load_study(folder: Path, roots: Sequence[Path]) -> Study:
         if column not in runs:
             runs[column] = pd.Series(dtype=object)
     history = long_table(runs[runs["folder"] != ""], HISTORY, ())
-    notes = _unplanned([run for run in found if run.name not in planned])
+    notes = _unplanned([run for run in found if run.name not in planned]) + _missing(runs)
     searched = tuple(dict.fromkeys([folder.parent, *roots]))
     return Study(record, folder, runs, history, notes, searched)
 
@@ -83,7 +83,7 @@ def _row(run: StudyRun, folder: Path | None) -> dict[str, Any]:
     if result is not None:
         row = {**result.row(), **row, "state": result.state, "reason": result.reason}
     elif run.state.has_ended and run.state != RunState.failed:
-        why = f"study.json says {run.state}, but {run.path or run.run_id} has no result.json"
+        why = f"study.json says {run.state}, but {run.path or run.run_id} has no readable {RESULT}"
         row |= {"state": RunState.missing, "reason": why}
     return {**row, **run.params}
 
@@ -94,6 +94,15 @@ def _find_run(run: StudyRun, study: Path, roots: Sequence[Path]) -> Path | None:
     named = (base / run.path for base in bases if run.path)
     alike = (path for base in bases if run.run_id for path in sorted(base.glob(f"*/{run.run_id}")))
     return next((path for path in named if path.is_dir()), None) or next(alike, None)
+
+
+def _missing(runs: pd.DataFrame) -> list[str]:
+    """Return a note about runs that have ended and whose result cannot be read."""
+    gone = runs.loc[runs["state"] == RunState.missing, "run_id"].tolist()
+    if not gone:
+        return []
+    names = ", ".join(gone[:5]) + (", ..." if len(gone) > 5 else "")
+    return [f"{count_of_runs(len(gone))} without a readable {RESULT}, left out: {names}"]
 
 
 def _unplanned(runs: Sequence[Path]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +22,18 @@ from img2gps.analysis.winner import (
 from img2gps.core.errors import BadInput
 from img2gps.inference import held_out
 from img2gps.runs.folder import PREDICTIONS, without_fold
-from img2gps.runs.records import RunResult, RunState, StudyRecord, StudyRun, now, read_result
+from img2gps.runs.records import (
+    RESULT,
+    RunResult,
+    RunState,
+    StudyRecord,
+    StudyRun,
+    now,
+    read_result,
+)
 from img2gps.runs.winner import Winner
+
+log = logging.getLogger(__name__)
 
 Cells = Mapping[str, Sequence[StudyRun]]
 Results = Mapping[str, RunResult]
@@ -131,6 +142,11 @@ def _asked_for(study: StudyRecord, where: Choice) -> list[StudyRun]:
 
 def _results(cells: Cells, root: str | Path) -> dict[str, RunResult]:
     found = {run.run_id: read_result(run.folder(root)) for runs in cells.values() for run in runs}
+    ended = {r.run_id for runs in cells.values() for r in runs if r.state is RunState.finished}
+    for run_id in sorted(id_ for id_ in ended if found[id_] is None):
+        log.warning(
+            "run %s: no readable %s; it is left out, and so may be its cell", run_id, RESULT
+        )
     return {run_id: result for run_id, result in found.items() if result is not None}
 
 

@@ -145,9 +145,10 @@ def test_a_run_without_result_json_is_missing_and_one_that_finished_since_counts
     found = load(made).runs.set_index(["cell", "seed"])
     assert found.loc[(A, 0), "state"] == "missing"
     assert found.loc[(A, 0), "reason"] == (
-        f"study.json says finished, but s/{gone.name} has no result.json"
+        f"study.json says finished, but s/{gone.name} has no readable result.json"
     )
     assert found.loc[(D, 1), "state"] == "finished"
+    assert load(made).notes == [f"1 run without a readable result.json, left out: {gone.name}"]
 
 
 def test_a_history_row_cut_short_by_a_kill_is_left_out(tmp_path: Path) -> None:

@@ -294,3 +294,12 @@ def test_hidden_photos_come_in_halves(
     write(tmp_path, CELLS)
     assert command(tmp_path, f"--hidden={hidden}") == 2
     assert f"--hidden {hidden}: give an even number, such as 2000" in capsys.readouterr().err
+
+
+def test_a_run_whose_result_is_damaged_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = write(tmp_path, CELLS)
+    (tmp_path / "s" / "b1" / "result.json").write_text('{"state": "fini')
+    assert select(study, tmp_path).cell == "a"
+    assert "run b1: no readable result.json; it is left out" in caplog.text

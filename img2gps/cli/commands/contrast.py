@@ -64,7 +64,7 @@ def execute(args: argparse.Namespace) -> int:
         print(_chance(found.chance))
     if found.equivalence is not None:
         print(_equivalence(found.equivalence))
-    for note in found.notes:
+    for note in [*study.notes, *found.notes]:
         print(f"note: {note}")
     suggest(f"img2gps report {shlex.quote(args.study)}", "every cell with its interval", args.root)
     return 0
