@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from img2gps.analysis import radius
 from img2gps.config.compose import read_config
 from img2gps.inference.deployed import Deployed
-from img2gps.inference.features import features_of
+from img2gps.inference.features import looks_of
 from img2gps.inference.held_out import HeldOut
 from img2gps.inference.network import Member, Network, as_images
 from img2gps.inference.predict import BATCH
-from img2gps.inference.trust import PhotoFeatures, TrustFacts, fitted
+from img2gps.inference.trust import Styles, TrustFacts, fitted
 from img2gps.photos.dataset import Dataset
 from img2gps.photos.spots import spots
 from img2gps.runs.cached import dataset_of
@@ -36,7 +36,7 @@ def calibrated(deployed: Deployed, errors: HeldOut, *, strangers: bool = True) -
     """
     photos = errors.photos
     dataset = dataset_of(deployed.folders[0]) if strangers else None
-    known = None if dataset is None else _features(deployed, dataset)
+    known = None if dataset is None else _styles(deployed, dataset)
     deviation_m = _deviations(deployed, photos["content"])
     scale = np.ones(len(photos)) if deviation_m is None else deviation_m
     scores = radius.scores(photos["error_m"] / scale, photos["spot"])
@@ -54,13 +54,13 @@ def calibrated(deployed: Deployed, errors: HeldOut, *, strangers: bool = True) -
     return replace(deployed, network=network, card=replace(deployed.card, trust=facts))
 
 
-def _features(deployed: Deployed, dataset: Dataset) -> PhotoFeatures:
-    """Return the features of the first member's training and validation photos."""
+def _styles(deployed: Deployed, dataset: Dataset) -> Styles:
+    """Return the styles of the first member's training and validation photos."""
     split = open_split(read_config(deployed.folders[0] / CONFIG), dataset)
-    features = features_of(deployed, dataset)
+    style = looks_of(deployed, dataset).style
     lat, lon = dataset.lat_lon()
     spot = spots(lat, lon, dataset.manifest["gps_error_m"])
-    return PhotoFeatures(features[split.train], features[split.val], spot[split.val])
+    return Styles(style[split.train], style[split.val], spot[split.val])
 
 
 def _deviations(deployed: Deployed, contents: pd.Series[str]) -> NDArray[np.float64] | None:

@@ -13,6 +13,11 @@ from img2gps.inference.held_out import HeldOut, rmse_m
 from img2gps.inference.trust import TrustFacts
 from img2gps.runs.records import RunResult
 
+_PLAIN: dict[str, type] = {
+    **dict.fromkeys(("title", "kind", "weights"), str),
+    **dict.fromkeys(("runs", "notes"), list),
+    **dict.fromkeys(("data", "baselines", "code"), dict),
+}
 LARGEST_PX = 4096  # side of a square picture; larger ones are a damaged card
 
 
@@ -133,6 +138,9 @@ class Card:
         for key, kind in (("expected", Expected), ("trust", TrustFacts)):
             if part := given.get(key):
                 given[key] = kind(**_figures(part, {item.name for item in fields(kind)}))
+        for key, kinds in _PLAIN.items():
+            if not isinstance(given.get(key, kinds()), kinds):
+                raise TypeError(f"{key} {given[key]!r}")
         if not isinstance(given["image_size"], int) or not 1 <= given["image_size"] <= LARGEST_PX:
             raise ValueError(f"image_size {given['image_size']}")
         return cls(**given)

@@ -50,7 +50,10 @@ def write_exported(deployed: Deployed, folder: Path, *, int8: bool = False) -> N
         raise BadInput(f"{names}: a model of your own cannot be built from its name; choose onnx")
     own, shared = _each_once(deployed.network.state_dict())
     tensors = {key: value.contiguous() for key, value in own.items()}
-    write_bytes_atomic(folder / TENSORS, save(pack(tensors) if int8 else tensors))
+    trust = {key: value for key, value in tensors.items() if key.startswith(_TRUST)}
+    if int8:  # but for what the answers are judged by
+        tensors = pack({key: tensors[key] for key in tensors.keys() - trust.keys()}) | trust
+    write_bytes_atomic(folder / TENSORS, save(tensors))
     bf16 = [member.bf16 for member in deployed.network.parts()]
     heads = [{"name": head.name, "knobs": head.own_knobs()} for head in deployed.heads]
     card = deployed.card.to_dict()

@@ -1,77 +1,71 @@
-"""The network's features of a whole data set, computed once and kept in the run folder."""
+"""What a network sees in each photo of a data set, computed once and kept in the run folder."""
 
 from __future__ import annotations
 
 import io
 import logging
 from pathlib import Path
+from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from img2gps.config.compose import read_config
-from img2gps.config.schema import TrainedPart
 from img2gps.core.files import write_bytes_atomic
 from img2gps.core.progress import watched
 from img2gps.inference.deployed import Deployed
 from img2gps.inference.network import Member, as_images
 from img2gps.inference.predict import BATCH
 from img2gps.photos.dataset import Dataset
-from img2gps.runs.folder import CONFIG
-from img2gps.runs.records import read_result
-from img2gps.training.features import features_key, kept_features
-from img2gps.training.weights import ResolvedWeights
 
 log = logging.getLogger(__name__)
 
-FEATURES = "features.npy"  # in the folder of the first run
+LOOKS = "looks.npz"  # in the folder of the first run
 
 
-def features_of(deployed: Deployed, dataset: Dataset) -> NDArray[np.float32]:
-    """Return the features (n, d) of every photo of a data set, by the model's first member.
+class Looks(NamedTuple):
+    """What a network sees in n photos."""
+
+    features: NDArray[np.float32]  # (n, d), of what they show
+    style: NDArray[np.float32]  # (n, s), see `inference.style`
+
+
+def looks_of(deployed: Deployed, dataset: Dataset) -> Looks:
+    """Return what the model's first member sees in every photo of a data set.
 
     Only the first member is used, because an average over folds has seen every photo.
     """
-    path = deployed.folders[0] / FEATURES
+    path = deployed.folders[0] / LOOKS
     try:
-        found: NDArray[np.float32] = np.load(path)
-        if len(found) == len(dataset):
+        with np.load(path) as kept:
+            found = Looks(kept["features"], kept["style"])
+        if len(found.features) == len(found.style) == len(dataset):
             return found
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile):
         pass
-    member = deployed.network.parts()[0]
-    kept = _frozen(deployed.folders[0], dataset, member)
-    found = _computed(member, dataset) if kept is None else kept
+    found = _computed(deployed.network.parts()[0], dataset)
     _keep(path, found)
     return found
 
 
-def _frozen(folder: Path, dataset: Dataset, member: Member) -> NDArray[np.float32] | None:
-    """Return the features that a run with a frozen backbone has left in the data set's cache."""
-    config, result = read_config(folder / CONFIG), read_result(folder)
-    if result is None or config.model.train is not TrainedPart.head:
-        return None
-    facts = result.weights
-    weights = ResolvedWeights(facts.requested, facts.resolved, facts.reason, facts.sha256)
-    found = kept_features(dataset, features_key(config.model, weights, maps=config.needs_maps))
-    return None if found is None else np.array(found[:, : member.width], dtype=np.float32)
-
-
-def _computed(member: Member, dataset: Dataset) -> NDArray[np.float32]:
+def _computed(member: Member, dataset: Dataset) -> Looks:
+    """Look at every photo without asking the head, which for `match` takes by far the longest."""
     pixels = dataset.pixels()
     starts = range(0, len(dataset), BATCH)
-    batches = []
+    features, style = [], []
     with torch.inference_mode():
         for start in watched(starts, len(starts), "looking at the training photos, once"):
             photos = torch.from_numpy(np.array(pixels[start : start + BATCH]))
-            batches.append(member.features(as_images(photos)).numpy())
-    return np.concatenate(batches).astype(np.float32)
+            seen = member.look(as_images(photos))
+            features.append(seen[0].numpy())
+            style.append(seen[1].numpy())
+    return Looks(np.concatenate(features), np.concatenate(style))
 
 
-def _keep(path: Path, features: NDArray[np.float32]) -> None:
+def _keep(path: Path, looks: Looks) -> None:
     buffer = io.BytesIO()
-    np.save(buffer, features)
+    np.savez(buffer, **looks._asdict())
     try:
         write_bytes_atomic(path, buffer.getvalue())
     except OSError as error:

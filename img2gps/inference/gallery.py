@@ -18,7 +18,7 @@ from img2gps.config.compose import read_config
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_bytes_atomic, write_json
 from img2gps.inference.deployed import Deployed
-from img2gps.inference.features import features_of
+from img2gps.inference.features import looks_of
 from img2gps.inference.position import Neighbour
 from img2gps.photos.copies import are_copies
 from img2gps.photos.dataset import Dataset
@@ -102,7 +102,7 @@ def gallery_of(deployed: Deployed) -> Gallery | None:
             labels["photo"], labels["lat_deg"], labels["lon_deg"], strict=True
         )
     ]
-    found = torch.from_numpy(features_of(deployed, dataset)[rows])
+    found = torch.from_numpy(looks_of(deployed, dataset).features[rows])
     return Gallery(functional.normalize(found), photos, rows, dataset)
 
 

@@ -110,6 +110,10 @@ class Localizer:
             lat, lon = average(members)[0].tolist()
         return lat, lon
 
+    def has_radius(self, level: float) -> bool:
+        """Return whether enough spots were held out for a radius of this level."""
+        return math.isfinite(self._radius_m(level))
+
     def _radius_m(self, level: float | None) -> float:
         trust = self.deployed.network.trust
         if level is None:

@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from img2gps.core.geo import LabelScaler
+from img2gps.inference.style import noting, style_layer, style_of
 from img2gps.inference.trust import Trust
 from img2gps.training.density import GaussianMixture
 from img2gps.training.maps import WithMaps
@@ -36,6 +38,7 @@ class MemberAnswer(NamedTuple):
 
     degrees: Tensor  # (n, 2) float64, latitude and longitude
     features: Tensor  # (n, d) float32
+    style: Tensor  # (n, s) float32, each of length 1
     deviation_m: Tensor  # (n,) how far the density lies from the answer; 1 without a density
     density: Tensor  # (n, k, 4) float64: share, latitude, longitude and width in m; k may be 0
 
@@ -83,38 +86,46 @@ class Member(nn.Module):
         self.register_buffer("std", regressor.std.clone())
         self.degrees = Degrees(scaler)
         self.bf16 = bf16
+        self.style_layer = style_layer(net)
 
     def forward(self, images: Tensor) -> MemberAnswer:
         """Answer pictures (n, 3, h, w) of float32 pixels in [0, 255]."""
-        given = self._given(images)
+        given, style = self._given(images)
         whole = given[:, : self.width]
         degrees = self.degrees(self.head(given))
         mixture = self.mixture
         if mixture is None:
             none = torch.zeros(whole.shape[0], 0, 4, dtype=torch.float64, device=whole.device)
-            return MemberAnswer(degrees, whole, torch.ones_like(whole[:, 0]), none)
+            return MemberAnswer(degrees, whole, style, torch.ones_like(whole[:, 0]), none)
         density = self._density(*mixture.components(given))
-        return MemberAnswer(degrees, whole, mixture.deviation_m(given), density)
+        return MemberAnswer(degrees, whole, style, mixture.deviation_m(given), density)
 
-    def features(self, images: Tensor) -> Tensor:
-        """Return the features (n, d) of pictures, as `forward` does, without asking the head."""
-        return self._given(images)[:, : self.width]
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features and the style of pictures without asking the head."""
+        given, style = self._given(images)
+        return given[:, : self.width], style
 
     @property
     def mixture(self) -> GaussianMixture | None:
         """The head, if it gives a density over the ground."""
         return self.head if isinstance(self.head, GaussianMixture) else None
 
-    def _given(self, images: Tensor) -> Tensor:
-        """Return what the head reads: the features, and for some heads the cells of maps."""
+    def _given(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the head reads (features, and for some heads the cells of maps), and style.
+
+        Where the backbone has no map to take a style from, the features stand for it.
+        """
         normalised = (images - self.mean) / self.std
         given: Tensor
-        if self.bf16:
-            with torch.autocast(images.device.type, torch.bfloat16):
+        with noting(self.backbone, self.style_layer) as maps:
+            if self.bf16:
+                with torch.autocast(images.device.type, torch.bfloat16):
+                    given = self.backbone(normalised)
+            else:
                 given = self.backbone(normalised)
-        else:
-            given = self.backbone(normalised)
-        return given.float()
+        given = given.float()
+        style = style_of(maps[0]) if maps else functional.normalize(given[:, : self.width])
+        return given, style
 
     def _density(self, log_shares: Tensor, means: Tensor, width_m: Tensor) -> Tensor:
         """Return round Gaussians as rows (n, k, 4)."""
@@ -135,13 +146,13 @@ class Network(nn.Module):
         """Answer upright square photos (n, size, size, 3) of uint8 pixels."""
         images = as_images(pixels)
         answers = [member(images) for member in self.members]
-        degrees, features, deviation_m, densities = zip(*answers, strict=True)
+        degrees, features, styles, deviation_m, densities = zip(*answers, strict=True)
         together = torch.cat(features, dim=1)
         scale = self.trust.scale(torch.stack(deviation_m).mean(dim=0))
         return Answer(
             degrees=average(degrees),
             radius_m=self.trust.radius_m * scale,
-            strangeness=self.trust.strangeness(together),
+            strangeness=self.trust.strangeness(styles[0]),
             features=together,
             scale=scale,
             density=pooled(densities) if self.gives_density else densities[0][:, :0],

@@ -47,7 +47,7 @@ def cached_features(
     """
     if not key:
         return compute()
-    path = _path(dataset, key)
+    path = dataset.folder / f"features-{key}-{FEATURES_VERSION}-{dataset.fingerprint}.npy"
     with FileLock(path.with_suffix(".lock")):
         features = _read(path, len(dataset))
         if features is None:
@@ -55,11 +55,6 @@ def cached_features(
             features = compute()
             write_array_atomic(path, features)
     return features
-
-
-def kept_features(dataset: Dataset, key: str) -> NDArray[Any] | None:
-    """Return the features of all photos that a run has left in the cache; None without these."""
-    return _read(_path(dataset, key), len(dataset)) if key else None
 
 
 def compute_features(model: Regressor, pixels: NDArray[np.uint8]) -> NDArray[Any]:
@@ -76,10 +71,6 @@ def compute_features(model: Regressor, pixels: NDArray[np.uint8]) -> NDArray[Any
             batches.append(model.backbone(images).cpu().numpy())
     model.train(training)
     return np.concatenate(batches)
-
-
-def _path(dataset: Dataset, key: str) -> Path:
-    return dataset.folder / f"features-{key}-{FEATURES_VERSION}-{dataset.fingerprint}.npy"
 
 
 def _read(path: Path, n: int) -> NDArray[Any] | None:

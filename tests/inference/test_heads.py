@@ -16,7 +16,6 @@ from starlette.testclient import TestClient
 from img2gps import Localizer, train
 from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
-from img2gps.inference import features
 from img2gps.inference.app.local import LocalModel
 from img2gps.inference.app.model import OnnxModel
 from img2gps.inference.app.server import create
@@ -25,14 +24,13 @@ from img2gps.inference.deployed import REMEMBERS, Deployed
 from img2gps.inference.export import formats
 from img2gps.inference.export.check import sample_pixels
 from img2gps.inference.exported import read_exported, write_exported
-from img2gps.inference.features import FEATURES
+from img2gps.inference.features import LOOKS, looks_of
 from img2gps.inference.inputs import read_input
 from img2gps.inference.localizer import load
 from img2gps.inference.network import Network
 from img2gps.inference.score import ALL, score
 from img2gps.runs.cached import dataset_of
 from img2gps.runs.records import read_result
-from img2gps.training.features import kept_features
 from tests.helpers.tiny import tiny_config
 
 HEADS = ("ridge", "knn+kernel_ridge", "mixture", "cells", "mlp", "metric", "match", "local_ridge")
@@ -247,24 +245,20 @@ def test_graphs_keep_the_density(
     assert "density" in (tmp_path / "program" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("kept", [True, False])
-def test_features_of_the_training_photos_do_not_ask_the_head(
-    kept: bool, deployed: dict[str, Deployed], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_looking_at_the_training_photos_does_not_ask_the_head(
+    deployed: dict[str, Deployed], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """`match` takes a thousand times as long as reading the features that its run has left."""
+    """`match` takes a hundred times as long as its backbone, and its answers are not needed."""
     own = deployed["match"]
-    (dataset,) = {dataset_of(folder) for folder in own.folders}
+    dataset = dataset_of(own.folders[0])
     assert dataset is not None
     with torch.inference_mode():
         expected = own.network(torch.from_numpy(np.array(dataset.pixels()[:4]))).features.numpy()
-    shutil.copytree(own.folders[0], tmp_path / "run", ignore=shutil.ignore_patterns(FEATURES))
+    shutil.copytree(own.folders[0], tmp_path / "run", ignore=shutil.ignore_patterns(LOOKS))
     asked = []
-    member = own.network.parts()[0]
-    monkeypatch.setattr(member.head, "forward", lambda *_: asked.append("head"))
-    monkeypatch.setattr(features, "kept_features", kept_features if kept else lambda *_: None)
-    if kept:
-        monkeypatch.setattr(member.backbone, "forward", lambda *_: asked.append("backbone"))
-    found = features.features_of(replace(own, folders=(tmp_path / "run",)), dataset)
+    monkeypatch.setattr(own.network.parts()[0].head, "forward", lambda *_: asked.append(True))
+    found = looks_of(replace(own, folders=(tmp_path / "run",)), dataset)
     assert asked == []
-    assert len(found) == len(dataset)
-    assert found[:4] == pytest.approx(expected, abs=2e-3)
+    assert len(found.features) == len(found.style) == len(dataset)
+    assert found.features[:4] == pytest.approx(expected, abs=2e-3)
+    assert np.linalg.norm(found.style, axis=1) == pytest.approx(1)

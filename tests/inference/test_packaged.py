@@ -102,6 +102,10 @@ def test_single_photo_is_taken_as_one_photo(kind: str, hidden_photos: Path) -> N
         ("trust", "level", [0.9]),
         ("", "image_size", 10**6),
         ("", "image_size", "112"),
+        ("", "title", {"a": 1}),
+        ("", "data", "quad"),
+        ("", "runs", 5),
+        ("", "notes", "none"),
     ],
 )
 def test_tampered_card_is_refused(part: str, key: str, value: object, tmp_path: Path) -> None:
@@ -112,6 +116,19 @@ def test_tampered_card_is_refused(part: str, key: str, value: object, tmp_path: 
     path.write_text(json.dumps(plain))
     with pytest.raises(BadInput, match=f"not an exported model that this version reads .{key}"):
         Localizer.load(tmp_path / "model")
+
+
+def test_level_that_takes_more_spots_is_answered_without_a_radius(
+    hidden_photos: Path, workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = str(min(hidden_photos.glob("*.jpg")))
+    with pytest.raises(SystemExit) as end:
+        main(["predict", photo, "--run", PACKAGED, "--level", "0.999", "--json"])
+    assert end.value.code == 0
+    said = capsys.readouterr()
+    assert "no radius at --level 0.999: 92 spots were held out" in said.err
+    (answer,) = json.loads(said.out)
+    assert (answer["radius_m"], answer["error"]) == (None, None)
 
 
 def test_weights_without_numbers_give_no_position(hidden_photos: Path, tmp_path: Path) -> None:

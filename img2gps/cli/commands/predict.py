@@ -130,6 +130,11 @@ def _say_which(localizer: Localizer, args: argparse.Namespace) -> None:
     trust = localizer.card.trust
     if trust is None or trust.radius_m is None:
         _say("no radius: too few spots were held out to say how far off an answer may be")
+    elif args.level and not localizer.has_radius(args.level):
+        _say(
+            f"no radius at --level {args.level:g}: {trust.n_spots} spots were held out, and such a "
+            "level takes more"
+        )
     elif trust.ranked_cells > 1:
         _say(
             f"the radius is optimistic: its photos also chose the model among "

@@ -67,10 +67,11 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         listening.close()
+        reason = getattr(error, "strerror", "ports go up to 65535")
         raise BadInput(
-            f"--port {port}: cannot listen on {host} ({error.strerror}); give another, or 0 for "
-            "any that is free"
+            f"--port {port}: cannot listen on {host} ({reason}); give another, or 0 for any that "
+            "is free"
         ) from error
     return listening
