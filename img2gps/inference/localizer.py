@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -39,6 +40,7 @@ class Localizer:
     def __init__(self, deployed: Deployed) -> None:
         self.deployed = deployed
         self._gallery: Gallery | None = None
+        self._asking = Lock()  # maps are noted while the network runs, which threads must not mix
 
     @classmethod
     def load(cls, name: str | Path = "", roots: Sequence[Path] | None = None) -> Localizer:
@@ -98,7 +100,7 @@ class Localizer:
 
     def answer(self, pixels: NDArray[np.uint8]) -> Answer:
         """Return the network's own answer for upright square photos (n, size, size, 3), uint8."""
-        with torch.inference_mode():
+        with self._asking, torch.inference_mode():
             answer: Answer = self.deployed.network(torch.from_numpy(np.array(pixels)))
         return answer
 

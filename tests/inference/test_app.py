@@ -80,7 +80,7 @@ def test_names_are_escaped_on_the_page(client: TestClient, photo: bytes) -> None
     assert "&lt;script&gt;" in found.json()["html"]
     svg = client.post("/page/map", json=[found.json()["position"]]).text
     assert "<script>" not in svg
-    assert svg.startswith('<svg class="map few"')
+    assert svg.startswith('<svg class="map few single"')
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_report_is_shown_only_of_a_study_and_to_those_who_may_see_photos(
 def test_nothing_is_exposed_without_the_word_for_it() -> None:
     with pytest.raises(BadInput, match=r"--host 0\.0\.0\.0: anyone who reaches .* add --expose"):
         serve(Fixed(), host="0.0.0.0", port=0)  # noqa: S104 - refused
-    with pytest.raises(BadInput, match=r"--port 99999: .* ports go up to 65535\); give another"):
+    with pytest.raises(BadInput, match=r"--port 99999: .*ports go up to 65535\); give another"):
         serve(Fixed(), host="127.0.0.1", port=99999)
     assert is_loopback("::1")
     assert not is_loopback("192.168.1.5")

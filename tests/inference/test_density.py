@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -82,6 +83,10 @@ def test_map_shades_the_region_that_it_covers() -> None:
     north_m = (39.9525 - 39.9515) * math.radians(1) * geo.EARTH_RADIUS_M
     covered_m = north_m + 4 * 12.0 + 4 * 4.0  # four standard deviations on each side
     assert float(shade.get("height", "")) / px_a_metre == pytest.approx(covered_m, rel=0.03)
+
+
+def test_map_shades_nothing_for_a_photo_from_elsewhere() -> None:
+    assert "density" not in maps.draw([replace(PHOTO, from_here=False)], None, tiles=False)
 
 
 def test_maps_of_many_photos_leave_densities_out() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -262,3 +263,17 @@ def test_looking_at_the_training_photos_does_not_ask_the_head(
     assert len(found.features) == len(found.style) == len(dataset)
     assert found.features[:4] == pytest.approx(expected, abs=2e-3)
     assert np.linalg.norm(found.style, axis=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("head", ["mlp", "match"])
+def test_photos_asked_at_once_get_the_answers_of_each_alone(
+    head: str, deployed: dict[str, Deployed]
+) -> None:
+    localizer = Localizer(deployed[head])
+    photos = [photo[None] for photo in photos_of(localizer, 12)]
+    alone = [localizer.answer(photo) for photo in photos]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(localizer.answer, photos))
+    for expected, found in zip(alone, together, strict=True):
+        assert torch.equal(found.degrees, expected.degrees)
+        assert torch.equal(found.strangeness, expected.strangeness)

@@ -22,6 +22,7 @@ WIDTH = 720  # px; the page scales it
 _TALLEST, _FLATTEST = 1.2, 0.55  # height over width
 _MARGIN = 0.12  # of the ground's width, on each side
 _FEW = 3  # photos, beyond which circles would hide the map and show only under the pointer
+_CROWDS = {" few": _FEW, " single": 1}  # classes of a map with so many answers at most
 _FAR = 1.5  # ground widths from the middle; true positions beyond are mentioned, not drawn
 _MOST_DENSITIES = 100  # photos, beyond which densities would make the page large
 _HELD = ((0.9, 45), (0.5, 60))  # share of a density, and how opaque its region is, of 255
@@ -73,7 +74,7 @@ def draw(positions: Sequence[Position], training: Degrees | None = None, *, tile
     ).format(
         w=WIDTH,
         h=frame.height,
-        few=" few" if len(answered) <= _FEW else "",
+        few="".join(name for name, most in _CROWDS.items() if len(answered) <= most),
         label=f"Map of {len(answered)} answers",
         parts=Markup("\n").join(parts),
     )
@@ -118,7 +119,8 @@ def _dot(frame: _Frame, lat: float, lon: float) -> Markup:
 
 
 def _photo(frame: _Frame, one: Position, *, shaded: bool) -> Markup:
-    density = _density(frame, one.density) if shaded and one.density else Markup()
+    trusted = one.from_here is not False  # elsewhere the density means nothing
+    density = _density(frame, one.density) if shaded and trusted and one.density else Markup()
     parts = (
         density,
         _circle(frame, one),
