@@ -131,7 +131,7 @@ def test_density_gives_each_photo_a_radius_of_its_own(deployed: dict[str, Deploy
     with torch.inference_mode():
         member = localizer.deployed.network.parts()[0]
         images = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float()
-        deviation_m = member(images)[2].numpy()
+        deviation_m = member(images).deviation_m.numpy()
     assert nine / deviation_m == pytest.approx(nine[0] / deviation_m[0])
 
 
