@@ -99,7 +99,14 @@ def _filler(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/study.md", "docs/use-the-winner.md", "docs/accuracy.md"]
+    "page",
+    [
+        "README.md",
+        "docs/study.md",
+        "docs/use-the-winner.md",
+        "docs/accuracy.md",
+        "docs/statistics.md",
+    ],
 )
 def test_figures_in_documents_are_those_of_the_published_runs(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
