@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,10 @@ from benchmarks import (
     startup,
     workers,
 )
-from benchmarks.harness import ROOT, Comparison, Parts, Settings, context, processor
+from benchmarks.harness import ROOT, Comparison, Parts, Row, Settings, context, processor
 from benchmarks.page import tables, write_page
 from img2gps.core import hardware
+from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_json
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -118,6 +119,8 @@ def main() -> int:
     args = _arguments()
     names = args.names or [name for name in COMPARISONS if name not in LONG]
     settings = Settings(args.quick, args.threads, args.rounds, args.photos)
+    if args.study:
+        return _like(args.study, settings)
     folder, ok = args.results / processor(), True
     for number, name in enumerate([] if args.page else names, 1):
         print(f"\n{COMPARISONS[name].title} ({number} of {len(names)})", flush=True)
@@ -125,15 +128,32 @@ def main() -> int:
             result = measure_coverage(settings, args.results)
         else:
             result = measure(name, settings, folder)
-        for row in COMPARISONS[name].rows(result["measured"]):
-            ok &= row.reached is not False
-            must = f"  [{row.must}: {'yes' if row.reached else 'NO'}]" if row.must else ""
-            print(f"  {row.what}: {row.figure}{must}", flush=True)
+        ok &= _show(COMPARISONS[name].rows(result["measured"]))
         if not args.quick:
             write_page(PAGE, tables(args.results, COMPARISONS))
     if args.page:
         write_page(PAGE, tables(args.results, COMPARISONS))
     return 0 if ok else 1
+
+
+def _like(study: str, settings: Settings) -> int:
+    """Print how often intervals and marks hold the truth in studies like one of the user's."""
+    try:
+        measured = coverage.like_study(study, settings)
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0 if _show(coverage.rows(measured)) else 1
+
+
+def _show(rows: Iterable[Row]) -> bool:
+    """Print figures, and return whether all that must be reached is."""
+    ok = True
+    for row in rows:
+        ok &= row.reached is not False
+        must = f"  [{row.must}: {'yes' if row.reached else 'NO'}]" if row.must else ""
+        print(f"  {row.what}: {row.figure}{must}", flush=True)
+    return ok
 
 
 def _arguments() -> argparse.Namespace:
@@ -147,6 +167,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="turns of each way")
     parser.add_argument("--photos", type=Path, help="a folder of real 12-megapixel JPEGs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
+    parser.add_argument("--study", help="coverage in studies like this one; writes nothing")
     parser.add_argument("--page", action="store_true", help="only write the page anew")
     args = parser.parse_args()
     unknown = set(args.names) - set(COMPARISONS)

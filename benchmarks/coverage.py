@@ -12,19 +12,23 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness import Row, Settings
+from benchmarks.harness import ROOT, Row, Settings
 from img2gps.analysis import stats
+from img2gps.core.errors import BadInput
+from img2gps.report.build import load
 from tests.helpers.fake_study import SPREAD_M, Noise, Photos, draw_errors, draw_photos
 
 TITLE = "Coverage of intervals and marks, in simulated studies"
 RMSE_M = (66.0, 68.0, 70.0, 70.0, 72.0, 74.0, 76.0, 78.0, 80.0)
 ASTRAY = 1.5  # times the errors of a run that went astray
 STUDIES = 1000
+FEWEST_CELLS = 4  # of a study that is simulated: pairs of them are compared
 PULL_ALIKE = 0.4  # share of the RMSE that is pull where errors are alike, so that the rest matters
 RESAMPLES = 500
 REPORT_S = 20  # between two lines of progress
@@ -56,6 +60,7 @@ class Case:
     photos: int = 60
     astray: float = 0.0  # share of the runs
     alike_m: float = 0.0  # distance at which 1/e of the correlation between spots is left
+    rmse_m: tuple[float, ...] = RMSE_M  # true ones, ascending
 
     @property
     def text(self) -> str:
@@ -93,7 +98,9 @@ class Simulation:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        self.truth = np.array(RMSE_M) * (1 + case.astray * (ASTRAY - 1)) / math.hypot(1, case.luck)
+        self.truth = (
+            np.array(case.rmse_m) * (1 + case.astray * (ASTRAY - 1)) / math.hypot(1, case.luck)
+        )
         self.studies: list[dict[str, float]] = []
 
     def step(self) -> None:
@@ -103,10 +110,10 @@ class Simulation:
         key = [case.seeds, case.spots, round(1000 * case.luck), number]
         rng = np.random.default_rng(key)
         photos = draw_photos(rng, case.photos, case.spots)
-        error = self._draw(rng, photos, RMSE_M)
+        error = self._draw(rng, photos, case.rmse_m)
         places = stats.Places(photos.spot, self._positions(photos))
         held = self._intervals(error, places) | self._chosen(error, places)
-        equal = self._draw(rng, photos, [SPREAD_M] * len(RMSE_M))
+        equal = self._draw(rng, photos, [SPREAD_M] * len(case.rmse_m))
         self.studies.append(held | self._marked(equal, photos, places))
 
     def shares(self) -> dict[str, float]:
@@ -179,9 +186,39 @@ def measure(settings: Settings, before: Mapping[str, Any]) -> Iterator[dict[str,
         if case.text not in found:
             print(f"{number} of {len(cases)}: {case.text}", flush=True)
             shares = _simulate(case, studies)
-            found[case.text] = {**asdict(case), "text": case.text, **shares}
+            found[case.text] = {**_plain(case), **shares}
         shown = [found[one.text] for one in cases if one.text in found]
         yield {"studies": studies, "cases": shown}
+
+
+def like_study(name: str, settings: Settings) -> dict[str, Any]:
+    """Simulate studies with the photos, spots, seeds, luck and errors of one study's cells.
+
+    Raises:
+        BadInput: there is no such study, or it has fewer than four cells.
+    """
+    rankings = load(name, [Path("runs"), ROOT / "results"]).rankings
+    if not rankings or len(rankings[0].cells) < FEWEST_CELLS:
+        raise BadInput(f"{name}: fewer than {FEWEST_CELLS} ranked cells; name a larger study")
+    ranking = rankings[0]
+    errors, winner = ranking.errors, ranking.winner.interval
+    case = Case(
+        winner.n_seeds,
+        round(errors.luck.expected, 3),
+        errors.n_spots,
+        len(errors.photos),
+        alike_m=winner.alike_m,
+        rmse_m=tuple(sorted(cell.interval.estimate for cell in ranking.cells)),
+    )
+    studies = 5 if settings.quick else settings.rounds or STUDIES
+    shares = _simulate(case, studies)
+    return {"studies": studies, "cases": [{**_plain(case), **shares}]}
+
+
+def _plain(case: Case) -> dict[str, Any]:
+    plain = asdict(case)
+    del plain["rmse_m"]
+    return {**plain, "text": case.text}
 
 
 def every_case(settings: Settings) -> dict[str, Any]:

@@ -28,7 +28,9 @@ from benchmarks import (
 from benchmarks.__main__ import COMPARISONS, PAGE, RESULTS, measure
 from benchmarks.harness import Comparison, Parts, Row, Settings
 from benchmarks.page import BEGIN, END, tables, write_page
+from img2gps.core.errors import BadInput
 from img2gps.photos import exif
+from tests.helpers.fake_study import Options, make_study
 
 IN_PROCESS = {
     "around": Comparison(around.TITLE, around.measure, around.rows),
@@ -205,3 +207,17 @@ def test_parts_of_another_setting_are_measured_anew(tmp_path: Path) -> None:
     assert Parts(path, {"rounds": 1})("a part", lambda: 1) == 1
     assert Parts(path, {"rounds": 1})("a part", lambda: 2) == 1
     assert Parts(path, {"rounds": 3})("a part", lambda: 3) == 3
+
+
+def test_coverage_of_a_study_like_ones_own_is_simulated_with_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_study(tmp_path / "runs", "mine", Options(seeds=(0, 1), n_val=50, n_spots=35))
+    measured = coverage.like_study("mine", Settings(quick=True, threads=1))
+    (case,) = measured["cases"]
+    assert (case["seeds"], case["photos"], case["spots"]) == (2, 50, 35)
+    assert {coverage.CELL, coverage.DIFFERENCE, coverage.FALSE_MARK} <= set(case)
+    make_study(tmp_path / "runs", "small", Options(axes={"lr": [0.001, 0.003]}))
+    with pytest.raises(BadInput, match="small: fewer than 4 ranked cells; name a larger study"):
+        coverage.like_study("small", Settings(quick=True, threads=1))
