@@ -24,23 +24,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from img2gps.config.schema import SplitConfig, SplitKind
-from img2gps.core import geo
 from img2gps.core.errors import BadInput
 from img2gps.photos.picking import Groups, Mask, Rows, rank
-from img2gps.photos.spots import MIN_SPOT_M, median_error_m, points_m, spot_radius_m
-from img2gps.photos.spread import Layout
+from img2gps.photos.placed import Metres, PlacedPhotos
+from img2gps.photos.spots import MIN_SPOT_M, median_error_m, spot_radius_m
 
 # By rule. Narrow blocks lose more photos to their buffers, but a part of many blocks resembles the
 # whole ground better than one of few.
 BUFFERS_PER_BLOCK = {1: 3, 2: 2}
 BLOCKS_PER_SIDE = {1: 16, 2: 24}  # of the ground that the photos cover, at most
 ROUND_LENGTHS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)  # so that one photo more moves no block
-
-Metres = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +68,7 @@ def make_split(manifest: pd.DataFrame, config: SplitConfig) -> Split:
     Raises:
         BadInput: a value is impossible with these photos; the message names key and remedy.
     """
-    photos = _Photos(manifest, config.group_near_copies)
+    photos = PlacedPhotos(manifest, config.group_near_copies)
     _check(config, photos.n)
     uses_blocks = config.kind.startswith("place") or config.n_test > 0
     buffer_m, block_m = _lengths(photos, config) if uses_blocks else (0.0, 0.0)
@@ -113,7 +108,7 @@ def make_split(manifest: pd.DataFrame, config: SplitConfig) -> Split:
 
 def nearest_train_m(manifest: pd.DataFrame, split: Split, part: str = "val") -> Metres:
     """Return metres from each photo of a part (`val` or `test`) to the nearest training photo."""
-    return _Photos(manifest).nearest_m(getattr(split, part), split.train)
+    return PlacedPhotos(manifest).nearest_m(getattr(split, part), split.train)
 
 
 def known_spot(manifest: pd.DataFrame, split: Split, part: str = "val") -> Mask:
@@ -134,76 +129,6 @@ def leakage(manifest: pd.DataFrame, split: Split) -> dict[str, float]:
     }
 
 
-def _names(manifest: pd.DataFrame, near_copies: bool) -> pd.Series[str]:
-    """Return a name for each photo that its copies share and that every image size has.
-
-    That is the digest of the original file; of files with the same pixels, or of near copies, the
-    first digest.
-    """
-    content = manifest["content"].astype(str).reset_index(drop=True)
-    if "original" not in manifest:
-        return content
-    names = manifest["original"].astype(str).reset_index(drop=True)
-    names = names.groupby(content).transform("min")
-    if near_copies:
-        group = manifest["group"].astype(str).reset_index(drop=True)
-        names = names.where(group == "", names.groupby(group).transform("min"))
-    return names
-
-
-class _Photos:
-    """The columns of a manifest that a split reads, with distances between sets of photos."""
-
-    def __init__(self, manifest: pd.DataFrame, near_copies: bool = False) -> None:
-        self.n = len(manifest)
-        self.lat = manifest["lat_deg"].to_numpy(np.float64)
-        self.lon = manifest["lon_deg"].to_numpy(np.float64)
-        self.gps_error_m = manifest["gps_error_m"].to_numpy(np.float64)
-        self.content = _names(manifest, near_copies)
-        self.session = manifest["session"].fillna("").astype(str).to_numpy(object)
-        self.points = points_m(self.lat, self.lon)
-
-    def nearest_m(self, rows: Rows, others: Rows) -> Metres:
-        """Return great-circle metres from each row to the nearest of the others."""
-        _, nearest = cKDTree(self.points[others]).query(self.points[rows])
-        found = others[nearest]
-        return geo.distance_m(self.lat[rows], self.lon[rows], self.lat[found], self.lon[found])
-
-    def near(self, part: Mask, metres: float) -> Mask:
-        """Return the photos within so many metres of a part, including its own."""
-        if not part.any():
-            return part
-        return self.nearest_m(np.arange(self.n), np.flatnonzero(part)) <= metres
-
-    def copies_of(self, part: Mask) -> Mask:
-        """Return the photos that are copies of a photo of a part, including its own."""
-        return self.content.isin(self.content[part]).to_numpy()
-
-    def layout(self) -> Layout:
-        """Return where the photos are, for comparing parts by it."""
-        return Layout.of(*self.east_north_m())
-
-    def east_north_m(self) -> tuple[Metres, Metres]:
-        """Return metres east and north of the mean position."""
-        middle = geo.mean_position(self.lat, self.lon)
-        return geo.to_east_north_m(self.lat, self.lon, *middle)
-
-    def blocks(self, side_m: float, seed: int) -> NDArray[np.object_]:
-        """Return the name of each photo's block in a grid over the globe that the seed shifts.
-
-        The grid does not depend on these photos, so adding photos moves no border. Rows are
-        bands of latitude, each divided at the length of its own parallel.
-        """
-        shift = np.random.default_rng([seed, 0x6219]).random(2)
-        metres = np.radians(self.lat) * geo.EARTH_RADIUS_M
-        row = np.floor(metres / side_m + shift[0])
-        parallel = np.cos((row + 0.5 - shift[0]) * side_m / geo.EARTH_RADIUS_M)
-        east = np.radians(self.lon) * geo.EARTH_RADIUS_M * parallel
-        column = np.floor(east / side_m + shift[1])
-        names = [f"{r:.0f} {c:.0f}" for r, c in zip(row, column, strict=True)]
-        return np.array(names, dtype=object)
-
-
 _REMEDY = {
     "random": "lower split.n_val",
     "place": "lower split.n_val, split.buffer_m or split.block_m",
@@ -213,7 +138,7 @@ _REMEDY = {
 }
 
 
-def _validation(photos: _Photos, free: Mask, config: SplitConfig, block_m: float) -> Mask:
+def _validation(photos: PlacedPhotos, free: Mask, config: SplitConfig, block_m: float) -> Mask:
     """Choose the validation photos among the free ones."""
     val = np.zeros(photos.n, dtype=bool)
     if config.n_val == 0 and not config.kind.endswith("kfold"):
@@ -252,7 +177,9 @@ def _validation(photos: _Photos, free: Mask, config: SplitConfig, block_m: float
     return val
 
 
-def _taken(photos: _Photos, free: Mask, groups: Groups, config: SplitConfig, count: str) -> Mask:
+def _taken(
+    photos: PlacedPhotos, free: Mask, groups: Groups, config: SplitConfig, count: str
+) -> Mask:
     """Return which free photos are in the part of so many photos as `n_val` or `n_test` asks."""
     wanted = getattr(config, count)
     target, key = _count(count, wanted, photos.n), f"split.{count}={wanted:g}"
@@ -263,7 +190,7 @@ def _taken(photos: _Photos, free: Mask, groups: Groups, config: SplitConfig, cou
     return np.asarray(taken[groups.of_photo])
 
 
-def _in_fold(photos: _Photos, free: Mask, groups: Groups, config: SplitConfig) -> Mask:
+def _in_fold(photos: PlacedPhotos, free: Mask, groups: Groups, config: SplitConfig) -> Mask:
     """Return which free photos are in fold `split.fold`."""
     if _is_spread(groups, config):
         fold = photos.layout().at(free).folds(groups, config.seed, config.folds)
@@ -277,7 +204,7 @@ def _is_spread(groups: Groups, config: SplitConfig) -> bool:
     return config.rule > 1 and "block" in groups.noun
 
 
-def _first(photos: _Photos, train: Mask, n_train: int | None, seed: int) -> Rows:
+def _first(photos: PlacedPhotos, train: Mask, n_train: int | None, seed: int) -> Rows:
     """Return the first `n_train` training photos by rank, so that fewer are nested in more."""
     rows = np.flatnonzero(train)
     if n_train is None:
@@ -289,7 +216,7 @@ def _first(photos: _Photos, train: Mask, n_train: int | None, seed: int) -> Rows
     return np.sort(rows[rank(photos.content.iloc[rows], "photo", seed)[:n_train]])
 
 
-def _lengths(photos: _Photos, config: SplitConfig) -> tuple[float, float]:
+def _lengths(photos: PlacedPhotos, config: SplitConfig) -> tuple[float, float]:
     """Return the width of the buffer and the side of a block, in metres."""
     noise = median_error_m(photos.gps_error_m)
     buffer_m = spot_radius_m(photos.gps_error_m) if config.buffer_m is None else config.buffer_m
