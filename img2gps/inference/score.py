@@ -90,8 +90,16 @@ def score(localizer: Localizer, dataset: Dataset) -> Score:
 
 
 def difference(one: Score, other: Score) -> Interval:
-    """Return how much larger the RMSE of the second is, photo by photo, with its interval."""
-    both = one.photos.merge(other.photos, on="content", suffixes=("", "_other"))
+    """Return how much larger the RMSE of the second is, photo by photo, with its interval.
+
+    Photos are paired by name, as models of different picture sizes have different pixels of them.
+
+    Raises:
+        BadInput: no photo was new to both models.
+    """
+    both = one.photos.merge(other.photos, on="photo", suffixes=("", "_other"))
+    if both.empty:
+        raise BadInput("--run: no photo is new to both models, so they cannot be compared")
     return stats.difference_interval(
         both["error_m_other"].to_numpy(), both["error_m"].to_numpy(), both["spot"]
     )

@@ -449,6 +449,24 @@ def test_gallery_travels_only_when_asked(
         Localizer.load("with").predict([photo], neighbours=3)
 
 
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("hub", "img2gps predict PHOTO.jpg --run out"), ("state_dict", "cat out/README.md")],
+)
+def test_next_command_is_one_that_reads_this_format(
+    name: str,
+    command: str,
+    tiny_runs: dict[str, Path],
+    workdir: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = str(tiny_runs["resnet18"])
+    with pytest.raises(SystemExit) as end:
+        main(["export", "--run", run, "--to", "out", "--format", name])
+    assert end.value.code == 0
+    assert f"next: {command}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", [["--int8"], ["--push", "a/b"], ["--submission", "a.csv"]])
 def test_option_of_another_format_is_refused(
     option: list[str], capsys: pytest.CaptureFixture[str]

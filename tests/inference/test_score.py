@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +133,15 @@ def test_command_writes_predictions_and_a_page(
         page = (Path("out") / side / "index.html").read_text()
         assert "RMSE" in page
         assert page.count("<li>\n<strong>") == 12
+
+
+def test_models_of_different_picture_sizes_are_contrasted_on_the_same_photos(
+    scored: dict[str, Score],
+) -> None:
+    one, other = scored["resnet18"], scored["efficientnet_lite0"]
+    resized = other.photos.assign(content="x" + other.photos["content"])  # other pixels
+    expected = difference(one, other)
+    assert difference(one, replace(other, photos=resized)) == expected
+    renamed = other.photos.assign(photo="x" + other.photos["photo"])
+    with pytest.raises(BadInput, match="no photo is new to both models"):
+        difference(one, replace(other, photos=renamed))

@@ -76,7 +76,10 @@ def execute(args: argparse.Namespace) -> int:
         for said in _extras(deployed, args):
             print(f"  {said}")
     where = shlex.quote(str(args.to))
-    suggest(f"img2gps predict PHOTO.jpg --run {where}", "try what was written")
+    if args.format == "hub":  # the one that img2gps itself reads
+        suggest(f"img2gps predict PHOTO.jpg --run {where}", "try what was written")
+    else:
+        suggest(f"cat {where}/README.md", "how the files are used")
     return 0
 
 
