@@ -14,6 +14,7 @@ from img2gps.analysis import collect, stats
 from img2gps.analysis.overview import analyse
 from img2gps.analysis.scene import Scene, scene_of
 from img2gps.analysis.tuning import GRID, GUIDED, RANDOM, tuning_curve
+from img2gps.report.figures.tuning import tuning
 from tests.helpers.fake_study import Options, make_study
 
 MOST_M = 180.0
@@ -112,3 +113,19 @@ def test_a_race_and_three_cells_have_no_curve(tmp_path: Path) -> None:
     assert tuning_curve(scene(tmp_path / "race", Options(kind="race"))) is None
     few = Options(axes={"lr": [0.001, 0.003, 0.005]})
     assert tuning_curve(scene(tmp_path / "few", few)) is None
+
+
+def test_the_curves_of_a_grid_and_a_search_are_drawn_together_with_words_for_each(
+    tmp_path: Path,
+) -> None:
+    found = {
+        kind: tuning_curve(scene(tmp_path / kind, Options(kind=kind, seeds=(0,))))
+        for kind in ("grid", "tpe")
+    }
+    curves = {name: curve for name, curve in found.items() if curve is not None}
+    figure = tuning(curves, mean_rmse_m=90.0, floor_m=5.0)
+    assert "grid: the lowest RMSE to expect if its cells are run in random order" in figure.caption
+    assert "tpe: the lowest RMSE so far, as the trials went" in figure.caption
+    titles = [panel["layer"][1]["encoding"]["x"]["title"] for panel in figure.spec["hconcat"]]
+    assert titles == ["runs", "epochs trained", "minutes of training"]
+    assert "floor 5.0" in str(figure.spec)

@@ -25,6 +25,7 @@ from img2gps.report.figures.base import (
 
 NEAR = 1.01  # times the final error: as good as done
 ROOM = 0.95  # of the lowest error, where the axis ends; a band may go far below
+_SPENT = alt.Axis(grid=False, tickCount=5, labelOverlap="greedy", labelSeparation=8)
 _AXES = (("runs", "runs"), ("epochs", "epochs trained"), ("minutes", "minutes of training"))
 _KINDS = {
     GRID: "the lowest RMSE to expect if its cells are run in random order, one run of each; band: "
@@ -74,13 +75,13 @@ def _panel(
 ) -> list[alt.Chart]:
     names = list(curves)
     alone = len(names) == 1
-    colour = alt.value(COLOURS[0]) if alone else coloured("study", names, legend, marks=False)
+    colour = alt.value(COLOURS[0]) if alone else coloured("study", names, legend)
     dash = alt.value(DASHES[0]) if alone else dashed("study", names, legend)
     floor = ROOM * float(table["expected_m"].min())
     scale = alt.Scale(zero=False, nice=False, domainMin=floor)
     line = alt.Y("expected_m:Q", title="lowest validation RMSE (m)", scale=scale)
     base = alt.Chart(table, width=230, height=250).encode(
-        x=alt.X(f"{column}:Q", title=title, axis=alt.Axis(grid=False, tickCount=5)), color=colour
+        x=alt.X(f"{column}:Q", title=title, axis=_SPENT), color=colour
     )
     tooltip = ["study:N", *(alt.Tooltip(f"{spent}:Q", format=",.0f") for spent, _ in _AXES)]
     tooltip += [alt.Tooltip(f"{m}:Q", format=".1f") for m in ("expected_m", "low_m", "high_m")]
