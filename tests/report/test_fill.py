@@ -125,6 +125,19 @@ def test_command_replaces_the_document_and_says_when_nothing_changed(
         assert capsys.readouterr().out == f"{page}: {said}\n"
 
 
+def test_several_documents_are_filled_by_one_command(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages = [root / "a.md", root / "b.md"]
+    for page in pages:
+        page.write_text(TEXT)
+    with pytest.raises(SystemExit) as end:
+        main(["report", "--runs", str(root), "--fill", *map(str, pages)])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.count("filled anew") == 2
+    assert all("stale words" not in page.read_text() for page in pages)
+
+
 def test_a_document_that_is_not_there_is_bad_input(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,8 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fill",
         type=Path,
+        nargs="+",
         metavar="FILE.md",
-        help="instead: fill the marked blocks of this document; docs/sweeps.md says how",
+        help="instead: fill the marked blocks of these documents; docs/sweeps.md says how",
     )
 
 
@@ -43,7 +44,9 @@ def execute(args: argparse.Namespace) -> int:
 
     roots = [args.root, Path("results")]
     if args.fill:
-        return _fill(args.fill, roots)
+        for path in args.fill:
+            _fill(path, roots)
+        return 0
     given = [name for names in args.studies for name in names.split(",") if name]
     pages, refused = [], []
     for studies in [given] if given else [[name] for name in build.names(roots)]:
@@ -115,7 +118,7 @@ def _importance(record: StudyRecord) -> Searched | None:
     return searched_importance(record)
 
 
-def _fill(path: Path, roots: list[Path]) -> int:
+def _fill(path: Path, roots: list[Path]) -> None:
     """Replace the document, if any of its figures has changed."""
     from img2gps.core.errors import BadInput
     from img2gps.core.files import write_text_atomic
@@ -130,4 +133,3 @@ def _fill(path: Path, roots: list[Path]) -> int:
     if new != old:
         write_text_atomic(path, new)
     print(f"{path}: {'filled anew' if new != old else 'up to date'}")
-    return 0
