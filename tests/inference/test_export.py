@@ -23,6 +23,7 @@ from img2gps.inference.export.onnx_int8 import write_int8
 from img2gps.inference.export.push import push
 from img2gps.inference.export.submission import write_submission
 from img2gps.inference.exported import read_exported, write_exported
+from img2gps.inference.gallery import gallery_of, write_gallery
 from img2gps.inference.localizer import load
 from img2gps.inference.predict import Predictor
 from img2gps.photos import decode
@@ -338,6 +339,29 @@ def test_folder_with_files_of_the_user_is_left_alone(
     assert [path.name for path in project.iterdir()] == ["README.md"]
     formats.export(models["resnet18"], workdir / "out", name)
     formats.export(models["resnet18"], workdir / "out", name)  # an earlier export is replaced
+
+
+def test_an_export_over_another_leaves_none_of_its_photos(
+    models: dict[str, Deployed], workdir: Path
+) -> None:
+    folder = workdir / "out"
+    formats.export(models["resnet18"], folder, "hub")
+    found = gallery_of(models["resnet18"])
+    assert found is not None
+    write_gallery(found, folder)
+    (folder / "notes.txt").write_text("of the user")
+    formats.export(models["resnet18"], folder, "state_dict")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "notes.txt",
+        "weights.pt",
+    ]
+
+
+def test_all_that_exports_write_is_known(models: dict[str, Deployed], workdir: Path) -> None:
+    for name in ("hub", "leaderboard", "state_dict"):
+        formats.export(models["resnet18"], workdir / name, name)
+        assert {path.name for path in (workdir / name).iterdir()} <= set(formats.WRITTEN)
 
 
 def test_command_knows_every_format() -> None:

@@ -80,6 +80,7 @@ def of_random_search(error: ArrayLike, most: float) -> Tuning:
         b=most,
         generator=np.random.default_rng(0),
         method="ld_equal_tailed" if len(drawn) <= TIGHT else "ks",
+        n_jobs=1,  # its worker processes are forks, which hang where this process has threads
     )
     sizes = np.arange(1, len(drawn) + 1)
     low, high = (d.average_tuning_curve(sizes, minimize=True) for d in (commonest, rarest))

@@ -18,7 +18,8 @@ REQUIREMENTS = (
     *("onnxruntime", "numpy", "pillow", "pillow-heif", "exifread"),
     *("starlette", "uvicorn", "jinja2", "markupsafe"),
 )
-DOCKERFILE = "Dockerfile"
+DOCKERFILE, REQUIRED = "Dockerfile", "requirements.txt"
+CODE = "img2gps"  # the folder of the code that the page needs
 FRONT_MATTER = """---
 title: Where was this photo taken?
 sdk: docker
@@ -39,11 +40,11 @@ def write(deployed: Deployed, folder: Path) -> Reloaded:
     reloaded = onnx.write(deployed, folder)
     write_json(folder / CARD, deployed.card.to_dict())
     for source in _code():
-        target = folder / "img2gps" / source.relative_to(_PACKAGE)
+        target = folder / CODE / source.relative_to(_PACKAGE)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
     pinned = [f"{name}=={metadata.version(name)}" for name in REQUIREMENTS]
-    write_text_atomic(folder / "requirements.txt", "\n".join(pinned) + "\n")
+    write_text_atomic(folder / REQUIRED, "\n".join(pinned) + "\n")
     standalone = Path(__file__).with_name("standalone")
     shutil.copyfile(standalone / DOCKERFILE, folder / DOCKERFILE)
     return reloaded

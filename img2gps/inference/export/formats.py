@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -11,13 +12,24 @@ import torch
 
 from img2gps.core.errors import BadInput
 from img2gps.core.files import write_text_atomic
+from img2gps.inference import exported, gallery
+from img2gps.inference.app.model import CARD
 from img2gps.inference.deployed import Deployed
 from img2gps.inference.export import app, hub, leaderboard, onnx, program, state_dict
 from img2gps.inference.export.check import Reloaded, check, sample_pixels
+from img2gps.inference.export.onnx_int8 import GRAPH_INT8
 from img2gps.inference.export.readme import MADE_BY, model_card
+from img2gps.inference.export.submission import SUBMISSION
+from img2gps.inference.find import MODEL
 
 README = "README.md"
 UNTRACED = "match"  # a head
+WRITTEN = (  # by any format or option: all that an earlier export may have left in a folder
+    *(README, MODEL, exported.TENSORS, gallery.PHOTOS, gallery.FEATURES),
+    *(hub.APP, CARD, app.REQUIRED, app.DOCKERFILE, app.CODE),
+    *(leaderboard.MODEL, leaderboard.PREPROCESS, leaderboard.WEIGHTS, SUBMISSION),
+    *(onnx.GRAPH, GRAPH_INT8, program.PROGRAM, state_dict.WEIGHTS),
+)
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,12 @@ def _make(folder: Path) -> None:
     ours = card.is_file() and MADE_BY in card.read_text(encoding="utf-8", errors="replace")
     if any(folder.iterdir()) and not ours:
         raise BadInput(f"--to {folder}: holds files that are not an export; give a new folder")
+    for name in WRITTEN:  # an earlier one may hold photos of which the new card says nothing
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _is_installed(distribution: str) -> bool:
