@@ -16,6 +16,7 @@ from img2gps.runs.records import STUDY, RunState, read_result, read_study_file, 
 from img2gps.runs.winner import read_winner
 
 MODEL = "model.json"  # of an exported folder
+MADE_BY = "exported by img2gps"  # in the README.md of every exported folder
 FINAL = "final"  # the folder of a study that `img2gps final` writes
 PACKAGED = "quad"  # a small model of the built-in quad that comes with the package
 
@@ -67,6 +68,12 @@ def find(name: str, roots: Sequence[Path]) -> Found:
         )
     if name == PACKAGED and not (given / CONFIG).is_file():
         return Found(package_folder("models") / PACKAGED, exported=True)
+    card = given / "README.md"
+    if card.is_file() and MADE_BY in card.read_text(encoding="utf-8", errors="replace"):
+        raise BadInput(
+            f"{name}: an export in a format that img2gps does not read back; export the model "
+            "again with --format hub, or name its run or study"
+        )
     folder = with_weights(resolve_folder(name, roots), roots)
     return Found(folder, ranked_cells=_cells_of(folder.parent))
 

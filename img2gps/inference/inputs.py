@@ -42,10 +42,17 @@ class Input:
 _idle: list[Readers] = []  # kept, as starting their processes takes longer than one answer
 
 
+_KINDS = "give paths, file contents, PIL pictures or uint8 arrays of upright photos"
+
+
 def several(photos: Photo | Iterable[Photo]) -> Iterable[Photo]:
     """Return photos one by one; a single photo, too, is an iterable and must not be taken apart."""
+    if isinstance(photos, bytearray | memoryview):
+        return [bytes(photos)]
     if isinstance(photos, str | bytes | os.PathLike | Image.Image):
         return [photos]
+    if not isinstance(photos, Iterable):
+        raise TypeError(f"{_KINDS}; not {type(photos).__name__}")
     return [photos] if isinstance(photos, np.ndarray) and photos.ndim == 3 else photos
 
 
@@ -77,11 +84,15 @@ def _request(photo: Photo, size: int) -> Request:
 
 def _encoded(photo: bytes | Image.Image | NDArray[np.uint8]) -> bytes:
     """Return the photo as a file's bytes, so that every kind is decoded in the one way."""
-    if isinstance(photo, bytes):
-        return photo
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return bytes(photo)
+    if not isinstance(photo, Image.Image | np.ndarray):
+        raise Unusable(f"{type(photo).__name__} is no photo", _KINDS)
     image = photo if isinstance(photo, Image.Image) else _from_array(photo)
     buffer = io.BytesIO()
     kept = {"exif": data} if (data := image.info.get("exif")) else {}
+    if image.mode == "F":
+        raise Unusable("floating-point pixels", "give 8-bit RGB")
     if image.mode in ("CMYK", "YCbCr", "HSV", "LAB"):
         image = image.convert("RGB")
     image.save(buffer, "PNG", compress_level=0, **kept)

@@ -77,7 +77,7 @@ def make_final(
         made = calibrated(from_runs(folders, errors, title=title), errors)
     folder = root / name / FINAL
     write_exported(made, folder)
-    write_text_atomic(folder / "README.md", model_card(made.card, hub.usage(made)))
+    write_text_atomic(folder / "README.md", model_card(made.card, hub.READING))
     return made, folder
 
 

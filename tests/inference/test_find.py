@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from img2gps.core.errors import BadInput
-from img2gps.inference.find import FINAL, MODEL, find, newest, selected
+from img2gps.inference.find import FINAL, MADE_BY, MODEL, find, newest, selected
 from img2gps.runs.folder import CHECKPOINT, CONFIG
 from img2gps.runs.records import StudyRecord, write_study
 from img2gps.runs.winner import Winner, write_winner
@@ -88,3 +88,10 @@ def test_run_by_its_id(tmp_path: Path) -> None:
     assert find("minerun", [tmp_path]).folder == folder
     with pytest.raises(BadInput, match="nowhere: no such run"):
         find("nowhere", [tmp_path])
+
+
+def test_an_export_that_is_not_read_back_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "README.md").write_text(f"Run abc, {MADE_BY} 0.1.")
+    with pytest.raises(BadInput, match="does not read back; export the model again with --format"):
+        find(str(tmp_path / "onnx"), [tmp_path])

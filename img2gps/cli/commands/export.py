@@ -65,6 +65,10 @@ def execute(args: argparse.Namespace) -> int:
     for name in ("onnxscript", "onnx_ir"):  # they tell of each node that they simplify
         logging.getLogger(name).setLevel(logging.WARNING)
     deployed = load(args.run, [args.root, Path("results")])
+    if args.int8:
+        from img2gps.inference.export.onnx_int8 import photos_of
+
+        photos_of(deployed)  # refuses before anything is written
     with writing("--to", args.to):
         apart_m = export(deployed, args.to, args.format)
     card = deployed.card

@@ -196,7 +196,7 @@ def _error(_: Request, error: Exception) -> Response:
 
 def _plain(position: Position) -> dict[str, Any]:
     density = None if position.density is None else position.density.plain()
-    return {**asdict(position), "density": density}
+    return {**asdict(position), "density": density, "error": position.error or None}
 
 
 def _position(plain: Mapping[str, Any]) -> Position:

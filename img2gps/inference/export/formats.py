@@ -18,9 +18,9 @@ from img2gps.inference.deployed import Deployed
 from img2gps.inference.export import app, hub, leaderboard, onnx, program, state_dict
 from img2gps.inference.export.check import Reloaded, check, sample_pixels
 from img2gps.inference.export.onnx_int8 import GRAPH_INT8
-from img2gps.inference.export.readme import MADE_BY, model_card
+from img2gps.inference.export.readme import model_card
 from img2gps.inference.export.submission import SUBMISSION
-from img2gps.inference.find import MODEL
+from img2gps.inference.find import MADE_BY, MODEL
 
 README = "README.md"
 UNTRACED = "match"  # a head

@@ -23,14 +23,17 @@ def write(deployed: Deployed, folder: Path) -> Reloaded:
     return lambda pixels: answers(network, pixels)
 
 
-def usage(_: Deployed) -> str:
-    """Return how the folder is used, as Markdown."""
-    return """```python
+READING = """```python
 from img2gps import Localizer
 
 localizer = Localizer.load("FOLDER")
 print(localizer.predict(["photo.jpg"]))
 ```
 
-`img2gps predict photo.jpg --run FOLDER` does the same, and `img2gps app --run FOLDER` (or
-`python app.py`) shows a page to drop photos on."""
+`img2gps predict photo.jpg --run FOLDER` does the same, and `img2gps app --run FOLDER` shows a page
+to drop photos on."""  # how a folder that img2gps reads back is used, as Markdown
+
+
+def usage(_: Deployed) -> str:
+    """Return how the folder is used, as Markdown."""
+    return f"{READING} So does `python {APP}` in it."

@@ -16,6 +16,8 @@ from img2gps.core.errors import BadInput
 from img2gps.inference.deployed import Deployed
 from img2gps.inference.export.onnx import GRAPH, INPUT, session
 from img2gps.inference.predict import BATCH
+from img2gps.photos.dataset import Dataset
+from img2gps.photos.split import Split
 from img2gps.runs.cached import dataset_of
 from img2gps.runs.folder import CONFIG
 from img2gps.runs.plan import open_split
@@ -48,6 +50,28 @@ class Price:
         )
 
 
+def photos_of(deployed: Deployed) -> tuple[Split, Dataset]:
+    """Return the split and the data set of the photos that a model was trained on.
+
+    Raises:
+        BadInput: the training photos are not on this machine, or none was held out.
+    """
+    run = next(iter(deployed.folders), None)
+    dataset = dataset_of(run) if run else None
+    if run is None or dataset is None:
+        raise BadInput(
+            "--int8: needs the training photos, to see the range of each layer; export where the "
+            "model was trained, or leave --int8 out"
+        )
+    split = open_split(read_config(run / CONFIG), dataset)
+    if not len(split.val):
+        raise BadInput(
+            "--int8: no photo was held out, so its price cannot be measured; export the winner or "
+            "an average instead of a refit, or leave --int8 out"
+        )
+    return split, dataset
+
+
 def write_int8(deployed: Deployed, folder: Path) -> Price:
     """Write the eight-bit graph beside the other one; return what it costs.
 
@@ -56,13 +80,8 @@ def write_int8(deployed: Deployed, folder: Path) -> Price:
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    run = next(iter(deployed.folders), None)
-    dataset = dataset_of(run) if run else None
-    if run is None or dataset is None:
-        raise BadInput("--int8: needs the training photos, to see the range of each layer")
-    split, pixels = open_split(read_config(run / CONFIG), dataset), dataset.pixels()
-    if not len(split.val):
-        raise BadInput("--int8: no photo was held out, so its price cannot be measured")
+    split, dataset = photos_of(deployed)
+    pixels = dataset.pixels()
     logging.getLogger().setLevel(logging.WARNING)  # it tells of each layer
     quantize_static(
         folder / GRAPH,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from img2gps import __version__
 from img2gps.inference.card import Card, Expected
+from img2gps.inference.find import MADE_BY
 
-MADE_BY = "exported by img2gps"
 NO_PHOTO = "It holds no training photo, thumbnail, file name, path or EXIF."
 PRIVACY = (
     f"{NO_PHOTO} Its weights and the "

@@ -1,0 +1,46 @@
+"""What may be handed over as a photo in Python, and what is said of the rest."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from img2gps.inference.inputs import read_inputs, several
+
+
+def png() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), (10, 200, 30)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_the_bytes_of_a_file_are_one_photo(kind: Any) -> None:
+    (found,) = read_inputs(several(kind(png())), 16)
+    assert found.pixels is not None
+    assert found.pixels.shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("photo", "error"),
+    [
+        (None, "NoneType is no photo; give paths, file contents, PIL pictures or uint8 arrays"),
+        (3, "int is no photo; give paths, file contents, PIL pictures or uint8 arrays"),
+        (Image.new("F", (8, 8)), "floating-point pixels; give 8-bit RGB"),
+        (np.zeros((8, 8), np.uint8), "array of shape (8, 8) and type uint8; give uint8 RGB"),
+    ],
+)
+def test_what_is_no_photo_is_refused_and_the_others_are_read(photo: Any, error: str) -> None:
+    wrong, right = read_inputs([photo, png()], 16)
+    assert wrong.error.startswith(error)
+    assert right.pixels is not None
+
+
+def test_what_holds_no_photos_is_an_error_that_names_what_does() -> None:
+    photos: Any = 3
+    with pytest.raises(TypeError, match=r"give paths, file contents, .*; not int"):
+        several(photos)
