@@ -358,6 +358,16 @@ def test_an_export_over_another_leaves_none_of_its_photos(
     ]
 
 
+def test_code_of_the_user_is_left_alone_beside_an_export(
+    models: dict[str, Deployed], workdir: Path
+) -> None:
+    formats.export(models["resnet18"], workdir / "out", "state_dict")
+    (workdir / "out" / "img2gps").mkdir()
+    (workdir / "out" / "img2gps" / "mine.py").touch()
+    formats.export(models["resnet18"], workdir / "out", "hub")
+    assert (workdir / "out" / "img2gps" / "mine.py").is_file()
+
+
 def test_all_that_exports_write_is_known(models: dict[str, Deployed], workdir: Path) -> None:
     for name in ("hub", "leaderboard", "state_dict"):
         formats.export(models["resnet18"], workdir / name, name)

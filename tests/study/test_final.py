@@ -123,7 +123,11 @@ def test_one_run_that_was_frozen_does_not_become_an_average_by_itself(root: Path
 
 
 def test_each_fold_is_judged_on_photos_that_it_did_not_see(root: Path) -> None:
-    made, _ = make_final("folds", root)
+    made, folder = make_final("folds", root)
+    card = (folder / "README.md").read_text()
+    n_train = made.card.data["n_train"]
+    assert f"About {n_train} photos for each of its 2 networks, other ones for each, of" in card
+    assert "app.py" not in card  # which is not there
     expected = made.card.expected
     assert expected is not None
     together = pd.concat(predictions(root, "folds"))

@@ -26,7 +26,7 @@ README = "README.md"
 UNTRACED = "match"  # a head
 WRITTEN = (  # by any format or option: all that an earlier export may have left in a folder
     *(README, MODEL, exported.TENSORS, gallery.PHOTOS, gallery.FEATURES),
-    *(hub.APP, CARD, app.REQUIRED, app.DOCKERFILE, app.CODE),
+    *(hub.APP, app.REQUIRED, app.DOCKERFILE),
     *(leaderboard.MODEL, leaderboard.PREPROCESS, leaderboard.WEIGHTS, SUBMISSION),
     *(onnx.GRAPH, GRAPH_INT8, program.PROGRAM, state_dict.WEIGHTS),
 )
@@ -98,12 +98,12 @@ def _make(folder: Path) -> None:
     ours = card.is_file() and MADE_BY in card.read_text(encoding="utf-8", errors="replace")
     if any(folder.iterdir()) and not ours:
         raise BadInput(f"--to {folder}: holds files that are not an export; give a new folder")
-    for name in WRITTEN:  # an earlier one may hold photos of which the new card says nothing
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    # An earlier one may hold photos of which the new card says nothing.
+    for name in WRITTEN:
+        (folder / name).unlink(missing_ok=True)
+    if (folder / CARD).is_file():  # so the code beside it is that of the page
+        shutil.rmtree(folder / app.CODE, ignore_errors=True)
+        (folder / CARD).unlink()
 
 
 def _is_installed(distribution: str) -> bool:

@@ -91,8 +91,11 @@ def _interval(expected: Expected) -> str:
 def _data(card: Card) -> str:
     data = card.data
     made = ", which is synthetic: no camera ever saw it" if card.synthetic else ""
+    photos = f"{data.get('n_train')} photos"
+    if len(card.runs) > 1 and str(data.get("split")).endswith("kfold"):
+        photos = f"About {photos} for each of its {len(card.runs)} networks, other ones for each,"
     return (
-        f"{data.get('n_train')} photos of the data set {data.get('name')}{made} (fingerprint "
+        f"{photos} of the data set {data.get('name')}{made} (fingerprint "
         f"`{data.get('fingerprint')}`). The network started from {_start(card.weights)}."
     )
 
