@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
+from img2gps.runs.records import STUDY
 
 if TYPE_CHECKING:
     from img2gps.inference.localizer import Localizer
@@ -100,7 +101,7 @@ def execute(args: argparse.Namespace) -> int:
         problems += _copies(named, positions, args.write_exif)
     for problem in problems:
         _say(problem)
-    _suggest_report(localizer)
+    _suggest_report(localizer, args)
     if not any(one.lat_deg is not None for one in positions):
         return ALL_FAILED
     return SOME_FAILED if problems else 0
@@ -110,11 +111,13 @@ def _say(message: str) -> None:
     print(f"img2gps: {message}", file=sys.stderr)
 
 
-def _suggest_report(localizer: Localizer) -> None:
+def _suggest_report(localizer: Localizer, args: argparse.Namespace) -> None:
     """Point to the report of the study that the model comes from; an exported one has none."""
     for folder in localizer.deployed.folders[:1]:
-        study = shlex.quote(folder.resolve().parent.name)
-        suggest(f"img2gps report {study}", "how far off such answers are", folder.parent.parent)
+        root, name = folder.parent.parent, folder.resolve().parent.name
+        if args.run and (root / args.run / STUDY).is_file():  # a refit's runs are no part of it
+            name = args.run
+        suggest(f"img2gps report {shlex.quote(name)}", "how far off such answers are", root)
 
 
 def _say_which(localizer: Localizer, args: argparse.Namespace) -> None:

@@ -74,7 +74,8 @@ def execute(args: argparse.Namespace) -> int:
         if stop.signum not in PLANNED:
             raise Interrupted(stop.signum or signal.SIGTERM) from error
     print("time is up: the run under way is queued again and goes on from its last epoch")
-    command = f"img2gps worker {shlex.quote(args.study)}"
+    storage = " --storage URL" if args.storage else ""  # which may hold a password
+    command = f"img2gps worker {shlex.quote(args.study)}{storage}"
     suggest(command, "go on, here or elsewhere", args.root)
     return 0
 
