@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from img2gps.core import pulse
 from img2gps.core.errors import BadInput
 from img2gps.core.hardware import cores
 from img2gps.core.paths import expanded
@@ -121,7 +122,10 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=1)
     except Timeout:
         log.warning("another process is reading the same photos: waiting for it")
-        lock.acquire()
+        while not lock.is_locked:
+            pulse.beat()  # a run that waits does not hang
+            with suppress(Timeout):
+                lock.acquire(timeout=60)
     try:
         yield
     finally:
