@@ -175,7 +175,7 @@ def test_another_commit_is_said_and_no_reason_to_refuse(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_hangs_ends_and_gives_its_run_back(tmp_path: Path) -> None:
-    limits = replace(QUICK, max_silence_s=1.0)
+    limits = replace(QUICK, max_silence_s=4.0)
     spec = fake_spec(tmp_path, {"behave": ["hang"]}, limits=limits)
     ledger = planned(spec)
     process = worker(tmp_path)

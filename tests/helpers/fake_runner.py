@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from img2gps.core import pulse
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_json
 from img2gps.runs.folder import PREDICTIONS, Pruned, open_folder
@@ -61,6 +62,7 @@ class FakeRunner:
             target = float(settings.get("lr", 0.5)) * 100 + int(settings["seed"])
             epochs = int(settings.get("epochs", EPOCHS))
             for epoch in range(begun + 1, epochs + 1):
+                pulse.beat()
                 time.sleep(float(settings.get("pause", 0)))
                 if epoch == 2:
                     _misbehave(settings.get("behave", ""), folder)

@@ -458,7 +458,7 @@ def test_the_record_is_valid_json_also_with_odd_values(tmp_path: Path) -> None:
 
 
 def test_a_run_that_hangs_is_ended_and_tried_again(tmp_path: Path) -> None:
-    limits = replace(QUICK, max_silence_s=1.0)
+    limits = replace(QUICK, max_silence_s=4.0)
     spec = fake_spec(tmp_path, {"behave": ["hang", "well"]}, limits=limits)
     status, _ = run(spec, workers=2)
     assert status == 1
@@ -469,7 +469,7 @@ def test_a_run_that_hangs_is_ended_and_tried_again(tmp_path: Path) -> None:
 
 
 def test_a_run_that_takes_too_long_fails_at_once(tmp_path: Path) -> None:
-    limits = replace(QUICK, max_run_minutes=0.02)
+    limits = replace(QUICK, max_run_minutes=0.1)
     spec = fake_spec(tmp_path, {"behave": ["hang", "well"]}, limits=limits)
     status, _ = run(spec, workers=1)
     assert status == 1
