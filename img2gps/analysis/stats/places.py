@@ -39,7 +39,8 @@ SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.9)  # of the variance that falls with dist
 DOUBT = 0.3
 # Probabilities that influences are alike over more than a spot, before they are seen. What makes a
 # place hard for one cell lasts for more than a spot in most of our data sets; between two cells,
-# which are compared photo by photo, much of it cancels.
+# which are compared photo by photo, much of it cancels. Both were set after seeing how often
+# intervals hold in `benchmarks coverage`, whose cases of errors alike are no fresh test of them.
 LEVEL_PRIOR = 0.8
 CONTRAST_PRIOR = 0.5
 MIN_SPOTS = 8  # with fewer, nothing is measured
