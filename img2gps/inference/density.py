@@ -127,4 +127,5 @@ class Density:
         return np.asarray(np.diff(_erf(away), axis=1) / 2)
 
 
+# An exported page has no SciPy.
 _erf = np.vectorize(math.erf, otypes=[np.float64])
