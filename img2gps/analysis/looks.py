@@ -22,6 +22,10 @@ from img2gps.runs.records import RESULT, RunResult, RunState, read_result
 
 # Knobs in which the runs of one cell may differ.
 _NOT_OF_A_CELL = ("seed", "order_seed", "augmentation_seed", "split", "data")
+_FRESH = (
+    "Choose by fresh photos (another split.seed), or score the winner on a test part "
+    "(split.n_test), before you publish."
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,11 @@ class Looks:
         if not self.others:
             return []
         studies = "1 other study" if len(self.others) == 1 else f"{len(self.others)} other studies"
+        if self.own_cells < 2:
+            return [
+                f"{studies} validated on these photos, too ({self.runs} runs of {self.cells} cells "
+                f"together): one that is chosen among all of them is flattered. {_FRESH}"
+            ]
         found = [
             f"{self.runs} runs of {self.cells} cells were validated on these photos, in this "
             f"study and {studies}; the correction for the selection knows this study's "
@@ -67,18 +76,10 @@ class Looks:
         ]
         if self.add_up:
             found.append(
-                f"Looks add up: {self._flattered()}. Choose by fresh photos (another split.seed), "
-                "or score the winner on a test part (split.n_test), before you publish."
+                f"Looks add up: the lowest of {self.cells} cells is flattered about "
+                f"{self.flattery:.1f} times as much as the lowest of {self.own_cells}. {_FRESH}"
             )
         return found
-
-    def _flattered(self) -> str:
-        if self.own_cells < 2:
-            return f"the lowest of {self.cells} cells is flattered, that of a single one is not"
-        return (
-            f"the lowest of {self.cells} cells is flattered about {self.flattery:.1f} times as "
-            f"much as the lowest of {self.own_cells}"
-        )
 
 
 def looks(folders: Iterable[Path], own_cells: int, study: str, roots: Sequence[Path]) -> Looks:

@@ -82,8 +82,12 @@ def test_looks_add_up_once_other_studies_have_more_cells() -> None:
     assert "another split.seed" in many.lines()[1]
     assert "split.n_test" in many.lines()[1]
     assert not replace(many, others=()).add_up
-    single = replace(many, own_cells=1)
-    assert "that of a single one is not" in single.lines()[1]
+
+
+def test_a_study_of_one_cell_is_told_of_the_others_in_one_sentence() -> None:
+    (line,) = Looks(runs=225, cells=157, own_cells=1, others=("a", "b")).lines()
+    assert line.startswith("2 other studies validated on these photos, too (225 runs of 157 cells")
+    assert "another split.seed" in line
 
 
 def test_flattery_is_that_of_the_lowest_of_so_many_normal_draws() -> None:
