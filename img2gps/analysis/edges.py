@@ -24,6 +24,8 @@ def edges(params: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[
     """
     found = []
     for axis, given in axes.items():
+        if axis.endswith("seed"):  # such as order_seed and split.seed: names of draws, no scale
+            continue
         if not all(_is_number(value) for value in given) or not _is_number(params.get(axis)):
             continue
         values = sorted(set(map(float, given)))

@@ -553,6 +553,8 @@ def test_winner_on_the_edge_names_the_next_value() -> None:
     assert inside == []
     assert edges({"decay": 0}, {"decay": [0, 0.1, 0.2]}) == []  # nothing lies below
     assert edges({"k": 1}, {"k": [1, 4]}) == []
+    for seed in ("order_seed", "split.seed"):  # no scale, so nothing lies beyond
+        assert edges({seed: 3}, {seed: [0, 1, 2, 3]}) == []
 
 
 def test_the_same_input_gives_the_same_numbers() -> None:
