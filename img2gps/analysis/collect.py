@@ -77,7 +77,7 @@ def _row(run: StudyRun, folder: Path | None) -> dict[str, Any]:
     The result in the run folder has precedence over study.json, which may be older.
     """
     cell = run.cell or "not yet chosen"  # a search draws its cells one by one
-    row = {key: value for key, value in vars(run).items() if key != "path"}
+    row = {key: value for key, value in vars(run).items() if key not in ("path", "aims")}
     row |= {"cell": cell, "rank_cell": without_fold(cell), "folder": str(folder or "")}
     result = None if folder is None else read_result(folder)
     if result is not None:

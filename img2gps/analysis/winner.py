@@ -60,11 +60,10 @@ def read_rule(given: Mapping[str, Any], monitor: str, direction: str) -> Rule:
     """
     known = ("by", "aggregate", "direction")
     by = str(given.get("by", monitor))
-    usual = "maximize" if HIGHER_IS_BETTER.fullmatch(by) else "minimize"
     rule = Rule(
         by,
         str(given.get("aggregate", "mean")),
-        str(given.get("direction", direction if by == monitor else usual)),
+        str(given.get("direction", direction if by == monitor else direction_of(by))),
     )
     if unknown := set(given) - set(known):
         raise BadInput(f"select.{min(unknown)}: no such key; one of {', '.join(known)}")
@@ -73,6 +72,15 @@ def read_rule(given: Mapping[str, Any], monitor: str, direction: str) -> Rule:
     if rule.direction not in DIRECTIONS:
         raise BadInput(f"select.direction={rule.direction}: give minimize or maximize")
     return rule
+
+
+def direction_of(metric: str) -> str:
+    """Return which end of a metric is better, as far as its name tells.
+
+    >>> direction_of("val/within_25m"), direction_of("cost/seconds")
+    ('maximize', 'minimize')
+    """
+    return "maximize" if HIGHER_IS_BETTER.fullmatch(metric) else "minimize"
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ class Scoring:
         if self.rule.by == self.monitor and run.value is not None:
             return run.value
         metrics = self.results[run.run_id].metrics if run.run_id in self.results else {}
-        found = metrics.get(self.rule.by)
+        found = run.aims.get(self.rule.by, metrics.get(self.rule.by))
         if found is None:
             raise BadInput(
                 f"select.by={self.rule.by}: not among the metrics; one of: "

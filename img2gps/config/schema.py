@@ -44,6 +44,14 @@ EPOCH_METRICS = (
     "val/within_50m",
 )  # of every epoch of every run; a user's own metrics come on top as val/NAME
 SPLIT_RULES = (1, 2)
+COSTS = (
+    "cost/seconds",
+    "cost/train_seconds",
+    "cost/peak_memory_mb",
+    "cost/predict_ms",
+    "model/parameters",
+    "model/flops",
+)  # of a run as a whole; a study may aim at them beside a metric of an epoch
 DENSITY_METRICS = ("val/nll", "val/coverage_50", "val/coverage_90")  # of heads that give a density
 
 
@@ -327,7 +335,7 @@ class Config:
     weights_required: bool
     precision: Precision
     threads: int | None
-    monitor: str
+    monitor: Any  # a metric, or a list of several aims
     metrics: dict[str, Any]
     baselines: bool
     force: bool
@@ -340,6 +348,11 @@ class Config:
     callbacks: dict[str, Any] = field(default_factory=dict)
     order_seed: int | None = None
     augmentation_seed: int | None = None
+
+    @property
+    def aims(self) -> list[str]:
+        """The figures that a study makes small or large, the one of every epoch first."""
+        return list(self.monitor) if isinstance(self.monitor, list) else [self.monitor]
 
     @property
     def seed_of_order(self) -> int:
@@ -416,8 +429,7 @@ class Config:
         known = (*EPOCH_METRICS, *(f"val/{name}" for name in self.metrics))
         if self.head in DENSITY_HEADS:
             known = (*known, *DENSITY_METRICS)
-        remedy = f"not a metric of an epoch; give one of: {', '.join(known)}"
-        check("monitor", self.monitor, self.monitor in known, remedy)
+        self._check_monitor(known)
         warmup = self.scheduler.warmup_epochs
         fit = warmup == 0 or warmup < self.max_epochs
         remedy = (
@@ -437,6 +449,17 @@ class Config:
         remedy = "needs a backbone that is not trained; add model.train=head"
         check("head", self.head, frozen or not needs_frozen, remedy)
         self._check_root()
+
+    def _check_monitor(self, known: tuple[str, ...]) -> None:
+        first, *others = self.aims or [""]
+        remedy = f"not a metric of an epoch; give one of: {', '.join(known)}"
+        check("monitor", first, first in known, remedy)
+        for aim in others:
+            remedy = f"not a figure of a run; give one of: {', '.join((*known, *COSTS))}"
+            check("monitor", aim, aim in (*known, *COSTS), remedy)
+        told = f"[{','.join(map(str, self.aims))}]"
+        once = len(set(self.aims)) == len(self.aims)
+        check("monitor", told, once, "an aim is named twice; name it once")
 
     def _check_losses(self) -> None:
         """Check that the heads can be trained with the loss and with weights of the labels."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -30,6 +30,7 @@ from img2gps.runs.swept import swept
 from img2gps.runs.tracker import Tracker
 from img2gps.training import devices, metrics, model
 from img2gps.training.heads.build import chosen_settings
+from img2gps.training.latency import prediction_ms
 from img2gps.training.module import GeoRegression
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def ended_before(planned: RunPlan, folder: RunFolder) -> Outcome | None:
     if result is not None and result.state.is_final:
         log.info("already %s, not run again (force=true repeats it)", result.state)
         _log_end(result, folder.path)
-        return Outcome.of(result, folder.path, config.monitor, skipped=True)
+        return Outcome.of(result, folder.path, config.aims[0], skipped=True)
     published = [Path(config.runs.results)] if config.runs.results else []
     if found := find_result(planned.run_id, published):
         log.info("published in %s without weights; it runs here so that you have them", found)
@@ -109,7 +110,7 @@ class ResultWriter:
     def outcome(self) -> Outcome:
         """How the run ended; available once it has."""
         assert self.result is not None
-        return Outcome.of(self.result, self.folder.path, self.planned.config.monitor)
+        return Outcome.of(self.result, self.folder.path, self.planned.config.aims[0])
 
     @contextmanager
     def recording(self, tracker: Tracker) -> Iterator[None]:
@@ -178,7 +179,7 @@ class ResultWriter:
             swept=self.swept,
             model=described,
             weights=WeightsFacts(**planned.weights.record()),
-            cost=cost(history),
+            cost=replace(cost(history), predict_ms=self._predict_ms()),
             code=hardware.code(),
             versions=hardware.versions(),
             hardware=self._hardware(),
@@ -212,6 +213,10 @@ class ResultWriter:
             "flops": self._attempt("flops", lambda: model.count_flops(regressor, size)),
             **chosen_settings(regressor.head),
         }
+
+    def _predict_ms(self) -> float | None:
+        size = self.planned.config.image_size
+        return self._attempt("predict_ms", lambda: prediction_ms(self.module.model, size))
 
     def _attempt(self, what: str, compute: Callable[[], T]) -> T | None:
         """Compute what only describes the run. A failure is noted and never loses the run."""

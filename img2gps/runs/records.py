@@ -108,6 +108,7 @@ class Cost:
     seconds: float = 0.0
     train_seconds: float = 0.0
     peak_memory_mb: float | None = None
+    predict_ms: float | None = None  # from the pixels of one photo to its position
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,11 @@ class RunResult:
                 found[_key(item.name)] = _plain(value) if item.name in _FACTS else value
         return {**found, "state": str(self.state), **self.extra}
 
+    def figures(self, names: Iterable[str]) -> dict[str, float | None]:
+        """Return figures by name, such as `val/rmse_m` or `cost/seconds`; None where unknown."""
+        row = self.row() if names else {}
+        return {name: row.get(name) for name in names}
+
     def row(self) -> dict[str, Any]:
         """Return the result as one flat row: keys joined by "/", metrics and swept knobs first.
 
@@ -216,6 +222,7 @@ class StudyRun:
         params: the cell's knobs and values; a knob that does not exist for the cell is not there.
         path: the run folder, relative to the runs root.
         value: the monitored metric after the final epoch.
+        aims: of a study with several aims, the run's figure for each.
         mean_predictor: RMSE of the mean predictor on the same photos, in metres.
         linked: whether the run lies in another study's folder.
     """
@@ -234,6 +241,7 @@ class StudyRun:
     mean_predictor: float | None = None
     attempts: int = 0
     linked: bool = False
+    aims: dict[str, float | None] = field(default_factory=dict)
 
     def folder(self, root: str | Path) -> Path:
         """Return the run's folder below a runs root; a linked run's lies in another study's."""
@@ -246,6 +254,7 @@ class StudyRecord:
 
     Attributes:
         kind: `grid`, `race`, or the name of the sampler that searches.
+        aims: of a study with several aims, `minimize` or `maximize` by name, `monitor` first.
         axes: knob to its values in order; of an interval its two ends.
         intervals: of a searched study, knob to `low`, `high` and `log`.
         base_config: the resolved configuration without what is varied.
@@ -263,6 +272,7 @@ class StudyRecord:
     kind: str = "grid"
     monitor: str = "val/rmse_m"
     direction: str = "minimize"
+    aims: dict[str, str] = field(default_factory=dict)
     axes: dict[str, list[Any]] = field(default_factory=dict)
     intervals: dict[str, dict[str, Any]] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=list)
@@ -304,6 +314,9 @@ class StudyRecord:
         """Return what study.json holds; the inverse of `from_dict`."""
         found = {item.name: getattr(self, item.name) for item in fields(self)}
         cells, extra = [_plain(run) for run in found.pop("runs")], found.pop("extra")
+        for plain in (found, *cells):
+            if not plain["aims"]:  # most studies have one
+                del plain["aims"]
         for key in ("race", "confirmation"):
             decided = found.pop(key)
             if decided is not None:
@@ -434,4 +447,5 @@ def _study_run(plain: Mapping[str, Any]) -> StudyRun:
     given = _known(StudyRun, plain)
     numbers = ("seed", "value", "epochs", "seconds", "mean_predictor", "attempts")
     _check_numbers({key: given.get(key) for key in numbers})
+    _check_numbers(given.get("aims") or {})
     return StudyRun(**{**given, "state": RunState(given.get("state", RunState.queued))})

@@ -25,6 +25,9 @@ class Winner:
         cell: the cell without its fold.
         where: the values that limited the selection to some cells of the study.
         by: the metric that decided.
+        prefer: the aim that `--prefer` named; "" where the study's rule decided.
+        front: of a study with several aims, the cells that no other cell beats in all of them,
+            each with `cell` and its figures.
         value: the metric, aggregated over the seeds.
         values: the metric for each of `seeds`; the folds of a seed are pooled.
         folds: how many folds the cell has; 0 without a k-fold split.
@@ -50,6 +53,8 @@ class Winner:
     where: dict[str, str] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
     by: str = "val/rmse_m"
+    prefer: str = ""
+    front: list[dict[str, Any]] = field(default_factory=list)
     aggregate: str = "mean"
     value: float = 0.0
     values: list[float] = field(default_factory=list)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from img2gps.analysis.front import points
 from img2gps.analysis.winner import best_cell
 from img2gps.runs.records import RunState, StudyRecord, StudyRun
 
@@ -58,6 +60,20 @@ def best_line(study: StudyRecord) -> str:
     if best is None:
         return f"no cell has finished with all its seeds yet{beside}"
     return f"{best.cell}: {monitor} {metres(best.value, monitor)}{beside}"
+
+
+def front_lines(study: StudyRecord) -> list[str]:
+    """Return the cells of the front of a study with several aims, each with its figures."""
+    if not study.aims:
+        return []
+    found = [point for point in points(study) if point.on_front]
+    said = [f"  {point.cell}: {figures_line(point.figures)}" for point in found]
+    return [f"front: no other cell is better in all of {', '.join(study.aims)}:", *said]
+
+
+def figures_line(figures: Mapping[str, float]) -> str:
+    """Return figures by name in one line, such as `val/rmse_m 61.20 m, cost/seconds 204`."""
+    return ", ".join(f"{aim} {metres(value, aim)}" for aim, value in figures.items())
 
 
 def progress_line(study: StudyRecord) -> str:

@@ -21,7 +21,7 @@ from img2gps.core.signals import Interrupted
 from img2gps.runs.records import LEASE_S, RunState, StudyRecord, StudyRun, now, write_study
 from img2gps.study import search
 from img2gps.study.confirming import Confirming
-from img2gps.study.display import Display, best_line, progress_line, run_name
+from img2gps.study.display import Display, best_line, front_lines, progress_line, run_name
 from img2gps.study.ledger import Ledger
 from img2gps.study.patience import Unreachable, is_full
 from img2gps.study.planning import plan_study, study_lock
@@ -165,6 +165,7 @@ class Engine:
             kind=spec.kind,
             monitor=spec.monitor,
             direction=spec.direction,
+            aims=spec.aims,
             axes=self._axes,
             intervals={
                 axis.name: {"low": axis.low, "high": axis.high, "log": axis.log}
@@ -340,6 +341,7 @@ class Engine:
             ),
             *(study.race.lines()[-1:] if study.race else []),
             f"best: {best_line(study)}",
+            *front_lines(study),
         ]
 
 
@@ -361,4 +363,5 @@ def _study_run(entry: Entry) -> StudyRun:
         mean_predictor=done.mean_predictor if done else None,
         attempts=entry.attempts,
         linked=bool(done and done.linked),
+        aims=done.aims if done else {},
     )

@@ -23,6 +23,7 @@ from typing import Any
 import optuna
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from img2gps.core import process
@@ -120,7 +121,9 @@ class Ledger:
                 optuna.create_study(
                     study_name=spec.name,
                     storage=storage,
-                    direction="minimize" if spec.direction == "minimize" else "maximize",
+                    directions=[
+                        StudyDirection[direction.upper()] for direction in spec.directions.values()
+                    ],
                     load_if_exists=True,
                 )
                 break
@@ -250,7 +253,7 @@ class Ledger:
         new = [run for run in runs if not self._live(run.key)]
         with in_bulk(self._storage):
             for run in new:
-                self.study.add_trial(trial_of(run))
+                self.study.add_trial(trial_of(run, self.spec))
         self.refresh()
         return new
 
@@ -367,18 +370,25 @@ class Ledger:
         if trial.state is not TrialState.RUNNING or worker != self.identity:
             raise Lost(claim.key)
 
+    def report(self, claim: Claim, epoch: int, value: float) -> None:
+        """Write down the monitored metric of an epoch."""
+        if self.spec.aims:  # Optuna itself refuses reports of trials with several values
+            trial_id = claim.trial._trial_id
+            self._storage.set_trial_intermediate_value(trial_id, epoch, value)
+        else:
+            claim.trial.report(value, epoch)
+
     def finish(self, claim: Claim, done: Done) -> None:
         """Record how a run ended by itself. Raises `Lost`."""
         trial_id = claim.trial._trial_id
         self._note(trial_id, OUTCOME, {**asdict(done), "kind": DONE})
         match done.state:
-            case RunState.finished if done.value is not None and math.isfinite(done.value):
-                self._tell(trial_id, TrialState.COMPLETE, done.value)
+            case RunState.finished if (values := done.values(self.spec)) is not None:
+                self._tell(trial_id, TrialState.COMPLETE, values)
             case RunState.pruned:
                 curve = self._storage.get_trial(trial_id).intermediate_values
                 last = curve[max(curve)] if curve else math.nan
-                value = last if math.isfinite(last) else None
-                self._tell(trial_id, TrialState.PRUNED, value)
+                self._tell(trial_id, TrialState.PRUNED, [last] if math.isfinite(last) else None)
             case _:
                 self._tell(trial_id, TrialState.FAIL)
 
@@ -514,9 +524,8 @@ class Ledger:
         except UpdateFinishedTrialError as error:
             raise Lost(str(trial_id)) from error
 
-    def _tell(self, trial_id: int, state: TrialState, value: float | None = None) -> None:
+    def _tell(self, trial_id: int, state: TrialState, values: list[float] | None = None) -> None:
         try:
-            values = None if value is None else [value]
             self._storage.set_trial_state_values(trial_id, state, values)
         except UpdateFinishedTrialError as error:
             raise Lost(str(trial_id)) from error

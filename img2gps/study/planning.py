@@ -18,7 +18,7 @@ from img2gps.study import search
 from img2gps.study.ledger import Ledger
 from img2gps.study.otherwise import precision_hint
 from img2gps.study.space import cell_id, name_of
-from img2gps.study.spec import Runner, Spec, make_runner
+from img2gps.study.spec import Done, Runner, Spec, make_runner
 from img2gps.study.trials import NewRun, key_of
 
 LOCK = ".engine.lock"
@@ -128,6 +128,9 @@ def same_study(before: Spec, after: Spec) -> Spec:
         if old != new:
             raise BadInput(f"study={before.name}: started with {key}={old} (now {new}); {remedy}")
     kept = {key: after.select.get(key) for key in before.select}
+    if before.aims != after.aims:
+        old, new = ",".join(before.directions), ",".join(after.directions)
+        raise BadInput(f"study={before.name}: started with monitor=[{old}] (now [{new}]); {remedy}")
     if changed := differences({"select": before.select}, {"select": kept}):
         raise BadInput(
             f"study={before.name}: started with {'; '.join(changed)}: the rule that selects the "
@@ -200,13 +203,19 @@ def _grid(ledger: Ledger, spec: Spec, runner: Runner) -> list[NewRun]:
     new = [run.ref for run in runs if run.ref and ledger.known(run.key) is None]
     found = runner.find(new)
     for done in found.values():
-        if done.state is RunState.finished and done.value is None:
-            raise BadInput(
-                f"monitor={spec.monitor}: run {done.run_id}, which is finished, has no such "
-                "metric; monitor one that it has, such as val/rmse_m"
-            )
+        if done.state is RunState.finished:
+            _check_aims(spec, done)
     runs = [replace(run, done=found.get(run.ref.run_id)) if run.ref else run for run in runs]
     return sorted(runs, key=_order(spec))
+
+
+def _check_aims(spec: Spec, done: Done) -> None:
+    known = done.aims if spec.aims else {spec.monitor: done.value}
+    if missing := [aim for aim in spec.directions if known.get(aim) is None]:
+        raise BadInput(
+            f"monitor={missing[0]}: run {done.run_id}, which is finished, has no such metric; "
+            "monitor one that it has, such as val/rmse_m"
+        )
 
 
 def _order(spec: Spec) -> Callable[[NewRun], tuple[float, ...]]:

@@ -159,6 +159,7 @@ class TrainRunner:
             state=result.state,
             reason=result.reason,
             value=result.metrics.get(self.spec.monitor),
+            aims=result.figures(self.spec.aims),
             epochs=result.cost.epochs,
             seconds=result.cost.seconds,
             mean_predictor=result.mean_predictor_rmse_m,

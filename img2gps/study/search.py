@@ -84,13 +84,23 @@ def check(spec: Spec) -> None:
     pruner(spec)
 
 
-def check_race(spec: Spec, monitor: str) -> None:
+def check_race(spec: Spec, monitor: str, compared: str | None) -> None:
     """Check that a race has something to compare, and something to give.
+
+    Args:
+        spec: the race.
+        monitor: its first aim.
+        compared: the aim that `hydra.sweeper.select.by` marks; needed where there are several.
 
     Raises:
         BadInput: it has one cell, nothing beyond a first look, or another metric than RMSE.
     """
     key = "hydra.sweeper"
+    if spec.aims and compared != monitor:
+        raise BadInput(
+            f"monitor=[{','.join(spec.aims)}]: a race compares its cells by one aim; mark it with "
+            f"+{key}.select.by={monitor}, and the page shows the others, too"
+        )
     if monitor != RMSE:
         raise BadInput(f"monitor={monitor}: a race compares squared errors; give monitor={RMSE}")
     if any(not axis.listed for axis in spec.space.axes) and not spec.n_trials:
@@ -220,7 +230,7 @@ def epoch_hook(
             if monitor not in metrics:
                 known = ", ".join(sorted(metrics))
                 raise BadInput(f"monitor={monitor}: not among the metrics; one of: {known}")
-            claim.trial.report(metrics[monitor], epoch)
+            ledger.report(claim, epoch, metrics[monitor])
             if pruning and epoch < last_epoch and claim.trial.should_prune():
                 raise Pruned(f"by {type(ledger.study.pruner).__name__} after epoch {epoch}")
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from img2gps.analysis.choices import ABSENT, Choice, fits
+from img2gps.analysis.front import points
 from img2gps.analysis.winner import (
     FOLD_AXIS,
     Candidate,
+    Rule,
     Scoring,
     choose,
     complete_cells,
@@ -40,7 +42,11 @@ Results = Mapping[str, RunResult]
 
 
 def select(
-    study: StudyRecord, root: str | Path, before: Winner | None = None, where: Choice | None = None
+    study: StudyRecord,
+    root: str | Path,
+    before: Winner | None = None,
+    where: Choice | None = None,
+    prefer: str = "",
 ) -> Winner:
     """Return the cell that is best over all its seeds, and its first seed's run.
 
@@ -51,12 +57,13 @@ def select(
         root: the runs root.
         before: the winner that was frozen before.
         where: knob to value; limits the selection to the cells that have these values.
+        prefer: of a study with several aims, the one that decides among the cells of the front.
 
     Raises:
         BadInput: no cell is complete, the rule is not valid, or the cells were validated on
             different photos or splits.
     """
-    rule = read_rule(study.select, study.monitor, study.direction)
+    rule = _rule(study, prefer)
     runs = _asked_for(replace(study, runs=study.deciding), where or {})
     complete = complete_cells(runs)
     cells = {cell: own for cell, own in complete.items() if study.may_win(cell)}
@@ -69,6 +76,10 @@ def select(
     results = _results(cells, root)
     _check_same_question(study.study, root, cells, results)
     scoring = Scoring(rule, study.monitor, results)
+    asked = replace(study, runs=[run for own in cells.values() for run in own])
+    front = [point for point in points(asked, results) if point.on_front]
+    if prefer:
+        cells = {point.cell: cells[point.cell] for point in front}
     best = choose(cells, scoring)
     planned = len({without_fold(run.cell) for run in runs})
     same = before if before is not None and before.cell == best.cell else None
@@ -82,6 +93,8 @@ def select(
         where=dict(where or {}),
         params=deployed.params,
         by=rule.by,
+        prefer=prefer,
+        front=[{"cell": point.cell, **point.figures} for point in front],
         aggregate=rule.aggregate,
         value=best.value,
         values=list(best.by_seed.values()),
@@ -120,6 +133,22 @@ def averaged(winner: Winner, study: StudyRecord, root: Path) -> Winner:
         average=[run.path for run in ordered],
         average_rmse_m=held_out.rmse_m(errors),
     )
+
+
+def _rule(study: StudyRecord, prefer: str) -> Rule:
+    """Return the rule of the study, or one that takes the best in the preferred aim."""
+    rule = read_rule(study.select, study.monitor, study.direction)
+    if not prefer:
+        return rule
+    if not study.aims:
+        raise BadInput(
+            f"--prefer {prefer}: {study.study} has one aim, {study.monitor}; leave it out, or give "
+            f"the study several: monitor=[{study.monitor},{prefer}] study=NAME"
+        )
+    if prefer not in study.aims:
+        aims = ", ".join(study.aims)
+        raise BadInput(f"--prefer {prefer}: no aim of {study.study}; give one of {aims}")
+    return Rule(prefer, "mean", study.aims[prefer])
 
 
 def _asked_for(study: StudyRecord, where: Choice) -> list[StudyRun]:

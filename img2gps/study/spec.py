@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -51,6 +52,8 @@ class Spec:
 
     Attributes:
         kind: `grid`, `race`, or the name of the sampler that searches.
+        monitor: the metric that pruners and tables use; the first of several aims.
+        aims: of a study with several aims, `minimize` or `maximize` by name.
         overrides: Hydra overrides that all runs share, `study=NAME` among them.
         base: the resolved configuration without what is varied and without what cannot change a
             result. The study refuses to go on when it changes.
@@ -69,6 +72,7 @@ class Spec:
     seeds: tuple[int, ...] = (0,)
     monitor: str = "val/rmse_m"
     direction: str = "minimize"
+    aims: dict[str, str] = field(default_factory=dict)
     question: str = ""
     n_trials: int = 0
     sampler: Any = "grid"
@@ -110,6 +114,11 @@ class Spec:
     def drawn(self) -> bool:
         """Whether the cells are no list that a person wrote."""
         return self.searched or not all(axis.listed for axis in self.space.axes)
+
+    @property
+    def directions(self) -> dict[str, str]:
+        """Every aim with its direction; most studies have one."""
+        return self.aims or {self.monitor: self.direction}
 
     @property
     def raced(self) -> bool:
@@ -165,6 +174,14 @@ class Done:
     resumed_epoch: int = 0
     linked: bool = False  # the run lies in another study's folder
     skipped: bool = False  # the run had ended before
+    aims: dict[str, float | None] = field(default_factory=dict)  # where there are several
+
+    def values(self, spec: Spec) -> list[float] | None:
+        """Return the figure of each aim; None where one of them is not known."""
+        known = self.aims if spec.aims else {spec.monitor: self.value}
+        found = [known.get(aim) for aim in spec.directions]
+        finite = [value for value in found if value is not None and math.isfinite(value)]
+        return finite if len(finite) == len(found) else None
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:

@@ -94,9 +94,10 @@ class BaseSweeper(Sweeper):
         _check_config(config, options.direction)
         check_machine(config)
         composed = composer.compose([])
+        draft = _aiming(draft, config.aims)
         base = base_config(config, draft.space, references(composed))
         if draft.raced:
-            check_race(draft, config.monitor)
+            check_race(draft, draft.monitor, options.select.get("by"))
         name = config.study if config.study != DEFAULT_STUDY else adhoc_name(base, config)
         return replace(
             draft,
@@ -104,13 +105,12 @@ class BaseSweeper(Sweeper):
             root=config.runs.root,
             results=config.runs.results,
             seeds=draft.seeds or _own_seed(composed, config),
-            monitor=config.monitor,
             max_epochs=config.max_epochs,
             first_rung=options.first_rung or first_rung(config.scheduler, config.max_epochs),
             overrides=(*draft.overrides, f"study={name}"),
             base=base,
             usual=_usual(composed, draft.space),
-            select=vars(read_rule(options.select, config.monitor, options.direction)),
+            select=vars(read_rule(options.select, draft.monitor, options.direction)),
         )
 
     def _draft(self, arguments: Sequence[str]) -> Spec:
@@ -164,10 +164,25 @@ def _check_config(config: Config, direction: str) -> None:
         raise BadInput(
             "force=true: a study never repeats a finished run; repeat single runs, without -m"
         )
-    if HIGHER_IS_BETTER.fullmatch(config.monitor) and direction == "minimize":
+    first = config.aims[0]
+    if HIGHER_IS_BETTER.fullmatch(first) and direction == "minimize":
+        raise BadInput(f"monitor={first}: more is better; give hydra.sweeper.direction=maximize")
+
+
+def _aiming(spec: Spec, aims: Sequence[str]) -> Spec:
+    """Return the study with its aims; the direction of the first is the study's own."""
+    from img2gps.analysis.winner import direction_of
+
+    first, *others = aims
+    if not others:
+        return replace(spec, monitor=first)
+    if spec.pruner != "none":
         raise BadInput(
-            f"monitor={config.monitor}: more is better; give hydra.sweeper.direction=maximize"
+            f"monitor=[{','.join(aims)}]: a pruner judges runs by one aim; give one, or "
+            "hydra.sweeper.pruner=none"
         )
+    directions = {first: spec.direction, **{aim: direction_of(aim) for aim in others}}
+    return replace(spec, monitor=first, aims=directions)
 
 
 def _check_knobs(knobs: Sequence[str]) -> None:

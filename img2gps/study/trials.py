@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from img2gps.runs.records import RunState
 from img2gps.study.space import Params, cell_id
-from img2gps.study.spec import Done, Limits, RunRef
+from img2gps.study.spec import Done, Limits, RunRef, Spec
 
 # User attributes of a trial. Ledgers on people's disks have them, so they keep their names.
 KEY = "key"  # which planned run this is; trials without it are strays of Optuna's
@@ -67,7 +67,7 @@ def ref_of(attributes: Mapping[str, Any]) -> RunRef | None:
     return RunRef(**attributes[REF]) if attributes.get(REF) else None
 
 
-def trial_of(run: NewRun) -> FrozenTrial:
+def trial_of(run: NewRun, spec: Spec) -> FrozenTrial:
     """Return the trial with which a run is enqueued, or recorded as done."""
     attributes: dict[str, Any] = {KEY: run.key, SEED: run.seed}
     numbers: dict[str, float] = {}
@@ -83,15 +83,15 @@ def trial_of(run: NewRun) -> FrozenTrial:
         attributes[NAME] = run.name
     if run.ref is not None:
         attributes[REF] = {**asdict(run.ref), "identity": {}}  # the spec keeps one identity
-    state, value = TrialState.WAITING, None
+    state, values = TrialState.WAITING, None
     if run.done is not None:
         attributes[OUTCOME] = {**asdict(run.done), "kind": DONE}
         finished = run.done.state is RunState.finished
         state = TrialState.COMPLETE if finished else TrialState.FAIL
-        value = run.done.value if finished else None
+        values = run.done.values(spec) if finished else None
     return create_trial(
         state=state,
-        value=value,
+        values=values,
         params=numbers,
         distributions={name: FloatDistribution(v, v) for name, v in numbers.items()},
         user_attrs=attributes,

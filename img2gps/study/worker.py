@@ -23,6 +23,7 @@ from img2gps.core.errors import BadInput
 from img2gps.core.process import identity
 from img2gps.core.signals import Interrupted
 from img2gps.runs.folder import Locked
+from img2gps.runs.records import RunState
 from img2gps.study import search
 from img2gps.study.budget import Budget
 from img2gps.study.ledger import Claim, Ledger, Lost
@@ -154,10 +155,20 @@ class Worker:
         with self.stop.interruptible():
             ref = claim.ref or self.runner.identify(overrides)
             if (found := self.runner.find([ref]).get(ref.run_id)) is not None:
-                return found
+                return self._checked(found)
             last_epoch = int(params.get("max_epochs", self.spec.max_epochs))
             hook = search.epoch_hook(self.ledger, claim, self.spec.monitor, last_epoch, self.stop)
-            return self.runner.run(overrides, hook)
+            return self._checked(self.runner.run(overrides, hook))
+
+    def _checked(self, done: Done) -> Done:
+        """Return how a run ended, provided that it has a figure for each of several aims."""
+        missing = [aim for aim in self.spec.aims if done.aims.get(aim) is None]
+        if missing and done.state is RunState.finished:
+            raise BadInput(
+                f"monitor={missing[0]}: run {done.run_id} has no such figure; see `absent` in its "
+                "result.json, or leave that aim out"
+            )
+        return done
 
 
 @contextmanager

@@ -95,6 +95,10 @@ def test_every_shipped_choice_composes(choice: str) -> None:
         ("model=timm", "model.name: has no value; give model.name=VALUE"),
         ("~lr", "lr: has no value; give lr=VALUE"),
         ("monitor=foo/bar", "monitor=foo/bar: not a metric of an epoch; give one of: train/"),
+        ("monitor=[]", "monitor=: not a metric of an epoch"),
+        ("monitor=cost/seconds", "monitor=cost/seconds: not a metric of an epoch"),
+        ("monitor=[val/rmse_m,cost/euro]", "monitor=cost/euro: not a figure of a run; give one of"),
+        ("monitor=[val/rmse_m,val/rmse_m]", "monitor=[val/rmse_m,val/rmse_m]: an aim is"),
         ("monitor=val/nope", "monitor=val/nope: not a metric of an epoch; give one of: train/"),
         ("+metrics.mine=3", "metrics.mine=3: give metrics.mine._target_=package.function"),
         (

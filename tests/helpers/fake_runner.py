@@ -83,7 +83,9 @@ class FakeRunner:
                 0.5,
                 MEAN_PREDICTOR,
                 begun,
-            )
+                aims={aim: target if aim == self.spec.monitor else float(settings["batch_size"])
+                      for aim in self.spec.aims},
+            )  # fmt: skip
             told = Path(self.spec.root) / "executions.txt"
             repeated = (folder / RESULT).exists()
             # a kill between the two writes below makes no second execution

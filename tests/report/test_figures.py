@@ -40,6 +40,27 @@ from tests.helpers.fake_study import CENTRE, Options, Params, make_study
 MEAN = 90.0
 
 
+def test_front_shows_every_aim_against_the_first_and_names_its_cells(tmp_path: Path) -> None:
+    study = make_study(tmp_path, "s", Options(n_val=40))
+    path = study.folder / "study.json"
+    plain = json.loads(path.read_text())
+    plain["aims"] = {"val/rmse_m": "minimize", "cost/seconds": "minimize", "val/p90_m": "minimize"}
+    for run in plain["cells"]:
+        seconds = 10.0 * run["params"]["batch_size"]  # the fastest are not the best
+        run["aims"] = {"val/rmse_m": run["value"], "cost/seconds": seconds, "val/p90_m": 1.0}
+    path.write_text(json.dumps(plain))
+    analysis = analyse(collect.load_study(study.folder, [tmp_path]))
+    drawn = {f.name: f for f in choose.of_study(scene_of(analysis, analysis.rankings[0]))}
+    figure = drawn["front"]
+    assert "cells are not beaten by another cell in all of val/rmse_m, cost/seconds and" in (
+        figure.title
+    )
+    assert "cost/seconds 80" in figure.alt  # the best of the fastest cells
+    assert len(figure.spec["vconcat"]) == 2
+    assert "seconds a run" in figure.svg
+    save(figure, tmp_path / "figures")
+
+
 def history(ends: dict[str, float], epochs: int = 5, seeds: int = 2) -> pd.DataFrame:
     """Straight lines from the mean predictor to `ends`, seeds 1 m apart around them."""
     rows = [

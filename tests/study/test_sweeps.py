@@ -129,6 +129,11 @@ def test_table1_is_the_published_grid_with_three_seeds() -> None:
     [
         ("hydra.sweeper.seeds=[0,1]", "a trial of a search is one run with one seed"),
         ("hydra.sweeper.first_rung=-3", "first_rung=-3: give 1 or more epochs"),
+        (
+            "monitor=[val/rmse_m,cost/seconds]",
+            "monitor=[val/rmse_m,cost/seconds]: a pruner judges runs by one aim; give one, or "
+            "hydra.sweeper.pruner=none",
+        ),
         ("monitor=val/within_25m", "more is better; give hydra.sweeper.direction=maximize"),
         ("+hydra.sweeper.select.aggregate=best", "select.aggregate=best: give one of"),
     ],
@@ -145,6 +150,11 @@ def test_what_a_search_cannot_do_is_said_before_anything_runs(more: str, said: s
         (["hydra.sweeper.margin_m=nan"], "margin_m=nan: give metres, 0 or more"),
         (["hydra.sweeper.give_up_below=1"], "give_up_below=1.0: give a probability"),
         (["hydra.sweeper.direction=maximize"], "a race looks for the lowest error"),
+        (
+            ["monitor=[val/rmse_m,cost/seconds]"],
+            "monitor=[val/rmse_m,cost/seconds]: a race compares its cells by one aim; mark it with "
+            "+hydra.sweeper.select.by=val/rmse_m",
+        ),
         (["monitor=val/mean_m"], "monitor=val/mean_m: a race compares squared errors"),
         (["hydra.sweeper.seeds=[]"], "seeds=[]: a race gives more seeds to the cells in doubt"),
         (["seed=3"], "seeds=[]: a race gives more seeds to the cells in doubt"),

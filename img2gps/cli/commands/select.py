@@ -22,7 +22,7 @@ HELP = "freeze a study's winner by its rule; evaluate it on the test part once"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`select STUDY [--where KNOB=VALUE ...] [--again] [--look]`."""
+    """`select STUDY [--prefer AIM] [--where KNOB=VALUE ...] [--again] [--look]`."""
     parser.add_argument("study", help="name of a study below the runs root")
     parser.add_argument(
         "--hidden",
@@ -38,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KNOB=VALUE",
         default=[],
         help="among these cells only, such as split=kfold of a study of several splits",
+    )
+    parser.add_argument(
+        "--prefer",
+        metavar="AIM",
+        default="",
+        help="of a study with several aims: among the cells that no other cell beats in all of "
+        "them, take the one that is best in this aim, such as cost/seconds",
     )
     parser.add_argument(
         "--average",
@@ -69,12 +76,17 @@ def execute(args: argparse.Namespace) -> int:
             f"--where: {folder / WINNER} holds the winner that was frozen before; --again selects "
             "anew, which is counted"
         )
+    if frozen is not None and args.prefer and args.prefer != frozen.prefer:
+        raise BadInput(
+            f"--prefer: {folder / WINNER} holds the winner that was frozen before; --again selects "
+            "anew, which is counted"
+        )
     if frozen is not None and args.average and not frozen.average:
         raise BadInput(
             f"--average: {folder / WINNER} holds one run, which was frozen before; --again selects "
             "anew, which is counted"
         )
-    winner = frozen or select(study, args.root, before=before, where=where)
+    winner = frozen or select(study, args.root, before, where, args.prefer)
     seen = _seen(study, args.root, winner)
     if frozen is None:
         winner = averaged(winner, study, args.root) if args.average else winner
@@ -118,7 +130,7 @@ def _notes(study: StudyRecord, root: Path, frozen: Winner | None) -> list[str]:
     if frozen is None:
         return []
     try:
-        now = select(study, root, before=frozen, where=frozen.where)
+        now = select(study, root, frozen, frozen.where, frozen.prefer)
     except BadInput as error:  # such as a winner that was frozen over several splits
         return [f"note: the rule would select no winner now: {error}"]
     if now.cell == without_fold(frozen.cell):
@@ -143,6 +155,7 @@ def _lines(winner: Winner, was_frozen: bool) -> list[str]:
         f"after the final epoch; {among if winner.candidates > 1 else 'the only complete cell'}",
         f"  deployed: {winner.path}, {one}, {display.metres(winner.run_value, winner.by)}",
     ]
+    lines[2:2] = _front(winner)
     if winner.average_rmse_m is not None:
         lines[-1] = (
             f"  deployed: the average of its {len(winner.average)} runs, "
@@ -163,4 +176,20 @@ def _lines(winner: Winner, was_frozen: bool) -> list[str]:
             f"  the test part has been used {winner.test_looks} times, so it is no longer a clean "
             "test set and its figures are optimistic"
         )
+    return lines
+
+
+def _front(winner: Winner) -> list[str]:
+    """Say why the winner was taken from the front, and what the other cells of the front offer."""
+    from img2gps.study import display
+
+    if not winner.front:
+        return []
+    why = f"best in {winner.by}, as --prefer asks" if winner.prefer else "by the study's rule"
+    count = len(winner.front)
+    lines = [f"  chosen {why}, from {count} cells that no other cell beats in all aims:"]
+    for point in winner.front:
+        figures = {aim: value for aim, value in point.items() if aim != "cell"}
+        mark = " <- chosen" if point["cell"] == without_fold(winner.cell) else ""
+        lines.append(f"    {point['cell']}: {display.figures_line(figures)}{mark}")
     return lines

@@ -80,7 +80,12 @@ _WIDER_PX: Final = 1.2
 _SHORT_LABEL: Final = 20  # characters
 
 Picture: TypeAlias = (
-    alt.Chart | alt.LayerChart | alt.FacetChart | alt.ConcatChart | alt.HConcatChart
+    alt.Chart
+    | alt.LayerChart
+    | alt.FacetChart
+    | alt.ConcatChart
+    | alt.HConcatChart
+    | alt.VConcatChart
 )
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from img2gps.analysis import declared, pairs
 from img2gps.analysis.declared import Lines
+from img2gps.analysis.front import points as front_points
 from img2gps.analysis.ground import ENOUGH
 from img2gps.analysis.photos import FEW_SPOTS, of_photos
 from img2gps.analysis.profiles import profiles
 from img2gps.analysis.scene import Scene, varied_within
 from img2gps.analysis.tuning import FEWEST, tuning_curve
+from img2gps.analysis.winner import RMSE
 from img2gps.analysis.wording import knob_name, knob_value
-from img2gps.report.figures import curves, errors, grid, maps, tuning
+from img2gps.report.figures import curves, errors, front, grid, maps, tuning
 from img2gps.report.figures.base import Figure, in_order, listed
 
 MOST_EPOCH_FIGURES = 3
@@ -24,6 +27,7 @@ _ENOUGH_SPOTS = f"({FEW_SPOTS} spots in each of two groups)"
 _NEEDS = {  # by how a figure's file name begins
     "grid": "the grid (two knobs, every combination)",
     "ranking": "the ranking (two cells)",
+    "front": "the front (several aims)",
     "effects": "effects of hyperparameters (two that vary)",
     "coverage": f"coverage of the ground ({ENOUGH} validation photos on each of three tiles)",
     "error_by_nearest": f"error by distance to training photos {_ENOUGH_SPOTS}",
@@ -46,6 +50,7 @@ def of_study(scene: Scene) -> list[Figure]:
         [
             _heat_map(scene),
             _ranking(scene),
+            _front(scene),
             *_epochs(scene),
             maps.positions(
                 first, all_m=winning["error_m"], spread_ratio=_spread_ratio(scene, first)
@@ -137,6 +142,21 @@ def _ranking(scene: Scene) -> Figure | None:
         floor_m=scene.floor_m,
         expected=scene.expected,
     )
+
+
+def _front(scene: Scene) -> Figure | None:
+    """Draw the front of several aims; the ranking's intervals stand in for the seeds' of RMSE."""
+    record, cells = scene.study.record, scene.finished.set_index("cell")
+    found = [point for point in front_points(record) if point.cell in cells.index]
+    if not record.aims or len(found) < 2:
+        return None
+    spans = {
+        str(cell): {RMSE: (float(row["low_m"]), float(row["high_m"]))}
+        for cell, row in cells.iterrows()
+    }
+    shown = [replace(p, spans={**p.spans, **spans[p.cell]}) for p in found]
+    labels = {str(cell): str(label) for cell, label in cells["label"].items()}
+    return front.front(shown, list(record.aims), labels, mean_rmse_m=scene.mean_rmse_m)
 
 
 def _epochs(scene: Scene) -> list[Figure | None]:
