@@ -60,6 +60,8 @@ def analyse(study: Study) -> Analysis:
             f"{len(rankings)} rankings, because runs on different validation photos, or with and "
             "without pretraining, are not comparable."
         )
+    if study.record.left_out:
+        notes.append(f"{study.record.left_out}.")
     notes += _raced(study)
     notes += _selected(study, rankings)
     notes += _looks(study, rankings)

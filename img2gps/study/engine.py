@@ -88,8 +88,8 @@ def run_study(
         )
         engine = Engine(ledger, display, planner)
         display.say(changes.line(spec.name, most=spec.raced))
-        if left_out := spec.space.left_out():
-            display.say(f"left out by require: {len(left_out)} cells: {'; '.join(left_out)}")
+        if spec.left_out:
+            display.say(spec.left_out)
         for hint in changes.hints:
             display.say(hint)
         stop.install()
@@ -173,6 +173,7 @@ class Engine:
                 if not axis.listed
             },
             seeds=self._seeds,
+            left_out=spec.left_out,
             pruner=spec.pruner if isinstance(spec.pruner, str) else spec.pruner["_target_"],
             base_config=spec.base,
             select=spec.select,

@@ -65,6 +65,7 @@ class Estimate:
             f"{counted(len(spec.seeds), 'seed')} = {most}{counted(self.runs, 'run')}"
             if not spec.searched
             else f"study {spec.name}: {self.runs} trials ({spec.kind})",
+            *([spec.left_out] if spec.left_out else []),
             f"done before: {self.done}; to run: {self.runs - self.done}",
             *([self.hint] if self.hint else []),
             *([self._first_looks(spec, workers)] if spec.raced else []),

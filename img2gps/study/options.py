@@ -27,7 +27,7 @@ class SweeperConfig:
     params: dict[str, Any] = field(default_factory=dict)  # knob: values, in Hydra's sweep grammar
     cells: list[Any] = field(default_factory=list)  # points that are not a product
     when: dict[str, Any] = field(default_factory=dict)  # knob: {other knob: value or values}
-    require: list[str] = field(default_factory=list)  # e.g. "batch_size * lr <= 0.1"
+    require: Any = field(default_factory=list)  # "batch_size * lr <= 0.1", or a list of such
     seeds: list[int] | None = None  # null = the configuration's seed
     sampler: Any = "grid"  # grid | race | random | tpe | gp | {_target_: ...}
     confirm: dict[str, Any] = field(default_factory=dict)  # of a search: top cells, fresh seeds
@@ -54,6 +54,21 @@ class SweeperConfig:
     max_run_minutes: float | None = None
     notify: str | None = None  # a web address or a command, told when the command ends
     dry_run: bool = False  # print the cost and run nothing
+
+
+def read_require(given: Any) -> list[str]:
+    """Read `hydra.sweeper.require`, one constraint or a list of them.
+
+    Raises:
+        BadInput: something else than text.
+    """
+    lines = [given] if isinstance(given, str) else given
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise BadInput(
+            f"hydra.sweeper.require={given}: give a constraint such as 'batch_size * lr <= 0.1', "
+            "or a list of them"
+        )
+    return lines
 
 
 def read_budget(given: Mapping[str, Any]) -> Budget:
@@ -124,11 +139,6 @@ def check_options(options: SweeperConfig) -> None:
     if options.sampler == "grid" and options.n_trials:
         raise BadInput(f"{key}.n_trials={options.n_trials}: a grid runs every cell; give "
                        f"{key}.sampler=random or leave n_trials out")  # fmt: skip
-    if searched and options.require:
-        raise BadInput(
-            f"{key}.require: a search draws knobs one by one and cannot keep to it; give "
-            f"{key}.sampler=race, which draws whole cells, or a grid"
-        )
     if searched and options.cells:
         raise BadInput(f"{key}.cells: a search draws its own; use params, or {key}.sampler=grid")
     if options.direction not in ("minimize", "maximize"):

@@ -33,13 +33,15 @@ DRAWS = 20  # times the cells wanted, before a race gives up finding cells that 
 STARTUP_TRIALS = 10  # drawn at random, before a model of the results is of any use
 
 
-def sampler(spec: Spec, trial: int) -> BaseSampler:
+def sampler(spec: Spec, trial: int, attempt: int = 0) -> BaseSampler:
     """Return the sampler that draws the values of one trial.
 
     A preset's seed follows from the study and the trial. So one worker repeats its search, and no
-    two trials draw alike, whichever engine or worker draws them.
+    two trials draw alike, whichever engine or worker draws them. A further `attempt` is made where
+    a draw does not meet the study's constraints.
     """
-    seed = zlib.crc32(f"{spec.name}/{spec.seeds[0]}/{trial}/0".encode())  # as published replays
+    text = f"{spec.name}/{spec.seeds[0]}/{trial}/{attempt}"  # as published replays
+    seed = zlib.crc32(text.encode())
     match spec.sampler:
         case "grid" | "race" | "random":
             return RandomSampler(seed=seed)
@@ -151,24 +153,6 @@ def _instantiate(key: str, target: Any, kind: type[Any], presets: tuple[str, ...
             f"hydra.sweeper.{key}._target_={target['_target_']}: not a {kind.__name__} of Optuna's"
         )
     return made
-
-
-class Draws:
-    """Draws the values of the trials that one worker has claimed."""
-
-    def __init__(self, spec: Spec, study: optuna.Study) -> None:
-        self._spec, self._study = spec, study
-        self._own: BaseSampler | None = None  # a user's sampler may keep a state between trials
-
-    def draw(self, trial: optuna.Trial) -> Params:
-        """Draw the values of one trial."""
-        if isinstance(self._spec.sampler, str):
-            self._study.sampler = sampler(self._spec, trial.number)
-        else:
-            self._own = self._own or sampler(self._spec, trial.number)
-            self._study.sampler = self._own
-        # Made again, so that this sampler draws and not the one with which it was claimed.
-        return draw(self._spec, optuna.Trial(self._study, trial._trial_id))
 
 
 def cells(spec: Spec) -> list[Params]:

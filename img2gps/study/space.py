@@ -118,13 +118,14 @@ class Space:
 
     def first(self) -> Params:
         """Return one point, to try a configuration with."""
-        if self.require and all(axis.listed for axis in self.axes):
-            return self.grid()[0]
         point = dict(self.cells[0]) if self.cells else {}
         for axis in self.axes:
             low = axis.values[0] if axis.listed else axis.interval[0]
             point[axis.name] = int(low) if axis.whole else low
-        return self.without_inactive(point)
+        point = self.without_inactive(point)
+        if not meets(point, self.require) and all(axis.listed for axis in self.axes):
+            return self.grid()[0]
+        return point
 
     def corners(self) -> list[Params]:
         """Return points that together have every listed value and both ends of every interval."""

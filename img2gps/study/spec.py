@@ -121,6 +121,17 @@ class Spec:
         return self.aims or {self.monitor: self.direction}
 
     @property
+    def left_out(self) -> str:
+        """Which cells the constraints leave out, in one line; "" if none."""
+        said = " and ".join(self.space.require)
+        if said and self.drawn:
+            return f"require ({said}): cells that do not meet it are never drawn"
+        if not (cells := self.space.left_out()):
+            return ""
+        count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells, the first being"
+        return f"left out by require ({said}): {count} {cells[0]}"
+
+    @property
     def raced(self) -> bool:
         """Whether the cells race, so that further runs depend on the results so far."""
         return self.kind == "race"

@@ -24,7 +24,14 @@ from img2gps.runs.race import Rules
 from img2gps.runs.records import now
 from img2gps.study.grammar import as_lines, parse_axes
 from img2gps.study.notify import telling, without_target
-from img2gps.study.options import LIMITS, SweeperConfig, check_options, read_budget, read_confirm
+from img2gps.study.options import (
+    LIMITS,
+    SweeperConfig,
+    check_options,
+    read_budget,
+    read_confirm,
+    read_require,
+)
 from img2gps.study.space import Axis, Params, Space, space
 from img2gps.study.spec import ENUMERATED, Limits, Spec
 
@@ -130,7 +137,7 @@ class BaseSweeper(Sweeper):
         return Spec(
             name=DEFAULT_STUDY,
             kind=_kind(options.sampler),
-            space=space(axes, cells, options.when, options.require),
+            space=space(axes, cells, options.when, read_require(options.require)),
             root="",
             seeds=seeds,
             direction=options.direction,

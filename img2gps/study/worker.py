@@ -26,6 +26,7 @@ from img2gps.runs.folder import Locked
 from img2gps.runs.records import RunState
 from img2gps.study import search
 from img2gps.study.budget import Budget
+from img2gps.study.drawing import Draws
 from img2gps.study.ledger import Claim, Ledger, Lost
 from img2gps.study.patience import Unreachable, is_full
 from img2gps.study.planning import study_lock
@@ -56,7 +57,7 @@ class Worker:
     def __init__(self, ledger: Ledger, runner: Runner, stop: Stop) -> None:
         self.ledger, self.runner, self.stop = ledger, runner, stop
         self.spec = ledger.spec
-        self._draws = search.Draws(self.spec, ledger.study)
+        self._draws = Draws(ledger)
         ledger.study.pruner = search.pruner(self.spec)
 
     def work(

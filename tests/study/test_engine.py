@@ -25,6 +25,7 @@ from img2gps.runs.folder import open_folder
 from img2gps.runs.records import RunState
 from img2gps.study import search
 from img2gps.study.display import Display, duration
+from img2gps.study.drawing import Draws
 from img2gps.study.engine import run_study
 from img2gps.study.ledger import Ledger
 from img2gps.study.planning import differences, plan_study
@@ -338,7 +339,7 @@ def test_engines_that_share_a_search_draw_other_cells(tmp_path: Path, sampler: A
     ledger = Ledger.create(open_storage(url_of(spec)), spec)
     plan_study(ledger, spec)
     engines = [Ledger(open_storage(url_of(spec)), spec.name) for _ in range(3)]
-    draws = [search.Draws(spec, engine.study) for engine in engines]
+    draws = [Draws(engine) for engine in engines]
     drawn = []
     for i in range(12):  # in turn, as if each had been started at the same moment
         claim = engines[i % 3].claim()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from img2gps.core.errors import BadInput
 from img2gps.study import search
+from img2gps.study.engine import run_study
+from img2gps.study.options import read_require
 from img2gps.study.require import check_requirements, meets
 from img2gps.study.space import Axis, Space, cell_id, space
 from img2gps.study.spec import Spec
+from tests.helpers.studies import cells_of, fake_spec, read_record, url_of
+
+OWN = "optuna.samplers.RandomSampler"
 
 CELL: dict[str, Any] = {"lr": 0.01, "batch_size": 16, "model": "resnet18", "scheduler.gamma": 0.5}
 
@@ -80,6 +86,61 @@ def test_grid_leaves_out_cells_and_names_them() -> None:
 def test_grid_without_any_cell_left_is_refused() -> None:
     with pytest.raises(BadInput, match="none of the 1 cells meets lr < 0; loosen it"):
         space([Axis("lr", (0.1,))], require=["lr < 0"]).grid()
+
+
+def test_study_says_how_many_cells_are_left_out_and_names_the_first() -> None:
+    axes = [Axis("lr", (0.001, 0.01)), Axis("batch_size", (8, 32, 64))]
+    spec = Spec("s", "grid", space(axes, require=["batch_size * lr <= 0.1"]), "")
+    assert spec.left_out == (
+        "left out by require (batch_size * lr <= 0.1): 2 cells, the first being "
+        "lr=0.01,batch_size=32"
+    )
+    spec = Spec("s", "grid", space(axes, require=["batch_size * lr <= 0.4"]), "")
+    assert (
+        spec.left_out
+        == "left out by require (batch_size * lr <= 0.4): 1 cell lr=0.01,batch_size=64"
+    )
+    assert not Spec("s", "grid", space(axes, require=["lr < 1"]), "").left_out
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp", {"_target_": OWN}])
+def test_search_runs_only_cells_that_are_allowed(
+    tmp_path: Path, fake_runs: None, sampler: Any
+) -> None:
+    axes = (Axis("lr", low=0.1, high=0.9), Axis("batch_size", (8, 64)), Axis("momentum", (0, 1)))
+    made = space(axes, require=["batch_size * lr <= 8", "momentum == 0 or lr > 0.5"],
+                 when={"momentum": {"batch_size": 8}})  # fmt: skip
+    spec = fake_spec(tmp_path, {}, space=made, kind="search", sampler=sampler, n_trials=13)
+    run_study(spec, url_of(spec), workers=0)
+    cells = [run["params"] for run in cells_of(spec)]
+    assert len(cells) == 13
+    assert {run["state"] for run in cells_of(spec)} == {"finished"}
+    for cell in cells:
+        assert cell["batch_size"] * cell["lr"] <= 8
+        assert cell.get("momentum", 0) == 0 or cell["lr"] > 0.5
+    assert read_record(spec)["left_out"].endswith("cells that do not meet it are never drawn")
+
+
+def test_search_without_any_cell_left_says_so_for_every_trial(
+    tmp_path: Path, fake_runs: None
+) -> None:
+    made = space([Axis("lr", low=0.1, high=0.9)], require=["lr > 1"])
+    spec = fake_spec(tmp_path, {}, space=made, kind="random", sampler="random", n_trials=2)
+    assert run_study(spec, url_of(spec), workers=0) == 1
+    for run in cells_of(spec):
+        assert run["reason"] == (
+            "hydra.sweeper.require: none of 200 drawn cells meets lr > 1; loosen it"
+        )
+
+
+@pytest.mark.parametrize("given", ["lr < 1", ["lr < 1"]])
+def test_one_constraint_needs_no_list(given: Any) -> None:
+    assert read_require(given) == ["lr < 1"]
+
+
+def test_constraint_that_is_no_text_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"hydra.sweeper.require=\[3\]: give a constraint such as"):
+        read_require([3])
 
 
 def test_race_draws_only_cells_that_are_allowed() -> None:

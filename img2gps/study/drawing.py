@@ -1,0 +1,78 @@
+"""Drawing the values of the trials that one worker has claimed.
+
+A plain search asks its sampler on the ledger itself. A search with constraints asks it on a copy of
+the trials in memory, where a draw that does not meet them can be drawn again: the ledger has only
+what is run.
+"""
+
+from __future__ import annotations
+
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from img2gps.core.errors import BadInput
+from img2gps.study.ledger import Ledger
+from img2gps.study.require import meets
+from img2gps.study.search import draw, sampler
+from img2gps.study.space import Params
+
+MOST_DRAWS = 200  # of one trial; the second half is drawn at random
+FIXED = "fixed_params"  # Optuna's: what a trial suggests whatever its sampler says
+
+
+class Draws:
+    """Draws the values of the trials that one worker has claimed."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger, self._spec = ledger, ledger.spec
+        self._own: BaseSampler | None = None  # a user's sampler may keep a state between trials
+
+    def draw(self, trial: optuna.Trial) -> Params:
+        """Draw the values of one trial.
+
+        Raises:
+            BadInput: no draw meets the study's constraints.
+        """
+        study = self._ledger.study
+        if not self._spec.space.require:
+            study.sampler = self._sampler(trial.number, 0)
+        else:
+            drawn = self._draw_apart(trial)
+            study.sampler = RandomSampler()  # has nothing to draw any more
+            study._storage.set_trial_system_attr(trial._trial_id, FIXED, drawn.params)
+        # Made again, so that this sampler draws and not the one with which it was claimed.
+        return draw(self._spec, optuna.Trial(study, trial._trial_id))
+
+    def _sampler(self, number: int, attempt: int) -> BaseSampler:
+        if isinstance(self._spec.sampler, str):
+            return sampler(self._spec, number, attempt)
+        self._own = self._own or sampler(self._spec, number)
+        return self._own
+
+    def _draw_apart(self, trial: optuna.Trial) -> optuna.Trial:
+        """Draw on a copy of the study until the constraints are met."""
+        study = observed(self._ledger, but=trial.number)
+        for attempt in range(MOST_DRAWS):
+            study.sampler = self._sampler(trial.number, attempt)
+            if attempt >= MOST_DRAWS // 2:
+                study.sampler = RandomSampler(seed=attempt)
+            asked = study.ask()
+            if meets(draw(self._spec, asked), self._spec.space.require):
+                return asked
+            study.tell(asked, state=TrialState.FAIL)
+        raise BadInput(
+            f"hydra.sweeper.require: none of {MOST_DRAWS} drawn cells meets "
+            f"{' and '.join(self._spec.space.require)}; loosen it"
+        )
+
+
+def observed(ledger: Ledger, *, but: int) -> optuna.Study:
+    """Return a study in memory with what the sampler may know; `but` is the trial to be drawn."""
+    directions = [StudyDirection[name.upper()] for name in ledger.spec.directions.values()]
+    study = optuna.create_study(directions=directions)
+    for trial in ledger.study.get_trials(deepcopy=False):
+        if trial.number != but and trial.params and trial.state is not TrialState.WAITING:
+            study.add_trial(trial)
+    return study
