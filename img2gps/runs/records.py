@@ -185,6 +185,8 @@ class RunResult:
             value = getattr(self, item.name)
             if item.name != "extra":
                 found[_key(item.name)] = _plain(value) if item.name in _FACTS else value
+        if self.cost.predict_ms is None:  # runs from before it was measured have no such key
+            del found["cost"]["predict_ms"]
         return {**found, "state": str(self.state), **self.extra}
 
     def figures(self, names: Iterable[str]) -> dict[str, float | None]:
@@ -242,6 +244,11 @@ class StudyRun:
     attempts: int = 0
     linked: bool = False
     aims: dict[str, float | None] = field(default_factory=dict)
+
+    @property
+    def never_begun(self) -> bool:
+        """Whether the run is not made because its trial was given up after other runs."""
+        return self.state is RunState.pruned and not self.attempts
 
     def folder(self, root: str | Path) -> Path:
         """Return the run's folder below a runs root; a linked run's lies in another study's."""
