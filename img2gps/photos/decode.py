@@ -15,7 +15,7 @@ import warnings
 import numpy as np
 import pillow_heif
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from img2gps.photos.containers import count_scans, truncated_heif, zeroed_jpeg
 from img2gps.photos.dng import is_dng, preview
@@ -125,6 +125,8 @@ def _shrink(image: Image.Image, size: int, data: bytes, max_bytes: int) -> Image
     full = image.width * image.height
     if image.format in ("JPEG", "MPO"):
         _check_jpeg(image, data)
+        if isinstance(image, ImageFile.ImageFile):
+            image.decodermaxblock = len(data)  # Pillow's blocks of 64 KB stop libjpeg in each row
         # Only here: on HEIC, `draft` silently gives the embedded thumbnail.
         image.draft("RGB", (2 * size, 2 * size))
     needed = _decode_bytes(image, full)

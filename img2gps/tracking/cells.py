@@ -21,6 +21,7 @@ from img2gps.analysis.study import Study
 from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.config.schema import LoggerConfig
 from img2gps.core.files import read_json, write_json
+from img2gps.core.progress import watched
 from img2gps.runs.folder import run_id
 from img2gps.runs.records import MEAN_PREDICTOR, RunState
 from img2gps.tracking import content, session
@@ -150,10 +151,9 @@ def publish(
     target = f"{session.server()}/{logger.entity}/{logger.project}"
     receipt = read_json(folder / RECEIPT) or {}
     there = set(receipt.get(target, []))
+    missing = [extra for extra in extras(study) if extra.about.run_id not in there]
     sent = []
-    for extra in extras(study):
-        if extra.about.run_id in there:
-            continue
+    for extra in watched(missing, len(missing), f"W&B: means of {study.name}"):
         sent.append((extra.about.name, len(extra.rows)))
         if not dry_run:
             _send(extra, logger, folder)

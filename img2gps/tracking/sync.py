@@ -11,6 +11,7 @@ from pathlib import Path
 from img2gps.config.schema import LoggerConfig, LoggerKind
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
+from img2gps.core.progress import watched
 from img2gps.runs.folder import HISTORY, History, list_folders, open_folder
 from img2gps.runs.records import STUDY, StudyRecord, read_result
 from img2gps.tracking import cells, content, session, uploads
@@ -96,7 +97,7 @@ def _lines(studies: dict[Path, list[Path]], options: Options) -> Iterator[Line]:
     in_vain = 0
     for study_folder, runs in studies.items():
         study = content.find_study(study_folder)
-        for folder in runs:
+        for folder in watched(runs, len(runs), f"W&B: {study_folder.name}"):
             if in_vain >= GIVE_UP_AFTER:
                 why = "W&B does not answer"
                 yield Line(study_folder.name, folder.name, "", Result.not_tried, why)

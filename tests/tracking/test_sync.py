@@ -8,6 +8,7 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from img2gps.config.schema import LoggerKind
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import CONFIG, HISTORY, History, open_folder
 from img2gps.runs.records import RESULT
-from img2gps.tracking import sync, uploads
+from img2gps.tracking import cells, sync, uploads
 from img2gps.tracking.cells import extras, table
 from tests.helpers import fake_study
 from tests.helpers.wandb_cases import (
@@ -161,6 +162,26 @@ def test_an_interrupted_sync_goes_on_and_doubles_nothing(server: Server, tmp_pat
     assert of_runs(synced(tmp_path)) == ["up to date", "up to date", "uploaded", "uploaded"]
     for run in made:
         assert server.run(run.id).metrics == run.rows
+
+
+def test_progress_is_counted_in_runs_and_then_in_means(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars: list[tuple[str, int, int]] = []
+
+    def watched(items: Iterable[Any], total: int, text: str) -> Iterator[Any]:
+        shown = list(items)
+        bars.append((text, total, len(shown)))
+        return iter(shown)
+
+    monkeypatch.setattr(sync, "watched", watched)
+    monkeypatch.setattr(cells, "watched", watched)
+    made = make_runs(tmp_path)
+    sent = [line for line in synced(tmp_path) if not line.run]
+    assert bars == [
+        ("W&B: table1", len(made), len(made)),
+        ("W&B: means of table1", len(sent), len(sent)),
+    ]
 
 
 def test_a_sync_interrupted_within_a_run_doubles_nothing(

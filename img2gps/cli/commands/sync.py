@@ -35,11 +35,9 @@ def execute(args: argparse.Namespace) -> int:
     lines: list[sync.Line] = []
     console = Console()
     try:
-        with console.status("W&B") as status:
-            for line in sync.sync(args.root, args.study, options):
-                lines.append(line)
-                table.add_row(line.study, line.run, line.name, line.outcome, line.detail)
-                status.update(f"W&B: {line.study} {line.run}")
+        for line in sync.sync(args.root, args.study, options):
+            lines.append(line)
+            table.add_row(line.study, line.run, line.name, line.outcome, line.detail)
     finally:
         if lines:
             console.print(table)
