@@ -82,7 +82,7 @@ def _row(run: StudyRun, folder: Path | None) -> dict[str, Any]:
     result = None if folder is None else read_result(folder)
     if result is not None:
         row = {**result.row(), **row, "state": result.state, "reason": result.reason}
-    elif run.state.has_ended and run.state != RunState.failed:
+    elif run.state.has_ended and run.state != RunState.failed and not run.never_begun:
         why = f"study.json says {run.state}, but {run.path or run.run_id} has no readable {RESULT}"
         row |= {"state": RunState.missing, "reason": why}
     return {**row, **run.params}

@@ -12,7 +12,7 @@ class Confirmation:
     """Which cells are confirmed, decided when the search has ended.
 
     Attributes:
-        cells: the best cells of the search, the best first.
+        cells: the best cells of the search without their folds, the best first.
         seeds: with which each of them is run; only these runs decide the winner.
         values: the metric of each cell in the search, which owes a part to luck.
         trials: how many finished trials there were to choose from; more of them decide anew.
@@ -34,4 +34,6 @@ class Confirmation:
 
     def has(self, cell: str, seed: int) -> bool:
         """Whether a run is one of the confirming runs."""
-        return cell in self.cells and seed in self.seeds
+        from img2gps.runs.folder import without_fold  # which reads records, and these this module
+
+        return seed in self.seeds and without_fold(cell) in self.cells

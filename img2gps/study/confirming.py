@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from img2gps.runs.confirm import Confirmation
-from img2gps.runs.records import RunState
 from img2gps.study.ledger import Ledger
 from img2gps.study.planning import study_lock
-from img2gps.study.space import name_of
+from img2gps.study.repeats import Trial, new_run, trials_of
 from img2gps.study.spec import Runner
-from img2gps.study.trials import Entry, NewRun, key_of
 
 
 class Confirming:
@@ -34,8 +32,8 @@ class Confirming:
             self.ledger.refresh()
             if self.ledger.busy():
                 return True
-            entries = [e for e in self.ledger.entries() if e.state is RunState.finished]
-            drawn = [e for e in entries if e.seed == self.spec.seeds[0]]
+            trials = trials_of(self.spec, self.ledger.entries())
+            drawn = {trial.cell: trial for trial in trials if trial.complete}
             if not drawn:
                 return False
             found = self.ledger.confirmation
@@ -48,29 +46,22 @@ class Confirming:
                 )
             return self._queue(found, drawn)
 
-    def _decide(self, drawn: list[Entry]) -> Confirmation:
+    def _decide(self, drawn: Mapping[str, Trial]) -> Confirmation:
         sign = 1.0 if self.spec.direction == "minimize" else -1.0
-        values = {e.cell: e.done.value for e in drawn if e.done and e.done.value is not None}
+        values = {cell: trial.means(self.spec.monitor)[-1] for cell, trial in drawn.items()}
         best = sorted(values, key=lambda cell: sign * values[cell])[: self.spec.confirm.top]
-        first = self.spec.seeds[0] + 1
+        first = max(self.spec.seeds) + 1
         seeds = list(range(first, first + self.spec.confirm.seeds))
         return Confirmation(best, seeds, [values[cell] for cell in best], len(drawn))
 
-    def _queue(self, found: Confirmation, drawn: list[Entry]) -> bool:
+    def _queue(self, found: Confirmation, drawn: Mapping[str, Trial]) -> bool:
         """Queue the confirming runs that the ledger lacks; whether there were any."""
-        params = {entry.cell: entry.params for entry in drawn}
         runs = [
-            NewRun(
-                key_of(params[cell], seed),
-                params[cell],
-                seed,
-                name_of(params[cell], self.spec.named_cells),
-                self._runner.identify(self.spec.overrides_of(params[cell], seed)),
-                hidden=True,
-            )
+            new_run(self.spec, self._runner, params, seed)
             for seed in found.seeds  # one seed of all cells before the next
             for cell in found.cells
-            if cell in params
+            if cell in drawn
+            for params in self.spec.folds_of(drawn[cell].params)
         ]
         done = self._runner.find(run.ref for run in runs if run.ref)
         runs = [replace(run, done=done.get(run.ref.run_id)) if run.ref else run for run in runs]

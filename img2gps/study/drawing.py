@@ -1,22 +1,28 @@
 """Drawing the values of the trials that one worker has claimed.
 
-A plain search asks its sampler on the ledger itself. A search with constraints asks it on a copy of
-the trials in memory, where a draw that does not meet them can be drawn again: the ledger has only
-what is run.
+A plain search asks its sampler on the ledger itself. Where the sampler shall see something else, it
+is asked on a study in memory: with the mean over the runs of each trial, or with constraints, where
+a draw that does not meet them is drawn again. The ledger has only what is run.
 """
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
+
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from img2gps.core.errors import BadInput
+from img2gps.runs.folder import without_fold
 from img2gps.study.ledger import Ledger
+from img2gps.study.repeats import Trial, trials_of
 from img2gps.study.require import meets
 from img2gps.study.search import draw, sampler
 from img2gps.study.space import Params
+from img2gps.study.trials import CELL
 
 MOST_DRAWS = 200  # of one trial; the second half is drawn at random
 FIXED = "fixed_params"  # Optuna's: what a trial suggests whatever its sampler says
@@ -36,7 +42,7 @@ class Draws:
             BadInput: no draw meets the study's constraints.
         """
         study = self._ledger.study
-        if not self._spec.space.require:
+        if not (self._spec.space.require or self._spec.repeated):
             study.sampler = self._sampler(trial.number, 0)
         else:
             drawn = self._draw_apart(trial)
@@ -72,7 +78,49 @@ def observed(ledger: Ledger, *, but: int) -> optuna.Study:
     """Return a study in memory with what the sampler may know; `but` is the trial to be drawn."""
     directions = [StudyDirection[name.upper()] for name in ledger.spec.directions.values()]
     study = optuna.create_study(directions=directions)
-    for trial in ledger.study.get_trials(deepcopy=False):
-        if trial.number != but and trial.params and trial.state is not TrialState.WAITING:
-            study.add_trial(trial)
+    drawn = [
+        trial
+        for trial in ledger.study.get_trials(deepcopy=False)
+        if trial.number != but and trial.params and trial.state is not TrialState.WAITING
+    ]
+    study.add_trials(_told(ledger, drawn) if ledger.spec.repeated else drawn)
     return study
+
+
+def _told(ledger: Ledger, drawn: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the first runs of all trials with the means over their runs in place of one value.
+
+    A trial that was given up lacks runs. So that it can be compared with others, what the missing
+    runs added to the mean of a complete trial, in the median, is added to its mean.
+    """
+    ledger.refresh()
+    trials = {trial.cell: trial for trial in trials_of(ledger.spec, ledger.entries())}
+    complete = [trial for trial in trials.values() if trial.complete]
+    found = []
+    for first in drawn:
+        trial = trials.get(without_fold(first.user_attrs.get(CELL, "")))
+        if trial is None or first.state is not TrialState.COMPLETE:
+            found.append(first)  # under way, or ended without a figure
+            continue
+        values = [
+            means[-1] + _added(complete, aim, len(means), trial.size)
+            for aim in ledger.spec.directions
+            if (means := trial.means(aim))
+        ]
+        ended = trial.complete or trial.given_up
+        found.append(
+            create_trial(
+                state=TrialState.COMPLETE if ended else TrialState.RUNNING,
+                values=values if ended else None,
+                params=first.params,
+                distributions=first.distributions,
+            )
+        )
+    return found
+
+
+def _added(complete: Sequence[Trial], aim: str, made: int, size: int) -> float:
+    if made == size or not complete:
+        return 0.0
+    means = [trial.means(aim) for trial in complete]
+    return statistics.median(own[-1] - own[made - 1] for own in means)

@@ -10,7 +10,7 @@ import math
 import shlex
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from img2gps.study.planning import plan_study, study_lock
 from img2gps.study.pool import Death, Pool
 from img2gps.study.process import Stop
 from img2gps.study.race import Race, record_of
+from img2gps.study.repeats import Repeats
 from img2gps.study.spec import Runner, Spec
 from img2gps.study.storage import open_storage
 from img2gps.study.trials import INTERRUPTED, Entry
@@ -81,13 +82,13 @@ def run_study(
             ledger.places = spec.places
             changes, runner = plan_study(ledger, spec)
         ledger.patience.hurried = lambda: stop.wanted
-        planner = (
-            Race(ledger, changes.runs, display.say)
+        planners: list[Race | Repeats | Confirming] = (
+            [Race(ledger, changes.runs, display.say)]
             if spec.raced
-            else Confirming(ledger, runner, display.say)
+            else [Repeats(ledger, runner), Confirming(ledger, runner, display.say)]
         )
-        engine = Engine(ledger, display, planner)
-        display.say(changes.line(spec.name, most=spec.raced))
+        engine = Engine(ledger, display, planners)
+        display.say(changes.line(spec.name, most=spec.raced or spec.repeated))
         if spec.left_out:
             display.say(spec.left_out)
         for hint in changes.hints:
@@ -130,10 +131,10 @@ class Engine:
         self,
         ledger: Ledger,
         display: Display | None = None,
-        planner: Race | Confirming | None = None,
+        planners: Sequence[Race | Repeats | Confirming] = (),
     ) -> None:
         self.ledger, self.display = ledger, display or Display()
-        self.spec, self._planner = ledger.spec, planner
+        self.spec, self._planners = ledger.spec, planners
         self._at_work: dict[str, str | int] | None = ledger.identity
         self._next_write = self._renew_at = 0.0
         self._last: object = None
@@ -263,8 +264,8 @@ class Engine:
                 self.ledger.reap(worker, INTERRUPTED, "interrupted")
 
     def _more(self) -> bool:
-        """Let the race or the confirmation decide what runs next; false if nothing does."""
-        return self._planner is not None and self._planner.advance()
+        """Let those who plan further runs decide what runs next; false if nothing does."""
+        return any(planner.advance() for planner in self._planners)
 
     def _over_budget(self) -> str:
         """Return the limit of the budget that is reached; "" if none."""

@@ -64,7 +64,7 @@ class Estimate:
             f"study {spec.name}: {counted(self.cells, 'cell')} x "
             f"{counted(len(spec.seeds), 'seed')} = {most}{counted(self.runs, 'run')}"
             if not spec.searched
-            else f"study {spec.name}: {self.runs} trials ({spec.kind})",
+            else f"study {spec.name}: {self._trials(spec)}",
             *([spec.left_out] if spec.left_out else []),
             f"done before: {self.done}; to run: {self.runs - self.done}",
             *([self.hint] if self.hint else []),
@@ -79,6 +79,10 @@ class Estimate:
             "smaller ones where cells do better",
             *self.splits,
         ]
+
+    def _trials(self, spec: Spec) -> str:
+        trials = f"{counted(spec.n_trials, 'trial')} ({spec.kind})"
+        return trials + (f", at most {counted(self.runs, 'run')}" if spec.repeated else "")
 
     def _first_looks(self, spec: Spec, workers: int) -> str:
         took = duration(self.first_looks_s / max(1, workers))
@@ -126,9 +130,8 @@ def estimate(spec: Spec, workers: int) -> Estimate:
     """Plan every run as the engine would, and time a few training steps of each kind of run."""
     runner = TrainRunner(spec)
     points = _typical(spec.space) if spec.searched else search.cells(spec)
-    seeds = spec.seeds[:1] if spec.searched else spec.seeds
     plans = [
-        runner.plan_run(spec.overrides_of(params, seed)) for params in points for seed in seeds
+        runner.plan_run(spec.overrides_of(params, seed)) for params in points for seed in spec.seeds
     ]
     done = {} if spec.searched else runner.find([_ref(plan) for plan in plans])
     left = [plan for plan in plans if plan.run_id not in done]
@@ -141,10 +144,11 @@ def estimate(spec: Spec, workers: int) -> Estimate:
         name: _checkpoint_bytes(plan) + RECORD_BYTES
         for name, plan in {plan.config.model.name: plan for plan in left}.items()
     }
-    scale = spec.n_trials / len(left) if spec.searched else 1.0
+    trials = spec.n_trials * len(spec.seeds) * max(1, len(spec.folds))  # of a search, in runs
+    scale = trials / len(left) if spec.searched else 1.0
     return Estimate(
         cells=len(points),
-        runs=spec.n_trials if spec.searched else len(plans),
+        runs=trials if spec.searched else len(plans),
         done=len(plans) - len(left),
         epochs=round(scale * sum(plan.config.epochs for plan in left)),
         seconds=scale * sum(_seconds(plan, step_s) for plan in left),

@@ -21,6 +21,8 @@ from optuna.distributions import (
 from optuna.importance import PedAnovaImportanceEvaluator
 
 from img2gps.analysis.overview import Searched
+from img2gps.analysis.winner import FOLD_AXIS
+from img2gps.runs.folder import without_fold
 from img2gps.runs.records import RunState, StudyRecord, StudyRun
 from img2gps.study.storage import quiet
 
@@ -51,15 +53,19 @@ def _trials(record: StudyRecord) -> list[optuna.trial.FrozenTrial]:
     for run in record.runs:
         confirms = confirmed is not None and confirmed.has(run.cell, run.seed)
         if run.state == RunState.finished and run.value is not None and not confirms:
-            by_cell.setdefault(run.cell, []).append(run)
+            by_cell.setdefault(without_fold(run.cell), []).append(run)
     return [
         optuna.trial.create_trial(
-            params=runs[0].params,
-            distributions={name: _distribution(record, name) for name in runs[0].params},
+            params={name: runs[0].params[name] for name in _knobs(runs[0])},
+            distributions={name: _distribution(record, name) for name in _knobs(runs[0])},
             value=statistics.fmean(run.value for run in runs if run.value is not None),
         )
         for runs in by_cell.values()
     ]
+
+
+def _knobs(run: StudyRun) -> list[str]:
+    return [name for name in run.params if name != FOLD_AXIS]  # folds are runs of one trial
 
 
 def _distribution(record: StudyRecord, name: str) -> BaseDistribution:

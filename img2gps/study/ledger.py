@@ -332,7 +332,12 @@ class Ledger:
 
     def _first_waiting(self) -> int | None:
         waiting = (n for n in self._open if self._trials[n].state is TrialState.WAITING)
-        return min((n for n in waiting if KEY in self._trials[n].user_attrs), default=None)
+        planned = (n for n in waiting if KEY in self._trials[n].user_attrs)
+        if not (self.begun and self.spec.repeated):
+            return min(planned, default=None)
+        # A trial that has begun goes on before the next one begins.
+        begun = {n: PARAMS in self._trials[n].user_attrs for n in planned}
+        return min(begun, key=lambda n: (not begun[n], n), default=None)
 
     def _take(self, number: int) -> optuna.Trial | None:
         """Begin a queued trial; None if another worker has done so.

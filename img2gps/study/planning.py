@@ -95,6 +95,8 @@ def plan_study(ledger: Ledger, spec: Spec) -> tuple[Changes, Runner]:
     if hint := precision_hint(spec, runner, [run.ref for run in new if run.ref and not run.done]):
         hints.append(hint)
     total = len(runs) if spec.raced else len(ledger.keys())
+    if spec.repeated:
+        total = max(total, spec.n_trials * len(spec.seeds) * max(1, len(spec.folds)))
     return Changes(total, ended, linked, taken_back, hints, runs), runner
 
 

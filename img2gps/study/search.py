@@ -15,7 +15,7 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
-from img2gps.analysis.winner import RMSE
+from img2gps.analysis.winner import FOLD_AXIS, RMSE
 from img2gps.config.schema import SchedulerConfig, SchedulerName
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import Pruned, without_fold
@@ -182,7 +182,8 @@ def draw(spec: Spec, trial: optuna.Trial) -> Params:
     params: Params = {}
     for axis in spec.space.by_dependence():
         if spec.space.active(axis.name, params):
-            params[axis.name] = _suggest(trial, axis)
+            fold = spec.searched and axis.name == FOLD_AXIS  # a trial has them all
+            params[axis.name] = axis.values[0] if fold else _suggest(trial, axis)
     return {axis.name: params[axis.name] for axis in spec.space.axes if axis.name in params}
 
 

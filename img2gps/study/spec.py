@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from importlib import import_module
 from typing import Any, Protocol, Self
 
+from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.runs.race import Rules
 from img2gps.runs.records import RunState
 from img2gps.study.budget import Budget
@@ -119,6 +120,26 @@ class Spec:
     def directions(self) -> dict[str, str]:
         """Every aim with its direction; most studies have one."""
         return self.aims or {self.monitor: self.direction}
+
+    @property
+    def folds(self) -> tuple[Any, ...]:
+        """The folds that every trial of a search is validated on; empty without a k-fold split."""
+        return next((axis.values for axis in self.space.axes if axis.name == FOLD_AXIS), ())
+
+    @property
+    def repeated(self) -> bool:
+        """Whether a trial of a search is several runs."""
+        return self.searched and (len(self.seeds) > 1 or len(self.folds) > 1)
+
+    def folds_of(self, params: Params) -> list[Params]:
+        """Return a searched cell with each of its folds; as it is where it has none."""
+        if FOLD_AXIS not in params:
+            return [params]
+        return [{**params, FOLD_AXIS: fold} for fold in self.folds]
+
+    def units(self, params: Params) -> list[tuple[Params, int]]:
+        """Return the knobs and the seed of each run of a trial: all folds, then the next seed."""
+        return [(own, seed) for seed in self.seeds for own in self.folds_of(params)]
 
     @property
     def left_out(self) -> str:

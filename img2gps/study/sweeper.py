@@ -33,7 +33,7 @@ from img2gps.study.options import (
     read_require,
 )
 from img2gps.study.space import Axis, Params, Space, space
-from img2gps.study.spec import ENUMERATED, Limits, Spec
+from img2gps.study.spec import Limits, Spec
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
@@ -129,11 +129,6 @@ class BaseSweeper(Sweeper):
         seeds, axes = _seeds(options.seeds, axes, fixed)
         cells, named = _named(options.cells)
         _check_knobs([axis.name for axis in axes] + [key for cell in cells for key in cell])
-        if options.sampler not in ENUMERATED and len(seeds) > 1:
-            raise BadInput(
-                f"hydra.sweeper.seeds={list(seeds)}: a trial of a search is one run with one seed; "
-                "give one, and hydra.sweeper.confirm={top: 3, seeds: 5} to run the best again"
-            )
         return Spec(
             name=DEFAULT_STUDY,
             kind=_kind(options.sampler),

@@ -115,7 +115,7 @@ def entry_of(key: str, live: list[FrozenTrial], limits: Limits) -> Entry:
         name=attributes.get(NAME, ""),
         state=state,
         reason=str(outcome.get("reason", "")) if state.has_ended else "",
-        attempts=0 if done and done.linked else len(begun),
+        attempts=0 if done and (done.linked or done.epochs is None) else len(begun),
         ref=ref_of(attributes),
         done=done,
         epochs=max(trial.intermediate_values, default=None),
@@ -151,6 +151,8 @@ def _state(trial: FrozenTrial, tried: list[FrozenTrial], limits: Limits) -> tupl
     outcomes = [_outcome(t) for t in tried if t.state is TrialState.FAIL]
     if any(outcome.get("state") == RunState.diverged for outcome in outcomes):
         return RunState.diverged, False
+    if any(outcome.get("state") == RunState.pruned for outcome in outcomes):
+        return RunState.pruned, False  # never begun, because its trial was given up
     kinds = [outcome.get("kind") for outcome in outcomes]
     given_up = (
         BAD_INPUT in kinds

@@ -31,6 +31,7 @@ from img2gps.study.ledger import Claim, Ledger, Lost
 from img2gps.study.patience import Unreachable, is_full
 from img2gps.study.planning import study_lock
 from img2gps.study.process import HUNG, OVERTIME, Stop, die_with, how_it_died
+from img2gps.study.repeats import Repeats
 from img2gps.study.space import name_of
 from img2gps.study.spec import (
     PARENT_VARIABLE,
@@ -58,6 +59,7 @@ class Worker:
         self.ledger, self.runner, self.stop = ledger, runner, stop
         self.spec = ledger.spec
         self._draws = Draws(ledger)
+        self._repeats = Repeats(ledger, runner)
         ledger.study.pruner = search.pruner(self.spec)
 
     def work(
@@ -85,6 +87,7 @@ class Worker:
                 raise Interrupted(self.stop.signum or 0)
             if enough():
                 return
+            self._repeats.advance()
             claim = self._claim()
             if claim is not None:
                 before_each()

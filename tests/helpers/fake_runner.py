@@ -60,6 +60,7 @@ class FakeRunner:
             progress = folder / "progress.txt"
             begun = len(progress.read_text().splitlines()) if progress.exists() else 0
             target = float(settings.get("lr", 0.5)) * 100 + int(settings["seed"])
+            target += float(settings.get("fold_m", 0)) * int(settings.get("split.fold", 0))
             epochs = int(settings.get("epochs", EPOCHS))
             for epoch in range(begun + 1, epochs + 1):
                 pulse.beat()

@@ -18,8 +18,10 @@ import psutil
 import pytest
 
 from img2gps.runs.race import Look, Rules
+from img2gps.runs.records import RunState, read_study
 from img2gps.study.ledger import Ledger
-from img2gps.study.spec import Limits, Spec
+from img2gps.study.space import Axis, Space
+from img2gps.study.spec import Confirm, Limits, Spec
 from img2gps.study.storage import open_storage
 from tests.helpers import postgres
 from tests.helpers.studies import cells_of, executions, fake_spec, read_record, url_of, wait_for
@@ -198,6 +200,40 @@ def test_race_survives_kills_with_the_decisions_of_one_that_was_never_killed(
     for looks in seen:
         assert final[: len(looks)] == looks
     assert Counter(executions(race)) == {cell["run_id"]: 1 for cell in cells_of(race)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engines", [1, 2])
+def test_search_with_seeds_survives_kills(spec: Spec, engines: int) -> None:
+    space = Space((Axis("lr", low=0.4, high=0.9), Axis("batch_size", (8, 16))))
+    search = fake_spec(
+        Path(spec.root), {}, space=space, kind="tpe", sampler="tpe", n_trials=10, seeds=(0, 1, 2),
+        confirm=Confirm(top=2, seeds=2), fixed=("pause=0.1",), limits=spec.limits,
+    )  # fmt: skip
+    draw = random.Random(7)
+    for _ in range(4):
+        begun = [start(search, url_of(search), workers=2) for _ in range(engines)]
+        time.sleep(draw.uniform(2.5, 5))
+        for engine in begun:
+            engine.kill()
+            engine.communicate(timeout=40)
+        assert gone(search)
+    outputs = [start(search, url_of(search), workers=2) for _ in range(engines)]
+    said = [engine.communicate(timeout=240)[0] for engine in outputs]
+    assert [engine.returncode for engine in outputs] == [0] * engines, said
+
+    study = read_study(search.root, search.name)
+    assert study.confirmation is not None
+    trials = Counter(run.cell for run in study.runs if run.seed == 0)
+    assert sum(trials.values()) == 10
+    for cell in trials:
+        seeds = [run.seed for run in study.runs if run.cell == cell and run.seed < 3]
+        given_up = any(run.never_begun for run in study.runs if run.cell == cell)
+        assert given_up or sorted(set(seeds)) == [0, 1, 2]
+    fresh = {(run.cell, run.seed) for run in study.runs if run.seed >= 3}
+    assert fresh == {(cell, seed) for cell in study.confirmation.cells for seed in (3, 4)}
+    done = {run.run_id for run in study.runs if run.state is RunState.finished}
+    assert Counter(executions(search)) == dict.fromkeys(done, 1)
 
 
 def test_two_engines_share_a_race(race: Spec) -> None:

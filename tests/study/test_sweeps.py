@@ -127,7 +127,6 @@ def test_table1_is_the_published_grid_with_three_seeds() -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ("hydra.sweeper.seeds=[0,1]", "a trial of a search is one run with one seed"),
         ("hydra.sweeper.first_rung=-3", "first_rung=-3: give 1 or more epochs"),
         (
             "monitor=[val/rmse_m,cost/seconds]",
