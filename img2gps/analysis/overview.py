@@ -13,6 +13,7 @@ from img2gps.analysis.ranking import Ranking, knobs, rank
 from img2gps.analysis.sources import Sources, sources
 from img2gps.analysis.study import DONE, Study
 from img2gps.analysis.winner import Rule, read_rule
+from img2gps.analysis.wording import count_of_runs
 from img2gps.runs.winner import read_winner
 
 
@@ -62,6 +63,10 @@ def analyse(study: Study) -> Analysis:
         )
     if study.record.left_out:
         notes.append(f"{study.record.left_out}.")
+    notes += [
+        f"The search began with {count_of_runs(count)} of {name}."
+        for name, count in study.record.warm_start.items()
+    ]
     notes += _raced(study)
     notes += _selected(study, rankings)
     notes += _looks(study, rankings)

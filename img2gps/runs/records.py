@@ -265,6 +265,7 @@ class StudyRecord:
         axes: knob to its values in order; of an interval its two ends.
         intervals: of a searched study, knob to `low`, `high` and `log`.
         left_out: which cells the constraints between knobs leave out; "" if none.
+        warm_start: of a search, how many runs of which studies its sampler began with.
         base_config: the resolved configuration without what is varied.
         select: the rule by which the winner is chosen.
         reference, figures: what the study file declares for the report (analysis/declared.py).
@@ -285,6 +286,7 @@ class StudyRecord:
     intervals: dict[str, dict[str, Any]] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=list)
     left_out: str = ""
+    warm_start: dict[str, int] = field(default_factory=dict)
     pruner: str = "none"
     base_config: dict[str, Any] = field(default_factory=dict)
     select: dict[str, Any] = field(default_factory=dict)
@@ -322,8 +324,9 @@ class StudyRecord:
     def to_dict(self) -> dict[str, Any]:
         """Return what study.json holds; the inverse of `from_dict`."""
         found = {item.name: getattr(self, item.name) for item in fields(self)}
-        if not self.left_out:
-            del found["left_out"]
+        for key in ("left_out", "warm_start"):
+            if not found[key]:
+                del found[key]
         cells, extra = [_plain(run) for run in found.pop("runs")], found.pop("extra")
         for plain in (found, *cells):
             if not plain["aims"]:  # most studies have one

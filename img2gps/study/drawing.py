@@ -1,8 +1,9 @@
 """Drawing the values of the trials that one worker has claimed.
 
 A plain search asks its sampler on the ledger itself. Where the sampler shall see something else, it
-is asked on a study in memory: with the mean over the runs of each trial, or with constraints, where
-a draw that does not meet them is drawn again. The ledger has only what is run.
+is asked on a study in memory: with the mean over the runs of each trial, with what other studies
+have found, or with constraints, where a draw that does not meet them is drawn again. The ledger has
+only what is run.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from img2gps.runs.folder import without_fold
 from img2gps.study.ledger import Ledger
 from img2gps.study.repeats import Trial, trials_of
 from img2gps.study.require import meets
-from img2gps.study.search import draw, sampler
+from img2gps.study.search import choice_of, distribution, draw, sampler
 from img2gps.study.space import Params
 from img2gps.study.trials import CELL
 
@@ -42,7 +43,7 @@ class Draws:
             BadInput: no draw meets the study's constraints.
         """
         study = self._ledger.study
-        if not (self._spec.space.require or self._spec.repeated):
+        if not (self._spec.space.require or self._spec.repeated or self._spec.warm_start):
             study.sampler = self._sampler(trial.number, 0)
         else:
             drawn = self._draw_apart(trial)
@@ -78,6 +79,7 @@ def observed(ledger: Ledger, *, but: int) -> optuna.Study:
     """Return a study in memory with what the sampler may know; `but` is the trial to be drawn."""
     directions = [StudyDirection[name.upper()] for name in ledger.spec.directions.values()]
     study = optuna.create_study(directions=directions)
+    study.add_trials(_of_others(ledger))
     drawn = [
         trial
         for trial in ledger.study.get_trials(deepcopy=False)
@@ -85,6 +87,20 @@ def observed(ledger: Ledger, *, but: int) -> optuna.Study:
     ]
     study.add_trials(_told(ledger, drawn) if ledger.spec.repeated else drawn)
     return study
+
+
+def _of_others(ledger: Ledger) -> list[FrozenTrial]:
+    """Return what other studies have found as trials of this one."""
+    axes = {axis.name: axis for axis in ledger.spec.space.axes}
+    return [
+        create_trial(
+            values=one.values,
+            params={name: choice_of(axes[name], value) for name, value in one.params.items()},
+            distributions={name: distribution(axes[name]) for name in one.params},
+        )
+        for name in ledger.spec.warm_start
+        for one in ledger.warm.get(name, ())
+    ]
 
 
 def _told(ledger: Ledger, drawn: Sequence[FrozenTrial]) -> list[FrozenTrial]:

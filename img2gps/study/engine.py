@@ -175,6 +175,10 @@ class Engine:
             },
             seeds=self._seeds,
             left_out=spec.left_out,
+            warm_start={
+                name: sum(len(one.runs) for one in self.ledger.warm.get(name, ()))
+                for name in spec.warm_start
+            },
             pruner=spec.pruner if isinstance(spec.pruner, str) else spec.pruner["_target_"],
             base_config=spec.base,
             select=spec.select,

@@ -54,11 +54,13 @@ from img2gps.study.trials import (
     ref_of,
     trial_of,
 )
+from img2gps.study.warm import Observation
 
 # User attributes of the study
 SPEC, IGNORED = "spec", "ignored"
 LOOK = "look {}"  # a decision of a race, by its number
 CONFIRMATION = "confirmation"
+WARM = "warm start"  # by study, the observations that the sampler began with
 
 FIRST_CALL_TRIES = 5
 FEW = 64  # trials, up to which reading them one by one takes less than reading all
@@ -104,6 +106,7 @@ class Ledger:
         self._watched: dict[int, tuple[str, float]] = {}
         self._ignored: dict[str, int] = {}
         self.confirmation: Confirmation | None = None  # which cells of a search are confirmed
+        self.warm: dict[str, list[Observation]] = {}  # of other studies, by their names
         self.looks: list[Look] = []  # what a race has decided
         self.places: dict[str, Any] = {}  # folders of this machine in place of the ledger's
         self.identity = process.identity()
@@ -144,6 +147,8 @@ class Ledger:
         self._spec = None if plain is None else replace(Spec.from_dict(plain), **self.places)
         plain = attributes.get(CONFIRMATION)
         self.confirmation = None if plain is None else Confirmation.from_dict(plain)
+        found = attributes.get(WARM, {})
+        self.warm = {name: [Observation.from_dict(o) for o in own] for name, own in found.items()}
         self.looks = []
         while (plain := attributes.get(LOOK.format(len(self.looks) + 1))) is not None:
             self.looks.append(Look.from_dict(plain))
@@ -179,6 +184,13 @@ class Ledger:
     def confirm(self, confirmation: Confirmation) -> None:
         """Write which cells of a search are confirmed."""
         self._storage.set_study_user_attr(self._id, CONFIRMATION, confirmation.to_dict())
+        self.reload()
+
+    def warm_up(self, study: str, found: Iterable[Observation]) -> None:
+        """Write what another study has found, which the sampler begins with."""
+        warm = {**self.warm, study: list(found)}
+        plain = {name: [one.to_dict() for one in own] for name, own in warm.items()}
+        self._storage.set_study_user_attr(self._id, WARM, plain)
         self.reload()
 
     def awaits_more(self) -> bool:

@@ -17,6 +17,11 @@ ORDERS = ("seed", "cost", "base")
 LIMITS = tuple(item.name for item in fields(Limits))
 
 
+def _unset(kind: type) -> dict[str, Any]:
+    """Return the keys of an option, none of them set; Hydra accepts no others without a `+`."""
+    return dict.fromkeys(item.name for item in fields(kind))
+
+
 @dataclass
 class SweeperConfig:
     """`hydra.sweeper.*`, set by a study file or on the command line; see docs/sweeps.md."""
@@ -30,8 +35,9 @@ class SweeperConfig:
     require: Any = field(default_factory=list)  # "batch_size * lr <= 0.1", or a list of such
     seeds: list[int] | None = None  # null = the configuration's seed
     sampler: Any = "grid"  # grid | race | random | tpe | gp | {_target_: ...}
-    confirm: dict[str, Any] = field(default_factory=dict)  # of a search: top cells, fresh seeds
-    budget: dict[str, Any] = field(default_factory=dict)  # minutes, epochs, runs: any of them
+    confirm: dict[str, Any] = field(default_factory=lambda: _unset(Confirm))  # of a search
+    warm_start: Any = field(default_factory=list)  # of a search: a study, or a list of them
+    budget: dict[str, Any] = field(default_factory=lambda: _unset(Budget))
     margin_m: float = 0.0  # of a race: differences up to this do not matter
     give_up_below: float = 0.2  # of a race: the chance of more, below which it ends undecided
     n_trials: int | None = None  # of a searched study
@@ -71,6 +77,18 @@ def read_require(given: Any) -> list[str]:
     return lines
 
 
+def read_warm_start(given: Any) -> tuple[str, ...]:
+    """Read `hydra.sweeper.warm_start`, the name of one study or a list of them.
+
+    Raises:
+        BadInput: something else than names.
+    """
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise BadInput(f"hydra.sweeper.warm_start={given}: give the names of studies, [A,B]")
+    return tuple(dict.fromkeys(names))
+
+
 def read_budget(given: Mapping[str, Any]) -> Budget:
     """Read `hydra.sweeper.budget`.
 
@@ -94,6 +112,7 @@ def read_confirm(given: Mapping[str, Any]) -> Confirm:
     Raises:
         BadInput: an unknown key, or a count that is none.
     """
+    given = {name: value for name, value in given.items() if value is not None}
     known = [item.name for item in fields(Confirm)]
     for name, value in given.items():
         if name not in known:
@@ -136,6 +155,9 @@ def check_options(options: SweeperConfig) -> None:
     if read_confirm(options.confirm).top and not searched:
         raise BadInput(f"{key}.confirm: confirms a search; give a grid or a race more "
                        f"{key}.seeds")  # fmt: skip
+    if read_warm_start(options.warm_start) and not searched:
+        raise BadInput(f"{key}.warm_start: is for searches; a grid and a race link every run that "
+                       "is finished in another study by themselves, so leave it out")  # fmt: skip
     if options.sampler == "grid" and options.n_trials:
         raise BadInput(f"{key}.n_trials={options.n_trials}: a grid runs every cell; give "
                        f"{key}.sampler=random or leave n_trials out")  # fmt: skip

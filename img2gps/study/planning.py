@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.core.hardware import code
 from img2gps.core.nested import flat
@@ -20,6 +21,7 @@ from img2gps.study.otherwise import precision_hint
 from img2gps.study.space import cell_id, name_of
 from img2gps.study.spec import Done, Runner, Spec, make_runner
 from img2gps.study.trials import NewRun, key_of
+from img2gps.study.warm import observations
 
 LOCK = ".engine.lock"
 _OTHER_DATA = (
@@ -87,6 +89,7 @@ def plan_study(ledger: Ledger, spec: Spec) -> tuple[Changes, Runner]:
     ended = sum(entry.state.has_ended for entry in ledger.entries())
     runs = _slots(spec) if spec.searched else _grid(ledger, spec, runner)
     ledger.save(replace(spec, weights=runner.weights, commit=spec.commit or commit))
+    hints += _warm_up(ledger, runner)
     taken_back = len(ledger.reap())
     new = [run for run in runs if ledger.known(run.key) is None]
     added = [] if spec.raced else ledger.enqueue(runs)  # a race queues its runs itself
@@ -98,6 +101,18 @@ def plan_study(ledger: Ledger, spec: Spec) -> tuple[Changes, Runner]:
     if spec.repeated:
         total = max(total, spec.n_trials * len(spec.seeds) * max(1, len(spec.folds)))
     return Changes(total, ended, linked, taken_back, hints, runs), runner
+
+
+def _warm_up(ledger: Ledger, runner: Runner) -> list[str]:
+    """Take in what older studies have found, each once; return a line on each."""
+    lines = []
+    for name in ledger.spec.warm_start:
+        if name not in ledger.warm:
+            ledger.warm_up(name, observations(ledger.spec, runner, name))
+        own = ledger.warm[name]
+        runs, cells = sum(len(one.runs) for one in own), counted(len(own), "cell")
+        lines.append(f"the sampler begins with {counted(runs, 'run')} of {cells} of {name}")
+    return lines
 
 
 def _same_data(spec: Spec, runner: Runner) -> Spec:

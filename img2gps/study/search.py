@@ -8,10 +8,16 @@ from __future__ import annotations
 import itertools
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
@@ -189,14 +195,36 @@ def draw(spec: Spec, trial: optuna.Trial) -> Params:
 
 def _suggest(trial: optuna.Trial, axis: Axis) -> Any:
     if axis.listed:
-        # Optuna's choices must be scalars, so a list is drawn by its position.
-        if any(isinstance(value, list | tuple | dict) for value in axis.values):
-            return axis.values[trial.suggest_categorical(axis.name, range(len(axis.values)))]
-        return trial.suggest_categorical(axis.name, axis.values)
+        drawn = trial.suggest_categorical(axis.name, _choices(axis))
+        return axis.values[drawn] if _by_position(axis) else drawn
     low, high = axis.interval
     if axis.whole:
         return trial.suggest_int(axis.name, int(low), int(high), log=axis.log)
     return trial.suggest_float(axis.name, low, high, log=axis.log)
+
+
+def distribution(axis: Axis) -> BaseDistribution:
+    """Return what the values of an axis are drawn from."""
+    if axis.listed:
+        return CategoricalDistribution(_choices(axis))
+    low, high = axis.interval
+    if axis.whole:
+        return IntDistribution(int(low), int(high), log=axis.log)
+    return FloatDistribution(low, high, log=axis.log)
+
+
+def choice_of(axis: Axis, value: Any) -> Any:
+    """Return a value of an axis as Optuna knows it."""
+    return axis.values.index(value) if axis.listed and _by_position(axis) else value
+
+
+def _choices(axis: Axis) -> Sequence[Any]:
+    return range(len(axis.values)) if _by_position(axis) else axis.values
+
+
+def _by_position(axis: Axis) -> bool:
+    """Whether values are drawn by their position, because Optuna's choices must be scalars."""
+    return any(isinstance(value, list | tuple | dict) for value in axis.values)
 
 
 def epoch_hook(

@@ -61,6 +61,7 @@ class Spec:
         identity: a cell and what its run id is made of, to tell what has changed.
         usual: the base configuration's own values of the knobs that are varied.
         sampler, pruner: a preset's name, or a mapping with `_target_`.
+        warm_start: studies whose finished runs the sampler begins with.
         first_rung: epochs before a pruner may judge.
         weights: weights as resolved at the study's start, by model.
     """
@@ -79,6 +80,7 @@ class Spec:
     sampler: Any = "grid"
     budget: Budget = field(default_factory=Budget)
     confirm: Confirm = Confirm()
+    warm_start: tuple[str, ...] = ()
     race: Rules = field(default_factory=Rules)
     pruner: Any = "none"
     max_epochs: int = 0
@@ -171,7 +173,7 @@ class Spec:
         """Read what `to_dict` returned; keys of other versions are passed over."""
         known = {item.name for item in fields(cls)}
         given = {key: value for key, value in plain.items() if key in known}
-        for key in ("seeds", "overrides", "order", "searchpath", "figures"):
+        for key in ("seeds", "overrides", "order", "searchpath", "figures", "warm_start"):
             given[key] = tuple(plain.get(key, ()))
         given["space"] = Space.from_dict(plain["space"])
         given["limits"] = Limits(**plain["limits"])

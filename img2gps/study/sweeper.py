@@ -31,6 +31,7 @@ from img2gps.study.options import (
     read_budget,
     read_confirm,
     read_require,
+    read_warm_start,
 )
 from img2gps.study.space import Axis, Params, Space, space
 from img2gps.study.spec import Limits, Spec
@@ -140,6 +141,7 @@ class BaseSweeper(Sweeper):
             n_trials=options.n_trials or 0,
             sampler=options.sampler,
             confirm=read_confirm(options.confirm),
+            warm_start=read_warm_start(options.warm_start),
             budget=read_budget(options.budget),
             race=Rules(options.margin_m, options.give_up_below),
             pruner=options.pruner,

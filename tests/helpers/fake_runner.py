@@ -95,7 +95,11 @@ class FakeRunner:
                     file.write(f"{ref.run_id}\n")
             if photos := int(settings.get("photos", 0)):
                 _write_predictions(folder, photos, target)
-            write_json(folder / RESULT, done.__dict__)
+            kept = {
+                "metrics": {self.spec.monitor: done.value, **done.aims},
+                "study": self.spec.name,
+            }
+            write_json(folder / RESULT, {**kept, "identity": ref.identity, **done.__dict__})
         return done
 
     def _settings(self, overrides: list[str]) -> dict[str, str]:
