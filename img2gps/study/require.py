@@ -23,6 +23,16 @@ _COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
+_OPERATORS = (*_BINARY, *_COMPARED, ast.USub, ast.Not, ast.And, ast.Or, ast.Load)
+_EXPRESSIONS = (
+    ast.Constant,
+    ast.Name,
+    ast.Attribute,
+    ast.BinOp,
+    ast.UnaryOp,
+    ast.BoolOp,
+    ast.Compare,
+)
 _REMEDY = "compare knobs and numbers with + - * / < <= > >= == != and or not"
 
 
@@ -33,7 +43,9 @@ def check_requirements(lines: Sequence[str], knobs: Sequence[str]) -> None:
         BadInput: a constraint cannot be read, or names a knob that is not varied.
     """
     for line in lines:
-        for knob in _names(_tree(line)):
+        tree = _tree(line)
+        _check_kinds(tree, line)
+        for knob in _names(tree):
             if knob not in knobs:
                 raise BadInput(
                     f"hydra.sweeper.require: {line}: {knob} is not varied by this study; name one "
@@ -57,7 +69,25 @@ def _tree(line: str) -> ast.expr:
     try:
         return ast.parse(str(line).strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise BadInput(f"hydra.sweeper.require: {line}: cannot be read; {_REMEDY}") from error
+        offset = getattr(error, "offset", None)
+        place = f" at character {offset}" if offset else " to its end"
+        raise BadInput(
+            f"hydra.sweeper.require: {line}: cannot be read{place}; {_REMEDY}"
+        ) from error
+
+
+def _check_kinds(tree: ast.expr, line: str) -> None:
+    """Check that there is nothing but arithmetic and comparisons."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.expr):
+            continue
+        operators = (n for n in ast.iter_child_nodes(node) if not isinstance(n, ast.expr))
+        known = isinstance(node, _EXPRESSIONS) and all(isinstance(n, _OPERATORS) for n in operators)
+        if not known:
+            raise BadInput(
+                f"hydra.sweeper.require: {line}: {ast.unparse(node)}, at character "
+                f"{node.col_offset + 1}, is not known; {_REMEDY}"
+            )
 
 
 def _names(node: ast.AST) -> Iterator[str]:

@@ -91,6 +91,7 @@ def test_result_agrees_with_the_predictions_beside_it(reference: Outcome) -> Non
     mean_errors = np.array([float(r["mean_error_m"]) for r in rows])
     assert found["mean_predictor/rmse_m"] == pytest.approx(np.sqrt(np.mean(mean_errors**2)))
     assert found["skill"] == pytest.approx(1 - np.mean(errors**2) / np.mean(mean_errors**2))
+    assert found["cost"]["predict_ms"] > 0
     assert (found["state"], found["cost"]["epochs"], found["data"]["n_train"]) == (
         "finished",
         9,

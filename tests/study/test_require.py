@@ -56,7 +56,13 @@ def test_nothing_but_arithmetic_and_comparisons_is_evaluated(line: str) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("lr <", "lr <: cannot be read; compare knobs and numbers"),
+        ("lr <", "lr <: cannot be read to its end; compare knobs and numbers"),
+        (
+            "lr < 1 and batch_size ** 9 > 0",
+            "batch_size ** 9, at character 12, is not known; compare",
+        ),
+        ("lr < 1 batch_size", "cannot be read at character 8; compare knobs and numbers"),
+        ("open('f') < lr", "open('f'), at character 1, is not known; compare knobs and numbers"),
         ("epochs < 3", "epochs is not varied by this study; name one of lr, batch_size"),
     ],
 )

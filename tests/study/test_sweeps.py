@@ -171,6 +171,13 @@ def test_what_a_race_cannot_do_is_said_before_anything_runs(more: list[str], sai
         study("table1_race", *more)
 
 
+def test_race_with_several_aims_compares_the_one_that_is_marked() -> None:
+    aims = ("monitor=[val/rmse_m,cost/seconds]", "+hydra.sweeper.select.by=val/rmse_m")
+    race = study("table1_race", *aims)
+    assert race.monitor == "val/rmse_m"
+    assert race.aims == {"val/rmse_m": "minimize", "cost/seconds": "minimize"}
+
+
 def test_table1_race_has_the_cells_of_table1() -> None:
     race = study("table1_race")
     assert race.space.grid() == study("table1").space.grid()

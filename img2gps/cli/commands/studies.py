@@ -162,11 +162,12 @@ def _cells(study: StudyRecord) -> Table:
 
 
 def _summary(study: StudyRecord) -> list[str]:
-    from img2gps.study.display import best_line, progress_line
+    from img2gps.study.display import best_line, front_lines, progress_line
 
     lines = [f"question: {study.question}"] if study.question else []
     raced = study.race.lines() if study.race else []
-    return [*lines, progress_line(study), *raced, f"best: {best_line(study)}"]
+    best = f"best: {best_line(study)}"
+    return [*lines, progress_line(study), *raced, best, *front_lines(study)]
 
 
 def _suggest(study: StudyRecord, root: Path) -> None:
