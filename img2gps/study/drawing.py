@@ -16,14 +16,16 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import without_fold
+from img2gps.runs.records import RunState
 from img2gps.study.ledger import Ledger
 from img2gps.study.repeats import Trial, trials_of
 from img2gps.study.require import meets
 from img2gps.study.search import choice_of, distribution, draw, sampler
 from img2gps.study.space import Params
-from img2gps.study.trials import CELL
+from img2gps.study.spec import Spec
 
 MOST_DRAWS = 200  # of one trial; the second half is drawn at random
 FIXED = "fixed_params"  # Optuna's: what a trial suggests whatever its sampler says
@@ -64,7 +66,7 @@ class Draws:
         for attempt in range(MOST_DRAWS):
             study.sampler = self._sampler(trial.number, attempt)
             if attempt >= MOST_DRAWS // 2:
-                study.sampler = RandomSampler(seed=attempt)
+                study.sampler = RandomSampler(seed=trial.number * MOST_DRAWS + attempt)
             asked = study.ask()
             if meets(draw(self._spec, asked), self._spec.space.require):
                 return asked
@@ -80,63 +82,68 @@ def observed(ledger: Ledger, *, but: int) -> optuna.Study:
     directions = [StudyDirection[name.upper()] for name in ledger.spec.directions.values()]
     study = optuna.create_study(directions=directions)
     study.add_trials(_of_others(ledger))
-    drawn = [
+    study.add_trials(_means(ledger) if ledger.spec.repeated else _own(ledger, but))
+    return study
+
+
+def _own(ledger: Ledger, but: int) -> list[FrozenTrial]:
+    """Return the drawn trials as they are in the ledger."""
+    return [
         trial
         for trial in ledger.study.get_trials(deepcopy=False)
         if trial.number != but and trial.params and trial.state is not TrialState.WAITING
     ]
-    study.add_trials(_told(ledger, drawn) if ledger.spec.repeated else drawn)
-    return study
 
 
 def _of_others(ledger: Ledger) -> list[FrozenTrial]:
     """Return what other studies have found as trials of this one."""
-    axes = {axis.name: axis for axis in ledger.spec.space.axes}
     return [
-        create_trial(
-            values=one.values,
-            params={name: choice_of(axes[name], value) for name, value in one.params.items()},
-            distributions={name: distribution(axes[name]) for name in one.params},
-        )
+        _trial(ledger.spec, one.params, TrialState.COMPLETE, one.values)
         for name in ledger.spec.warm_start
         for one in ledger.warm.get(name, ())
     ]
 
 
-def _told(ledger: Ledger, drawn: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the first runs of all trials with the means over their runs in place of one value.
+def _means(ledger: Ledger) -> list[FrozenTrial]:
+    """Return the drawn trials with the mean over the runs of each.
 
     A trial that was given up lacks runs. So that it can be compared with others, what the missing
     runs added to the mean of a complete trial, in the median, is added to its mean.
     """
     ledger.refresh()
-    trials = {trial.cell: trial for trial in trials_of(ledger.spec, ledger.entries())}
+    spec, entries = ledger.spec, ledger.entries()
+    trials = {trial.cell: trial for trial in trials_of(spec, entries)}
     complete = [trial for trial in trials.values() if trial.complete]
     found = []
-    for first in drawn:
-        trial = trials.get(without_fold(first.user_attrs.get(CELL, "")))
-        if trial is None or first.state is not TrialState.COMPLETE:
-            found.append(first)  # under way, or ended without a figure
+    for first in entries:
+        trial = trials.get(without_fold(first.cell))
+        if trial is None or not first.is_drawn or first.state.went_wrong:
             continue
-        values = [
-            means[-1] + _added(complete, aim, len(means), trial.size)
-            for aim in ledger.spec.directions
-            if (means := trial.means(aim))
-        ]
-        ended = trial.complete or trial.given_up
-        found.append(
-            create_trial(
-                state=TrialState.COMPLETE if ended else TrialState.RUNNING,
-                values=values if ended else None,
-                params=first.params,
-                distributions=first.distributions,
-            )
-        )
+        if first.state is RunState.pruned:
+            found.append(_trial(spec, first.params, TrialState.PRUNED))
+        elif trial.complete or trial.given_up:
+            values = [_corrected(trial, complete, aim) for aim in spec.directions]
+            found.append(_trial(spec, first.params, TrialState.COMPLETE, values))
+        else:
+            found.append(_trial(spec, first.params, TrialState.RUNNING))
     return found
 
 
-def _added(complete: Sequence[Trial], aim: str, made: int, size: int) -> float:
-    if made == size or not complete:
-        return 0.0
-    means = [trial.means(aim) for trial in complete]
-    return statistics.median(own[-1] - own[made - 1] for own in means)
+def _corrected(trial: Trial, complete: Sequence[Trial], aim: str) -> float:
+    own = trial.means(aim)
+    if trial.complete or not complete:
+        return own[-1]
+    others = [other.means(aim) for other in complete]
+    return own[-1] + statistics.median(other[-1] - other[len(own) - 1] for other in others)
+
+
+def _trial(
+    spec: Spec, params: Params, state: TrialState, values: list[float] | None = None
+) -> FrozenTrial:
+    axes = {a.name: a for a in spec.space.axes if a.name in params and a.name != FOLD_AXIS}
+    return create_trial(
+        state=state,
+        values=values,
+        params={name: choice_of(axis, params[name]) for name, axis in axes.items()},
+        distributions={name: distribution(axis) for name, axis in axes.items()},
+    )

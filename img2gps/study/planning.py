@@ -20,7 +20,7 @@ from img2gps.study.ledger import Ledger
 from img2gps.study.otherwise import precision_hint
 from img2gps.study.space import cell_id, name_of
 from img2gps.study.spec import Done, Runner, Spec, make_runner
-from img2gps.study.trials import NewRun, key_of
+from img2gps.study.trials import SLOT, NewRun, key_of
 from img2gps.study.warm import observations
 
 LOCK = ".engine.lock"
@@ -196,7 +196,7 @@ def _listed(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 def _slots(spec: Spec) -> list[NewRun]:
     """Return as many empty slots as trials were asked for; the sampler fills them."""
-    return [NewRun(f"trial {i}", None, spec.seeds[0]) for i in range(spec.n_trials)]
+    return [NewRun(SLOT.format(i), None, spec.seeds[0]) for i in range(spec.n_trials)]
 
 
 def _grid(ledger: Ledger, spec: Spec, runner: Runner) -> list[NewRun]:

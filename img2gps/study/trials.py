@@ -20,6 +20,8 @@ ALIVE = "alive"  # the worker, and when it was last heard of
 OUTCOME = "outcome"  # written by the worker before it tells Optuna
 LOST = "lost"  # written by the process that takes the trial from a dead worker
 
+SLOT = "trial {}"  # the key of a trial whose cell a sampler draws
+
 # Kinds of outcomes
 DONE, SUPERSEDED, POSTPONED = "done", "superseded", "postponed"
 NO_ATTEMPT = (SUPERSEDED, POSTPONED)
@@ -60,6 +62,11 @@ class Entry:
     done: Done | None
     epochs: int | None  # reported so far
     stuck: bool = False  # ended without a result, with attempts left: to be enqueued again
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether a sampler draws, or has drawn, its cell."""
+        return self.key.startswith(SLOT.format(""))
 
 
 def ref_of(attributes: Mapping[str, Any]) -> RunRef | None:
