@@ -303,3 +303,25 @@ def test_a_run_whose_result_is_damaged_is_named(
     (tmp_path / "s" / "b1" / "result.json").write_text('{"state": "fini')
     assert select(study, tmp_path).cell == "a"
     assert "run b1: no readable result.json; it is left out" in caplog.text
+
+
+def test_preferred_aim_takes_from_the_front_and_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = {"a": 300.0, "b": 20.0, "c": 400.0}
+    cells = [
+        {**cell(name, seed, value), "aims": {"val/rmse_m": value, "cost/seconds": seconds[name]}}
+        for name, value in (("a", 60.0), ("b", 70.0), ("c", 65.0))
+        for seed in (0, 1, 2)
+    ]
+    write(tmp_path, cells, aims={"val/rmse_m": "minimize", "cost/seconds": "minimize"})
+    assert command(tmp_path, "--prefer", "cost/seconds") == 0
+    said = capsys.readouterr().out
+    assert "chosen best in cost/seconds, as --prefer asks, from 2 cells that no other" in said
+    assert "    a: val/rmse_m 60.00 m, cost/seconds 300\n" in said
+    assert "    b: val/rmse_m 70.00 m, cost/seconds 20 <- chosen\n" in said
+    assert (winner(tmp_path)["cell"], winner(tmp_path)["prefer"]) == ("b", "cost/seconds")
+    assert command(tmp_path, "--prefer", "val/rmse_m") == 2
+    assert "--prefer: " in capsys.readouterr().err
+    assert command(tmp_path, "--prefer", "val/rmse_m", "--again") == 0
+    assert winner(tmp_path)["cell"] == "a"
