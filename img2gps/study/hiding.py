@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from img2gps.config.schema import COSTS
 from img2gps.runs.records import RunResult, RunState, StudyRecord, StudyRun
 from img2gps.runs.winner import Winner
 
@@ -23,8 +24,8 @@ _DATA_KNOBS = ("data.root", "data.cache")  # their values are paths, even withou
 _TAKE_A_FOLDER = ("--config-dir", "-cd", "--config-path", "-cp")
 _KIND_OF_ERROR = re.compile(r"\w*(?:Error|Exception)(?=: |$)")
 _SLASHED = re.compile(
-    r"(?P<kept>https?://(?!\S*@)\S+|hf[-_]hub:\S+"
-    r"|(?<![\w/])(?:train|val|best|mean_predictor)/\w+(?![\w/]))"
+    r"(?P<kept>https?://(?!\S*@)\S+|hf[-_]hub:\S+|(?P<aims>['\"])monitor=\[[\w/,]*\](?P=aims)"
+    r"|(?<![\w/])(?:(?:train|val|best|mean_predictor)/\w+|" + "|".join(COSTS) + r")(?![\w/]))"
     r"|(?:\b[A-Za-z]:\\|\\\\)[^\s'\"]+"
     r"|(?P<quote>['\"])(?:(?!(?P=quote)).)*/.*?(?P=quote)"
     r"|[^\s'\"=,;:()\[\]{}<>]*/[^\s'\"=,;()\[\]{}<>]*(?<![.:])"

@@ -186,9 +186,9 @@ class Ledger:
         self._storage.set_study_user_attr(self._id, CONFIRMATION, confirmation.to_dict())
         self.reload()
 
-    def warm_up(self, study: str, found: Iterable[Observation]) -> None:
-        """Write what another study has found, which the sampler begins with."""
-        warm = {**self.warm, study: list(found)}
+    def warm_up(self, found: Mapping[str, list[Observation]]) -> None:
+        """Write what other studies have found, with which the sampler begins."""
+        warm = {**self.warm, **found}
         plain = {name: [one.to_dict() for one in own] for name, own in warm.items()}
         self._storage.set_study_user_attr(self._id, WARM, plain)
         self.reload()

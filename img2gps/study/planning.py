@@ -88,8 +88,8 @@ def plan_study(ledger: Ledger, spec: Spec) -> tuple[Changes, Runner]:
     spec = _same_data(spec, runner)
     ended = sum(entry.state.has_ended for entry in ledger.entries())
     runs = _slots(spec) if spec.searched else _grid(ledger, spec, runner)
+    hints += _warm_up(ledger, spec, runner)
     ledger.save(replace(spec, weights=runner.weights, commit=spec.commit or commit))
-    hints += _warm_up(ledger, runner)
     taken_back = len(ledger.reap())
     new = [run for run in runs if ledger.known(run.key) is None]
     added = [] if spec.raced else ledger.enqueue(runs)  # a race queues its runs itself
@@ -103,12 +103,18 @@ def plan_study(ledger: Ledger, spec: Spec) -> tuple[Changes, Runner]:
     return Changes(total, ended, linked, taken_back, hints, runs), runner
 
 
-def _warm_up(ledger: Ledger, runner: Runner) -> list[str]:
-    """Take in what older studies have found, each once; return a line on each."""
+def _warm_up(ledger: Ledger, spec: Spec, runner: Runner) -> list[str]:
+    """Take in what older studies have found, each study once; return a line on each.
+
+    Raises:
+        BadInput: an older study has nothing that can be used.
+    """
+    new = [name for name in spec.warm_start if name not in ledger.warm]
+    found = {name: observations(spec, runner, name) for name in new}
+    if found:
+        ledger.warm_up(found)
     lines = []
-    for name in ledger.spec.warm_start:
-        if name not in ledger.warm:
-            ledger.warm_up(name, observations(ledger.spec, runner, name))
+    for name in spec.warm_start:
         own = ledger.warm[name]
         runs, cells = sum(len(one.runs) for one in own), counted(len(own), "cell")
         lines.append(f"the sampler begins with {counted(runs, 'run')} of {cells} of {name}")

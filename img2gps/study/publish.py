@@ -82,7 +82,8 @@ def publish(name: str, root: Path, out: Path, *, moved: bool = False) -> Publish
     if winner := read_winner(root / name):
         write_winner(out / name, hider.winner(winner))
     size = sum(path.stat().st_size for path in (out / name).rglob("*") if path.is_file())
-    return Published(out / name, len(ended), len(study.runs) - len(ended), size)
+    planned = sum(not run.never_begun for run in study.runs)
+    return Published(out / name, len(ended), planned - len(ended), size)
 
 
 def _copy_run(source: Path, target: Path, hider: Hider, origin: LatLon | None) -> None:

@@ -20,7 +20,15 @@ from img2gps.core.errors import BadInput
 from img2gps.core.files import write_json
 from img2gps.report import build, paper
 from img2gps.runs.folder import find_result
-from img2gps.runs.records import read_result, read_study, write_result, write_study
+from img2gps.runs.records import (
+    RunState,
+    StudyRun,
+    read_result,
+    read_study,
+    write_result,
+    write_study,
+)
+from img2gps.runs.winner import Winner, read_winner, write_winner
 from img2gps.study.publish import publish
 from tests.helpers.fake_study import FakeStudy, Options, make_study
 from tests.helpers.tiny import tiny_config
@@ -92,6 +100,24 @@ def test_the_copy_counts_as_done_and_says_nothing_of_where_photos_lie(
     study = json.loads((tmp_path / "results" / "s" / "study.json").read_text())
     assert study["base_config"] == {"weights": "own.pth"}
     assert study["command"] == "python -m img2gps.train -m data=photos data.root=DIR lr=0.1"
+
+
+def test_aims_are_no_paths_and_runs_that_were_given_up_are_not_missing(
+    made: FakeStudy, tmp_path: Path
+) -> None:
+    study = read_study(tmp_path / "runs", "s")
+    aims = {"val/rmse_m": "minimize", "cost/seconds": "minimize", "model/flops": "minimize"}
+    words = "python -m img2gps.train -m 'monitor=[val/rmse_m,cost/seconds,model/flops]'"
+    given_up = StudyRun("lr=9", 1, run_id="x", path="s/x", state=RunState.pruned, reason="given up")
+    runs = [replace(run, aims=dict.fromkeys(aims, 1.0)) for run in study.runs]
+    write_study(tmp_path / "runs", replace(study, aims=aims, command=words, runs=[*runs, given_up]))
+    winner = Winner("s", "lr=9", by="cost/seconds", front=[{"cell": "lr=9", "cost/seconds": 1.0}])
+    write_winner(made.folder, winner)
+    assert publish("s", tmp_path / "runs", tmp_path / "results").left_out == 1  # as without it
+    copy = read_study(tmp_path / "results", "s")
+    assert (copy.aims, copy.command) == (aims, words)
+    assert copy.runs[0].aims == dict.fromkeys(aims, 1.0)
+    assert read_winner(tmp_path / "results" / "s") == winner
 
 
 @pytest.mark.parametrize("published_before", [True, False])
