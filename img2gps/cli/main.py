@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"img2gps: error: {error}", file=sys.stderr)  # noqa: T201
         status = 2
     except Interrupted as error:
+        print("img2gps: interrupted", file=sys.stderr)  # noqa: T201
         status = error.status
     except BrokenPipeError:  # the reader of a pipe, such as head, has read enough
         sys.stderr.close()

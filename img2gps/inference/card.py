@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 from img2gps.analysis import stats
 from img2gps.config.schema import Family, ModelConfig
@@ -18,6 +18,7 @@ _PLAIN: dict[str, type] = {
     **dict.fromkeys(("runs", "notes"), list),
     **dict.fromkeys(("data", "baselines", "code"), dict),
 }
+LARGEST = 1e9  # of a figure; larger ones, infinity and NaN are a damaged card
 LARGEST_PX = 4096  # side of a square picture; larger ones are a damaged card
 
 
@@ -136,11 +137,13 @@ class Card:
             for m in plain["models"]
         ]
         for key, kind in (("expected", Expected), ("trust", TrustFacts)):
-            if part := given.get(key):
-                given[key] = kind(**_figures(part, {item.name for item in fields(kind)}))
+            if (part := given.get(key)) is not None:
+                given[key] = kind(**_figures(part, kind))
         for key, kinds in _PLAIN.items():
             if not isinstance(given.get(key, kinds()), kinds):
                 raise TypeError(f"{key} {given[key]!r}")
+        for name, rmse in given.get("baselines", {}).items():
+            _check_figure(name, rmse, float)
         if not isinstance(given["image_size"], int) or not 1 <= given["image_size"] <= LARGEST_PX:
             raise ValueError(f"image_size {given['image_size']}")
         return cls(**given)
@@ -151,13 +154,22 @@ def _views(model: ModelConfig) -> dict[str, int]:
     return {"test_views": model.test_views} if model.test_views > 1 else {}
 
 
-def _figures(plain: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
-    """Return the known keys, all of whose values are numbers or unknown, but for `what`."""
-    found = {key: value for key, value in plain.items() if key in known}
+def _figures(plain: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """Return the keys that a class of figures has, each with a value that it may have."""
+    kinds = get_type_hints(kind)
+    found = {key: value for key, value in plain.items() if key in kinds}
     for key, value in found.items():
-        if key != "what" and not isinstance(value, int | float | None):
-            raise TypeError(f"{key} {value!r}")
+        _check_figure(key, value, kinds[key])
     return found
+
+
+def _check_figure(name: str, value: object, kind: Any) -> None:
+    """Refuse a value of another type, and a number that no figure can be."""
+    whole = type(value) is int and isinstance(0.0, kind)  # JSON may say 3 for 3.0
+    if not (whole or isinstance(value, kind)):
+        raise TypeError(f"{name} {value!r}")
+    if isinstance(value, int | float) and not abs(value) <= LARGEST:
+        raise ValueError(f"{name} {value!r}")
 
 
 def baseline_figures(results: Sequence[RunResult]) -> dict[str, float]:

@@ -6,6 +6,7 @@ No training photo, name, path or EXIF is in either.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -22,7 +23,7 @@ from torch import Tensor
 from img2gps.config.heads import HEADS, HeadsConfig
 from img2gps.config.schema import Family
 from img2gps.core.errors import BadInput
-from img2gps.core.files import read_json, write_bytes_atomic, write_json
+from img2gps.core.files import read_json, sha256_of, write_bytes_atomic, write_json
 from img2gps.core.geo import LabelScaler
 from img2gps.inference.card import Card
 from img2gps.inference.deployed import Deployed, Head, is_exportable
@@ -53,11 +54,13 @@ def write_exported(deployed: Deployed, folder: Path, *, int8: bool = False) -> N
     trust = {key: value for key, value in tensors.items() if key.startswith(_TRUST)}
     if int8:  # but for what the answers are judged by
         tensors = pack({key: tensors[key] for key in tensors.keys() - trust.keys()}) | trust
-    write_bytes_atomic(folder / TENSORS, save(tensors))
+    content = save(tensors)
+    write_bytes_atomic(folder / TENSORS, content)
     bf16 = [member.bf16 for member in deployed.network.parts()]
     heads = [{"name": head.name, "knobs": head.own_knobs()} for head in deployed.heads]
     card = deployed.card.to_dict()
-    plain = {"bf16": bf16, "heads": heads, "shared": shared, "card": card}
+    digest = hashlib.sha256(content).hexdigest()
+    plain = {"sha256": digest, "bf16": bf16, "heads": heads, "shared": shared, "card": card}
     write_json(folder / MODEL, {"schema": SCHEMA, **plain})
 
 
@@ -86,6 +89,8 @@ def read_exported(folder: Path) -> Deployed:
     try:
         if plain is None or plain["schema"] != SCHEMA:
             raise ValueError(f"not of schema {SCHEMA}")
+        if plain.get("sha256", digest := sha256_of(folder / TENSORS)) != digest:
+            raise ValueError(f"{TENSORS} has changed since it was exported")
         card = Card.from_dict(plain["card"])
         tensors = unpack(load_file(folder / TENSORS))
         tensors |= {name: tensors[kept] for name, kept in plain.get("shared", {}).items()}

@@ -49,7 +49,10 @@ class Gallery:
 
     def nearest(self, features: Tensor, k: int) -> list[tuple[Neighbour, ...]]:
         """Return the k most similar photos for each row of features, most similar first."""
-        own = functional.normalize(features[:, : self.features.shape[1]])
+        width = self.features.shape[1]
+        if features.shape[1] < width:
+            raise BadInput(f"{FEATURES}: of another model; export it again with --with-gallery")
+        own = functional.normalize(features[:, :width])
         similarity, index = (own @ self.features.T).topk(min(k, len(self.photos)), dim=1)
         pairs = zip(similarity.tolist(), index.tolist(), strict=True)
         return [
@@ -87,7 +90,7 @@ class Gallery:
 def gallery_of(deployed: Deployed) -> Gallery | None:
     """Return the training photos of a model; None where they are not at hand."""
     if deployed.exported is not None and not deployed.folders:
-        return read_gallery(deployed.exported)
+        return read_gallery(deployed.exported, deployed.card.runs)
     folder = next(iter(deployed.folders), None)
     dataset = dataset_of(folder) if folder else None
     if folder is None or dataset is None:
@@ -106,27 +109,32 @@ def gallery_of(deployed: Deployed) -> Gallery | None:
     return Gallery(functional.normalize(found), photos, rows, dataset)
 
 
-def write_gallery(gallery: Gallery, folder: Path) -> None:
-    """Write the training photos beside an exported model: features, positions and thumbnails."""
+def write_gallery(gallery: Gallery, folder: Path, runs: Sequence[str]) -> None:
+    """Write the training photos beside an exported model: features, positions and thumbnails.
+
+    `runs` are the ids of the model's runs, whose features no other model can compare with its own.
+    """
     write_bytes_atomic(folder / FEATURES, save({"features": gallery.features.contiguous()}))
     photos = [gallery.photo(i) for i in range(len(gallery.photos))]
     plain = [
         {"lat_deg": one.lat_deg, "lon_deg": one.lon_deg, "thumbnail": one.thumbnail}
         for one in photos
     ]
-    write_json(folder / PHOTOS, {"photos": plain})
+    write_json(folder / PHOTOS, {"runs": list(runs), "photos": plain})
 
 
-def read_gallery(folder: Path) -> Gallery | None:
-    """Read the training photos beside an exported model; None where it has none.
+def read_gallery(folder: Path, runs: Sequence[str]) -> Gallery | None:
+    """Read the training photos beside an exported model of these runs; None where it has none.
 
     Raises:
-        BadInput: they are damaged.
+        BadInput: they are damaged, or of another model.
     """
     if not (folder / PHOTOS).is_file():
         return None
     plain = read_json(folder / PHOTOS) or {}
     try:
+        if plain.get("runs", list(runs)) != list(runs):
+            raise ValueError("its photos are those of another model")
         features = load_file(folder / FEATURES)["features"]
         photos = [
             Neighbour(

@@ -89,10 +89,17 @@ def _encoded(photo: bytes | Image.Image | NDArray[np.uint8]) -> bytes:
     if not isinstance(photo, Image.Image | np.ndarray):
         raise Unusable(f"{type(photo).__name__} is no photo", _KINDS)
     image = photo if isinstance(photo, Image.Image) else _from_array(photo)
-    buffer = io.BytesIO()
-    kept = {"exif": data} if (data := image.info.get("exif")) else {}
     if image.mode == "F":
         raise Unusable("floating-point pixels", "give 8-bit RGB")
+    try:
+        return _as_png(image)
+    except (OSError, ValueError, SyntaxError) as error:  # of a file that PIL reads only now
+        raise Unusable(f"cannot be decoded ({error})", "copy the original again") from error
+
+
+def _as_png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    kept = {"exif": data} if (data := image.info.get("exif")) else {}
     if image.mode in ("CMYK", "YCbCr", "HSV", "LAB"):
         image = image.convert("RGB")
     image.save(buffer, "PNG", compress_level=0, **kept)

@@ -141,6 +141,7 @@ class Network(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)
         self.trust = trust or Trust(0, 0, 0)
+        self.requires_grad_(False)  # it only answers, and callers want plain numbers
 
     def forward(self, pixels: Tensor) -> Answer:
         """Answer upright square photos (n, size, size, 3) of uint8 pixels."""

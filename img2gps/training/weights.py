@@ -24,6 +24,7 @@ from filelock import FileLock
 
 from img2gps.config.schema import Family, ModelConfig
 from img2gps.core.errors import BadInput
+from img2gps.core.files import sha256_of
 from img2gps.core.paths import expanded
 
 log = logging.getLogger(__name__)
@@ -84,12 +85,12 @@ def resolve(model: ModelConfig, requested: str, *, required: bool = False) -> Re
         path = expanded(requested, "weights")
         if not path.is_file():
             raise BadInput(f"weights={requested}: no such file; give imagenet, none or a file")
-        return ResolvedWeights(requested, "file", "", _file_sha256(path), str(path))
+        return ResolvedWeights(requested, "file", "", sha256_of(path), str(path))
     if model.pretrained is not None:
         return ResolvedWeights(requested, "own", model.pretrained)
     found, reason = _imagenet(model.family, model.name)
     if found is not None:
-        sha256 = _content_sha256 if model.family is Family.timm else _file_sha256
+        sha256 = _content_sha256 if model.family is Family.timm else sha256_of
         return ResolvedWeights(requested, "imagenet", "", sha256(found), str(found))
     if required:
         raise BadInput(
@@ -120,7 +121,7 @@ def find_again(begun: ResolvedWeights, model: ModelConfig) -> ResolvedWeights | 
 
 
 def _is_unchanged(begun: ResolvedWeights, path: Path, model: ModelConfig) -> bool:
-    if begun.sha256 == _file_sha256(path):  # older studies have it for timm, too
+    if begun.sha256 == sha256_of(path):  # older studies have it for timm, too
         return True
     return model.family is Family.timm and begun.sha256 == _content_sha256(path)
 
@@ -301,11 +302,6 @@ def _short(error: Exception) -> str:
     cause = getattr(error, "reason", error)  # urllib wraps what went wrong
     said = getattr(cause, "strerror", None) or str(cause)
     return " ".join(said.split())[:120] or type(error).__name__
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _content_sha256(path: Path) -> str:

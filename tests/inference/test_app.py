@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
@@ -18,7 +21,7 @@ from starlette.testclient import TestClient
 from img2gps.cli.commands import app as command
 from img2gps.cli.main import parser
 from img2gps.core.errors import BadInput
-from img2gps.inference.app.serve import is_loopback, serve
+from img2gps.inference.app.serve import _listen, is_loopback, serve
 from img2gps.inference.app.server import Limits, create
 from img2gps.inference.inputs import Photo, read_input
 from img2gps.inference.position import Answered, Position, position_of
@@ -168,6 +171,12 @@ def test_nothing_is_exposed_without_the_word_for_it() -> None:
     assert not is_loopback("192.168.1.5")
 
 
+def test_address_that_is_printed_can_be_reached_at_once() -> None:
+    listening = _listen("127.0.0.1", 0)
+    with listening, socket.create_connection(listening.getsockname(), timeout=5):
+        pass
+
+
 @pytest.fixture
 def served(tiny_runs: dict[str, Path], shared_cache: Path, workdir: Path) -> Iterator[str]:
     """The address of the app around a real run, in a process of its own."""
@@ -187,7 +196,29 @@ def served(tiny_runs: dict[str, Path], shared_cache: Path, workdir: Path) -> Ite
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert "IMG_" not in out + err  # no name of a photo is logged
+    assert err == "img2gps: interrupted\n"
     assert "Traceback" not in err
+
+
+def test_uploads_at_once_get_their_own_answers_and_one_that_breaks_off_harms_none(
+    served: str, quad_photos: Path
+) -> None:
+    photos = [path.read_bytes() for path in sorted(quad_photos.glob("*.jpg"))[:8]]
+
+    def ask(photo: bytes) -> dict[str, Any]:
+        found = httpx.post(f"{served}/api/predict?name=a", content=photo, timeout=60)
+        answer: dict[str, Any] = found.json()
+        return answer
+
+    alone = [ask(photo) for photo in photos]
+    host, port = served.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as half:
+        head = f"POST /api/predict HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9999\r\n\r\n"
+        half.sendall(head.encode() + photos[0][:100])
+    with ThreadPoolExecutor(len(photos)) as pool:
+        together = list(pool.map(ask, photos))
+    assert together == alone
+    assert len({answer["lat_deg"] for answer in alone}) == len(photos)
 
 
 @pytest.mark.browser

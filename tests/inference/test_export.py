@@ -16,6 +16,8 @@ from img2gps.cli.commands.export import FORMATS
 from img2gps.cli.main import main
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
+from img2gps.core.files import write_json
+from img2gps.inference.app.model import CARD, OnnxModel
 from img2gps.inference.deployed import Deployed
 from img2gps.inference.export import formats
 from img2gps.inference.export.check import TOLERANCE_M, answers, check, furthest_m, sample_pixels
@@ -173,7 +175,7 @@ def test_torch_export_needs_torch_alone(
     code = """
 import torch
 model = torch.export.load("out/model.pt2").module()
-degrees, radius_m, strangeness = model(torch.load("pixels.pt"))
+degrees, radius_m, strangeness = (tensor.numpy() for tensor in model(torch.load("pixels.pt")))
 print(degrees.tolist())
 """
     done = run(fresh_python(tmp_path / "env", ("torch", "numpy")), workdir, "-c", code)
@@ -271,6 +273,58 @@ def test_damaged_export_is_named(models: dict[str, Deployed], workdir: Path) -> 
             read_exported(workdir / "hub")
 
 
+@pytest.mark.parametrize("kind", ["hub", "app"])
+def test_a_bit_that_changed_since_the_export_is_noticed(
+    kind: str, models: dict[str, Deployed], workdir: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    formats.export(models["resnet18"], workdir / "out", kind)
+    file = workdir / "out" / {"hub": "model.safetensors", "app": "model.onnx"}[kind]
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(BadInput, match=r"has changed since it was exported.*; export it again"):
+        read_exported(workdir / "out") if kind == "hub" else OnnxModel(workdir / "out")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"image_size": "32"},
+        {"data": "quad"},
+        {"expected": 3},
+        {"expected": {"rmse_m": None}},
+        {"expected": {"rmse_m": 60.0, "mean_predictor_rmse_m": "x"}},
+    ],
+)
+def test_damaged_card_of_a_page_is_named(
+    damage: dict[str, Any], models: dict[str, Deployed], workdir: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    write_json(workdir / CARD, models["resnet18"].card.to_dict() | damage)
+    with pytest.raises(BadInput, match=r"no readable card\.json; export it with --format app"):
+        OnnxModel(workdir)
+
+
+def test_damaged_hand_in_says_which_file(
+    models: dict[str, Deployed], course: Path, workdir: Path
+) -> None:
+    formats.export(models["resnet18"], workdir / "out", "leaderboard")
+    code = ("-c", "from model import get_model; get_model()")
+    weights = workdir / "out" / "model.pt"
+    whole = weights.read_bytes()
+    for content in (b"", whole[: len(whole) // 2], b"\x80\x04cos\nsystem\n"):
+        weights.write_bytes(content)
+        done = run(course, workdir / "out", *code)
+        assert done.stderr.splitlines()[-1] == (
+            f"ValueError: {weights}: damaged, or of another model; export it again"
+        )
+    weights.unlink()
+    done = run(course, workdir / "out", *code)
+    assert done.returncode == 0
+    assert "model.pt: not found; load a state dict before you predict" in done.stderr
+
+
 def test_export_that_answers_otherwise_is_refused(models: dict[str, Deployed]) -> None:
     network = models["resnet18"].network
     pixels = sample_pixels(models["resnet18"].folders, 32)
@@ -348,7 +402,7 @@ def test_an_export_over_another_leaves_none_of_its_photos(
     formats.export(models["resnet18"], folder, "hub")
     found = gallery_of(models["resnet18"])
     assert found is not None
-    write_gallery(found, folder)
+    write_gallery(found, folder, models["resnet18"].card.runs)
     (folder / "notes.txt").write_text("of the user")
     formats.export(models["resnet18"], folder, "state_dict")
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -441,19 +495,20 @@ def test_submission_answers_every_row_of_the_table(
     table = copied_quad_photos / "hidden.csv"
     table.write_text("id,Image_Path\n" + "".join(f"{i},{n}\n" for i, n in enumerate(names)))
     with table.open("a") as file:
-        file.write("3,gone.jpg\n")
+        file.write("3,gone.jpg\n4\n")
     localizer = Localizer(models["resnet18"])
-    assert write_submission(localizer, table, workdir / "submission.csv") == 4
+    assert write_submission(localizer, table, workdir / "submission.csv") == 5
     with (workdir / "submission.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["Image_Path", "Latitude", "Longitude"]
-    assert [row["Image_Path"] for row in rows] == [*names, "gone.jpg"]
+    assert [row["Image_Path"] for row in rows] == [*names, "gone.jpg", ""]
     found = [(float(row["Latitude"]), float(row["Longitude"])) for row in rows]
     for position, answer in zip(
         localizer.predict(copied_quad_photos / n for n in names), found, strict=False
     ):
         assert answer == (position.lat_deg, position.lon_deg)
-    assert found[3] == localizer.mean_position()
+    grey = localizer.predict(np.full((40, 40, 3), 128, np.uint8))[0]
+    assert found[3:] == [(grey.lat_deg, grey.lon_deg)] * 2  # as the hand-in's prepare_data has it
     assert "gone.jpg: cannot be opened" in caplog.text
 
 
@@ -480,6 +535,10 @@ def test_gallery_travels_only_when_asked(
     photos = Path("with") / "gallery.json"
     photos.write_text(photos.read_text().replace("data:image/jpeg;base64,", "http://a/", 1))
     with pytest.raises(BadInput, match=r"gallery\.json: damaged"):
+        Localizer.load("with").predict([photo], neighbours=3)
+    plain = json.loads(photos.read_text())
+    write_json(photos, plain | {"runs": ["0123456789"]})
+    with pytest.raises(BadInput, match=r"gallery\.json: .* of another model"):
         Localizer.load("with").predict([photo], neighbours=3)
 
 

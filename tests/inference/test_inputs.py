@@ -40,6 +40,16 @@ def test_what_is_no_photo_is_refused_and_the_others_are_read(photo: Any, error: 
     assert right.pixels is not None
 
 
+def test_a_truncated_picture_that_pil_has_opened_is_named_and_the_others_are_read() -> None:
+    file = io.BytesIO()
+    Image.effect_noise((200, 200), 50).save(file, "JPEG")
+    opened = Image.open(io.BytesIO(file.getvalue()[:3000]))  # PIL reads the pixels later
+    wrong, right = read_inputs([opened, png()], 16)
+    assert wrong.error.startswith("cannot be decoded (image file is truncated")
+    assert wrong.error.endswith("; copy the original again")
+    assert right.pixels is not None
+
+
 def test_what_holds_no_photos_is_an_error_that_names_what_does() -> None:
     photos: Any = 3
     with pytest.raises(TypeError, match=r"give paths, file contents, .*; not int"):

@@ -99,7 +99,12 @@ def test_single_photo_is_taken_as_one_photo(kind: str, hidden_photos: Path) -> N
     ("part", "key", "value"),
     [
         ("expected", "rmse_m", "<b>"),
+        ("expected", "rmse_m", None),
+        ("expected", "median_m", 1e400),
+        ("expected", "n_photos", "many"),
         ("trust", "level", [0.9]),
+        ("trust", "ranked_cells", None),
+        ("baselines", "ridge", "x"),
         ("", "image_size", 10**6),
         ("", "image_size", "112"),
         ("", "title", {"a": 1}),

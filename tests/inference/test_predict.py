@@ -244,12 +244,19 @@ def test_file_that_cannot_be_written_is_named_before_any_work(
         done = predict(photo, "--run", str(finished.folder), option, str(tmp_path))
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == f"img2gps: error: {option} {tmp_path}: is a folder; name a file\n"
-    (tmp_path / "file").write_text("")
-    inside = tmp_path / "file" / "answers.csv"
-    done = predict(photo, "--run", str(finished.folder), "--to", str(inside))
-    assert done.returncode == 2
-    assert "IMG_00001.jpg" in done.stdout  # the answers are shown all the same
-    assert f"--to {inside}: cannot be written (" in done.stderr
+    file = tmp_path / "file"
+    file.write_text("")
+    for option, place in (("--to", file / "answers.csv"), ("--map", file / "below" / "map.html")):
+        done = predict(photo, "--run", str(finished.folder), option, str(place))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            f"img2gps: error: {option}: {file} is a file, not a folder; name another place\n"
+        )
+    done = predict(photo, "--run", str(finished.folder), "--write-exif", str(file))
+    assert (done.returncode, done.stdout) == (2, "")
+    new = tmp_path / "new" / "folder" / "answers.csv"
+    done = predict(photo, "--run", str(finished.folder), "--to", str(new))
+    assert (done.returncode, len(rows(new))) == (0, 1)
 
 
 def test_copies_stay_below_their_folder_whatever_the_photos_are_called(
@@ -267,6 +274,28 @@ def test_copies_stay_below_their_folder_whatever_the_photos_are_called(
     assert {str(path.parent.relative_to(tmp_path)) for path in copies} <= allowed
 
 
+@pytest.fixture
+def _own_signals() -> Iterator[None]:
+    """Undo what an interruption leaves behind in the process."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    signals.raise_on_signals()  # forgets the interruption
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_own_signals")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interruption_before_the_first_answer_is_said(
+    number: int, status: int, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Localizer, "load", lambda *_: os.kill(os.getpid(), number))
+    done = predict("photo.jpg", "--to", "answers.csv")
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr == "img2gps: interrupted\n"
+
+
+@pytest.mark.usefixtures("_own_signals")
 def test_interruption_loses_no_answer(
     finished: Outcome, photos: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,13 +310,7 @@ def test_interruption_loses_no_answer(
         yield next(answers)
 
     monkeypatch.setattr(Localizer, "stream", interrupted)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        done = predict(*several, "--run", str(finished.folder), "--to", "answers.csv")
-    finally:
-        signals.raise_on_signals()  # forgets the interruption
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    done = predict(*several, "--run", str(finished.folder), "--to", "answers.csv")
     assert done.returncode == 130
     assert "interrupted: 2 of 3 photos were answered" in done.stderr
     assert len(rows(workdir / "answers.csv")) == 2

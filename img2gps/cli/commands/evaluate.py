@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print the figures, write the predictions and a page."""
-    from img2gps.cli.writing import writing
+    from img2gps.cli.writing import check_folder, writing
     from img2gps.core.errors import BadInput
     from img2gps.inference.localizer import Localizer
     from img2gps.inference.score import difference, score, write_predictions
@@ -50,6 +50,7 @@ def execute(args: argparse.Namespace) -> int:
     if len(args.run) > 2:
         raise BadInput("--run: give one model, or two to compare")
     folder = args.to or Path("evaluation")
+    check_folder("--to", folder)
     localizers = [Localizer.load(name, [args.root, Path("results")]) for name in args.run or [""]]
     scores = []
     for i, localizer in enumerate(localizers):

@@ -57,11 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Write the folder, load it again, and say how closely it answers as the model does."""
-    from img2gps.cli.writing import writing
+    from img2gps.cli.writing import check_folder, writing
     from img2gps.inference.export.formats import export
     from img2gps.inference.localizer import load
 
     _check(args)
+    check_folder("--to", args.to)
     for name in ("onnxscript", "onnx_ir"):  # they tell of each node that they simplify
         logging.getLogger(name).setLevel(logging.WARNING)
     deployed = load(args.run, [args.root, Path("results")])
@@ -138,7 +139,7 @@ def _add_gallery(deployed: Deployed, folder: Path) -> str:
     gallery = gallery_of(deployed)
     if gallery is None:
         raise BadInput("--with-gallery: the training photos are not on this machine")
-    write_gallery(gallery, folder)
+    write_gallery(gallery, folder, deployed.card.runs)
     said = f"holds thumbnails and positions of {len(gallery.photos)} training photos"
     card = (folder / "README.md").read_text(encoding="utf-8")
     (folder / "README.md").write_text(card.replace(NO_PHOTO, f"It {said}."), encoding="utf-8")

@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print one line for each photo; return 3 if some had no answer, 2 if none had one."""
-    from img2gps.cli.writing import check_is_file, writing
+    from img2gps.cli.writing import check_file, check_folder, writing
     from img2gps.core import signals
     from img2gps.inference.localizer import Localizer
     from img2gps.inference.output import files
@@ -80,7 +80,8 @@ def execute(args: argparse.Namespace) -> int:
     if args.to:
         files.check_ending(args.to)
     for option, path in (("--to", args.to), ("--map", args.map), ("--explain", args.explain)):
-        check_is_file(option, path)
+        check_file(option, path)
+    check_folder("--write-exif", args.write_exif)
     named, problems = _files(args.photos)
     localizer = Localizer.load(args.run, [args.root, Path("results")])
     _say_which(localizer, args)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2gps.core.errors import BadInput
-from img2gps.core.files import read_json
+from img2gps.core.files import read_json, sha256_of
 from img2gps.inference.density import Density
 from img2gps.inference.inputs import Photo, read_input
 from img2gps.inference.position import Answered, Position, position_of
@@ -45,9 +45,11 @@ class OnnxModel:
         import onnxruntime
 
         card = read_json(folder / CARD)
-        if card is None or not isinstance(card.get("image_size"), int):
+        if card is None or not _is_card(card):
             raise BadInput(f"{folder}: no readable {CARD}; export it with --format app")
         try:
+            if card.get("sha256", digest := sha256_of(folder / GRAPH)) != digest:
+                raise ValueError("it has changed since it was exported")
             self._session: Any = onnxruntime.InferenceSession(
                 folder / GRAPH, providers=["CPUExecutionProvider"]
             )
@@ -74,3 +76,13 @@ class OnnxModel:
     def decided(self, photo: Photo) -> str:
         """Return nothing: asking a hundred times a photo is not for a small container."""
         return ""
+
+
+def _is_card(card: dict[str, Any]) -> bool:
+    """Return whether a card has what the page shows of it."""
+    expected = card.get("expected") or {"rmse_m": 0.0}
+    if not (isinstance(card.get("data"), dict) and isinstance(expected, dict)):
+        return False
+    figures = (expected.get("rmse_m"), expected.get("mean_predictor_rmse_m") or 0.0)
+    numbers = all(isinstance(figure, int | float) for figure in figures)
+    return numbers and "title" in card and isinstance(card.get("image_size"), int)

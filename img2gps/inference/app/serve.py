@@ -67,6 +67,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # before the address is printed, so that nobody is refused
     except (OSError, OverflowError) as error:
         listening.close()
         reason = getattr(error, "strerror", "ports go up to 65535")

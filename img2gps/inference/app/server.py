@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -121,6 +121,8 @@ class App:
                     parts.append(part)
         except TimeoutError as error:
             raise HTTPException(408, "came too slowly; try again") from error
+        except ClientDisconnect as error:
+            raise HTTPException(400, "stopped half way") from error  # nobody is left to read it
         return b"".join(parts)
 
     async def _timed(self, function: Any, *arguments: Any) -> Any:

@@ -8,7 +8,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from img2gps.core.files import write_json, write_text_atomic
+from img2gps.core.files import sha256_of, write_json, write_text_atomic
 from img2gps.inference.app.model import CARD
 from img2gps.inference.deployed import Deployed
 from img2gps.inference.export import onnx
@@ -38,7 +38,8 @@ print("\\n".join(m.__file__ for n, m in sys.modules.items() if n.split(".")[0] =
 def write(deployed: Deployed, folder: Path) -> Reloaded:
     """Write the folder; return what answers by means of its graph."""
     reloaded = onnx.write(deployed, folder)
-    write_json(folder / CARD, deployed.card.to_dict())
+    digest = sha256_of(folder / onnx.GRAPH)
+    write_json(folder / CARD, {**deployed.card.to_dict(), "sha256": digest})
     for source in _code():
         target = folder / CODE / source.relative_to(_PACKAGE)
         target.parent.mkdir(parents=True, exist_ok=True)

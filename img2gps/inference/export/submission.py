@@ -6,21 +6,23 @@ import csv
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from img2gps.core.errors import BadInput
 from img2gps.core.files import write_csv
+from img2gps.inference.export.standalone.preprocess import GREY, PHOTO_COLUMNS, find
 from img2gps.inference.localizer import Localizer
 
 log = logging.getLogger(__name__)
 
-PHOTO_COLUMNS = ("image_path", "filepath", "image", "path", "file_name", "filename", "photo", "id")
 SUBMISSION = "submission.csv"
 
 
 def write_submission(localizer: Localizer, table: Path, path: Path) -> int:
     """Write the photo column of a table with Latitude and Longitude; return the number of rows.
 
-    Paths are relative to the folder of the table. A photo that cannot be read gets the mean
-    training position, as a row must not be missing, and is named in the log.
+    Paths are relative to the folder of the table. A photo that cannot be read is named in the log
+    and gets the answer for a grey picture, as in the hand-in, so that no row is missing.
 
     Raises:
         BadInput: the table cannot be read, or has no column of photos.
@@ -35,13 +37,14 @@ def write_submission(localizer: Localizer, table: Path, path: Path) -> int:
     column = next((lower[name] for name in PHOTO_COLUMNS if name in lower), None)
     if column is None:
         raise BadInput(f"{table}: no column of photos (such as image_path); found: {names}")
-    photos = [table.parent / row[column].replace("\\", "/") for row in rows]
-    middle = localizer.mean_position()
+    photos = [find(row[column] or "", table.parent) for row in rows]
+    size = localizer.card.image_size
+    grey = localizer.answer(np.full((1, size, size, 3), GREY, np.uint8)).degrees[0].tolist()
     written = []
     for row, answer in zip(rows, localizer.stream(photos), strict=True):
-        if answer.lat_deg is None or answer.lon_deg is None:
-            log.warning("%s: %s; gets the mean training position", row[column], answer.error)
-        lat, lon = middle if answer.error else (answer.lat_deg, answer.lon_deg)
+        if answer.error:
+            log.warning("%s: %s; a grey picture takes its row", row[column], answer.error)
+        lat, lon = grey if answer.error else (answer.lat_deg, answer.lon_deg)
         written.append({column: row[column], "Latitude": lat, "Longitude": lon})
     write_csv(path, (column, "Latitude", "Longitude"), written)
     return len(written)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,7 +29,16 @@ class Model(nn.Module):
         self.members = nn.ModuleList(Member(name) for name in ARCHITECTURES)
         path = Path(__file__).with_name("model.pt") if weights_path is None else Path(weights_path)
         if path.is_file():
+            self.load(path)
+        elif weights_path is None:
+            warnings.warn(f"{path}: not found; load a state dict before you predict", stacklevel=2)
+
+    def load(self, path: Path) -> None:
+        """Load the weights of a file."""
+        try:
             self.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        except Exception as error:  # torch has an exception for each kind of damage
+            raise ValueError(f"{path}: damaged, or of another model; export it again") from error
 
     def forward(self, images: Tensor) -> Tensor:
         """Return latitude and longitude (n, 2) in degrees; images (n, 3, h, w), 0 to 255."""

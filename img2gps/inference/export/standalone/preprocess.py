@@ -25,7 +25,8 @@ else:
     register_heif_opener()
 
 IMAGE_SIZE = 224  # px
-PHOTO_COLUMNS = ("image_path", "filepath", "image", "path", "file_name", "filename", "photo")
+GREY = 128  # of 255: what takes the row of a photo that cannot be read
+PHOTO_COLUMNS = ("image_path", "filepath", "image", "path", "file_name", "filename", "photo", "id")
 LATITUDE_COLUMNS = ("latitude", "lat")
 LONGITUDE_COLUMNS = ("longitude", "lon", "lng")
 
@@ -67,7 +68,7 @@ def read_or_grey(path: Path) -> Tensor:
         return read(path)
     except (OSError, ValueError, SyntaxError) as error:
         print(f"{path}: cannot be read ({error}); a grey picture takes its row", file=sys.stderr)
-        return torch.full((3, IMAGE_SIZE, IMAGE_SIZE), 128, dtype=torch.uint8)
+        return torch.full((3, IMAGE_SIZE, IMAGE_SIZE), GREY, dtype=torch.uint8)
 
 
 def read(path: Path) -> Tensor:
