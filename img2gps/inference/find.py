@@ -11,8 +11,22 @@ from img2gps.config.compose import read_config
 from img2gps.config.overrides import training_command
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import expanded, package_folder
-from img2gps.runs.folder import CONFIG, WINNER, find_with_weights, resolve_folder
-from img2gps.runs.records import STUDY, RunState, read_result, read_study_file, study_names
+from img2gps.runs.folder import (
+    CHECKPOINT,
+    CONFIG,
+    WINNER,
+    find_with_weights,
+    list_folders,
+    resolve_folder,
+)
+from img2gps.runs.records import (
+    RESULT,
+    STUDY,
+    RunState,
+    read_result,
+    read_study_file,
+    study_names,
+)
 from img2gps.runs.winner import read_winner
 
 MODEL = "model.json"  # of an exported folder
@@ -114,7 +128,9 @@ def selected(roots: Sequence[Path]) -> list[str]:
 
 
 def newest(roots: Sequence[Path]) -> str:
-    """Return what to use where nothing is named: the newest winner, or the packaged model.
+    """Return what to use where nothing is named: the newest winner, run, or the packaged model.
+
+    A run counts where there is no study, and the packaged model where there is no run either.
 
     Raises:
         BadInput: there are studies, but none has a winner with weights.
@@ -128,7 +144,19 @@ def newest(roots: Sequence[Path]) -> str:
             f"--run: no study below {where} has a winner with weights; choose one first, such as: "
             f"img2gps select {unselected[0]}"
         )
-    return PACKAGED
+    run = _newest_run(roots[0])
+    return PACKAGED if run is None else str(run)
+
+
+def _newest_run(root: Path) -> Path | None:
+    """Return the run with weights that finished last."""
+    results = [folder / RESULT for folder in list_folders(root) if (folder / CHECKPOINT).is_file()]
+    written = {path.parent: path.stat().st_mtime for path in results if path.is_file()}
+    for folder in sorted(written, key=lambda folder: -written[folder]):
+        result = read_result(folder)
+        if result is not None and result.state is RunState.finished:
+            return folder
+    return None
 
 
 def _can_answer(study: Path, roots: Sequence[Path]) -> bool:

@@ -23,7 +23,7 @@ import yaml
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_csv, write_text_atomic
 from img2gps.core.paths import expanded
-from img2gps.runs.records import RESULT, RunState, read_result
+from img2gps.runs.records import RESULT, STUDY, RunState, read_result
 
 CHECKPOINT = "last.ckpt"
 CONFIG = "config.yaml"
@@ -199,24 +199,20 @@ def list_folders(root: Path) -> list[Path]:
 def resolve_folder(name: str, roots: Sequence[Path]) -> Path:
     """Return the run folder that a user names by its path, the start of its run id, or its study.
 
-    A study stands for its winner.
+    A study stands for its winner, and a name that is no study for the only run in its folder.
 
     Raises:
         BadInput: no run or several runs have that name.
     """
     given = expanded(name, "run")
-    if (given / CONFIG).is_file():
-        return given
+    for path in (given, *(root / name for root in roots)):
+        if (path / CONFIG).is_file():
+            return path
     for root in roots:  # written by img2gps select
         winner = read_json(root / name / WINNER) or {}
         if (root / str(winner.get("path")) / CONFIG).is_file():
             return root / str(winner["path"])
-    found = [
-        folder
-        for root in roots
-        for folder in list_folders(root)
-        if len(name) >= 4 and folder.name.startswith(name)
-    ]
+    found = [folder for root in roots for folder in list_folders(root) if _is_called(folder, name)]
     if len(found) == 1:
         return found[0]
     where = ", ".join(str(root) for root in roots)
@@ -227,3 +223,9 @@ def resolve_folder(name: str, roots: Sequence[Path]) -> Path:
         )
     listed = ", ".join(str(folder) for folder in found[:4])
     raise BadInput(f"{name}: several runs are called so ({listed}); give the folder")
+
+
+def _is_called(folder: Path, name: str) -> bool:
+    if folder.parent.name == name:
+        return not (folder.parent / STUDY).is_file()
+    return len(name) >= 4 and folder.name.startswith(name)

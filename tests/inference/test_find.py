@@ -11,7 +11,14 @@ import pytest
 from img2gps.core.errors import BadInput
 from img2gps.inference.find import FINAL, MADE_BY, MODEL, find, newest, selected
 from img2gps.runs.folder import CHECKPOINT, CONFIG
-from img2gps.runs.records import StudyRecord, write_study
+from img2gps.runs.records import (
+    RESULT,
+    RunResult,
+    RunState,
+    StudyRecord,
+    write_result,
+    write_study,
+)
 from img2gps.runs.winner import Winner, write_winner
 from tests.conftest import ROOT
 
@@ -88,6 +95,30 @@ def test_run_by_its_id(tmp_path: Path) -> None:
     assert find("minerun", [tmp_path]).folder == folder
     with pytest.raises(BadInput, match="nowhere: no such run"):
         find("nowhere", [tmp_path])
+
+
+def test_run_by_its_study_and_id_or_as_the_only_one_of_a_name_that_is_no_study(
+    tmp_path: Path,
+) -> None:
+    one = study(tmp_path, "mine")
+    assert find("mine/minerun", [tmp_path]).folder == one
+    alone = study(tmp_path, "alone", winner=False)
+    (tmp_path / "alone" / "study.json").unlink()
+    assert find("alone", [tmp_path]).folder == alone
+    shutil.copytree(alone, tmp_path / "alone" / "second")
+    with pytest.raises(BadInput, match=r"alone: several runs are called so .*alone/second.*; give"):
+        find("alone", [tmp_path])
+
+
+def test_newest_finished_run_is_the_default_where_there_is_no_study(tmp_path: Path) -> None:
+    for age, (name, state) in enumerate(
+        (("diverged", RunState.diverged), ("new", RunState.finished), ("old", RunState.finished))
+    ):
+        folder = study(tmp_path, name, winner=False)
+        (folder.parent / "study.json").unlink()
+        write_result(folder, RunResult(f"{name}run", name, state=state))
+        os.utime(folder / RESULT, (1_000_000 - age, 1_000_000 - age))
+    assert newest([tmp_path]) == str(tmp_path / "new" / "newrun")
 
 
 def test_an_export_that_is_not_read_back_is_said_to_be_one(tmp_path: Path) -> None:
