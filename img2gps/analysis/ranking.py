@@ -235,7 +235,8 @@ class Ranking:
 def rank(study: Study, group: Group) -> Ranking:
     """Rank the cells of a group of runs."""
     errors = study.errors(group.runs)
-    planned = study.runs.drop_duplicates(["rank_cell", "seed"])["rank_cell"].value_counts()
+    deciding = study.deciding(study.runs).drop_duplicates(["rank_cell", "seed"])
+    planned = deciding["rank_cell"].value_counts()
     may_win, incomplete = candidates(errors, planned)
     racing = np.array([study.record.may_win(cell) for cell in errors.cells])
     if racing[may_win].any():

@@ -68,7 +68,7 @@ class Scene:
     @property
     def winners_predictions(self) -> pd.DataFrame:
         """Predictions of all runs of the winner: its seeds, and its folds where there are any."""
-        runs = self.study.finished
+        runs = self.study.deciding(self.study.finished)
         ids = runs[runs["rank_cell"] == self.winner]["run_id"]
         table = self.study.predictions
         return table[table["run_id"].isin(ids)]

@@ -28,6 +28,7 @@ from img2gps.runs.folder import (
 from img2gps.runs.records import PRETRAINED, RunState, StudyRecord, count_states
 
 DONE = RunState.finished
+_ENDED = [state for state in RunState if state.has_ended]
 KFOLD = "kfold"  # how the kinds kfold and place_kfold end
 
 
@@ -174,6 +175,20 @@ class Study:
             found.loc[folds] = np.array(_of_folds(done[folds]), dtype=object)
         return found
 
+    def deciding(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of `runs` that rank the cells.
+
+        Once the best cells of a search have run again with fresh seeds, these alone speak for them:
+        the runs by which the search found them owe a part of their figures to luck.
+        """
+        found = self.record.confirmation
+        if found is None:
+            return rows
+        fresh = self.runs["rank_cell"].isin(found.cells) & self.runs["seed"].isin(found.seeds)
+        if not fresh.any() or not self.runs.loc[fresh, "state"].isin(_ENDED).all():
+            return rows
+        return rows[fresh[rows.index] | ~rows["rank_cell"].isin(found.cells)]
+
     def groups(self) -> list[Group]:
         """Return the finished runs in groups that may be ranked together, the largest first.
 
@@ -182,7 +197,7 @@ class Study:
         ranked.
         """
         done = self.finished
-        done = done[self.validation != ""]
+        done = self.deciding(done[self.validation != ""])
         if done.empty:
             return []
         planned_folds = self.runs.groupby(["rank_cell", "seed"]).size().max()

@@ -16,6 +16,7 @@ from img2gps.analysis.answer import sentences
 from img2gps.analysis.collect import load_study
 from img2gps.analysis.overview import analyse
 from img2gps.analysis.ranking import Ranking
+from img2gps.analysis.scene import scene_of
 from tests.helpers.fake_study import KNN, Options, make_study
 
 
@@ -126,3 +127,34 @@ def test_one_seed_has_no_average(tmp_path: Path) -> None:
     made = make_study(tmp_path, "s", Options(axes={"lr": [0.001, 0.003]}, seeds=(0,)))
     (ranking,) = analyse(load_study(made.folder, [])).rankings
     assert all(np.isnan(cell.averaged_rmse_m) for cell in ranking.cells)
+
+
+@pytest.mark.parametrize("fresh", ["finished", "running"])
+def test_fresh_seeds_alone_rank_the_cells_that_a_search_has_confirmed(
+    tmp_path: Path, fresh: str
+) -> None:
+    made = make_study(tmp_path, "s", Options(axes={"lr": [0.001, 0.003, 0.005]}, n_val=40))
+    path = made.folder / "study.json"
+    plain = json.loads(path.read_text())
+    best = ["lr=0.001", "lr=0.003"]
+    plain["kind"] = "tpe"
+    plain["cells"] = [c for c in plain["cells"] if c["seed"] == 0 or c["cell"] in best]
+    plain["confirmation"] = {"cells": best, "seeds": [1, 2], "values": [1.0, 2.0], "trials": 3}
+    last = plain["cells"][-2]
+    if fresh == "running":
+        last["state"] = fresh
+        (made.folder / last["run_id"] / "result.json").unlink()
+    path.write_text(json.dumps(plain))
+
+    analysis = analyse(load_study(made.folder, []))
+    (ranking,) = analysis.rankings
+    values = {(c["cell"], c["seed"]): c["value"] for c in plain["cells"]}
+    found = {cell.cell: cell.run_rmse_m for cell in ranking.cells}
+    seeds = (1, 2) if fresh == "finished" else (0, 1, 2)
+    assert found["lr=0.001"] == pytest.approx([values["lr=0.001", seed] for seed in seeds])
+    assert found["lr=0.005"] == pytest.approx([values["lr=0.005", 0]])
+    if fresh == "finished":
+        assert ranking.candidates == 2
+        assert ranking.winner.cell in best
+        winning = scene_of(analysis, ranking).winners_predictions
+        assert set(winning["seed"]) == {1, 2}
