@@ -32,12 +32,14 @@ class Point:
 
 
 def points(study: StudyRecord, results: Mapping[str, RunResult] | None = None) -> list[Point]:
-    """Return the complete cells of a study with several aims, in the study's order.
+    """Return the complete cells of a study with several aims, in order; none where it has one.
 
     Args:
         study: the record of the study.
         results: by run id; weights the folds of a cell by their photos.
     """
+    if not study.aims:
+        return []
     cells = {
         cell: runs
         for cell, runs in complete_cells(study.deciding).items()

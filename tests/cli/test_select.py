@@ -71,10 +71,14 @@ def winner(root: Path) -> dict[str, Any]:
     return found
 
 
-def test_lowest_mean_over_seeds_wins_and_its_first_seed_is_deployed(tmp_path: Path) -> None:
+def test_lowest_mean_over_seeds_wins_and_its_first_seed_is_deployed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path, CELLS)
     assert command(tmp_path) == 0
+    assert "chosen" not in capsys.readouterr().out  # there is no front of a single aim
     found = winner(tmp_path)
+    assert found["front"] == []
     assert (found["cell"], found["seed"], found["path"]) == ("a", 0, "s/a0")
     assert found["value"] == pytest.approx(statistics.fmean([63.0, 60.0, 61.5]))
     assert found["run_value"] == 63.0  # not 60.0, its luckiest
