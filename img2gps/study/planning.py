@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
@@ -16,6 +15,7 @@ from img2gps.core.hardware import code
 from img2gps.core.nested import flat
 from img2gps.runs.records import RunState
 from img2gps.study import search
+from img2gps.study.differences import differences
 from img2gps.study.ledger import Ledger
 from img2gps.study.otherwise import precision_hint
 from img2gps.study.space import cell_id, name_of
@@ -181,23 +181,6 @@ def same_study(before: Spec, after: Spec) -> Spec:
         created_at=before.created_at,
         commit=before.commit,
     )
-
-
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Return `key=old (now new)` for every value that differs between two nested mappings."""
-    old, new = _listed(flat(before)), _listed(flat(after))
-    absent = "absent"
-    return [
-        f"{key}={old.get(key, absent)} (now {new.get(key, absent)})"
-        for key in sorted(old.keys() | new.keys())
-        # By their text, because 1 and 1.0 are equal to Python and different to a knob.
-        if json.dumps(old.get(key, absent)) != json.dumps(new.get(key, absent))
-    ]
-
-
-def _listed(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """Make lists of tuples, as JSON does."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in leaves.items()}
 
 
 def _slots(spec: Spec) -> list[NewRun]:

@@ -18,10 +18,13 @@ from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import read_config_plain, without_fold
 from img2gps.runs.records import STUDY, RunState, StudyRecord, StudyRun, read_result, read_study
+from img2gps.study.differences import differences
 from img2gps.study.space import Axis, Params, cell_id, text_of
 from img2gps.study.spec import Runner, Spec
 
 KEY = "hydra.sweeper.warm_start"
+
+Found = tuple[Params, list[float], str]  # the knobs, the figures and the id of a run
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def observations(spec: Spec, runner: Runner, name: str) -> list[Observation]:
     """
     study, root = _read(spec, name)
     finished = [run for run in study.runs if run.state is RunState.finished]
-    found: dict[str, list[tuple[Params, list[float], str]]] = {}
+    found: dict[str, list[Found]] = {}
     refused: Counter[str] = Counter()
     for run in finished:
         params = _params(spec, run, read_config_plain(run.folder(root)))
@@ -69,13 +72,15 @@ def observations(spec: Spec, runner: Runner, name: str) -> list[Observation]:
             refused[f"they have no {', '.join(spec.directions)}"] += 1
         else:
             found.setdefault(without_fold(cell_id(params)), []).append((params, known, run.run_id))
-    if not found:
-        why = refused.most_common(1)[0][0] if refused else "none has finished"
+    whole = [own for own in found.values() if _has_all_folds(spec, own)]
+    if not whole:
+        refused["no cell has all the folds of this study"] += bool(found)
+        why, count = refused.most_common(1)[0]
         raise BadInput(
-            f"{KEY}={name}: none of its {len(finished)} finished runs can be used: {why}; leave it "
-            "out"
+            f"{KEY}={name}: none of its {len(finished)} finished runs can be used: "
+            f"{why if count else 'none has finished'}; leave it out"
         )
-    return [_observation(own) for own in found.values() if _has_all_folds(spec, own[0][0], own)]
+    return [_observation(own) for own in whole]
 
 
 def _read(spec: Spec, name: str) -> tuple[StudyRecord, Path]:
@@ -131,8 +136,6 @@ def _has(axis: Axis, value: Any) -> bool:
 
 def _differs(spec: Spec, runner: Runner, params: Params, run: StudyRun, root: Path) -> str:
     """Return what else than the varied knobs differs; "" if nothing does."""
-    from img2gps.study.planning import differences
-
     try:
         ref = runner.identify(spec.overrides_of(params, run.seed))
     except BadInput as error:  # such as a knob that other settings of this study exclude
@@ -144,12 +147,12 @@ def _differs(spec: Spec, runner: Runner, params: Params, run: StudyRun, root: Pa
     return f"they differ in {'; '.join(changed)[:200]}"
 
 
-def _has_all_folds(spec: Spec, params: Params, own: list[tuple[Params, list[float], str]]) -> bool:
-    folds = {found.get(FOLD_AXIS) for found, _, _ in own}
-    return len(folds) == len(spec.folds_of(params))
+def _has_all_folds(spec: Spec, own: list[Found]) -> bool:
+    folds = {params.get(FOLD_AXIS) for params, _, _ in own}
+    return len(folds) == len(spec.folds_of(own[0][0]))
 
 
-def _observation(own: list[tuple[Params, list[float], str]]) -> Observation:
+def _observation(own: list[Found]) -> Observation:
     means = [statistics.fmean(values) for values in zip(*(v for _, v, _ in own), strict=True)]
     params = {name: value for name, value in own[0][0].items() if name != FOLD_AXIS}
     return Observation(params, means, [run for _, _, run in own])

@@ -24,11 +24,12 @@ from img2gps.core.signals import Interrupted
 from img2gps.runs.folder import open_folder
 from img2gps.runs.records import RunState
 from img2gps.study import search
+from img2gps.study.differences import differences
 from img2gps.study.display import Display, duration
 from img2gps.study.drawing import Draws
 from img2gps.study.engine import run_study
 from img2gps.study.ledger import Ledger
-from img2gps.study.planning import differences, plan_study
+from img2gps.study.planning import plan_study
 from img2gps.study.pool import Pool
 from img2gps.study.process import HUNG
 from img2gps.study.space import Axis, space

@@ -120,6 +120,22 @@ def test_runs_without_the_figure_are_refused_by_name(tmp_path: Path) -> None:
         run(search(tmp_path))
 
 
+def test_cells_that_lack_folds_are_refused(tmp_path: Path) -> None:
+    run(fake_spec(tmp_path, {"lr": [0.4], "batch_size": [8], "split.fold": [0, 1]}, name="old"))
+    folds = Axis("split.fold", (0, 1, 2))
+    with pytest.raises(BadInput, match="no cell has all the folds of this study; leave it out"):
+        run(search(tmp_path, folds))
+    run(fake_spec(tmp_path, {"lr": [0.4], "batch_size": [8], "split.fold": [0, 1, 2]}, name="old2"))
+    run(spec := search(tmp_path, folds, warm_start=("old2",)))
+    assert told(spec)[0] == ({"lr": 0.4, "batch_size": 8}, 40.0)
+
+
+def test_study_without_finished_runs_is_refused(tmp_path: Path) -> None:
+    run(fake_spec(tmp_path, {"lr": [0.4]}, name="old", fixed=("behave=diverge",)))
+    with pytest.raises(BadInput, match="none of its 0 finished runs can be used: none has finish"):
+        run(search(tmp_path))
+
+
 def test_unknown_study_and_the_study_itself_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="old: no such study below"):
         run(search(tmp_path))
