@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
 
+from img2gps.analysis.stats import power
+from img2gps.analysis.stats.comparisons import resample
 from img2gps.analysis.stats.luck import TYPICAL_RELATIVE
-from img2gps.analysis.stats.sample import LEVEL
 from img2gps.config.schema import TrainedPart
 from img2gps.core import hardware
 from img2gps.core.counted import counted
@@ -32,7 +33,10 @@ WARM_UP_STEPS, TIMED_STEPS = 1, 3
 FROZEN_RUN_S = 0.7  # a head on features that are computed already, files and ledger included
 VALIDATION_SHARE = 1 / 3  # of a training step's time: forward only
 RECORD_BYTES = 100_000  # config, history, predictions, result
-DETECTED = 0.84  # standard errors beyond the limit of the test: power 80 %
+DRAWN = 100  # studies; a power of 80 % is then known to 3 points
+RESAMPLES = 300  # of each
+MOST_CELLS = 20  # of a study that is drawn; more cells hardly change what is detectable
+MOST_SPOTS = 100  # of a study that is drawn
 # How strongly two models' squared errors on the same photos are correlated.
 CORRELATIONS = (0.5, 0.8)
 
@@ -95,24 +99,44 @@ class Estimate:
 def detectable(rmse_m: float, n_photos: int, cells: int, seeds: int) -> tuple[float, float]:
     """Return the smallest difference of two RMSE that a study is likely to show, in metres.
 
-    For errors that are normal in east and north, the squared error has a standard deviation equal
-    to its mean, so the RMSE has the standard error rmse / (2 sqrt(n)). A difference of two on the
-    same photos has that x sqrt(2 (1 - r)), where r is the correlation of the squared errors: 0.8
-    for the lower figure, 0.5 for the higher one. The luck of the seeds is added. The limit is that
-    of the studentised range (Tukey) of half of the cells, because the confidence set drops the
-    worse half first.
+    Studies of equally good cells are drawn whose errors are normal in east and north, and judged by
+    the test behind the marks of the report: by how much must the other cells be worse to leave the
+    confidence set? The squared errors of two cells on the same photos have a correlation of 0.8 for
+    the lower figure, and of 0.5 for the higher one.
 
     >>> [round(x) for x in detectable(70.0, 60, cells=2, seeds=3)]
     [10, 14]
     """
-    one, luck = rmse_m / (2 * math.sqrt(n_photos)), rmse_m * TYPICAL_RELATIVE * math.sqrt(2 / seeds)
-    compared = max(math.ceil(cells / 2), 2)
-    limit = stats.studentized_range.ppf(LEVEL, compared, np.inf) / math.sqrt(2)
-    high, low = (
-        float(limit + DETECTED) * math.hypot(one * math.sqrt(2 * (1 - r)), luck)
-        for r in CORRELATIONS
-    )
+    shape = min(max(cells, 2), MOST_CELLS), seeds, n_photos
+    high, low = (rmse_m * _typical(shape, correlation) for correlation in CORRELATIONS)
     return low, high
+
+
+def _typical(shape: tuple[int, int, int], correlation: float) -> float:
+    """Return the detectable difference of drawn studies (c, s, p), as part of the RMSE."""
+    rng = np.random.default_rng(0)
+    drawn = (_errors(rng, shape, correlation) for _ in range(DRAWN))
+    return power.detectable_in(
+        [resample(error, np.arange(error.shape[2]), n=RESAMPLES) for error in drawn]
+    )
+
+
+def _errors(
+    rng: np.random.Generator, shape: tuple[int, int, int], correlation: float
+) -> NDArray[np.float64]:
+    """Draw errors of a study (c, s, p) whose RMSE is 1 but for the luck of the runs.
+
+    Of many photos, some are averaged, which changes nothing but the time that this takes.
+    """
+    cells, seeds, photos = shape
+    averaged = math.ceil(photos / MOST_SPOTS)
+    drawn = 2, math.ceil(photos / averaged), averaged  # east and north
+    alike = math.sqrt(correlation)  # of the errors themselves
+    shared = rng.standard_normal((1, *drawn))
+    own = rng.standard_normal((cells, *drawn))
+    both = math.sqrt(alike) * shared + math.sqrt(1 - alike) * own
+    error = np.sqrt((both**2).sum(axis=1).mean(axis=2) / 2)[:, None]
+    return np.asarray(error * (1 + TYPICAL_RELATIVE * rng.standard_normal((cells, seeds, 1))))
 
 
 def report(spec: Spec, workers: int) -> list[str]:
@@ -129,7 +153,7 @@ def report(spec: Spec, workers: int) -> list[str]:
 def estimate(spec: Spec, workers: int) -> Estimate:
     """Plan every run as the engine would, and time a few training steps of each kind of run."""
     runner = TrainRunner(spec)
-    points = _typical(spec.space) if spec.searched else search.cells(spec)
+    points = _listed(spec.space) if spec.searched else search.cells(spec)
     plans = [
         runner.plan_run(spec.overrides_of(params, seed)) for params in points for seed in spec.seeds
     ]
@@ -216,7 +240,7 @@ def _photos(plan: RunPlan) -> float:
     return plan.config.max_epochs * each
 
 
-def _typical(space: Space) -> list[Params]:
+def _listed(space: Space) -> list[Params]:
     """Return every combination of a search's listed values, intervals at their lower ends."""
     fixed = (a if a.listed else Axis(a.name, (a.interval[0],), prefix=a.prefix) for a in space.axes)
     return replace(space, axes=tuple(fixed)).grid()

@@ -39,12 +39,13 @@ def stated(pilots: int, n: int, seeds: int) -> float:
 @pytest.mark.parametrize(("n", "seeds"), [(60, 3), (120, 5)])
 def test_the_power_that_pilots_state_is_the_power_that_studies_have(n: int, seeds: int) -> None:
     shown = []
-    for seed in range(300):
+    for seed in range(400):
         error, spot = drawn(50_000 + seed, [70.0, 78.0], n, seeds)
         shown.append(stats.first_is_lower(error, spot, stats.luck_of(error, spot)))
     actual = float(np.mean(shown))
     assert 0.2 < actual < 0.99
-    assert stated(25, n, seeds) == pytest.approx(actual, abs=0.12)
+    # Small pilots err on the safe side, because they lean on a typical luck of 3.5 % (here: 3 %).
+    assert actual - 0.09 < stated(40, n, seeds) < actual + 0.05
 
 
 def test_cells_get_the_difference_that_is_asked_about() -> None:

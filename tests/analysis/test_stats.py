@@ -40,6 +40,20 @@ def test_the_rmse_of_a_cell_is_the_mean_over_its_seeds_and_missing_seeds_do_not_
     assert stats.cell_rmse(error) == pytest.approx(expected)
 
 
+def unequal_spots(spot: NDArray[np.int64]) -> tuple[float, float]:
+    """The true variance by the expected cluster-robust one, and the degrees of freedom of that.
+
+    Computed with matrices, as in Bell & McCaffrey (2002), for sums of spots that vary as their
+    sizes.
+    """
+    sizes = np.unique(spot, return_counts=True)[1].astype(float)
+    g, true = len(sizes), np.diag(sizes**2)
+    about_mean = np.eye(g) - np.outer(sizes, np.ones(g)) / sizes.sum()
+    seen = about_mean @ true @ about_mean.T
+    bias = float(np.trace(true) / (np.trace(seen) * g / (g - 1)))
+    return bias, float(np.trace(seen) ** 2 / np.trace(seen @ seen))
+
+
 def test_standard_error_of_one_seed_is_the_cluster_robust_one_computed_by_hand() -> None:
     error, spot, _ = simulated(0, [70.0], seeds=1)
     square, n = error[0, 0] ** 2, error.shape[2]
@@ -49,13 +63,14 @@ def test_standard_error_of_one_seed_is_the_cluster_robust_one_computed_by_hand()
         total += float(np.sum(square[spot == group] - square.mean())) ** 2
     variance_of_mse = len(groups) / (len(groups) - 1) * total / n**2
     expected = math.sqrt(variance_of_mse) / (2 * math.sqrt(square.mean()))  # delta method
+    expected *= math.sqrt(unequal_spots(spot)[0])
     found = stats.cell_interval(error[0], spot, luck=stats.NO_LUCK)
     assert found.se_photos == pytest.approx(expected)
     assert found.estimate == pytest.approx(math.sqrt(square.mean()))
     assert found.se_seeds == 0
 
 
-def test_standard_error_of_the_seeds_is_their_own_averaged_with_the_studys_luck() -> None:
+def test_standard_error_of_the_seeds_is_their_own_moderated_by_the_studys_luck() -> None:
     error, spot, _ = simulated(1, [70.0], seeds=4, noise=Noise(cell_seed=0.1))
     runs, n = error[0], error.shape[2]
     rmse = np.sqrt((runs**2).mean(axis=1))
@@ -71,7 +86,8 @@ def test_standard_error_of_the_seeds_is_their_own_averaged_with_the_studys_luck(
     luck = stats.Luck(0.05, 20.0)
     shared = (0.05 * rmse.mean()) ** 2 / 4
     found = stats.cell_interval(runs, spot, luck=luck)
-    assert found.se_seeds**2 == pytest.approx((expected + shared) / 2)
+    # Four seeds have 3 degrees of freedom, and the study's luck counts for 4.
+    assert found.se_seeds**2 == pytest.approx((3 * expected + 4 * shared) / 7)
 
 
 def test_interval_of_many_normal_errors_is_that_of_the_chi_square_distribution() -> None:
@@ -167,7 +183,9 @@ def test_one_seed_and_few_spots_are_said() -> None:
 def test_few_spots_take_students_t_on_the_log_scale() -> None:
     error, spot, _ = simulated(19, [70.0], seeds=1, n=20, spots=12)
     found = stats.cell_interval(error[0], spot, luck=stats.NO_LUCK)
-    half = scipy_stats.t.ppf(0.975, 11) * found.se_photos / found.estimate
+    freedom = unequal_spots(spot)[1]
+    assert 5 < freedom < 11
+    half = scipy_stats.t.ppf(0.975, freedom) * found.se_photos / found.estimate
     assert found.low == pytest.approx(found.estimate * math.exp(-half))
     assert found.high == pytest.approx(found.estimate * math.exp(half))
 
@@ -257,7 +275,7 @@ def test_cells_far_below_the_mean_predictor_are_shown_to_beat_it() -> None:
 
 
 def test_a_verdict_that_other_resamples_may_reverse_is_borderline() -> None:
-    error, spot, _ = simulated(21, [60.0, 64.0, 66.0, 68.0, 70.0, 72.0, 74.0, 76.0, 78.0])
+    error, spot, _ = simulated(24, [60.0, 64.0, 66.0, 68.0, 70.0, 72.0, 74.0, 76.0, 78.0])
     found = [stats.confidence_set(stats.resample(error, spot, seed=i)) for i in range(20)]
     marked = np.array([each.marked for each in found])
     changed = marked.any(axis=0) & ~marked.all(axis=0)
@@ -402,6 +420,27 @@ def test_luck_is_estimated_and_one_run_that_went_astray_hardly_changes_it() -> N
     assert plain_m == pytest.approx(0.043, abs=0.008)  # with a part of the assumed 6 %
     assert gone_m < plain_m + 0.008
     assert stats.luck_of(error[:, :1], spot).cells == 0
+
+
+@pytest.mark.parametrize(("cells", "seeds"), [(1, 2), (1, 5), (2, 2), (2, 3), (9, 3)])
+@pytest.mark.parametrize("true", [0.03, 0.043])
+def test_the_luck_of_few_cells_is_right_on_average(cells: int, seeds: int, true: float) -> None:
+    squares = []
+    for i in range(100):
+        error, spot, _ = simulated(700_000 + i, [70.0] * cells, seeds, noise=Noise(cell_seed=true))
+        squares.append(stats.luck_of(error, spot).relative ** 2 / true**2)
+    # A median of one or two variances and an assumption of 6 % had 1.5 to 3.8 here.
+    assert 0.6 < np.mean(squares) < 1.35
+
+
+def test_runs_that_are_equal_have_no_luck() -> None:
+    error, spot, _ = simulated(22, [70.0, 72.0])
+    baseline = error[1, 0]
+    beside = stats.above_baseline(error[0], baseline, spot, luck=stats.Luck(0.1, 20.0))
+    alone = stats.cell_interval(error[0], spot, luck=stats.Luck(0.1, 20.0))
+    assert beside.se_seeds == pytest.approx(alone.se_seeds)
+    error[1] = baseline  # with every seed
+    assert stats.luck_of(error, spot) == stats.luck_of(error[:1], spot)
 
 
 def test_correction_takes_back_most_of_the_optimism_of_choosing_among_equal_cells() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from img2gps.analysis.stats.intervals import Interval, contrast_interval, seed_variances, spread_of
-from img2gps.analysis.stats.luck import Luck, luck_of
+from img2gps.analysis.stats.intervals import Interval, contrast_interval, spread_of
+from img2gps.analysis.stats.luck import Luck, luck_of, seed_variances
 from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import LEVEL, Floats, Sample
 
@@ -45,7 +45,7 @@ def chance_of_lower(
     luck = luck or luck_of(error, spot)
     signs, sample = np.asarray(weights, dtype=np.float64), Sample(error, spot)
     found = contrast_interval(error, signs, spot, luck=luck, seed=seed)
-    runs = float(np.sum(signs**2 * sample.n_seeds * seed_variances(sample, luck)))
+    runs = float(np.sum(signs**2 * sample.n_seeds * seed_variances(sample, luck).variance))
     spread = math.sqrt(spread_of(sample, signs, luck).se_spots ** 2 + runs)
     if not spread:
         return Chance(math.nan, math.nan, math.nan)

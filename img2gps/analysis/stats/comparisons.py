@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t
 
-from img2gps.analysis.stats.intervals import estimates, influences, seed_variances
-from img2gps.analysis.stats.luck import Luck, luck_of
+from img2gps.analysis.stats.intervals import estimates, influences
+from img2gps.analysis.stats.luck import Luck, luck_of, seed_variances
 from img2gps.analysis.stats.places import Correlation, Places
 from img2gps.analysis.stats.sample import (
     LEVEL,
@@ -69,9 +69,10 @@ def _reach(alike: Correlation, n_spots: int) -> float:
 
 def _draw_luck(sample: Sample, luck: Luck, n: int, seed: int) -> Floats:
     """Draw the luck of every cell's seeds, (n, c), in metres."""
-    se_seeds = np.sqrt(seed_variances(sample, luck))
+    found = seed_variances(sample, luck)
     rng = np.random.default_rng([seed, 1])  # another stream than the spots'
-    return np.asarray(se_seeds * rng.standard_t(min(luck.freedom, 1e6), (n, len(se_seeds))))
+    drawn = rng.standard_t(np.minimum(found.freedom, 1e6), (n, len(found.freedom)))
+    return np.asarray(np.sqrt(found.variance) * drawn)
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def beats_baseline(
     `cell_interval`, with the seeds' luck as in `resample`.
 
     In 400 simulated studies of nine cells that all equal the baseline, the hardest case, any
-    cell was marked in 6 to 8 %, and in 13 % where a run's luck is 10 % of its RMSE.
+    cell was marked in 2 to 7 % (docs/statistics.md).
     """
     luck = luck or luck_of(error, spot)
     errors = np.asarray(error, dtype=np.float64)
@@ -167,7 +168,7 @@ def beats_baseline(
     null = _draw_luck(cells, luck, n, seed)
     counts = cells.draw(n, seed)  # the same spots for every cell
     gain, se_spots = np.array([estimates(pair, sign, cells.once) for pair in pairs])[..., 0].T
-    total = np.hypot(se_spots, np.sqrt(seed_variances(cells, luck)))
+    total = np.hypot(se_spots, np.sqrt(seed_variances(cells, luck).variance))
     for i, pair in enumerate(pairs):
         drawn, se = estimates(pair, sign, counts)
         alike = pair.correlation(influences(pair, sign, pair.once))

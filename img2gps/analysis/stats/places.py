@@ -106,7 +106,7 @@ class _Ground:
     def __init__(self, position_m: Floats, sizes: Floats) -> None:
         n = len(sizes)
         self.sizes = sizes
-        self.none = Correlation(0.0, 1.0, max(n - 1.0, 1.0))
+        self.none = _independent(sizes)
         self._measured = np.arange(n)[:: math.ceil(n / MAX_SPOTS)]
         self._meant = np.arange(n)[:: math.ceil(n / MAX_MEANT)]
         self._position_m = position_m
@@ -156,7 +156,7 @@ class _Ground:
     def _meanings(self) -> tuple[Floats, Floats, Floats]:
         """Return the squared factor, 1 / degrees of freedom and the range of every covariance."""
         near = self._distance_m(self._meant)
-        rows = [(1.0, 1 / self.none.freedom, 0.0)]
+        rows = [(self.none.factor**2, 1 / self.none.freedom, 0.0)]
         for range_m in RANGES_M:
             kernel = np.exp(-near / range_m)
             rows += [
@@ -164,6 +164,28 @@ class _Ground:
             ]
         square, lost, ranges = np.array(rows).T
         return square, lost, ranges
+
+
+def _independent(sizes: Floats) -> Correlation:
+    """Return what spots of unequal sizes mean for a standard error if they are independent.
+
+    Few spots with many photos decide more than many with one. The bias of the cluster-robust
+    variance and its degrees of freedom are those of Bell & McCaffrey (2002, Survey Methodology
+    28(2)), for spots whose sums have a standard deviation in proportion to their photos. This is
+    `_meaning` of the unit matrix in closed form.
+    """
+    n, part = len(sizes), sizes / sizes.sum()
+    if n < 2:
+        return Correlation(0.0, 1.0, 1.0)
+    square = part**2
+    true = float(square.sum())
+    own = 1 - 2 * part + true  # the variance of a spot's sum about its share of the mean
+    trace = float(square @ own)
+    skew, tail = float(square @ part), float(square @ part**2)
+    pairs = true**4 + 2 * true * tail + 2 * skew**2 - 4 * true**2 * skew  # i = j included
+    squares = pairs + float(square**2 @ (own**2 - (true - 2 * part) ** 2))
+    factor = math.sqrt(max(true / (trace * n / (n - 1)), 1.0))
+    return Correlation(0.0, factor, max(trace**2 / squares, 1.0))
 
 
 def _posterior(likelihood: Floats, prior: float) -> Floats:

@@ -70,17 +70,32 @@ def detectable(
     )
 
 
+def detectable_in(studies: Sequence[Resamples]) -> float:
+    """Return by how many metres cells must be worse than the first one to be noticed.
+
+    The studies are simulated ones whose cells are all equally good. Each is judged by its own
+    resamples, as a real one is.
+    """
+    judged = [(study.estimate, *_limit(study.deviation)) for study in studies]
+
+    def missed(metres: float) -> float:
+        dropped = []
+        for estimate, se, limits in judged:
+            worse = estimate + metres * (np.arange(len(estimate)) > 0)
+            dropped.append(_dropped(worse, se, limits)[1:].mean())
+        return float(np.mean(dropped)) - POWER
+
+    most = MOST_SE * max(float(se.max()) for _, se, _ in judged)
+    return float(optimize.brentq(missed, 0.0, most, rtol=0.002))
+
+
 def _noticed(resamples: Resamples, nearest: int) -> Floats:
     """Return by how many metres cells must be worse for the confidence set to drop them.
 
     The first cell is the best one, and the `nearest` cells after it are those that count.
     """
     deviation = resamples.deviation
-    covariance = np.cov(deviation, rowvar=False)
-    variance = np.diag(covariance)
-    se = np.sqrt(np.maximum(variance[:, None] + variance - 2 * covariance, 0.0))
-    se[se < TINY_M] = 0.0
-    limits = _limits(deviation, se)
+    se, limits = _limit(deviation)
 
     def missed(reach: float) -> float:
         estimate = deviation + reach * se[0]
@@ -89,6 +104,15 @@ def _noticed(resamples: Resamples, nearest: int) -> Floats:
 
     reach = float(optimize.brentq(missed, 0.0, MOST_SE, xtol=0.02))
     return np.asarray(reach * se[0, 1 : nearest + 1])
+
+
+def _limit(deviation: Floats) -> tuple[Floats, list[float]]:
+    """Return the standard errors of all differences, and the limits of the confidence set."""
+    covariance = np.cov(deviation, rowvar=False)
+    variance = np.diag(covariance)
+    se = np.sqrt(np.maximum(variance[:, None] + variance - 2 * covariance, 0.0))
+    se[se < TINY_M] = 0.0
+    return se, _limits(deviation, se)
 
 
 def _limits(deviation: Floats, se: Floats) -> list[float]:

@@ -30,8 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from img2gps.analysis.stats.intervals import seed_variances
-from img2gps.analysis.stats.luck import Luck, luck_of
+from img2gps.analysis.stats.luck import Luck, luck_of, seed_variances
 from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import TINY_M, Bools, Floats, Sample, mean_over_seeds
 
@@ -58,7 +57,7 @@ class Pairs:
     n_seeds: Floats  # (c,)
     n_spots: int
     spot_freedom: float  # degrees of freedom of `se_spots`
-    luck: Luck
+    doubt: Floats  # (c,): how uncertain `seeds` is (luck.py)
 
     @property
     def se(self) -> Floats:
@@ -68,8 +67,8 @@ class Pairs:
     @property
     def freedom(self) -> Floats:
         """Satterthwaite's degrees of freedom, (c, c)."""
-        seeds = self.seeds[:, None] + self.seeds
-        below = self.se_spots**4 / self.spot_freedom + seeds**2 / self.luck.freedom
+        doubt = self.doubt[:, None] + self.doubt
+        below = self.se_spots**4 / self.spot_freedom + doubt
         return np.divide(self.se**4, below, out=np.ones_like(below), where=below > 0)
 
     @property
@@ -93,15 +92,16 @@ def pairs(error: ArrayLike, spot: ArrayLike | Places, luck: Luck | None = None) 
     factor = sample.n_spots / max(sample.n_spots - 1, 1)
     between = influence[:, None] - influence  # (c, c, g)
     rmse = mean_over_seeds(runs)
+    found = seed_variances(sample, luck)
     return Pairs(
         rmse=rmse,
         difference=rmse[:, None] - rmse,
         se_spots=np.sqrt(factor * (between**2).sum(axis=2)),
-        seeds=seed_variances(sample, luck),
+        seeds=found.variance,
         n_seeds=sample.n_seeds.astype(np.float64),
         n_spots=sample.n_spots,
         spot_freedom=alike.freedom,
-        luck=luck,
+        doubt=found.doubt,
     )
 
 
