@@ -24,6 +24,7 @@ from benchmarks import (
     limit,
     others,
     planning,
+    power,
     precision,
     race,
     scale,
@@ -41,7 +42,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
 COVERAGE = "coverage"  # has a page of its own, written case by case, and depends on no processor
 STATISTICS = ROOT / "docs" / "statistics.md"
-LONG = ("precision", COVERAGE, "race")  # only when named
+LONG = ("power", "precision", COVERAGE, "race")  # only when named
 
 COMPARISONS = {
     "choice": Comparison(choice.TITLE, choice.measure, choice.rows),
@@ -54,6 +55,7 @@ COMPARISONS = {
     "search": Comparison(search.TITLE, search.measure, search.rows),
     "race": Comparison(race.TITLE, race.measure, race.rows),
     COVERAGE: Comparison(coverage.TITLE, coverage.every_case, coverage.rows),
+    "power": Comparison(power.TITLE, power.measure, power.rows),
     "planning": Comparison(planning.TITLE, planning.measure, planning.rows),
     "ledger": others.ledger,
     "scale": Comparison(scale.TITLE, scale.measure, scale.rows),

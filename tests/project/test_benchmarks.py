@@ -21,6 +21,7 @@ from benchmarks import (
     others,
     photos,
     planning,
+    power,
     precision,
     race,
     search,
@@ -39,6 +40,7 @@ IN_PROCESS = {
     "search": Comparison(search.TITLE, search.measure, search.rows),
     "coverage": Comparison(coverage.TITLE, coverage.every_case, coverage.rows),
     "ingest": others.ingest,
+    "power": Comparison(power.TITLE, power.measure, power.rows),
     "ledger": others.ledger,
     "planning": Comparison(planning.TITLE, planning.measure, planning.rows),
 }
