@@ -5,6 +5,7 @@ from __future__ import annotations
 from img2gps.analysis.baselines import NAMES
 from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.wording import cell_name, span
+from img2gps.core.counted import counted
 
 
 def sentences(ranking: Ranking) -> list[str]:
@@ -33,7 +34,16 @@ def _learned(ranking: Ranking) -> str:
         return f"Shown to have learned: {text}"
     if (winner.interval.n_seeds > 1 or ranking.errors.seedless) and apart.low > 0:
         return f"Beaten by an answer without training: {text}"
+    if apart.high < 0:
+        text += f"; {_why_not(ranking)}"
     return f"{unknown}: {text}"
+
+
+def _why_not(ranking: Ranking) -> str:
+    """Say why an interval without 0 is not enough."""
+    if ranking.winner.interval.n_seeds < 2 and not ranking.errors.seedless:
+        return "no verdict rests on one seed"
+    return f"the test that allows for {counted(ranking.candidates, 'cell')} does not confirm it"
 
 
 def _lowest(ranking: Ranking) -> str:

@@ -93,6 +93,17 @@ def test_the_first_sentence_names_the_stronger_answer_without_training(tmp_path:
     )
     (ranking,) = analyse(load_study(one.folder, [])).rankings
     assert sentences(ranking)[0].startswith("Not shown to have learned more than an answer without")
+    assert sentences(ranking)[0].endswith("); no verdict rests on one seed.")
+
+
+def test_the_first_sentence_says_why_an_interval_without_0_is_not_enough() -> None:
+    study = load_study(Path(__file__).parents[2] / "results" / "frozen_penn", [])
+    ranking = analyse(study).rankings[0]
+    assert ranking.over_strongest is not None
+    assert ranking.over_strongest.high < 0
+    first = sentences(ranking)[0]
+    assert first.startswith("Not shown to have learned more than an answer without")
+    assert first.endswith("; the test that allows for 7 cells does not confirm it.")
 
 
 def test_heads_that_no_seed_changes_are_judged_on_one(tmp_path: Path) -> None:
