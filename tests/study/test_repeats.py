@@ -130,6 +130,21 @@ def test_sampler_learns_the_mean_of_a_trial_and_of_all_folds_where_some_are_miss
     assert all("split.fold" not in trial.params for trial in told)
 
 
+def test_trials_with_several_seeds_may_have_several_aims(tmp_path: Path) -> None:
+    aims = {"val/rmse_m": "minimize", "cost/seconds": "minimize"}
+    spec = search(tmp_path, aims=aims)
+    study, said = run(spec)
+    complete = check(study, spec, 3)
+    told = observed(Ledger(open_storage(url_of(spec)), "s"), but=-1).trials
+    expected = [
+        [100 * runs[0].params["lr"] + 1, runs[0].params["batch_size"]]  # the mean of seeds 0 to 2
+        for runs in by_cell(study).values()
+    ]
+    assert [trial.values for trial in told] == [pytest.approx(pair) for pair in expected]
+    assert "front: no other cell is better in all of val/rmse_m, cost/seconds:" in said
+    assert select(study, tmp_path, prefer="cost/seconds").cell in complete
+
+
 def test_search_with_seeds_stops_at_its_budget_and_goes_on(tmp_path: Path) -> None:
     spec = search(tmp_path)
     study, _ = run(replace(spec, budget=Budget(runs=10)))

@@ -22,8 +22,9 @@ from img2gps.config.compose import config_to_dict, register_sweeps
 from img2gps.core.errors import BadInput
 from img2gps.core.nested import flat
 from img2gps.core.paths import package_folder
+from img2gps.study.budget import Budget
 from img2gps.study.composing import Composer
-from img2gps.study.spec import Spec
+from img2gps.study.spec import Confirm, Spec
 from img2gps.study.sweeper import BaseSweeper, _check_knobs, adhoc_name
 
 SWEEPS = package_folder("sweeps")
@@ -176,6 +177,23 @@ def test_race_with_several_aims_compares_the_one_that_is_marked() -> None:
     race = study("table1_race", *aims)
     assert race.monitor == "val/rmse_m"
     assert race.aims == {"val/rmse_m": "minimize", "cost/seconds": "minimize"}
+
+
+@pytest.mark.parametrize("plus", ["", "+"])
+def test_confirmation_and_budget_are_given_on_the_command_line(plus: str) -> None:
+    more = (f"{plus}hydra.sweeper.confirm={{top:2}}", f"{plus}hydra.sweeper.budget={{runs:40}}")
+    spec = study("tpe_hyperband", *more)
+    assert spec.confirm == Confirm(top=2, seeds=5)
+    assert spec.budget == Budget(runs=40)
+
+
+def test_search_takes_seeds_constraints_and_older_studies() -> None:
+    spec = study(
+        "tpe_hyperband", "hydra.sweeper.seeds=[0,1]", "hydra.sweeper.warm_start=table1",
+        "hydra.sweeper.require='lr < 1'",
+    )  # fmt: skip
+    assert (spec.seeds, spec.warm_start, spec.space.require) == ((0, 1), ("table1",), ("lr < 1",))
+    assert spec.repeated
 
 
 def test_table1_race_has_the_cells_of_table1() -> None:
