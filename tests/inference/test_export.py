@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,37 @@ print(degrees.tolist())
     found = np.array(json.loads(done.stdout))
     expected = answers(deployed.network, pixels)
     assert np.abs(found - expected).max() < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "packages"),
+    [
+        ("onnx", ("onnxruntime", "numpy", "Pillow")),
+        ("torch_export", ("torch", "numpy", "Pillow")),
+        ("leaderboard", LEADERBOARD),
+    ],
+)
+def test_code_in_the_card_answers_a_photo_as_it_is_typed(
+    name: str,
+    packages: tuple[str, ...],
+    models: dict[str, Deployed],
+    quad_photos: Path,
+    tmp_path: Path,
+    workdir: Path,
+) -> None:
+    pytest.importorskip("onnxruntime")
+    formats.export(models["resnet18"], workdir / "out", name)
+    shutil.copy(min(quad_photos.glob("*.jpg")), workdir / "out" / "photo.jpg")
+    (workdir / "out" / "photos.csv").write_text("image_path,Latitude,Longitude\nphoto.jpg,1,2\n")
+    card = (workdir / "out" / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    python = fresh_python(tmp_path / "env", packages)
+    done = run(python, workdir / "out", "-c", f"{code}\nprint(degrees.tolist())")
+    assert done.returncode == 0, done.stderr
+    found = np.array(json.loads(done.stdout))
+    expected = network_answers(models["resnet18"], [workdir / "out" / "photo.jpg"])
+    assert furthest_m(expected, found) < 0.01
 
 
 @pytest.mark.slow

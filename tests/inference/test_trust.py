@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.spatial import distance
@@ -11,6 +12,8 @@ from torch import nn
 from img2gps.analysis import radius
 from img2gps.inference.style import noting, style_layer, style_of
 from img2gps.inference.trust import FALSE_ALARMS, PHOTOS_AN_AXIS, SHRINKAGE, Styles, Trust, fitted
+from img2gps.runs.records import read_study
+from tests.conftest import ROOT
 
 ERRORS = radius.scores(np.arange(1.0, 21.0), np.arange(20))
 WIDTH = 8
@@ -79,3 +82,33 @@ def test_layer_of_the_style_has_a_stride_of_16_and_is_noted_without_a_trace() ->
     assert [tuple(maps.shape) for maps in noted] == [(1, 3, 4, 4)]
     assert not net[3]._forward_hooks
     assert style_layer(nn.Sequential(nn.Flatten(), nn.LazyLinear(2))) == ""
+
+
+def conformal_radius_m(photos: pd.DataFrame) -> float:
+    """The smallest radius that holds the due share of the photos of the average spot, by hand."""
+    spots = [group.to_numpy() for _, group in photos.groupby("spot")["error_m"]]
+    due = 0.9 * (len(spots) + 1) - 1e-9
+    held = (r for r in sorted(photos["error_m"]) if sum((s <= r).mean() for s in spots) >= due)
+    return float(next(held))
+
+
+@pytest.mark.parametrize("study", ["penn_quad", "seneca_aerial"])
+@pytest.mark.parametrize("split", ["kfold", "place_kfold"])
+def test_share_of_real_photos_inside_the_radius_is_the_one_of_the_docs(
+    study: str, split: str
+) -> None:
+    cells: dict[str, list[pd.DataFrame]] = {}
+    for run in read_study(ROOT / "results", study).runs:
+        if run.params["split"] == split:
+            knobs = {key: knob for key, knob in run.params.items() if key != "split.fold"}
+            table = pd.read_csv(ROOT / "results" / run.path / "predictions.csv")
+            cells.setdefault(f"{knobs} {run.seed}", []).append(table)
+    inside: list[bool] = []
+    for folds in cells.values():
+        for fold in folds:
+            others = pd.concat([other for other in folds if other is not fold])
+            inside += (fold["error_m"] <= conformal_radius_m(others)).tolist()
+    page = (ROOT / "docs" / "use-the-winner.md").read_text()
+    assert (
+        f"| {study}, {split} | {np.mean(inside):.1%} of {len(inside)} |".replace("%", " %") in page
+    )

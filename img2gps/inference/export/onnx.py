@@ -84,7 +84,8 @@ from PIL import Image, ImageOps
 
 photo = Image.open("photo.jpg")
 photo.draft("RGB", ({2 * size}, {2 * size}))  # as in training; without it answers move a little
-photo = ImageOps.exif_transpose(photo).convert("RGB").resize(({size}, {size}), Image.BILINEAR)
+photo = photo.convert("RGB").resize(({size}, {size}), Image.BILINEAR)
+photo = ImageOps.exif_transpose(photo)  # after it has been squashed, as in training
 model = onnxruntime.InferenceSession("{GRAPH}")
 {names} = model.run(None, {{"{INPUT}": np.array(photo)[None]}})
 ```
