@@ -36,10 +36,10 @@ lint: env ## ruff, mypy and the import contracts
 test: env lint ## linters and all tests that Python alone can run
 	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
-servers: ## what the heavier tests need: PostgreSQL, Chromium, exiftool (Debian, root)
+servers: ## what the heavier tests need: PostgreSQL, Slurm, Chromium, exiftool (Debian, root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
-	  postgresql chromium fonts-dejavu-core libimage-exiftool-perl
+	  postgresql slurm-wlm munge chromium fonts-dejavu-core libimage-exiftool-perl
 
 test-all: servers env lint ## the same, with real servers and a browser (Debian, root); what CI runs
 	IMG2GPS_TEST_ALL=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)

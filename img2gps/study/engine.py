@@ -68,31 +68,10 @@ def run_study(
         Interrupted: after the workers have given their runs back.
     """
     stop = stop or Stop()
-    search.check(spec)
-    storage = open_storage(url)
     display = display or Display()
-    if spec.pruner in search.PRUNERS[1:] and spec.first_rung >= spec.max_epochs:
-        display.say(
-            f"note: {spec.pruner} first judges after epoch {spec.first_rung}, so it cuts no run of "
-            f"{spec.max_epochs} epochs short"
-        )
     with _errors_in_one_line(spec, stop):
-        with study_lock(Path(spec.root), spec.name):
-            ledger = Ledger.create(storage, spec)
-            ledger.places = spec.places
-            changes, runner = plan_study(ledger, spec)
-        ledger.patience.hurried = lambda: stop.wanted
-        planners: list[Race | Repeats | Confirming] = (
-            [Race(ledger, changes.runs, display.say)]
-            if spec.raced
-            else [Repeats(ledger, runner), Confirming(ledger, runner, display.say)]
-        )
-        engine = Engine(ledger, display, planners)
-        display.say(changes.line(spec.name, most=spec.raced or spec.repeated))
-        if spec.left_out:
-            display.say(spec.left_out)
-        for hint in changes.hints:
-            display.say(hint)
+        engine, runner = _planned(spec, url, display)
+        engine.ledger.patience.hurried = lambda: stop.wanted
         stop.install()
         with display:
             if workers == 0:
@@ -100,6 +79,44 @@ def run_study(
             else:
                 engine.work_apart(Pool(engine.spec, url, workers), stop)
         return engine.close(stop)
+
+
+def plan_alone(spec: Spec, url: str, display: Display) -> int:
+    """Plan the study and write its record for workers to come; return how many runs have not ended.
+
+    Raises:
+        BadInput: there is another study of this name.
+    """
+    with _errors_in_one_line(spec, Stop()):
+        engine, _ = _planned(spec, url, display)
+        return engine.prepare()
+
+
+def _planned(spec: Spec, url: str, display: Display) -> tuple[Engine, Runner]:
+    """Plan the study, and say what that found."""
+    search.check(spec)
+    storage = open_storage(url)
+    if spec.pruner in search.PRUNERS[1:] and spec.first_rung >= spec.max_epochs:
+        display.say(
+            f"note: {spec.pruner} first judges after epoch {spec.first_rung}, so it cuts no run of "
+            f"{spec.max_epochs} epochs short"
+        )
+    with study_lock(Path(spec.root), spec.name):
+        ledger = Ledger.create(storage, spec)
+        ledger.places = spec.places
+        changes, runner = plan_study(ledger, spec)
+    planners: list[Race | Repeats | Confirming] = (
+        [Race(ledger, changes.runs, display.say)]
+        if spec.raced
+        else [Repeats(ledger, runner), Confirming(ledger, runner, display.say)]
+    )
+    engine = Engine(ledger, display, planners)
+    display.say(changes.line(spec.name, most=spec.raced or spec.repeated))
+    if spec.left_out:
+        display.say(spec.left_out)
+    for hint in changes.hints:
+        display.say(hint)
+    return engine, runner
 
 
 @contextmanager
@@ -199,6 +216,13 @@ class Engine:
         self._at_work = None
         self.ledger.refresh()
         write_study(self.spec.root, self.record())
+
+    def prepare(self) -> int:
+        """Queue what comes first, write the record, and return how many runs have not ended."""
+        if not self.ledger.busy():
+            self._more()
+        self.save()
+        return self.ledger.waiting() + self.ledger.running()
 
     def update(self, *, last: bool = False) -> None:
         """Write the record and show it, if anything has changed."""

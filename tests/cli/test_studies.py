@@ -145,6 +145,14 @@ def test_a_study_at_work_is_left_alone(
     assert "warning: s: an engine may still work on it" in capsys.readouterr().err
 
 
+def test_stop_says_where_a_process_of_another_machine_is(
+    spec: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_engine(spec, {"machine": "there/boot", "pid": 7, "started": "1"})
+    assert studies(Path(spec.root), "stop", "s") == 2
+    assert "s: process 7 on there works on it; stop it there" in capsys.readouterr().err
+
+
 def test_an_engine_elsewhere_that_renews_nothing_is_gone(
     spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

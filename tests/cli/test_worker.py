@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from img2gps.cli.main import main
 from img2gps.runs.records import RunState
 from img2gps.study.ledger import Ledger
 from img2gps.study.planning import plan_study
@@ -185,3 +186,21 @@ def test_a_worker_that_hangs_ends_and_gives_its_run_back(tmp_path: Path) -> None
     ledger.refresh()
     (entry,) = ledger.entries()
     assert (entry.state, entry.attempts) == (RunState.queued, 1)
+
+
+def test_stop_ends_what_works_on_a_study_and_its_run_goes_on_later(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1]}, fixed=["pause=0.5", "epochs=6"])
+    planned(spec)
+    first = worker(tmp_path)
+    wait_for(lambda: list(tmp_path.glob("s/*/progress.txt")))
+    for said in ("stopped; the runs under way go on from their last epoch", "nothing works on it"):
+        with pytest.raises(SystemExit, match="0"):
+            main(["studies", "stop", "s", "--runs", str(tmp_path)])
+        assert f"s: {said}" in capfd.readouterr().out
+    assert first.wait(timeout=60) == 128 + signal.SIGTERM
+    assert [cell["state"] for cell in cells_of(spec)] == ["queued"]
+    worker(tmp_path).communicate(timeout=60)
+    (progress,) = tmp_path.glob("s/*/progress.txt")
+    assert progress.read_text().split() == ["1", "2", "3", "4", "5", "6"]

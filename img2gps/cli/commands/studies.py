@@ -1,4 +1,4 @@
-"""`img2gps studies`: list studies, show one, retry its failed runs, forget it."""
+"""`img2gps studies`: list studies, show or stop one, retry its failed runs, forget it."""
 
 from __future__ import annotations
 
@@ -26,18 +26,22 @@ if TYPE_CHECKING:
     from img2gps.study.ledger import Ledger
     from img2gps.study.trials import Entry
 
-HELP = "list studies; show a study, retry its failed runs, or forget it"
+HELP = "list studies; show or stop a study, retry its failed runs, or forget it"
 WATCH_S = 2.0  # between two looks at a record
 RENEWED_S = 30.0  # an engine that lives has renewed its study's record by then
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`studies`, `studies show NAME`, `studies retry NAME [RUN...]`, `studies forget NAME ...`."""
+    """`studies`, and `studies show`, `stop`, `retry` or `forget` with a NAME."""
     add_runs_option(parser)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     show = actions.add_parser("show", help="every run of a study: state, value, seconds, reason")
     show.add_argument("name")
     show.add_argument("--watch", action="store_true", help="again and again until it is done")
+    stop = actions.add_parser(
+        "stop", help="end the command or the Slurm jobs that work on a study; nothing is lost"
+    )
+    stop.add_argument("name")
     retry = actions.add_parser("retry", help="enqueue failed runs again with all their attempts")
     forget = actions.add_parser(
         "forget", help="take runs, or the whole study, out of the ledger; run folders stay"
@@ -52,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--storage",
             help=f"the ledger's URL, if it is not a journal file; or {STORAGE_VARIABLE}",
         )
-    for parser_ in (show, retry, forget):  # after the action too
+    for parser_ in (show, stop, retry, forget):  # after the action too
         add_runs_option(parser_, default=argparse.SUPPRESS)
     forget.add_argument("--yes", action="store_true", help="do not ask before a whole study")
 
@@ -62,6 +66,8 @@ def execute(args: argparse.Namespace) -> int:
     match args.action:
         case "show":
             return _show(args)
+        case "stop":
+            return _stop(args)
         case "retry":
             return _retry(args)
         case "forget":
@@ -250,6 +256,16 @@ def _at_work(args: argparse.Namespace) -> bool:
         if read_study(args.root, args.name).updated_at != study.updated_at:
             return True
     return False
+
+
+def _stop(args: argparse.Namespace) -> int:
+    from img2gps.study.stopping import stop_study
+
+    study = read_study(args.root, args.name)
+    print(f"{args.name}: {stop_study(args.root, study)}")
+    if any(not run.state.has_ended for run in study.runs):
+        suggest(study.command, "go on with the runs that are left")
+    return 0
 
 
 def _retry(args: argparse.Namespace) -> int:
