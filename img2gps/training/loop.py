@@ -142,6 +142,7 @@ def _quiet() -> None:
         ".*The number of training batches.*",
         ".*`isinstance.treespec.*",
         ".*this fit will run with no optimizer.*",
+        ".*`srun` command is available.*",  # Slurm starts workers, which need no srun
         ".*in eval mode at the start of training.*",
     ):
         warnings.filterwarnings("ignore", message)
