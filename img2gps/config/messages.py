@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
+from typing import Any, cast
 
 import yaml
 from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 
 from img2gps.core.paths import package_folder
 
@@ -64,7 +66,8 @@ def describe(error: Exception) -> str:
             kind = _TYPES.get(given[-1].capitalize(), given[-1])
             return line.format(*given[1:], key=key, quoted=shlex.quote(given[-1]), type=kind)
     if unknown := _first(r"Could not (?:override|delete from config\.) '([^']+)'", text):
-        return _unknown(unknown)
+        inside = str(getattr(error.__cause__, "full_key", ""))
+        return _unknown(inside if inside.startswith(f"{unknown}.") else unknown)
     if unknown := _first(r"Key '([^']+)' (?:is )?not in '?\w+'?", text):
         return _unknown(key or unknown)
     if choice := _first(r"Could not find '([^']+)'", text):
@@ -114,8 +117,11 @@ def _unknown(key: str) -> str:
 
 def _sweeper_keys() -> list[str]:
     """Return the options of a study, which the sweeper has registered with Hydra."""
-    options = ConfigStore.instance().load(f"{SWEEPER_FILE}.yaml").node
-    return [SWEEPER + str(name) for name in options]
+    registered = ConfigStore.instance().load(f"{SWEEPER_FILE}.yaml").node
+    options = cast(dict[str, Any], OmegaConf.to_container(registered))
+    inside = [f"{name}.{key}" for name, node in options.items() if isinstance(node, dict)
+              for key in node]  # fmt: skip
+    return [SWEEPER + name for name in (*options, *inside)]
 
 
 def _choices(group: str) -> dict[str, list[str]]:

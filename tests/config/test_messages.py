@@ -49,6 +49,10 @@ def said(
         (["-m", "lr=range(1,3"], "lr=range(1,3: range(...) cannot be read; write choice("),
         (["lr=(1"], "lr=(1: no readable value; quote one with special characters twice: "),
         (
+            ["-m", "lr=1,2", "hydra.sweeper.confirm={topp:3}"],
+            "hydra.sweeper.confirm.topp: no such key; did you mean hydra.sweeper.confirm.top?",
+        ),
+        (
             ["-m", "lr=1,2", "hydra.sweeper.workers=two"],
             "hydra.sweeper.workers=two: not a whole number",
         ),
