@@ -1,18 +1,22 @@
-"""What the luck of a seed assumes, against the published studies."""
+"""The luck of a seed: what it assumes, against published studies, and what it leaves certain."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from scipy import optimize
 from scipy import stats as scipy_stats
 
 from img2gps.analysis.collect import load_study
-from img2gps.analysis.stats.luck import PRIOR_FREEDOM
+from img2gps.analysis.stats.intervals import difference_interval, spread_of
+from img2gps.analysis.stats.luck import PRIOR_FREEDOM, luck_of
+from img2gps.analysis.stats.sample import Sample
 
 RESULTS = Path(__file__).parents[2] / "results"
+SPOTS = np.arange(20)
 STUDIES = ("table1", "table1_64", "lr_edge_64", "lr_decay", "last_batch")
 
 
@@ -43,3 +47,17 @@ def test_the_weight_of_a_cells_own_luck_is_likely_in_published_studies() -> None
     likely = log_likelihood(known, PRIOR_FREEDOM)
     assert likely > log_likelihood(known, 1.0) + 1  # each cell for itself
     assert likely > log_likelihood(known, 1000.0) + 1  # all cells alike
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_cells_whose_seeds_have_much_noise_in_common_keep_some_degrees_of_freedom(
+    seed: int,
+) -> None:
+    """As many as spots and seeds have together where each counts for itself: 1/(1/19 + 1/6)."""
+    rng = np.random.default_rng(seed)
+    common = np.abs(rng.normal(80, 25, (1, 3, 20)))
+    error = np.concatenate([common, 1.1 * common]) + rng.normal(0, 0.5, (2, 3, 20))
+    spread = spread_of(Sample(error, SPOTS), np.array([1.0, -1.0]), luck_of(error, SPOTS))
+    assert spread.freedom >= 1 / (1 / 19 + 1 / 6) - 1e-9
+    interval = difference_interval(error[0], error[1], SPOTS)
+    assert interval.high - interval.low < 6 * spread.total

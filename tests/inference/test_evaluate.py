@@ -28,7 +28,7 @@ from img2gps.runs.folder import (
     RunFolder,
     resolve_folder,
 )
-from img2gps.runs.records import RESULT
+from img2gps.runs.records import RESULT, STUDY
 from tests.helpers.photos import make_photo
 from tests.helpers.tiny import TINY, config, tiny_config
 
@@ -179,6 +179,7 @@ def test_a_studys_name_stands_for_its_frozen_winner(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "s" / "0123456789"
     folder.mkdir(parents=True)
     (folder / CONFIG).write_text("{}")
+    (folder.parent / STUDY).write_text("{}")
     with pytest.raises(BadInput, match="a study of which img2gps select has frozen the winner"):
         resolve_folder("s", [tmp_path / "runs"])
     write_json(tmp_path / "runs" / "s" / WINNER, {"path": "s/0123456789"})

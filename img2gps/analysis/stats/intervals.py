@@ -196,10 +196,13 @@ def spread_of(sample: Sample, sign: Floats, luck: Luck) -> Spread:
     alike = sample.correlation(influences(sample, sign, sample.once), prior)
     se_spots = alike.factor * float(estimates(sample, sign, sample.once)[1][0])
     found = seed_variances(sample, luck)
-    seeds = float(sign**2 @ found.variance)
-    total = se_spots**2 + seeds
+    # What both factors contain is subtracted once, so their sum is no less than either. Without
+    # that bound, few seeds with much of the photos' noise would leave a fraction of a degree of
+    # freedom, and an interval of any width.
+    total = max(se_spots**2 + float(sign**2 @ found.variance), float(sign**2 @ found.with_noise))
     below = se_spots**4 / alike.freedom + float(sign**4 @ found.doubt)
-    return Spread(se_spots, math.sqrt(seeds), float(total**2 / below) if below else 1.0, alike)
+    freedom = float(total**2 / below) if below else 1.0
+    return Spread(se_spots, math.sqrt(total - se_spots**2), freedom, alike)
 
 
 def estimates(sample: Sample, sign: Floats, counts: Floats) -> tuple[Floats, Floats]:

@@ -103,11 +103,13 @@ class SeedVariances:
 
     Attributes:
         variance: of the mean over the cell's seeds, (c,).
+        with_noise: the same before the part that is only the photos' noise is taken away, (c,).
         freedom: degrees of freedom of what is known about it, (c,).
         doubt: its term in the denominator of Satterthwaite's degrees of freedom, (c,).
     """
 
     variance: Floats
+    with_noise: Floats
     freedom: Floats
     doubt: Floats
 
@@ -132,7 +134,7 @@ def seed_variances(sample: Sample, luck: Luck) -> SeedVariances:
         own[cell] = max(seen[cell] - photos, 0.0)
         if between <= EQUAL:
             own[cell] = seen[cell] = 0.0
-    return SeedVariances(own * square, freedom, (seen * square) ** 2 / freedom)
+    return SeedVariances(own * square, seen * square, freedom, (seen * square) ** 2 / freedom)
 
 
 def run_variances(sample: Sample, cell: int) -> tuple[float, float]:
