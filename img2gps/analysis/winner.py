@@ -139,7 +139,7 @@ class Scoring:
     def photos(self, run: StudyRun) -> float:
         """Return how many photos a run was validated on; 1 where that is unknown."""
         result = self.results.get(run.run_id)
-        return float(result.data.n_val or 1) if result else 1.0
+        return float((result.data.n_val if result else run.n_val) or 1)
 
 
 def complete_cells(runs: Sequence[StudyRun]) -> dict[str, list[StudyRun]]:

@@ -226,6 +226,7 @@ class StudyRun:
         value: the monitored metric after the final epoch.
         aims: of a study with several aims, the run's figure for each.
         mean_predictor: RMSE of the mean predictor on the same photos, in metres.
+        n_val: how many photos that are; older records do not say.
         linked: whether the run lies in another study's folder.
     """
 
@@ -241,6 +242,7 @@ class StudyRun:
     epochs: int | None = None
     seconds: float | None = None
     mean_predictor: float | None = None
+    n_val: int | None = None
     attempts: int = 0
     linked: bool = False
     aims: dict[str, float | None] = field(default_factory=dict)
@@ -331,6 +333,9 @@ class StudyRecord:
         for plain in (found, *cells):
             if not plain["aims"]:  # most studies have one
                 del plain["aims"]
+        for plain in cells:
+            if plain["n_val"] is None:
+                del plain["n_val"]
         for key in ("race", "confirmation"):
             decided = found.pop(key)
             if decided is not None:
@@ -459,7 +464,7 @@ def _check_numbers(values: Mapping[str, Any]) -> None:
 
 def _study_run(plain: Mapping[str, Any]) -> StudyRun:
     given = _known(StudyRun, plain)
-    numbers = ("seed", "value", "epochs", "seconds", "mean_predictor", "attempts")
+    numbers = ("seed", "value", "epochs", "seconds", "mean_predictor", "n_val", "attempts")
     _check_numbers({key: given.get(key) for key in numbers})
     _check_numbers(given.get("aims") or {})
     return StudyRun(**{**given, "state": RunState(given.get("state", RunState.queued))})

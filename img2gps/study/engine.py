@@ -391,6 +391,7 @@ def _study_run(entry: Entry) -> StudyRun:
         epochs=done.epochs if done else entry.epochs,
         seconds=done.seconds if done else None,
         mean_predictor=done.mean_predictor if done else None,
+        n_val=done.n_val if done else None,
         attempts=entry.attempts,
         linked=bool(done and done.linked),
         aims=done.aims if done else {},

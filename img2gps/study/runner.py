@@ -163,6 +163,7 @@ class TrainRunner:
             epochs=result.cost.epochs,
             seconds=result.cost.seconds,
             mean_predictor=result.mean_predictor_rmse_m,
+            n_val=result.data.n_val,
             resumed_epoch=resumed,
             linked=skipped and Path(path).parts[0] != self.spec.name,
             skipped=skipped,

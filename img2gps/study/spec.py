@@ -209,6 +209,7 @@ class Done:
     linked: bool = False  # the run lies in another study's folder
     skipped: bool = False  # the run had ended before
     aims: dict[str, float | None] = field(default_factory=dict)  # where there are several
+    n_val: int | None = None
 
     def values(self, spec: Spec) -> list[float] | None:
         """Return the figure of each aim; None where one of them is not known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -44,6 +45,15 @@ def test_a_cell_wins_over_all_its_folds_and_never_by_the_easiest() -> None:
     best = best_cell(StudyRecord("s", runs=runs, monitor="val/mean_m"))
     assert best is not None
     assert (best.cell, best.value) == ("lr=0.1", 55.0)
+
+
+def test_folds_of_the_best_cell_count_by_their_photos() -> None:
+    folds = [replace(run(f"a,split.fold={i}", 0, rmse), n_val=n)
+             for i, (rmse, n) in enumerate([(50.0, 17), (60.0, 16)])]  # fmt: skip
+    record = StudyRecord.from_dict(StudyRecord("s", runs=folds).to_dict())
+    best = best_cell(record)
+    assert best is not None
+    assert best.value == pytest.approx(math.sqrt((17 * 50**2 + 16 * 60**2) / 33))
 
 
 def test_a_study_without_a_complete_cell_has_no_best_one() -> None:
