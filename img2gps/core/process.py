@@ -47,7 +47,8 @@ def known_dead(worker: object) -> bool:
         return False
     pid = int(worker["pid"])
     if Path("/proc/self/stat").exists():
-        return _started(pid) != worker.get("started")
+        started = _started(pid)  # "" as well where it had ended before anyone asked
+        return not started or started != worker.get("started")
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,30 @@ def start(spec: Spec, url: str, workers: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", ENGINE, json.dumps(spec.to_dict()), url, str(workers)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"},
     )  # fmt: skip
+
+
+def ended(spec: Spec, *engines: subprocess.Popen[str], seconds: float = 600) -> list[str]:
+    """What the engines said until they ended; a slow disk takes its time, a hang fails.
+
+    Each of a study's hundreds of entries waits for the disk: with half a second for each the
+    longest of these tests took 270 s instead of 10.
+    """
+    end = time.monotonic() + seconds
+    said = []
+    for engine in engines:
+        try:
+            said.append(engine.communicate(timeout=max(1.0, end - time.monotonic()))[0])
+        except subprocess.TimeoutExpired:
+            stuck = [engine.pid, *(worker.pid for worker in workers_of(spec))]
+            for pid in stuck:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGABRT)  # faulthandler writes where each of them is
+            written = [*Path(spec.root, "s").glob("*.log"), *Path(spec.root, "s").glob("*.json")]
+            what = [path.read_text()[-3000:] for path in written]
+            pytest.fail("\n".join(["hangs", engine.communicate()[0], *what]))
+    return said
 
 
 def workers_of(spec: Spec) -> list[psutil.Process]:
@@ -118,7 +141,7 @@ def test_24_cells_survive_random_kills(spec: Spec, url: str) -> None:
         assert gone(spec)
 
     engine = start(spec, url, workers=3)
-    output, _ = engine.communicate(timeout=120)
+    [output] = ended(spec, engine)
 
     assert engine.returncode == 0, output
     cells = cells_of(spec)
@@ -152,7 +175,7 @@ def test_interruption_is_prompt_resumable_and_quiet(spec: Spec, signum: int) -> 
     n = len(executions(spec))
 
     engine = start(spec, url_of(spec), workers=2)
-    output, _ = engine.communicate(timeout=60)
+    [output] = ended(spec, engine)
     assert engine.returncode == 0
     assert sorted(executions(spec)) == sorted(c["run_id"] for c in cells_of(spec))
     assert f"{n} skipped as done before" in output
@@ -188,11 +211,11 @@ def test_race_survives_kills_with_the_decisions_of_one_that_was_never_killed(
         if Path(url_of(race)).exists():
             seen.append(looks_of(race))
     engine = start(race, url_of(race), workers=2)
-    output, _ = engine.communicate(timeout=240)
+    [output] = ended(race, engine)
     assert engine.returncode == 0, output
     unharmed = replace(race, root=str(tmp_path_factory.mktemp("unharmed")))
     engine = start(unharmed, url_of(unharmed), workers=2)
-    engine.communicate(timeout=240)
+    ended(unharmed, engine)
 
     final = looks_of(race)
     assert final[-1].end
@@ -219,7 +242,7 @@ def test_search_with_seeds_survives_kills(spec: Spec, engines: int) -> None:
             engine.communicate(timeout=40)
         assert gone(search)
     outputs = [start(search, url_of(search), workers=2) for _ in range(engines)]
-    said = [engine.communicate(timeout=240)[0] for engine in outputs]
+    said = ended(search, *outputs)
     assert [engine.returncode for engine in outputs] == [0] * engines, said
 
     study = read_study(search.root, search.name)
@@ -238,7 +261,7 @@ def test_search_with_seeds_survives_kills(spec: Spec, engines: int) -> None:
 
 def test_two_engines_share_a_race(race: Spec) -> None:
     engines = [start(race, url_of(race), workers=1) for _ in range(2)]
-    outputs = [engine.communicate(timeout=120)[0] for engine in engines]
+    outputs = ended(race, *engines)
 
     assert [engine.returncode for engine in engines] == [0, 0], outputs
     assert [look.number for look in looks_of(race)] == list(range(1, len(looks_of(race)) + 1))
@@ -247,7 +270,7 @@ def test_two_engines_share_a_race(race: Spec) -> None:
 
 def test_two_engines_share_a_study(spec: Spec) -> None:
     engines = [start(spec, url_of(spec), workers=1) for _ in range(2)]
-    outputs = [engine.communicate(timeout=60)[0] for engine in engines]
+    outputs = ended(spec, *engines)
 
     assert [engine.returncode for engine in engines] == [0, 0], outputs
     assert Counter(executions(spec)) == {cell["run_id"]: 1 for cell in cells_of(spec)}

@@ -421,3 +421,12 @@ def test_a_process_number_used_again_is_not_the_same_process() -> None:
     assert known_dead({**me, "started": "1"})
     assert not known_dead({**me, "started": "1", "machine": "elsewhere"})
     assert not known_dead(None)
+
+
+def test_process_that_had_ended_before_it_was_named_counts_as_dead() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+    named_late = identity(child.pid)
+
+    assert named_late["started"] == ""
+    assert known_dead(named_late)
