@@ -1,61 +1,97 @@
-"""Workers that something else than this command starts: planned and submitted here, then left."""
+"""Plan a study whose workers something else starts, submit them or write how, and leave."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from img2gps.core.advice import next_step
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
-from img2gps.study import slurm
+from img2gps.study import kubernetes, manifests, skypilot, slurm
 from img2gps.study.display import Display
 from img2gps.study.engine import plan_alone
+from img2gps.study.kubernetes import Pods
+from img2gps.study.skypilot import Machines
 from img2gps.study.slurm import Resources
 from img2gps.study.spec import Spec
 
-LOCAL, SLURM = "local", "slurm"
-LAUNCHERS = (LOCAL, SLURM)
+LOCAL = "local"
+KINDS = {"slurm": Resources, "kubernetes": Pods, "skypilot": Machines}
 KEY = "hydra.sweeper.launcher"
 
+Asked = Resources | Pods | Machines
 
-def read_launcher(given: Any) -> tuple[str, Resources]:
-    """Read `hydra.sweeper.launcher`, a name or a mapping with `kind` and what a worker asks for.
+
+def read_launcher(given: Any) -> Asked | None:
+    """Return what workers ask for by `hydra.sweeper.launcher`; None if they are local.
+
+    The option is a name, or a mapping with `kind` and what a worker asks for.
 
     Raises:
         BadInput: an unknown launcher or key, or a value that cannot be asked for.
     """
     wanted = dict(given) if isinstance(given, Mapping) else {"kind": given}
     kind = wanted.pop("kind", None)
-    if kind not in LAUNCHERS:
-        raise BadInput(f"{KEY}={kind}: no such launcher; one of {', '.join(LAUNCHERS)}")
-    known = [item.name for item in fields(Resources)] if kind == SLURM else []
+    if kind != LOCAL and kind not in KINDS:
+        raise BadInput(f"{KEY}={kind}: no such launcher; one of {', '.join([LOCAL, *KINDS])}")
+    types = get_type_hints(KINDS[kind]) if kind in KINDS else {}
     for name, value in wanted.items():
-        if name not in known:
-            there = ", ".join(known) or f"none for {kind}"
+        if name not in types:
+            there = ", ".join(types) or f"none for {kind}"
             raise BadInput(f"{KEY}.{name}: no such key; there are: {there}")
-        if name == "options":
-            if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-                raise BadInput(f"{KEY}.options={value}: give a list of sbatch's options")
-            wanted[name] = tuple(value)
-        elif value is not None and (type(value) is not int or value < 1):
-            raise BadInput(f"{KEY}.{name}={value}: give a whole number, above 0")
-    minutes = wanted.get("minutes")
+        wanted[name] = _checked(name, value, types[name])
+    if kind == LOCAL:
+        return None
+    needed = [item.name for item in fields(KINDS[kind]) if item.default is MISSING]
+    for name in needed:
+        if not wanted.get(name):
+            example = ", ".join([f"kind: {kind}", *(f"{key}: NAME" for key in needed)])
+            raise BadInput(f"{KEY}.{name}: is needed; give '{KEY}={{{example}}}'")
+    asked: Asked = KINDS[kind](**wanted)
+    if isinstance(asked, Resources):
+        _check_minutes(asked.minutes)
+    return asked
+
+
+def _checked(name: str, value: Any, kind: Any) -> Any:
+    if value is None:
+        return None
+    if kind == tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+            raise BadInput(f"{KEY}.{name}={value}: give a list of sbatch's options")
+        return tuple(value)
+    if kind in (str, str | None):
+        if not isinstance(value, str):
+            raise BadInput(f"{KEY}.{name}={value}: give text")
+    elif type(value) is not int or value < 1:
+        raise BadInput(f"{KEY}.{name}={value}: give a whole number, above 0")
+    return value
+
+
+def _check_minutes(minutes: int | None) -> None:
     if minutes is not None and 60 * minutes <= slurm.WARNED_S:
         least = slurm.WARNED_S // 60 + 1
         raise BadInput(f"{KEY}.minutes={minutes}: too short to train and to leave; give {least} "
                        "or more")  # fmt: skip
-    return kind, Resources(**wanted)
 
 
-def launch(spec: Spec, url: str, resources: Resources, workers: int) -> None:
-    """Plan the study, have Slurm run as many workers as are missing, and say how to go on.
+def launch(spec: Spec, url: str, asked: Asked, workers: int) -> None:
+    """Plan the study, submit its workers or write how to, and say how to go on.
 
     Raises:
-        BadInput: the study cannot be planned, or Slurm refuses.
+        BadInput: the study cannot be planned or submitted.
     """
+    if isinstance(asked, Resources):
+        _submit_to_slurm(spec, url, asked, workers)
+    else:
+        _write_manifest(spec, url, asked, workers)
+
+
+def _submit_to_slurm(spec: Spec, url: str, resources: Resources, workers: int) -> None:
+    """Have Slurm run as many workers as are missing."""
     display, root = Display(), Path(spec.root)
     there = slurm.alive(root, spec.name)  # first, because without Slurm nothing is planned
     left = plan_alone(spec, url, display)
@@ -68,6 +104,35 @@ def launch(spec: Spec, url: str, resources: Resources, workers: int) -> None:
         display.say(f"submitted {counted(missing, 'worker')} as Slurm's job {number}; logs: {logs}")
     if there:
         display.say(f"in Slurm's queue before: {counted(there, 'worker')} of this study")
-    done = f"img2gps report {spec.name}", "every cell with its interval"
-    watch = f"img2gps studies show {spec.name}", "how far the workers are"
-    display.say(next_step(*(watch if left else done), spec.root))
+    display.say(_next(spec, left))
+
+
+def _write_manifest(spec: Spec, url: str, asked: Pods | Machines, workers: int) -> None:
+    """Write the manifest of the workers and print the commands that submit and watch them."""
+    display, root = Display(), Path(spec.root)
+    manifests.check_ledger(url)
+    manifests.shared_folder(root)
+    left = plan_alone(spec, url, display)
+    if not left:
+        display.say("nothing is left to run")
+        display.say(_next(spec, left))
+        return
+    count = min(max(1, workers), left)
+    if isinstance(asked, Pods):
+        path = root / spec.name / kubernetes.FILE
+        content = kubernetes.manifest(root, spec.name, count, asked)
+        commands = kubernetes.commands(path, content)
+    else:
+        path = root / spec.name / skypilot.FILE
+        content = skypilot.manifest(root, spec.name, asked)
+        commands = skypilot.commands(path, content, count)
+    manifests.write(path, content)
+    display.say(f"wrote {path} for {counted(count, 'worker')}, which nothing has submitted yet")
+    for purpose, command in commands.items():
+        display.say(f"{purpose}:\n  {command}")
+
+
+def _next(spec: Spec, left: int) -> str:
+    if left:
+        return next_step(f"img2gps studies show {spec.name}", "how far the workers are", spec.root)
+    return next_step(f"img2gps report {spec.name}", "every cell with its interval", spec.root)

@@ -72,9 +72,9 @@ class BaseSweeper(Sweeper):
         """
         from img2gps.study import engine, estimate, storage
         from img2gps.study.display import Display
-        from img2gps.study.launching import LOCAL, launch, read_launcher
+        from img2gps.study.launching import launch, read_launcher
 
-        kind, resources = read_launcher(self.options.launcher)
+        asked = read_launcher(self.options.launcher)
         spec = self.spec(arguments)
         if self.options.dry_run:
             say_when_interrupted("interrupted; a dry run leaves nothing to go on from")
@@ -84,8 +84,8 @@ class BaseSweeper(Sweeper):
                 display.say(line)
             return
         url = self.options.storage or storage.default_url(spec.root, spec.name)
-        if kind != LOCAL:
-            launch(spec, url, resources, self.options.workers)
+        if asked is not None:
+            launch(spec, url, asked, self.options.workers)
             return
         with telling(self.options.notify, spec.root, spec.name):
             status = engine.run_study(spec, url, workers=self.options.workers)

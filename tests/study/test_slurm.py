@@ -13,7 +13,7 @@ import pytest
 from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
 from img2gps.study import slurm
-from img2gps.study.launching import launch, read_launcher
+from img2gps.study.launching import launch
 from img2gps.study.slurm import Resources
 from img2gps.study.spec import Spec
 from tests.helpers import slurm as helper
@@ -158,21 +158,3 @@ def test_the_ledgers_address_is_in_no_command_and_no_script(
     for word in ("--array=1-3", "--time=60", "--cpus-per-task=4", "--gpus-per-task=1", "--ntasks=1",
                  "--mem=8G", "--signal=B:USR1@120", "--partition=long"):  # fmt: skip
         assert word in words
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ("slurms", "launcher=slurms: no such launcher; one of local, slurm"),
-        ({"minutes": 60}, "launcher=None: no such launcher"),
-        ({"kind": "slurm", "cpu": 4}, "launcher.cpu: no such key; there are: minutes, cpus"),
-        ({"kind": "local", "cpus": 4}, "launcher.cpus: no such key; there are: none for local"),
-        ({"kind": "slurm", "cpus": 0}, "launcher.cpus=0: give a whole number, above 0"),
-        ({"kind": "slurm", "minutes": 2}, "launcher.minutes=2: too short"),
-        ({"kind": "slurm", "options": "-p x"}, "launcher.options=-p x: give a list"),
-    ],
-)
-def test_bad_launchers_are_refused_in_one_line(given: object, said: str) -> None:
-    with pytest.raises(BadInput) as caught:
-        read_launcher(given)
-    assert f"hydra.sweeper.{said}" in str(caught.value)

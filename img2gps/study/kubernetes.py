@@ -1,0 +1,121 @@
+"""Workers as pods of Kubernetes: the manifest of a Job and the commands that go with it.
+
+The Job is indexed, so that a worker that ends for good does not end the others; this needs
+Kubernetes 1.29 or later: https://kubernetes.io/docs/concepts/workloads/controllers/job/
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from img2gps.study import manifests
+from img2gps.study.spec import STORAGE_VARIABLE
+
+FILE = "kubernetes.yaml"  # in the study's folder
+SECRET = "img2gps"  # noqa: S105  # its name; it holds the ledger's address
+CONTAINER, VOLUME = "worker", "shared"
+RETRIES = 10  # of a worker that is killed
+FINAL_STATUS = (1, 2)  # of workers that another try would not help: a run failed, or bad input
+PARTING_S = 120  # which a worker has to give its run back
+
+
+@dataclass(frozen=True)
+class Pods:
+    """What each worker asks Kubernetes for; None leaves it to the cluster's defaults.
+
+    Attributes:
+        image: the container image that has img2gps.
+        volume: the PersistentVolumeClaim with the photos and the runs.
+    """
+
+    image: str
+    volume: str
+    cpus: int | None = None
+    gpus: int | None = None
+    memory_gb: int | None = None
+
+
+def manifest(root: Path, study: str, workers: int, pods: Pods) -> dict[str, Any]:
+    """Return the Job of a study's workers."""
+    name = manifests.unique_name(study)
+    labels = {"app.kubernetes.io/name": "img2gps", "app.kubernetes.io/instance": name}
+    failures = [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "FailIndex",
+         "onExitCodes": {"containerName": CONTAINER, "operator": "In",
+                         "values": list(FINAL_STATUS)}},
+    ]  # fmt: skip
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": workers,
+            "parallelism": workers,
+            "backoffLimitPerIndex": RETRIES,
+            "podFailurePolicy": {"rules": failures},
+            "template": {"metadata": {"labels": labels}, "spec": _pod(root, study, pods)},
+        },
+    }
+
+
+def commands(path: Path, job: dict[str, Any]) -> dict[str, str]:
+    """Return the commands for what a person does with the manifest, by purpose."""
+    file = shlex.quote(str(path))
+    name = job["metadata"]["name"]
+    return {
+        f"once, with the ledger's address in {STORAGE_VARIABLE}": (
+            f"printenv | grep -E '^({STORAGE_VARIABLE}|WANDB_API_KEY)=' | "
+            f"kubectl create secret generic {SECRET} --from-env-file=/dev/stdin"
+        ),
+        "submit": f"kubectl apply -f {file}",
+        "watch": f"kubectl get pods --watch -l batch.kubernetes.io/job-name={name}",
+        "stop": f"kubectl delete -f {file}",
+    }
+
+
+def _pod(root: Path, study: str, pods: Pods) -> dict[str, Any]:
+    folder = str(manifests.shared_folder(root))
+    # Caches on the volume are shared; the name is for libraries that ask who they run as.
+    environment = {"XDG_CACHE_HOME": f"{folder}/.cache", "USER": "img2gps"}
+    if pods.cpus is not None:  # the kernel limits a container's time and still shows it all cores
+        environment["OMP_NUM_THREADS"] = str(pods.cpus)
+    container = {
+        "name": CONTAINER,
+        "image": pods.image,
+        "command": manifests.worker(root, study),
+        "workingDir": folder,
+        "envFrom": [{"secretRef": {"name": SECRET}}],
+        "env": [{"name": key, "value": value} for key, value in environment.items()],
+        "resources": _resources(pods),
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": VOLUME, "mountPath": folder}],
+    }
+    return {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": PARTING_S,
+        "securityContext": _user(),
+        "containers": [container],
+        "volumes": [{"name": VOLUME, "persistentVolumeClaim": {"claimName": pods.volume}}],
+    }
+
+
+def _user() -> dict[str, Any]:
+    """Let workers write as the user who plans the study, who owns its folder on the volume."""
+    user, group = os.getuid(), os.getgid()
+    return {"runAsUser": user, "runAsGroup": group, "fsGroup": group} if user else {}
+
+
+def _resources(pods: Pods) -> dict[str, Any]:
+    asked = {
+        "cpu": pods.cpus,
+        "memory": None if pods.memory_gb is None else f"{pods.memory_gb}Gi",
+        "nvidia.com/gpu": pods.gpus,
+    }
+    given = {name: str(value) for name, value in asked.items() if value is not None}
+    return {"requests": given, "limits": given} if given else {}

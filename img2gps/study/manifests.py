@@ -1,0 +1,79 @@
+"""What the manifests of workers on other machines have in common."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from img2gps.core.errors import BadInput
+from img2gps.core.files import write_bytes_atomic
+
+LONGEST_NAME = 30  # of a study in a name that Kubernetes accepts, which has at most 63 characters
+
+
+def check_ledger(url: str) -> None:
+    """Refuse a ledger that workers on other machines cannot reach.
+
+    Raises:
+        BadInput: the ledger is a file.
+    """
+    if "://" not in url or url.startswith("sqlite"):
+        raise BadInput(
+            "hydra.sweeper.storage: is a file, which workers on other machines cannot open; give "
+            "a database, hydra.sweeper.storage=postgresql://USER@HOST/DATABASE"
+        )
+
+
+def shared_folder(root: Path) -> Path:
+    """Return the folder at which workers mount their volume: the current one.
+
+    Every path below it then means the same on all machines.
+
+    Raises:
+        BadInput: the folder of runs is not below the current one.
+    """
+    here = Path.cwd()
+    if not root.resolve().is_relative_to(here):
+        raise BadInput(
+            f"runs.root={root}: is outside the current folder {here}, in which workers mount "
+            "their volume; start the study in a folder that holds the photos and the runs"
+        )
+    return here
+
+
+def worker(root: Path, study: str) -> list[str]:
+    """Return the command of a worker."""
+    return ["img2gps", "worker", study, "--runs", str(root.resolve())]
+
+
+def plain_name(study: str) -> str:
+    """Return the study's name in lower-case letters, digits and hyphens.
+
+    >>> plain_name("Lr & batch_size")
+    'lr-batch-size'
+    """
+    return re.sub("[^a-z0-9]+", "-", study.lower())[:LONGEST_NAME].strip("-") or "study"
+
+
+def unique_name(study: str) -> str:
+    """Return a name for the workers that are submitted now."""
+    return f"img2gps-{plain_name(study)}-{time.strftime('%m%d-%H%M%S', time.gmtime())}"
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes what occurs twice twice, so that people can edit one of them."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Return that nothing becomes a reference."""
+        return True
+
+
+def write(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write a manifest as YAML."""
+    text = yaml.dump(manifest, Dumper=_Plain, sort_keys=False, width=100)
+    write_bytes_atomic(path, text.encode())

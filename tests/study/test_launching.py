@@ -1,0 +1,190 @@
+"""Studies whose workers run elsewhere: what is refused, and the manifests that are written."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from img2gps.core.errors import BadInput
+from img2gps.study import kubernetes, manifests, skypilot
+from img2gps.study.kubernetes import Pods
+from img2gps.study.launching import Asked, launch, read_launcher
+from img2gps.study.skypilot import Machines
+from img2gps.study.spec import STORAGE_VARIABLE
+from tests.helpers.studies import cells_of, executions, fake_spec
+
+OLDEST, NEWEST = "1.29", "1.37"  # of Kubernetes
+PODS = Pods("registry/img2gps:1", "photos", cpus=4, gpus=1, memory_gb=8)
+MACHINES = Machines("photos", cpus=4, gpus="A100:1", memory_gb=8)
+
+# The keys and the types that SkyPilot documents, as of 0.14:
+# https://docs.skypilot.co/en/latest/reference/yaml-spec.html
+SKYPILOT: dict[str, type] = {
+    "name": str, "workdir": str, "num_nodes": int, "resources": dict, "envs": dict,
+    "secrets": dict, "volumes": dict, "file_mounts": dict, "setup": str, "run": str,
+}  # fmt: skip
+SKYPILOT_RESOURCES: dict[str, type] = {
+    "infra": str, "accelerators": str, "cpus": str, "memory": str, "instance_type": str,
+    "use_spot": bool, "disk_size": int, "image_id": str, "job_recovery": str,
+}  # fmt: skip
+
+
+@pytest.fixture
+def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def _reachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a SQLite file stand in for a database that other machines reach."""
+    monkeypatch.setattr(manifests, "check_ledger", lambda _: None)
+
+
+@pytest.mark.usefixtures("_in_folder")
+@pytest.mark.parametrize("pods", [PODS, Pods("image", "claim")])
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_kubernetes_knows_every_key_of_the_job(tmp_path: Path, pods: Pods, version: str) -> None:
+    job = kubernetes.manifest(tmp_path / "runs", "Lr & size", 3, pods)
+    assert kubernetes_validate.validate(job, version, strict=True) == version
+
+
+@pytest.mark.usefixtures("_in_folder")
+def test_a_job_has_its_workers_what_they_ask_for_and_no_address(tmp_path: Path) -> None:
+    job = kubernetes.manifest(tmp_path / "runs", "s", 3, PODS)
+    spec = job["spec"]
+    assert spec["completions"] == spec["parallelism"] == 3
+    pod = spec["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["resources"]["limits"] == {"cpu": "4", "memory": "8Gi", "nvidia.com/gpu": "1"}
+    assert {"name": "OMP_NUM_THREADS", "value": "4"} in container["env"]
+    assert container["envFrom"] == [{"secretRef": {"name": "img2gps"}}]
+    assert STORAGE_VARIABLE not in yaml.safe_dump(job)
+    (volume,), (mount,) = pod["volumes"], container["volumeMounts"]
+    assert volume["persistentVolumeClaim"]["claimName"] == "photos"
+    assert mount["mountPath"] == container["workingDir"] == str(tmp_path)
+
+
+@pytest.mark.usefixtures("_in_folder")
+def test_a_worker_that_others_cannot_help_is_not_started_again(tmp_path: Path) -> None:
+    job = kubernetes.manifest(tmp_path, "s", 1, PODS)
+    ignored, final = job["spec"]["podFailurePolicy"]["rules"]
+    assert ignored["action"] == "Ignore"  # a node that is drained counts as no failure
+    assert final["action"] == "FailIndex"  # the other workers go on
+    assert final["onExitCodes"]["values"] == [1, 2]
+
+
+@pytest.mark.usefixtures("_in_folder")
+@pytest.mark.parametrize("machines", [MACHINES, Machines("photos")])
+def test_skypilot_knows_every_key_of_the_task(tmp_path: Path, machines: Machines) -> None:
+    task = skypilot.manifest(tmp_path / "runs", "s", machines)
+    assert {key: SKYPILOT[key] for key in task} == {key: type(v) for key, v in task.items()}
+    asked = task["resources"]
+    known = {key: SKYPILOT_RESOURCES[key] for key in asked}
+    assert known == {key: type(value) for key, value in asked.items()}
+    assert task["volumes"] == {str(tmp_path): "photos"}
+    assert task["secrets"] == {STORAGE_VARIABLE: None}
+
+
+@pytest.mark.parametrize("study", ["s", "A.b_c", "9", "x" * 100, "_", "Ünï"])
+def test_names_are_those_that_kubernetes_accepts(study: str) -> None:
+    name = manifests.unique_name(study)
+    assert len(f"{name}-9999") <= 63
+    assert name == manifests.plain_name(name) or len(name) > manifests.LONGEST_NAME
+    assert name.isascii()
+    assert not name.endswith("-")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fake_runs", "_in_folder", "_reachable")
+@pytest.mark.parametrize(("asked", "file"), [(PODS, kubernetes.FILE), (MACHINES, skypilot.FILE)])
+def test_a_worker_as_the_manifest_starts_it_finishes_the_study(
+    tmp_path: Path, asked: Asked, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.sqlite"
+    spec = fake_spec(tmp_path / "runs", {"lr": [0.1, 0.2, 0.3]})
+    launch(spec, url, asked, 5)
+    said = capsys.readouterr().out
+    assert f"wrote {tmp_path}/runs/s/{file} for 3 workers" in said
+    written = (tmp_path / "runs" / "s" / file).read_text()
+    assert url not in written + said
+    subprocess.run(
+        ["sh", "-c", started(yaml.safe_load(written))],
+        check=True,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+             STORAGE_VARIABLE: url},
+    )  # fmt: skip
+    assert [cell["state"] for cell in cells_of(spec)] == ["finished"] * 3
+    assert set(Counter(executions(spec)).values()) == {1}
+    launch(spec, url, asked, 5)
+    assert "nothing is left to run" in capsys.readouterr().out
+
+
+def started(manifest: dict[str, Any]) -> str:
+    """The shell command of a worker."""
+    if "run" in manifest:
+        return str(manifest["run"])
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    return f"cd {shlex.quote(container['workingDir'])} && {shlex.join(container['command'])}"
+
+
+@pytest.mark.usefixtures("fake_runs", "_in_folder")
+@pytest.mark.parametrize("url", ["runs/s/ledger.journal", "sqlite:////shared/ledger.sqlite"])
+@pytest.mark.parametrize("asked", [PODS, MACHINES])
+def test_a_ledger_that_is_a_file_is_refused(tmp_path: Path, asked: Asked, url: str) -> None:
+    spec = fake_spec(tmp_path / "runs", {"lr": [0.1]})
+    with pytest.raises(BadInput, match=r"storage: is a file, which .*; give a database") as caught:
+        launch(spec, url, asked, 2)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("fake_runs")
+@pytest.mark.parametrize("asked", [PODS, MACHINES])
+def test_runs_outside_the_folder_that_workers_mount_are_refused(
+    tmp_path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    spec = fake_spec(tmp_path / "runs", {"lr": [0.1]})
+    with pytest.raises(BadInput, match=r"runs\.root=.*: is outside the current folder"):
+        launch(spec, "postgresql://host/db", asked, 2)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_launchers_are_read_from_a_name_or_a_mapping() -> None:
+    assert read_launcher("local") is None
+    assert read_launcher({"kind": "kubernetes", "image": "i", "volume": "v"}) == Pods("i", "v")
+    given = {"kind": "skypilot", "volume": "v", "gpus": "A100:1", "cpus": None}
+    assert read_launcher(given) == Machines("v", gpus="A100:1")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("slurms", "launcher=slurms: no such launcher; one of local, slurm, kubernetes, skypilot"),
+        ({"minutes": 60}, "launcher=None: no such launcher"),
+        ({"kind": "slurm", "cpu": 4}, "launcher.cpu: no such key; there are: minutes, cpus"),
+        ({"kind": "local", "cpus": 4}, "launcher.cpus: no such key; there are: none for local"),
+        ({"kind": "slurm", "cpus": 0}, "launcher.cpus=0: give a whole number, above 0"),
+        ({"kind": "slurm", "minutes": 2}, "launcher.minutes=2: too short"),
+        ({"kind": "slurm", "options": "-p x"}, "launcher.options=-p x: give a list"),
+        ("kubernetes", "launcher.image: is needed; give 'hydra.sweeper.launcher={kind: kubernetes"),
+        ({"kind": "kubernetes", "image": "i"}, "launcher.volume: is needed"),
+        ({"kind": "kubernetes", "image": 7}, "launcher.image=7: give text"),
+        ("skypilot", "launcher.volume: is needed; give 'hydra.sweeper.launcher={kind: skypilot, "),
+        ({"kind": "skypilot", "volume": "v", "gpus": 1}, "launcher.gpus=1: give text"),
+    ],
+)  # fmt: skip
+def test_bad_launchers_are_refused_in_one_line(given: object, said: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        read_launcher(given)
+    assert f"hydra.sweeper.{said}" in str(caught.value)
