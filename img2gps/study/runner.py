@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +34,7 @@ RELATIVE_SECONDS = {
     "efficientnet_lite2": 2.9,
 }
 USUAL_SECONDS = 2.0  # of a model not listed
+COLLECT_EVERY_S = 5.0
 
 
 class TrainRunner:
@@ -50,6 +52,7 @@ class TrainRunner:
         self.weights: dict[str, dict[str, Any]] = dict(spec.weights)
         self._resolved: dict[str, ResolvedWeights] = {}
         self._data = OpenData()
+        self._collect_at = 0.0
         known = spec.identity.get("identity", {}).get("precision")
         varied = "precision" in spec.space.names
         self._precision = Precision(known) if known and not varied else None
@@ -140,16 +143,25 @@ class TrainRunner:
                 opened=self._data,
             )
         finally:
-            # Trainer, module and loaders refer to each other, so that without this a worker would
-            # hold the tensors of several runs: gigabytes.
-            gc.collect()
-            if not gc.get_freeze_count():
-                gc.freeze()  # the libraries stay, and visiting them takes 0.2 s after each run
+            self._collect()
         result = read_result(outcome.folder)
         assert result is not None  # train.run has just written or read it
         return self._done(
             outcome.folder, result, skipped=outcome.skipped, resumed=outcome.resumed_epoch
         )
+
+    def _collect(self) -> None:
+        """Free what finished runs leave behind, not after each of many short ones.
+
+        Trainer, module and loaders refer to each other, so that without this a worker would hold
+        the tensors of several runs: gigabytes.
+        """
+        if time.monotonic() < self._collect_at:
+            return
+        gc.collect()
+        if not gc.get_freeze_count():
+            gc.freeze()  # the libraries stay, and visiting them takes 0.2 s each time
+        self._collect_at = time.monotonic() + COLLECT_EVERY_S
 
     def _done(self, folder: Path, result: RunResult, *, skipped: bool, resumed: int = 0) -> Done:
         path = self._path(folder)

@@ -14,6 +14,7 @@ import torchvision
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 from img2gps.config import messages, usage
 from img2gps.config.compose import config_from_dict, config_to_dict, load_config, read_config
@@ -147,6 +148,21 @@ def test_plain_values_and_back() -> None:
     config = tiny_config("seed=0", "precision=bf16", "split=place", "split.block_m=30")
     assert config_from_dict(config_to_dict(config)) == config
     assert config.precision is Precision.bf16
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ["recipe=accurate", "min_image_size=48", "augmentation=[crop,colour]", "ema=null"],
+        ["optimizer=sgd", "seed=3", "weights=none", "precision=bf16", "split=place_kfold"],
+        ["data=photos", "data.root=/photos", "model.train=head", "head=knn+ridge"],
+        ["+loss._target_=mine.Loss", "+loss.sizes={a: [1, 2], b: null}", "+loss.on=true"],
+    ],
+)
+def test_plain_values_are_those_of_omegaconf(changed: list[str]) -> None:
+    config = compose_plain(*changed)
+    expected = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    assert repr(config_to_dict(config)) == repr(expected)
 
 
 def test_saved_config_is_data_and_calls_nothing(tmp_path: Path) -> None:

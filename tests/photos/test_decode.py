@@ -156,6 +156,7 @@ def test_the_benchmark_compares_like_with_like(tmp_path: Path) -> None:
     found = json.loads(result)
     assert (found["photos"], found["threads"]) == (2, 1)
     assert set(found["speed_up"]) == {"transpose_first", "transpose_last"}
+    assert set(found["most_speed_up"]) == set(found["speed_up"])
     assert found["guard_cost"] > 0
     assert found["mean_difference_grey_levels"]["unguarded"] == 0
     for differs in found["mean_difference_grey_levels"].values():
