@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2gps.analysis.stats import Places, luck_of
-from img2gps.analysis.stats.race import Outlook, Pairs, equivalent, outlook, pairs, worse
+from img2gps.analysis.stats.race import (
+    Outlook,
+    Pairs,
+    against,
+    equivalent,
+    outlook,
+    pairs,
+    worse,
+)
 from img2gps.runs.race import Rules
 
 FEWEST_RUNS = 2  # of the leader, before a race may end: no verdict rests on one seed
@@ -111,6 +119,29 @@ def judge(
     order = [int(kept[i]) for i in left.rmse.argsort(kind="stable")]
     chance = float(view.chances.max())
     return Verdict(found.rmse.tolist(), dropped, order, end, following, chance)
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """How much worse than the lowest cell another may be, as a look sees it, in metres."""
+
+    difference_m: float
+    low_m: float
+    high_m: float
+
+
+def doubts(
+    error: NDArray[np.float64], spot: NDArray[np.int64] | Places, course: Course
+) -> list[Doubt]:
+    """Return the doubt that a look leaves about each cell; the lowest one has none.
+
+    `error` has the shape (cells, seeds, photos), in metres; runs that are missing are NaN.
+    """
+    found = _compared(error, spot, course)
+    low, high = against(found, found.leader, course.look, course.started)
+    low[found.leader] = high[found.leader] = 0.0
+    ends = zip(found.difference[:, found.leader], low, high, strict=True)
+    return [Doubt(*(float(value) for value in cell)) for cell in ends]
 
 
 @dataclass(frozen=True)

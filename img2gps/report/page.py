@@ -91,10 +91,15 @@ def from_template(name: str, figures: Sequence[Figure], **content: Any) -> str:
         specs=json_for_script({"specs": specs, "config": CONFIG, "themes": THEMES}),
         bundle=Markup(_bundle()),  # noqa: S704 - Vega as vl-convert ships it
         script=Markup(_read("interactive.js")),  # noqa: S704 - ours
-        style=Markup(_read("style.css")),  # noqa: S704 - ours
+        style=Markup(style()),  # noqa: S704 - ours
         version=__version__,
         **content,
     )
+
+
+def style() -> str:
+    """Return the style sheet that all pages of reports share."""
+    return _read("style.css")
 
 
 def _inline(figure: Figure) -> Markup:

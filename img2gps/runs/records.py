@@ -272,6 +272,7 @@ class StudyRecord:
         select: the rule by which the winner is chosen.
         reference, figures: what the study file declares for the report (analysis/declared.py).
         engine: the process at work on the study; None when none is.
+        left_s: how many seconds it estimates that the study still takes; None where unknown.
         race: what the race has decided; None if the study is no race.
         confirmation: which cells of a search are run again; None as long as none are.
         runs: every planned run, in the study's order.
@@ -299,6 +300,7 @@ class StudyRecord:
     created_at: str = ""
     updated_at: str = ""
     engine: dict[str, Any] | None = None
+    left_s: float | None = None
     race: RaceRecord | None = None
     confirmation: Confirmation | None = None
     runs: list[StudyRun] = field(default_factory=list)
@@ -336,6 +338,8 @@ class StudyRecord:
         for plain in cells:
             if plain["n_val"] is None:
                 del plain["n_val"]
+        if self.left_s is None:
+            del found["left_s"]
         for key in ("race", "confirmation"):
             decided = found.pop(key)
             if decided is not None:

@@ -86,6 +86,18 @@ def progress_line(study: StudyRecord) -> str:
     return text + (f": {parts}" if parts else "") + (f"; {left}" if left else "")
 
 
+def time_left_line(left_s: float | None) -> str:
+    """Return the time that a study still takes, in words."""
+    return "not known yet" if left_s is None else f"about {duration(left_s)}"
+
+
+def running_line(run: StudyRun) -> str:
+    """Return one line on a run that is under way."""
+    attempt = f", attempt {run.attempts}" if run.attempts > 1 else ""
+    epochs = f", epoch {run.epochs}" if run.epochs else ""
+    return f"{run_name(run)}{epochs}{attempt}"
+
+
 def run_line(run: StudyRun, monitor: str) -> str:
     """Return one line on a run that has ended."""
     if run.state is not RunState.finished:
@@ -144,11 +156,8 @@ def _table(study: StudyRecord, left_s: float | None) -> Table:
     table = Table(title=f"study {study.study}", title_justify="left", show_header=False)
     table.add_row("cells", progress_line(study))
     table.add_row("best so far", best_line(study))
-    left = "not known yet" if left_s is None else f"about {duration(left_s)}"
-    table.add_row("time left", left)
+    table.add_row("time left", time_left_line(left_s))
     under_way = [run for run in study.runs if run.state is RunState.running]
     for run in under_way[:SHOWN_RUNNING]:
-        attempt = f", attempt {run.attempts}" if run.attempts > 1 else ""
-        epochs = f", epoch {run.epochs}" if run.epochs else ""
-        table.add_row("running", f"{run_name(run)}{epochs}{attempt}")
+        table.add_row("running", running_line(run))
     return table

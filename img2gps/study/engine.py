@@ -206,6 +206,7 @@ class Engine:
             created_at=spec.created_at,
             updated_at=now(),
             engine=self._at_work,
+            left_s=self._time_left() if self._at_work else None,
             race=record_of(self.ledger),
             confirmation=self.ledger.confirmation,
             runs=[_study_run(entry) for entry in self.ledger.entries()],
@@ -248,7 +249,8 @@ class Engine:
         if not rates:
             return None
         rate = statistics.fmean(rates) if self.spec.searched else statistics.median(rates)
-        return rate * sum(cost for e, cost in costs if not e.state.has_ended) / self.workers
+        at_once = max(self.workers, sum(e.state is RunState.running for e in entries))
+        return rate * sum(cost for e, cost in costs if not e.state.has_ended) / at_once
 
     # Workers
 

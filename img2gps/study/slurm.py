@@ -105,6 +105,19 @@ def alive(root: Path, study: str) -> int:
     return len(_run(["squeue", *words]).split())
 
 
+def awaited(root: Path, study: str) -> bool:
+    """Return whether workers that were submitted for a study run or wait in Slurm's queue.
+
+    A machine that cannot ask Slurm, such as one with a copy of the folder, awaits none.
+    """
+    if not (root / study / SUBMITTED).is_file():
+        return False
+    try:
+        return alive(root, study) > 0
+    except BadInput:
+        return False
+
+
 def cancel(root: Path, study: str) -> int:
     """Have Slurm end the workers of a study, which give their runs back; return how many."""
     submitted = (root / study / SUBMITTED).is_file()

@@ -118,6 +118,15 @@ def worse(found: Pairs, look: int, margin_m: float, started: int) -> Bools:
     return _shown(found.difference - margin_m, found, tested)
 
 
+def against(found: Pairs, other: int, look: int, started: int) -> tuple[Floats, Floats]:
+    """Return the lower and upper ends of each cell's difference to another, as `worse` sees them.
+
+    A look drops the cells whose lower end is above the margin.
+    """
+    limit = stats.t.isf(level(look) / max(started - 1, 1), found.freedom) * found.se
+    return (found.difference - limit)[:, other], (found.difference + limit)[:, other]
+
+
 def equivalent(found: Pairs, look: int, margin_m: float) -> Bools:
     """Return which pairs of cells are shown to differ by less than the margin.
 

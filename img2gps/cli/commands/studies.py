@@ -1,4 +1,4 @@
-"""`img2gps studies`: list studies, show or stop one, retry its failed runs, forget it."""
+"""`img2gps studies`: list studies, show, watch or stop one, retry its failed runs, forget it."""
 
 from __future__ import annotations
 
@@ -26,18 +26,23 @@ if TYPE_CHECKING:
     from img2gps.study.ledger import Ledger
     from img2gps.study.trials import Entry
 
-HELP = "list studies; show or stop a study, retry its failed runs, or forget it"
+HELP = "list studies; show, watch or stop a study, retry its failed runs, or forget it"
 WATCH_S = 2.0  # between two looks at a record
+SLURM_S = 8.0  # further ones where Slurm has to be asked, which is not to be asked often
 RENEWED_S = 30.0  # an engine that lives has renewed its study's record by then
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`studies`, and `studies show`, `stop`, `retry` or `forget` with a NAME."""
+    """`studies`, and `studies show`, `watch`, `stop`, `retry` or `forget` with a NAME."""
     add_runs_option(parser)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     show = actions.add_parser("show", help="every run of a study: state, value, seconds, reason")
     show.add_argument("name")
     show.add_argument("--watch", action="store_true", help="again and again until it is done")
+    watch = actions.add_parser("watch", help="serve a page that follows a study, on this machine")
+    watch.add_argument("name")
+    watch.add_argument("--open", action="store_true", help="open it in a browser")
+    watch.add_argument("--port", type=int, default=0, help="default: any that is free")
     stop = actions.add_parser(
         "stop", help="end the command or the Slurm jobs that work on a study; nothing is lost"
     )
@@ -56,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--storage",
             help=f"the ledger's URL, if it is not a journal file; or {STORAGE_VARIABLE}",
         )
-    for parser_ in (show, stop, retry, forget):  # after the action too
+    for parser_ in (show, watch, stop, retry, forget):  # after the action too
         add_runs_option(parser_, default=argparse.SUPPRESS)
     forget.add_argument("--yes", action="store_true", help="do not ask before a whole study")
 
@@ -66,6 +71,8 @@ def execute(args: argparse.Namespace) -> int:
     match args.action:
         case "show":
             return _show(args)
+        case "watch":
+            return _watch(args)
         case "stop":
             return _stop(args)
         case "retry":
@@ -132,7 +139,7 @@ def _show(args: argparse.Namespace) -> int:
     console = _console()
     if args.watch:
         with Live(_cells(study), console=console, auto_refresh=False) as live:
-            while study.is_running:
+            while study.is_running or _awaited(args, study):
                 time.sleep(WATCH_S)
                 study = read_study(args.root, args.name)
                 live.update(_cells(study), refresh=True)
@@ -142,6 +149,27 @@ def _show(args: argparse.Namespace) -> int:
         console.print(line, soft_wrap=True)
     _suggest(study, args.root)
     return 1 if any(run.state.went_wrong for run in study.runs) else 0
+
+
+def _awaited(args: argparse.Namespace, study: StudyRecord) -> bool:
+    """Whether Slurm still has workers for the runs that are left; asked now and then only."""
+    from img2gps.study import slurm
+
+    left = any(not run.state.has_ended for run in study.runs)
+    if not left or not slurm.awaited(args.root, args.name):
+        return False
+    time.sleep(SLURM_S)
+    return True
+
+
+def _watch(args: argparse.Namespace) -> int:
+    from img2gps.study.live.following import Follower
+    from img2gps.study.live.server import serve
+
+    read_study(args.root, args.name)  # names the studies that there are where there is none
+    follower = Follower(args.root / args.name, [args.root, Path("results")])
+    serve(follower, port=args.port, open_browser=args.open)
+    return 0
 
 
 def _cells(study: StudyRecord) -> Table:

@@ -49,7 +49,7 @@ def of_study(scene: Scene) -> list[Figure]:
     return _drawn(
         [
             _heat_map(scene),
-            _ranking(scene),
+            ranking_of_cells(scene),
             _front(scene),
             *_epochs(scene),
             maps.positions(
@@ -100,6 +100,19 @@ def curves_of_cells(scene: Scene) -> Figure | None:
     )
 
 
+def ranking_of_cells(scene: Scene) -> Figure | None:
+    """Draw the cells with their intervals; None as long as there are not two with a figure."""
+    if len(scene.finished) < 2:
+        return None
+    return grid.ranking(
+        scene.finished,
+        winner=scene.winner,
+        mean_rmse_m=scene.mean_rmse_m,
+        floor_m=scene.floor_m,
+        expected=scene.expected,
+    )
+
+
 def _heat_map(scene: Scene) -> Figure | None:
     varied = scene.varied
     if len(varied) < 2 or scene.study.kind not in ("grid", "runs"):
@@ -130,18 +143,6 @@ def _as_winner(scene: Scene, table: pd.DataFrame, axes: Sequence[str]) -> pd.Dat
 
 def _held(scene: Scene, axes: Sequence[str]) -> str:
     return listed([f"{knob_name(a)} {knob_value(scene.winning[a])}" for a in axes])
-
-
-def _ranking(scene: Scene) -> Figure | None:
-    if len(scene.finished) < 2:
-        return None
-    return grid.ranking(
-        scene.finished,
-        winner=scene.winner,
-        mean_rmse_m=scene.mean_rmse_m,
-        floor_m=scene.floor_m,
-        expected=scene.expected,
-    )
 
 
 def _front(scene: Scene) -> Figure | None:
