@@ -18,11 +18,12 @@ from img2gps.analysis.stats.luck import TYPICAL_RELATIVE
 from img2gps.config.schema import TrainedPart
 from img2gps.core import hardware
 from img2gps.core.counted import counted
+from img2gps.runs.folder import without_fold
 from img2gps.study import search
 from img2gps.study.display import duration
 from img2gps.study.otherwise import precision_hint
 from img2gps.study.runner import TrainRunner
-from img2gps.study.space import Axis, Params, Space
+from img2gps.study.space import Axis, Params, Space, cell_id
 from img2gps.study.spec import RunRef, Spec
 from img2gps.training import weights
 
@@ -45,7 +46,7 @@ CORRELATIONS = (0.5, 0.8)
 class Estimate:
     """Cost of the runs that are not done yet."""
 
-    cells: int
+    cells: int  # all folds of one together
     runs: int
     done: int
     epochs: int
@@ -64,9 +65,13 @@ class Estimate:
         seeds = len(spec.seeds)
         low, high = detectable(self.mean_predictor_m, self.n_val, self.cells, seeds)
         most = "at most " if spec.raced else ""
+        folds = ""
+        if self.runs > self.cells * seeds:
+            alike = self.runs == self.cells * seeds * len(spec.folds)
+            folds = f" x {len(spec.folds)} folds" if alike else " with their folds"
         return [
-            f"study {spec.name}: {counted(self.cells, 'cell')} x "
-            f"{counted(len(spec.seeds), 'seed')} = {most}{counted(self.runs, 'run')}"
+            f"study {spec.name}: {counted(self.cells, 'cell')} x {counted(seeds, 'seed')}{folds} = "
+            f"{most}{counted(self.runs, 'run')}"
             if not spec.searched
             else f"study {spec.name}: {self._trials(spec)}",
             *([spec.left_out] if spec.left_out else []),
@@ -171,7 +176,7 @@ def estimate(spec: Spec, workers: int) -> Estimate:
     trials = spec.n_trials * len(spec.seeds) * max(1, len(spec.folds))  # of a search, in runs
     scale = trials / len(left) if spec.searched else 1.0
     return Estimate(
-        cells=len(points),
+        cells=len({without_fold(cell_id(params)) for params in points}),
         runs=trials if spec.searched else len(plans),
         done=len(plans) - len(left),
         epochs=round(scale * sum(plan.config.epochs for plan in left)),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +13,18 @@ import pytest
 
 from img2gps.analysis import stats
 from img2gps.config.schema import SplitConfig, SplitKind
+from img2gps.core.paths import package_folder
 from img2gps.photos.split import make_split
-from img2gps.study.estimate import CORRELATIONS, _splits, _validated, detectable
+from img2gps.study.estimate import (
+    CORRELATIONS,
+    Estimate,
+    _splits,
+    _validated,
+    detectable,
+    estimate,
+)
+from tests.helpers.studies import fake_spec
+from tests.helpers.tiny import TINY
 from tests.photos.test_split import campus
 
 
@@ -28,6 +40,33 @@ def test_folds_validate_their_photos_together() -> None:
     folds = [plan(10 + i, SplitKind.kfold, i, data) for i in range(3)] * 2  # two cells
     assert _validated(folds) == 10 + 11 + 12
     assert _validated([*folds, plan(12, SplitKind.random, 0, data)]) == 12
+
+
+def test_all_folds_of_a_cell_count_as_one(tmp_path: Path) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1, 0.2], "split.fold": [0, 1, 2, 3, 4]}, seeds=(0, 1))
+    found = Estimate(
+        cells=2, runs=20, done=0, epochs=0, seconds=0, disk_bytes=0, n_val=60,
+        mean_predictor_m=90, threads=1,
+    )  # fmt: skip
+    lines = found.lines(spec, 1)
+
+    assert lines[0] == "study s: 2 cells x 2 seeds x 5 folds = 20 runs"
+    assert any("between two of 2 cells with 2 seeds" in line for line in lines)
+    some = replace(found, runs=12).lines(spec, 1)[0]
+    assert some == "study s: 2 cells x 2 seeds with their folds = 12 runs"
+
+
+@pytest.mark.slow
+def test_a_dry_run_counts_cells_as_the_report_does(
+    tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(shared_cache))
+    fixed = (*TINY, "split=kfold", "split.folds=3", f"runs.root={tmp_path}")
+    axes = {"lr": [0.1, 0.2], "split.fold": [0, 1, 2]}
+    conf = {"config_dir": str(package_folder("conf")), "config_name": "train"}
+    found = estimate(fake_spec(tmp_path, axes, fixed=fixed, seeds=(0,), **conf), workers=1)
+
+    assert (found.cells, found.runs) == (2, 6)
 
 
 def test_each_split_but_folds_is_described_once() -> None:
