@@ -50,6 +50,7 @@ from img2gps.photos.sources import (
     QuadSource,
     Reject,
     Source,
+    position_tables,
 )
 from img2gps.photos.summary import summarise
 
@@ -232,6 +233,8 @@ def _nothing_usable(listing: Listing, rejects: Sequence[Reject], folder: Path) -
         )
     (reason, count), *_ = Counter(reject.reason for reject in rejects).most_common(1)
     remedy = next(reject.remedy for reject in rejects if reject.reason == reason)
+    if tables := position_tables(Path(listing.origin)):
+        remedy = f"give {tables[0]} in place of the folder: it has positions of photos"
     path = folder.with_name(f"{folder.name}-rejects.csv")
     write_rejects(rejects, path)
     if len(rejects) == 1:

@@ -246,7 +246,7 @@ def _check(config: SplitConfig, n: int) -> None:
     n_test = _count("n_test", config.n_test, n) if config.n_test else 0
     if config.kind.endswith("kfold"):
         if config.folds > n:
-            raise BadInput(f"split.folds={config.folds}: {n} photos need 2 to {n} folds")
+            raise BadInput(f"split.folds={config.folds}: there are {n} photos; give 2 to {n} folds")
     elif _count("n_val", config.n_val, n) + n_test >= n:
         parts = "it" if not n_test else "it or split.n_test"
         raise BadInput(

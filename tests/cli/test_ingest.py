@@ -57,6 +57,19 @@ def test_command_without_a_usable_photo_ends_with_status_2(
     assert "turn location on" in error
 
 
+def test_command_suggests_the_table_that_has_the_positions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_photo(tmp_path / "0.jpg", LAT0, LON0)
+    for i in range(1, 4):
+        make_photo(tmp_path / f"{i}.jpg", None, None, seed=i)
+    table = tmp_path / "photos.csv"
+    table.write_text(f"path,lat,lon\n1.jpg,{LAT0},{LON0}\n")
+
+    assert command(str(tmp_path), "--image-size", "16", "--cache", str(tmp_path / "cache")) == 0
+    assert f"next: img2gps ingest {table} --report" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

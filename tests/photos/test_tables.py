@@ -14,6 +14,7 @@ from img2gps.photos.ingest import (
     CsvSource,
     FolderSource,
 )
+from img2gps.photos.sources import position_tables
 from tests.helpers.ingested import NULL_ISLAND, ingested, reasons
 from tests.helpers.photos import make_photo
 
@@ -315,3 +316,20 @@ def test_times_at_which_no_photo_was_taken_are_none(root: Path, cache: Path) -> 
     assert parse_time("0001:01:01 00:00:00", offset="+14:00") == ""
     assert parse_time("2024:05:01 10:00:00", offset="+24:00") == "2024-05-01T10:00:00"
     assert parse_time("2024:05:01 10:00:00", "٣") == "2024-05-01T10:00:00"
+
+
+def test_a_folder_whose_positions_are_in_a_table_says_so(tmp_path: Path, cache: Path) -> None:
+    folder = tmp_path / "campus"
+    folder.mkdir()
+    for i in range(3):
+        make_photo(folder / f"{i}.jpg", None, None, seed=i)
+    (folder / "notes.csv").write_text("photo,weather\n0.jpg,rain\n")
+    (folder / "overrides.csv").write_text("photo,lat,lon\n")
+    with pytest.raises(BadInput, match="export originals"):
+        ingested(FolderSource(folder), cache)
+    table = folder / "metadata.csv"
+    table.write_text(f"path,lat,lon\n0.jpg,{LAT},{LON}\n")
+
+    assert position_tables(folder) == [table]
+    with pytest.raises(BadInput, match=f"give {table} in place of the folder"):
+        ingested(FolderSource(folder), cache)

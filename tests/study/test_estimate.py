@@ -62,9 +62,12 @@ def test_a_dry_run_counts_cells_as_the_report_does(
 ) -> None:
     monkeypatch.setenv("IMG2GPS_CACHE", str(shared_cache))
     fixed = (*TINY, "split=kfold", "split.folds=3", f"runs.root={tmp_path}")
-    axes = {"lr": [0.1, 0.2], "split.fold": [0, 1, 2]}
-    conf = {"config_dir": str(package_folder("conf")), "config_name": "train"}
-    found = estimate(fake_spec(tmp_path, axes, fixed=fixed, seeds=(0,), **conf), workers=1)
+    axes: dict[str, list[Any]] = {"lr": [0.1, 0.2], "split.fold": [0, 1, 2]}
+    spec = fake_spec(
+        tmp_path, axes, fixed=fixed, seeds=(0,), config_dir=str(package_folder("conf")),
+        config_name="train",
+    )  # fmt: skip
+    found = estimate(spec, workers=1)
 
     assert (found.cells, found.runs) == (2, 6)
 

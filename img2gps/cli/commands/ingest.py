@@ -108,6 +108,13 @@ def execute(args: argparse.Namespace) -> int:
 
 def _suggest(args: argparse.Namespace, dataset: Dataset) -> None:
     """Suggest to look at the photos, and then to train on them."""
+    from img2gps.photos.sources import position_tables
+
+    if len(dataset.rejects) > len(dataset):
+        for table in position_tables(Path(args.source).expanduser())[:1]:
+            command = f"img2gps ingest {shlex.quote(str(table))} --report"
+            suggest(command, "most photos have no position of their own, and this table has some")
+            return
     where = shlex.quote(args.source)
     if dataset.synthetic:
         suggest("img2gps train", "a first run on the built-in quad")

@@ -12,7 +12,7 @@ from img2gps.photos.sources.huggingface import HuggingFaceSource
 from img2gps.photos.sources.named import named_source
 from img2gps.photos.sources.overrides import OVERRIDES
 from img2gps.photos.sources.quad import QuadSource
-from img2gps.photos.sources.table import TABLE_SUFFIXES, CsvSource
+from img2gps.photos.sources.table import TABLE_SUFFIXES, CsvSource, position_tables
 from img2gps.photos.sources.walk import PHOTO_SUFFIXES
 
 __all__ = [
@@ -29,4 +29,5 @@ __all__ = [
     "Source",
     "named_source",
     "photo_files",
+    "position_tables",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,3 +81,15 @@ class CsvSource:
 def _existing(folder: Path, given: str) -> str:
     """Return the spelling of a path under which there is a file; as given if there is none."""
     return next((name for name in spellings(given) if os.path.lexists(folder / name)), given)
+
+
+def position_tables(folder: Path) -> list[Path]:
+    """Return the tables right in a folder that name photos and say where they were taken."""
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.suffix.lower() not in TABLE_SUFFIXES or path.name == OVERRIDES:
+            continue
+        with suppress(BadInput):
+            if read_table(path, ["photo", "lat", "lon"]):
+                found.append(path)
+    return found
