@@ -16,6 +16,7 @@ from img2gps.analysis.study import DONE, Study
 from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.analysis.wording import cell_name, knob_value
 
+NAME = "name"  # stands for all axes that a cell's name sets
 _DIGITS = (3, 6, 17)  # of numbers in labels: as few as keep the cells apart
 
 
@@ -55,6 +56,13 @@ class Scene:
         """The winner's row of `cells`."""
         row = self.cells[self.cells["cell"] == self.winner].iloc[0]
         return {str(key): value for key, value in row.items()}
+
+    @property
+    def everywhere(self) -> list[str]:
+        """The axes that vary and that every cell has; others exist under a condition only."""
+        params = _params(self.study)
+        own = [params[str(cell)] for cell in self.cells["cell"]]
+        return [a for a in self.varied if a == NAME or all(a in given for given in own)]
 
     def label(self, cell: object, axes: Sequence[str]) -> str:
         """Return a cell's name by some of its knobs."""
@@ -151,7 +159,7 @@ def _knobs(study: Study, cells: pd.DataFrame) -> list[str]:
     varied, names = _varied(study, cells), cells["name"]
     if not all(names) or names.nunique() < 2:
         return varied
-    return ["name", *varied_within(cells, varied, names)]
+    return [NAME, *varied_within(cells, varied, names)]
 
 
 def _params(study: Study) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from img2gps.report import build
+from tests.helpers.browser import Page, drive
 from tests.helpers.fake_study import Options, make_study
 from tests.report.test_page import EVIL, rename_photos
 
@@ -124,3 +125,17 @@ def test_page_prints_on_few_pages(chromium: str, index: Path, tmp_path: Path) ->
     browse(chromium, index, tmp_path / "profile", f"--print-to-pdf={pdf}")
     pages = len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf.read_bytes()))
     assert 3 <= pages <= 20
+
+
+def test_a_telephone_shows_the_whole_width(chromium: str, index: Path, tmp_path: Path) -> None:
+    async def look(page: Page) -> None:
+        await page.send(
+            "Emulation.setDeviceMetricsOverride", width=400, height=900, deviceScaleFactor=1,
+            mobile=False,
+        )  # fmt: skip
+        await page.open(index.as_uri())
+        assert await page.value("document.documentElement.scrollWidth") == 400
+        table = "document.querySelector('figure[id$=summary] table')"
+        assert await page.value(f"{table}.getBoundingClientRect().right <= 400")
+
+    drive(tmp_path / "profile", look)

@@ -709,6 +709,28 @@ def test_cells_are_called_by_what_varies_and_by_their_names(
     assert list(scene.cells["label"]) == labels
 
 
+def test_a_knob_that_only_some_cells_have_is_no_axis_of_a_figure(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"head": ["mlp", "ridge"], "model": ["a", "b"], "k": [1, 2]}
+    folder = named_study(tmp_path, axes, {})
+    path = folder / "study.json"
+    facts = json.loads(path.read_text())
+    facts["cells"] = [
+        c for c in facts["cells"] if c["params"]["head"] == "mlp" or c["params"]["k"] == 1
+    ]
+    for cell in facts["cells"]:
+        if cell["params"]["head"] == "ridge":
+            del cell["params"]["k"]
+            cell["cell"] = cell["cell"].replace(",k=1", "")
+    path.write_text(json.dumps(facts))
+    found = analyse(collect.load_study(folder, [tmp_path]))
+    scene = scene_of(found, found.rankings[0])
+
+    assert scene.everywhere == ["head", "model"]
+    for figure in choose.of_study(scene):
+        assert "nan" not in f"{figure.title} {figure.caption} {figure.alt}"
+        assert figure.name != "grid"  # two cells would lie on one tile
+
+
 def test_searched_values_get_as_many_digits_as_keep_cells_apart(tmp_path: Path) -> None:
     folder = named_study(tmp_path, {"lr": [0.0012345, 0.0012349, 0.02]}, {})
     found = analyse(collect.load_study(folder, [tmp_path]))

@@ -114,7 +114,7 @@ def ranking_of_cells(scene: Scene) -> Figure | None:
 
 
 def _heat_map(scene: Scene) -> Figure | None:
-    varied = scene.varied
+    varied = scene.everywhere
     if len(varied) < 2 or scene.study.kind not in ("grid", "runs"):
         return None
     rows = next((a for a in _ROWS if a in varied), varied[0])
@@ -142,7 +142,9 @@ def _as_winner(scene: Scene, table: pd.DataFrame, axes: Sequence[str]) -> pd.Dat
 
 
 def _held(scene: Scene, axes: Sequence[str]) -> str:
-    return listed([f"{knob_name(a)} {knob_value(scene.winning[a])}" for a in axes])
+    """Say which values all share; the winner need not have a knob that exists conditionally."""
+    values = {axis: knob_value(scene.winning[axis]) for axis in axes}
+    return listed([f"{knob_name(a)} {value}" for a, value in values.items() if value != "nan"])
 
 
 def _front(scene: Scene) -> Figure | None:
@@ -194,7 +196,7 @@ def _spread_ratio(scene: Scene, first: pd.DataFrame) -> float | None:
 
 def _effects(scene: Scene) -> Figure | None:
     cells = scene.finished
-    axes = [a for a in scene.varied if len(set(cells[a].map(knob_value))) > 1]
+    axes = [a for a in scene.everywhere if len(set(cells[a].map(knob_value))) > 1]
     if len(axes) < 2:
         return None  # the ranking shows the same
     return grid.effects(
