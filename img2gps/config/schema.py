@@ -78,7 +78,9 @@ Precision = StrEnum("Precision", ["auto", "fp32", "bf16"])
 # Devices that Lightning computes on; `auto` takes the best one available.
 Accelerator = StrEnum("Accelerator", ["auto", "cpu", "gpu", "cuda", "mps", "tpu"])
 # Services that mirror a run. history.csv is written in any case.
-LoggerKind = StrEnum("LoggerKind", ["wandb", "wandb_offline", "csv", "none", "tensorboard"])
+LoggerKind = StrEnum(
+    "LoggerKind", ["wandb", "wandb_offline", "csv", "none", "tensorboard", "mlflow"]
+)
 
 MODEL_NAMES = {
     Family.resnet: (
@@ -287,9 +289,10 @@ class TrainerConfig:
 
 @dataclass
 class LoggerConfig:
-    """Group `logger`."""
+    """Group `logger`; `also` names further loggers of the same run."""
 
     kind: LoggerKind
+    also: list[LoggerKind] = field(default_factory=list)
     project: str = "img2gps"
     entity: str | None = None
     tags: list[str] = field(default_factory=list)
@@ -299,6 +302,11 @@ class LoggerConfig:
 
     def __post_init__(self) -> None:
         positive("logger.timeout_s", self.timeout_s, " seconds")
+
+    @property
+    def kinds(self) -> list[LoggerKind]:
+        """Every logger of the run, each once."""
+        return list(dict.fromkeys([self.kind, *self.also]))
 
 
 @dataclass

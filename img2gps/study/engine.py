@@ -336,7 +336,7 @@ class Engine:
             self.display.say(line)
         if stop.wanted:
             raise Interrupted(stop.signum or 2)
-        tracking.log_cell_means(Path(self.spec.root) / self.spec.name)
+        tracking.end_study(Path(self.spec.root) / self.spec.name)
         self.display.say(self._next_step(study))
         return 1 if any(run.state.went_wrong for run in study.runs) else 0
 

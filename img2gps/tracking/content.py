@@ -68,7 +68,9 @@ class Description:
         saved = self.config.get("logger")
         known = {item.name for item in fields(LoggerConfig)}
         kept = {k: v for k, v in saved.items() if k in known} if isinstance(saved, dict) else {}
-        return LoggerConfig(**{**kept, "kind": LoggerKind(kept.get("kind", LoggerKind.wandb))})
+        kind = LoggerKind(kept.get("kind", LoggerKind.wandb))
+        also = [LoggerKind(name) for name in kept.get("also", [])]
+        return LoggerConfig(**{**kept, "kind": kind, "also": also})
 
 
 def describe(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ from img2gps.config.schema import LoggerConfig
 from img2gps.runs.folder import HISTORY, History
 from img2gps.runs.records import RunResult
 from img2gps.tracking import content, session, uploads
+from img2gps.tracking.mail import Mail
 
 if TYPE_CHECKING:
     import wandb
@@ -21,17 +20,6 @@ if TYPE_CHECKING:
 INTERRUPTED_SECONDS = 5
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Epoch:
-    row: dict[str, float]
-
-
-@dataclass(frozen=True)
-class _End:
-    result: RunResult | None  # None after an interruption
-    exit_code: int
 
 
 class WandbTracker:
@@ -50,18 +38,18 @@ class WandbTracker:
         self._logger, self._folder, self._swept = logger, folder, swept
         self._mean_predictor_m = mean_predictor_m
         self._history = History(folder / HISTORY)
-        self._messages: queue.SimpleQueue[_Epoch | _End] = queue.SimpleQueue()
+        self._mail = Mail(self._history)
         self._given_up = False
         self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
         self._thread.start()
 
     def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Send this epoch, and those before it that are not sent yet."""
-        self._messages.put(_Epoch({**metrics, "epoch": epoch}))
+        self._mail.put(epoch, metrics)
 
     def finish(self, result: RunResult | None, exit_code: int) -> None:
         """Send the rest, and wait for it: a few seconds only if the user interrupted the run."""
-        self._messages.put(_End(result, exit_code))
+        self._mail.close(result, exit_code)
         # W&B may take the timeout twice, once to start and once to finish.
         patience = 2 * self._logger.timeout_s + 5 if result else INTERRUPTED_SECONDS
         self._thread.join(patience)
@@ -105,25 +93,18 @@ class WandbTracker:
         return run
 
     def _follow(self, run: wandb.Run) -> None:
-        sent, end = 0, _End(None, 1)
         try:
-            while not isinstance(message := self._messages.get(), _End):
-                # A resumed run begins in the middle. Its earlier epochs are on disk.
-                epoch = int(message.row["epoch"])
-                before = [row for row in self._history.rows() if sent < row["epoch"] < epoch]
-                self._send(run, [*before, message.row])
-                sent = epoch
-            end = message
-            self._send(run, [row for row in self._history.rows() if row["epoch"] > sent])
-            uploads.show_end(run, self._folder, end.result, self._logger)
+            for rows in self._mail.batches():
+                self._send(run, rows)
+            uploads.show_end(run, self._folder, self._mail.end.result, self._logger)
         finally:
-            run.finish(exit_code=end.exit_code)
+            run.finish(exit_code=self._mail.end.exit_code)
         if run.offline:
             name = self._folder.parent.name
             log.info("W&B: this run is offline; upload it with: img2gps sync %s", name)
         else:
             epochs = len(self._history.rows())
-            uploads.Receipt.of(run, end.result, epochs).write(self._folder)
+            uploads.Receipt.of(run, self._mail.end.result, epochs).write(self._folder)
 
     def _send(self, run: wandb.Run, rows: list[dict[str, float]]) -> None:
         session.log_rows(run, content.rows(rows, self._mean_predictor_m))

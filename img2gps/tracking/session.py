@@ -65,7 +65,7 @@ def wanted(logger: LoggerConfig) -> bool:
     Raises:
         wandb.errors.AuthenticationError: the key has the wrong form.
     """
-    asked = logger.kind is LoggerKind.wandb and mode() == "online"
+    asked = LoggerKind.wandb in logger.kinds and mode() == "online"
     return asked and not recently_unreachable() and has_credentials()
 
 

@@ -43,7 +43,7 @@ class Options:
 
     Attributes:
         project, entity: override what the runs' configurations say.
-        every: also upload runs whose logger was csv, none or tensorboard.
+        every: also upload runs that were not mirrored there.
         dry_run: upload nothing, only say what would be uploaded.
     """
 
@@ -59,7 +59,7 @@ class Options:
 
     def includes(self, logger: LoggerConfig) -> bool:
         """Return whether runs with this logger are uploaded."""
-        return self.every or logger.kind in MIRRORED
+        return self.every or not set(MIRRORED).isdisjoint(logger.kinds)
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,18 @@ def sync(root: Path, name: str | None, options: Options) -> Iterator[Line]:
     Raises:
         BadInput: there is no such study, or there are no credentials.
     """
+    chosen = choose_studies(root, name)
+    if not options.dry_run:
+        session.require_credentials()
+    return _lines(chosen, options)
+
+
+def choose_studies(root: Path, name: str | None) -> dict[Path, list[Path]]:
+    """Return the run folders of a study, or of all studies below `root`, by the study's folder.
+
+    Raises:
+        BadInput: there is no such study, or there are no runs.
+    """
     studies: dict[Path, list[Path]] = {}
     for folder in list_folders(root):
         studies.setdefault(folder.parent, []).append(folder)
@@ -88,9 +100,7 @@ def sync(root: Path, name: str | None, options: Options) -> Iterator[Line]:
         there = ", ".join(sorted(folder.name for folder in studies)) or "none"
         wanted = f"{root / name}: no such study" if name else f"{root}: no runs"
         raise BadInput(f"{wanted}; there are: {there}")
-    if not options.dry_run:
-        session.require_credentials()
-    return _lines(chosen, options)
+    return chosen
 
 
 def _lines(studies: dict[Path, list[Path]], options: Options) -> Iterator[Line]:

@@ -307,7 +307,7 @@ def test_the_command_tells_what_happened(
 
 def test_the_mean_of_a_cell_is_the_mean_over_its_seeds(server: Server, tmp_path: Path) -> None:
     made = make_runs(tmp_path, fake_study.Options(axes=SMALL, seeds=(0, 1, 2), epochs=3))
-    tracking.log_cell_means(tmp_path / "table1")
+    tracking.end_study(tmp_path / "table1")
     cells = {
         there.fields["displayName"]: there
         for there in server.runs.values()
@@ -342,7 +342,7 @@ def test_the_mean_of_a_cell_is_the_mean_over_its_seeds(server: Server, tmp_path:
 def test_the_table_has_every_cell_with_its_interval(server: Server, tmp_path: Path) -> None:
     options = fake_study.Options(axes=SMALL, seeds=(0, 1), epochs=3)
     made = make_runs(tmp_path, options, pictures=True)
-    tracking.log_cell_means(tmp_path / "table1")
+    tracking.end_study(tmp_path / "table1")
     (artifact,) = [a for a in server.artifacts.values() if "table1.table.json" in a["files"]]
     table = json.loads(artifact["files"]["table1.table.json"])
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
@@ -387,16 +387,16 @@ def test_a_study_that_ends_online_sends_its_means_and_table(
 ) -> None:
     made = sorted(make_runs(tmp_path, pictures=True), key=lambda run: run.id)
     folder = made[0].folder.parent
-    tracking.log_cell_means(folder)
+    tracking.end_study(folder)
     kinds = [there.fields["jobType"] for there in server.runs.values()]
     assert sorted(kinds) == ["cell-mean"] * 4 + ["study"]
     server.calls.clear()
-    tracking.log_cell_means(folder)
+    tracking.end_study(folder)
     assert server.calls == []
     server.down()
     (folder / "wandb.json").unlink()
     with_logger(made[0], timeout_s=1)
-    tracking.log_cell_means(folder)
+    tracking.end_study(folder)
     assert caplog.messages[-1].endswith("; upload later: img2gps sync table1")
 
 

@@ -64,13 +64,14 @@ def execute(args: argparse.Namespace) -> int:
     """Freeze the winner unless that was done before, and print it."""
     from img2gps.analysis.choices import read_choice
     from img2gps.study.selection import averaged, select
+    from img2gps.tracking.mlflow.study import register_winner
 
     if args.hidden < 0 or args.hidden % 2:
         raise BadInput(f"--hidden {args.hidden}: give an even number, such as 2000")
     study, where = read_study(args.root, args.study), dict(read_choice(args.where))
     folder = args.root / args.study
     before = read_winner(folder)
-    frozen = None if args.again else before
+    frozen, registered = None if args.again else before, ""
     if frozen is not None and where and where != frozen.where:
         raise BadInput(
             f"--where: {folder / WINNER} holds the winner that was frozen before; --again selects "
@@ -92,11 +93,14 @@ def execute(args: argparse.Namespace) -> int:
         winner = averaged(winner, study, args.root) if args.average else winner
         winner = replace(winner, val_runs=seen.runs, val_cells=seen.cells)
         write_winner(folder, winner)
+        registered = register_winner(folder, winner)
     if args.hidden or (winner.n_test and (not winner.test_looks or args.look)):
         winner = _look(args.root, winner, folder, args.hidden)
     counted = [f"  {line}" for line in seen.lines()]
     for line in [*_lines(winner, frozen is not None), *counted, *_notes(study, args.root, frozen)]:
         print(line)
+    if registered:
+        print(f"  registered with MLflow: {registered}")
     run = shlex.quote(args.study)
     suggest(f"img2gps predict PHOTO.jpg --run {run}", "where a photo was taken", args.root)
     return 0
