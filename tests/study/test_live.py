@@ -28,6 +28,7 @@ from img2gps.study import slurm
 from img2gps.study.display import best_line, progress_line
 from img2gps.study.live import figures
 from img2gps.study.live.content import Content, Figures, content_of
+from img2gps.study.live.following import Follower
 from tests.cli.test_studies import studies as command
 from tests.helpers.browser import Page, drive
 from tests.helpers.fake_study import Options, make_study
@@ -196,6 +197,19 @@ def test_a_study_that_is_forgotten_under_the_page_stays_on_it(root: Path) -> Non
         found = newest(address)
         assert "the page shows how it stood before" in found["problem"]
         assert len(found["cells"]) == 6
+
+
+def test_a_figure_that_cannot_be_drawn_does_not_end_the_page(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise ValueError("no such colour")
+
+    monkeypatch.setattr(figures, "curves", fail)
+    with Follower(root / "s", [root]) as follower:
+        wait_for(lambda: b"The figures could not be drawn: no such colour" in follower.newest[1])
+        change(root, question="And now?")
+        wait_for(lambda: b"And now?" in follower.newest[1])
 
 
 @pytest.mark.parametrize(

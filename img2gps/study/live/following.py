@@ -79,11 +79,15 @@ class Follower:
     def _update(self, stamp: list[Any]) -> None:
         try:
             self._study = collect.load_study(self._folder, self._roots)
-            self._publish("")
-            self._draw(self._study)
-            self._publish("")
         except (BadInput, OSError) as error:  # the study may be forgotten, or moved, under us
             self._publish(f"{error}; the page shows how it stood before")
+        else:
+            self._publish("")
+            try:
+                self._draw(self._study)
+            except Exception as error:  # the rest of the page goes on without figures
+                self._figures = Figures(None, None, f"The figures could not be drawn: {error}")
+            self._publish("")
         self._stamp = stamp
 
     def _draw(self, study: Study) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import webbrowser
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from img2gps.core.errors import BadInput
@@ -29,7 +31,7 @@ def serve(follower: Follower, *, port: int = 0, open_browser: bool = False) -> N
         BadInput: the port cannot be had.
     """
     try:
-        server = ThreadingHTTPServer((HOST, port), partial(_Handler, follower))
+        server = _Server((HOST, port), partial(_Handler, follower))
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or "ports go up to 65535"
         raise BadInput(
@@ -41,6 +43,15 @@ def serve(follower: Follower, *, port: int = 0, open_browser: bool = False) -> N
         webbrowser.open(address)
     with server, follower:
         server.serve_forever()
+
+
+class _Server(ThreadingHTTPServer):
+    """A server that says nothing of a browser that has gone before its answer came."""
+
+    def handle_error(self, *given: Any) -> None:
+        """Report what goes wrong, unless the other side has closed the connection."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(*given)
 
 
 class _Handler(BaseHTTPRequestHandler):
