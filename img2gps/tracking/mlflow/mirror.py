@@ -148,9 +148,11 @@ def parent_run(store: Store, study_folder: Path) -> Run:
     """Return the run of MLflow that stands for the study; the caller holds the store's lock."""
     name = study_folder.name
     found = find_run(store, {STUDY: name, KIND: "study"})
-    if found is not None:
-        return found
     study = content.find_study(study_folder)
+    if found is not None:
+        if study is not None and study.is_running and found.info.status != _RUNNING:
+            store.client.update_run(found.info.run_id, status=_RUNNING)  # it goes on
+        return found
     note = {"mlflow.note.content": study.question} if study and study.question else {}
     tags = {STUDY: name, KIND: "study", **note}
     made = store.client.create_run(store.experiment_id, tags=tags, run_name=name)
