@@ -227,7 +227,8 @@ def _validated(plans: list[RunPlan]) -> int:
 def _kind(plan: RunPlan) -> tuple[object, ...]:
     """Return what the time of a training step depends on."""
     config = plan.config
-    return config.model.name, config.image_size, config.batch_size, plan.precision
+    model = config.model.name, config.model.train
+    return *model, config.image_size, config.batch_size, plan.precision
 
 
 def _is_frozen(plan: RunPlan) -> bool:
