@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import random
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from img2gps.cli.commands import start
 from img2gps.cli.main import main, parser
+from tests.helpers.photos import make_photo
 
 
 def begin(*words: str) -> int:
@@ -70,3 +76,26 @@ def test_it_trains_unasked_only_if_told_so(
 def test_a_step_that_fails_ends_it_with_its_status(tmp_path: Path, ran: list[str]) -> None:
     assert begin(str(tmp_path), "--study", "fails", "--yes") == 3
     assert "dry_run" in ran[-1]
+
+
+@pytest.mark.slow
+def test_the_guide_goes_all_the_way_on_real_files(tmp_path: Path) -> None:
+    photos, draw = tmp_path / "photos", random.Random(0)
+    photos.mkdir()
+    for i in range(24):
+        lat, lon = 39.95 + draw.uniform(0, 2e-3), -75.19 + draw.uniform(0, 2e-3)
+        make_photo(photos / f"{i}.jpg", lat, lon, seed=i)
+    small = ["image_size=32", "threads=1", "split.fold=0,1", "trainer.limit_train_batches=1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "img2gps", "start", "photos", *small, "weights=none", "logger=csv",
+         "--yes"],
+        cwd=tmp_path, env={**os.environ, "IMG2GPS_CACHE": str(tmp_path / "cache")},
+        capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "reports" / "photos" / "index.html").is_file()
+    winner = json.loads((tmp_path / "runs" / "photos" / "winner.json").read_text())
+    assert "split=kfold" in winner["cell"]
+    assert (tmp_path / "runs" / "photos" / "final").is_dir()
+    assert "study photos: 8 cells x 1 seed x 2 folds = 16 runs" in done.stdout
