@@ -91,7 +91,7 @@ def run(
             hooks = [tracker.epoch, on_epoch] if on_epoch else [tracker.epoch]
             recorder = Recorder(folder, table, hooks)
             trainer = loop.make_trainer(config, planned.precision, folder.checkpoint, recorder)
-            loop.fit(trainer, module, data, folder.checkpoint, start.epoch)
+            loop.fit(trainer, module, data, folder.checkpoint, start.checkpoint)
             writer.finish()
         return writer.outcome
 

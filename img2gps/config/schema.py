@@ -356,6 +356,7 @@ class Config:
     callbacks: dict[str, Any] = field(default_factory=dict)
     order_seed: int | None = None
     augmentation_seed: int | None = None
+    checkpoint_minutes: float | None = None
 
     @property
     def aims(self) -> list[str]:
@@ -414,6 +415,8 @@ class Config:
         for key in ("seed", "order_seed", "augmentation_seed"):
             within(key, getattr(self, key), 0, 2**32 - 1)
         within("threads", self.threads, 1, 1024)
+        fit = self.checkpoint_minutes is None or 0 < self.checkpoint_minutes < math.inf
+        check("checkpoint_minutes", self.checkpoint_minutes, fit, "minutes above 0, or null")
         named = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.study) is not None
         check("study", self.study, named, "a folder name: letters, digits, '.', '_' and '-'")
 

@@ -35,14 +35,33 @@ class Recorder(pl.Callback):
         self.hooks = hooks
         self.mean_predictor_m = table.mean_predictor_rmse_m()
         self.best_m = min((row["val/rmse_m"] for row in folder.history.rows()), default=math.inf)
-        self._epoch_began = self._train_seconds = 0.0
+        self._began = self._earlier_seconds = self._train_seconds = 0.0
         self._lr = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how long this epoch has taken, for a run that goes on in the middle of it."""
+        return {"epoch_seconds": self._epoch_seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over how long the epoch had taken before."""
+        self._earlier_seconds = state_dict["epoch_seconds"]
+
+    def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        """Note the time and the learning rate where training goes on inside an epoch."""
+        self._note(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         """Note the time and the learning rate of this epoch."""
-        self._epoch_began = time.perf_counter()
+        self._earlier_seconds = 0.0
+        self._note(trainer)
+
+    def _note(self, trainer: pl.Trainer) -> None:
+        self._began = time.perf_counter()
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         self._lr = float(groups[0]["lr"]) if groups else 0.0  # solved heads have no optimiser
+
+    def _epoch_seconds(self) -> float:
+        return self._earlier_seconds + time.perf_counter() - self._began
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, _: pl.LightningModule, outputs: Any, *__: Any
@@ -62,7 +81,7 @@ class Recorder(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         """Note how long the training batches of this epoch took."""
-        self._train_seconds = time.perf_counter() - self._epoch_began
+        self._train_seconds = self._epoch_seconds()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Put the epoch on disk."""
@@ -70,7 +89,7 @@ class Recorder(pl.Callback):
         epoch = trainer.current_epoch + 1
         row = {"epoch": epoch, "lr": self._lr, **module.epoch_metrics}
         row["train_seconds"] = self._train_seconds
-        row["seconds"] = time.perf_counter() - self._epoch_began
+        row["seconds"] = self._epoch_seconds()
         for key in ("train/mse", "val/mse") if len(self.table.rows) else ("train/mse",):
             _end_if_diverged(trainer, row[key])
         self.folder.history.append(row)

@@ -1,9 +1,10 @@
-"""Where a run starts: at its first epoch, or after the epoch of its checkpoint."""
+"""Where a run starts: at its first epoch, after the epoch of its checkpoint, or inside an epoch."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -12,17 +13,24 @@ from img2gps.core.counted import counted
 from img2gps.core.paths import expanded
 from img2gps.runs.folder import RunFolder, read_config_plain, write_config
 from img2gps.runs.plan import RunPlan
-from img2gps.training.checkpoint import is_last
+from img2gps.training.checkpoint import MIDWAY, is_last, midway_file
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Start:
-    """The epoch after which a run starts (0 = anew), and its number of threads."""
+    """Where a run starts.
+
+    Attributes:
+        epoch: the epochs that it has behind it.
+        threads: its number of threads.
+        checkpoint: what it goes on from; None = it starts anew.
+    """
 
     epoch: int
     threads: int
+    checkpoint: Path | None
 
 
 def prepare(folder: RunFolder, planned: RunPlan) -> Start:
@@ -32,21 +40,28 @@ def prepare(folder: RunFolder, planned: RunPlan) -> Start:
     """
     config, threads = planned.config, planned.threads
     epoch = 0 if config.force else checkpoint_epoch(folder, config.epochs)
-    if epoch:
+    midway = midway_file(folder.checkpoint)
+    batches = 0 if config.force else _batches_done(midway, epoch)
+    checkpoint = midway if batches else folder.checkpoint if epoch else None
+    if checkpoint:
         folder.history.cut_after(epoch)
         before = _threads_before(folder)
         if before is not None and before != threads:
             how = counted(before, "thread")
             log.info("going on with %s, as the run began (not %d)", how, threads)
             threads = before
-        log.info("going on after epoch %d of %d in %s", epoch, config.max_epochs, folder.path)
+        where = f"in epoch {epoch + 1}" if batches else f"after epoch {epoch}"
+        after = f", after batch {batches}," if batches else ""
+        log.info("going on %s of %d%s in %s", where, config.max_epochs, after, folder.path)
     else:
         folder.clear()
+    if not batches:
+        midway.unlink(missing_ok=True)
     saved = {**config_to_dict(config), "threads": threads, "force": False}
     if config.data.root:  # so that later commands find it from any folder
         saved["data"]["root"] = str(expanded(config.data.root, "data.root").absolute())
     write_config(folder.path, saved)
-    return Start(epoch, threads)
+    return Start(epoch, threads, checkpoint)
 
 
 def checkpoint_epoch(folder: RunFolder, epochs: int) -> int:
@@ -62,6 +77,18 @@ def checkpoint_epoch(folder: RunFolder, epochs: int) -> int:
         return epoch if checkpoint["optimizer_states"] or is_last(checkpoint, epochs) else 0
     except Exception as error:  # a damaged file fails in many ways
         log.warning("%s is damaged (%s): starting anew", folder.checkpoint, type(error).__name__)
+        return 0
+
+
+def _batches_done(midway: Path, epoch: int) -> int:
+    """Return after how many batches of the epoch that comes next the run can go on."""
+    if not midway.is_file():
+        return 0
+    try:
+        checkpoint = torch.load(midway, map_location="cpu", weights_only=True, mmap=True)
+        return int(checkpoint[MIDWAY]["batches"]) if checkpoint["epoch"] == epoch else 0
+    except Exception as error:  # a damaged file fails in many ways
+        log.warning("%s is damaged (%s): left out", midway, type(error).__name__)
         return 0
 
 

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+MIDWAY = "midway"  # in a checkpoint inside an epoch: what the rest of the epoch depends on
 FULL_BYTES = 2**20  # free, after a failed write
 
 
@@ -30,6 +31,11 @@ def save(checkpoint: dict[str, Any], path: Path) -> None:
         raise
 
 
+def midway_file(checkpoint: Path) -> Path:
+    """Return the file of the checkpoint inside an epoch, beside the one of its end."""
+    return checkpoint.with_name(f"{MIDWAY}.ckpt")
+
+
 def load_weights(module: pl.LightningModule, path: Path) -> None:
     """Give a module the weights, and what else it has saved, of a checkpoint."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -39,6 +45,8 @@ def load_weights(module: pl.LightningModule, path: Path) -> None:
 
 def is_last(checkpoint: Mapping[str, Any], epochs: int | None) -> bool:
     """Whether a checkpoint is of the last epoch, so that nothing trains on from it."""
+    if MIDWAY in checkpoint:
+        return False
     states = checkpoint.get("callbacks", {}).items()
     stopped = any(
         state["stopped_epoch"] > 0 for name, state in states if name.startswith("EarlyStopping")

@@ -54,14 +54,17 @@ class EpochBatches(Sampler[list[int]]):
     """Batches of positions 0..n-1, shuffled by (seed, epoch) alone.
 
     The order of an epoch does not depend on the epochs before it, so a resumed run sees the same
-    batches. Lightning calls `set_epoch`.
+    batches. Lightning calls `set_epoch`. The first epoch lacks the `skipped` batches.
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int | None, *, drop_last: bool) -> None:
+    def __init__(
+        self, n: int, batch_size: int, seed: int | None, *, drop_last: bool, skipped: int = 0
+    ) -> None:
         self.n = n
         self.batch_size = batch_size
         self.seed = seed  # None: in order
         self.drop_last = drop_last
+        self.skipped = skipped
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -75,7 +78,8 @@ class EpochBatches(Sampler[list[int]]):
         order = np.arange(self.n)
         if self.seed is not None:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n)
-        for i in range(len(self)):
+        first, self.skipped = self.skipped, 0
+        for i in range(first, len(self)):
             yield order[i * self.batch_size : (i + 1) * self.batch_size].tolist()
 
 
@@ -149,6 +153,7 @@ class PhotoData(pl.LightningDataModule):
             self.weight = label_weights(errors_m, self.train)
         self.config = config
         self.normalise = normalise
+        self.skipped_batches = 0  # of the epoch in which training goes on
         _warn_of_single_photo(len(self.train), config)
 
     def train_dataloader(self) -> DataLoader[Tensor]:
@@ -158,7 +163,11 @@ class PhotoData(pl.LightningDataModule):
         if self.config.is_solved:  # nothing is learned from batches: one shows the training error
             rows, batch_size, drop_last = self.train_sample, len(self.train_sample), False
         batches = EpochBatches(
-            len(rows), batch_size, self.config.seed_of_order, drop_last=drop_last
+            len(rows),
+            batch_size,
+            self.config.seed_of_order,
+            drop_last=drop_last,
+            skipped=self.skipped_batches,
         )
         return _loader(rows, batches)
 

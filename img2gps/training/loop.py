@@ -10,20 +10,17 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning.callbacks import (
-    EarlyStopping,
-    EMAWeightAveraging,
-    ModelCheckpoint,
-    TQDMProgressBar,
-)
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
 
 from img2gps.config.own import make_own
 from img2gps.config.schema import Config, Precision
 from img2gps.core import hardware, signals
 from img2gps.core.counted import counted
 from img2gps.core.load import SLACK_CORES, CpuTime, usable_cores
-from img2gps.training.checkpoint import CheckpointFile, is_last, load_weights
+from img2gps.training.average import WeightAverage
+from img2gps.training.checkpoint import CheckpointFile, is_last, load_weights, midway_file
 from img2gps.training.data import PhotoData
+from img2gps.training.midway import MidwayCheckpoint
 from img2gps.training.module import INNER_RMSE, GeoRegression
 
 log = logging.getLogger(__name__)
@@ -46,14 +43,15 @@ def make_trainer(
     _quiet()
     callbacks = [recorder]
     if config.ema is not None and not config.is_solved:
-        callbacks.append(EMAWeightAveraging(decay=config.ema))
+        callbacks.append(WeightAverage(decay=config.ema))
     if config.stops_early:
         callbacks.append(_early_stopping(config.patience))
     shown = config.trainer.progress_bar and sys.stderr.isatty()
     if shown:
         callbacks.append(TQDMProgressBar(leave=False))
     callbacks += [make_own(f"callbacks.{k}", node) for k, node in config.callbacks.items()]
-    # Only a checkpoint of the end of the training epoch makes a resumed run identical.
+    callbacks.append(MidwayCheckpoint(midway_file(checkpoint), config.checkpoint_minutes))
+    # After the validation, Lightning would save a run that does not resume identically.
     saving = ModelCheckpoint(
         checkpoint.parent,
         filename=checkpoint.stem,
@@ -97,20 +95,23 @@ def warn_if_busy(since: CpuTime | None, threads: int) -> None:
 
 
 def fit(
-    trainer: pl.Trainer, module: GeoRegression, data: PhotoData, checkpoint: Path, done: int = 0
+    trainer: pl.Trainer,
+    module: GeoRegression,
+    data: PhotoData,
+    checkpoint: Path,
+    resume: Path | None = None,
 ) -> None:
-    """Train to the end, after the `done` epochs of the checkpoint.
+    """Train to the end, from the start or from the checkpoint `resume`.
 
     Afterwards the module holds the predictions of the final epoch.
     """
     hardware.keep_freed_memory()
     module.model.use_channels_last()
     try:
-        if done and _is_last(checkpoint, trainer.max_epochs):
-            load_weights(module, checkpoint)
+        if resume and _is_last(resume, trainer.max_epochs):
+            load_weights(module, resume)
             trainer.validate(module, datamodule=data, verbose=False)
         else:
-            resume = checkpoint if done else None
             trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     except SystemExit:  # how Lightning answers a SIGTERM, with status 0
         signals.check()
@@ -144,5 +145,6 @@ def _quiet() -> None:
         ".*this fit will run with no optimizer.*",
         ".*`srun` command is available.*",  # Slurm starts workers, which need no srun
         ".*in eval mode at the start of training.*",
+        ".*ended before the epoch ended.*",  # PhotoData skips the batches of that epoch
     ):
         warnings.filterwarnings("ignore", message)

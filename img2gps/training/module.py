@@ -141,6 +141,16 @@ class GeoRegression(pl.LightningModule):
         """Forget the loss of the last epoch."""
         self.train_mse.reset()
 
+    def loss_so_far(self) -> tuple[Tensor, Tensor]:
+        """Return the sum of this epoch's training losses, and of their weights."""
+        return self.train_mse.mean_value, self.train_mse.weight
+
+    def restore_loss(self, loss: tuple[Tensor, Tensor]) -> None:
+        """Go on from what `loss_so_far` returned."""
+        self.train_mse.update(0.0, weight=0.0)  # so that it counts as updated
+        device = self.train_mse.device
+        self.train_mse.mean_value, self.train_mse.weight = (part.to(device) for part in loss)
+
     def on_train_batch_start(self, _: Any, batch_index: int) -> None:
         """Seed the draws inside the model, such as dropout, by seed and epoch alone.
 
