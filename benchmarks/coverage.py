@@ -112,7 +112,8 @@ class Simulation:
         photos = draw_photos(rng, case.photos, case.spots)
         error = self._draw(rng, photos, case.rmse_m)
         places = stats.Places(photos.spot, self._positions(photos))
-        held = self._intervals(error, places) | self._chosen(error, places)
+        luck = stats.luck_of(error, places)
+        held = self._intervals(error, places, luck) | self._chosen(error, places, luck)
         equal = self._draw(rng, photos, [SPREAD_M] * len(case.rmse_m))
         self.studies.append(held | self._marked(equal, photos, places))
 
@@ -134,8 +135,7 @@ class Simulation:
         """Return positions where photos are no random draw, as for a split by place."""
         return np.stack([photos.east, photos.north], axis=1) if self.case.alike_m else None
 
-    def _intervals(self, error: Errors, places: stats.Places) -> dict[str, float]:
-        luck = stats.luck_of(error, places)
+    def _intervals(self, error: Errors, places: stats.Places, luck: stats.Luck) -> dict[str, float]:
         cell = stats.cell_interval(error[2], places, luck=luck)
         pair, apart_m = error[[1, 3]], self.truth[1] - self.truth[3]
         apart = stats.contrast_interval(pair, [1, -1], places, luck=luck)
@@ -152,8 +152,7 @@ class Simulation:
             "chance_high": chance.high,
         }
 
-    def _chosen(self, error: Errors, places: stats.Places) -> dict[str, float]:
-        luck = stats.luck_of(error, places)
+    def _chosen(self, error: Errors, places: stats.Places, luck: stats.Luck) -> dict[str, float]:
         won = stats.selection_corrected(error, places, luck=luck, n=RESAMPLES)
         drawn = stats.resample(error, places, luck=luck, n=RESAMPLES)
         assert won.interval is not None
@@ -204,7 +203,7 @@ def like_study(name: str, settings: Settings) -> dict[str, Any]:
     errors, winner = ranking.errors, ranking.winner.interval
     case = Case(
         winner.n_seeds,
-        round(errors.luck.expected, 3),
+        round(errors.luck.relative, 3),
         errors.n_spots,
         len(errors.photos),
         alike_m=winner.alike_m,

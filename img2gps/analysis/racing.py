@@ -8,13 +8,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from img2gps.analysis.stats import Places, luck_of
+from img2gps.analysis.stats import Luck, Places, luck_of
 from img2gps.analysis.stats.race import (
     Outlook,
     Pairs,
@@ -27,6 +27,7 @@ from img2gps.analysis.stats.race import (
 from img2gps.runs.race import Rules
 
 FEWEST_RUNS = 2  # of the leader, before a race may end: no verdict rests on one seed
+FIRST_LOOK_RELATIVE = 0.06  # luck assumed where no cell has two seeds yet: more than we measured
 NEXT_SHARE = 1 / 3  # of the cells still in the race: as many get a seed before the next look
 
 
@@ -180,7 +181,8 @@ def _compared(
 ) -> Pairs:
     luck = luck_of(error, spot)
     if not luck.cells:  # assumed for one training, and the folds are trained apart
-        luck = replace(luck, relative=luck.relative / math.sqrt(course.fold))
+        assumed = FIRST_LOOK_RELATIVE / math.sqrt(course.fold)
+        luck = Luck(assumed, math.inf)
     return pairs(error, spot, luck)
 
 

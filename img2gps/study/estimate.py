@@ -121,9 +121,9 @@ def _typical(shape: tuple[int, int, int], correlation: float) -> float:
     """Return the detectable difference of drawn studies (c, s, p), as part of the RMSE."""
     rng = np.random.default_rng(0)
     drawn = (_errors(rng, shape, correlation) for _ in range(DRAWN))
-    return power.detectable_in(
-        [resample(error, np.arange(error.shape[2]), n=RESAMPLES) for error in drawn]
-    )
+    studies = [resample(error, np.arange(error.shape[2]), n=RESAMPLES) for error in drawn]
+    worse = np.where(np.arange(shape[0]) > 0, 0.5, -0.5)  # about the same mean
+    return power.detectable_in(studies, worse, shape[0] - 1)
 
 
 def _errors(

@@ -58,6 +58,24 @@ def test_two_cells_are_equivalent_if_both_one_sided_t_tests_say_so() -> None:
     assert stats.equivalence(error, PAIR, spot, 4.0, luck=stats.NO_LUCK).shown
 
 
+def test_equivalence_takes_the_outer_end_of_the_bootstraps_and_students_interval() -> None:
+    outer = set()
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        a = rng.gamma(2.0, 20.0, 50)
+        b = a + rng.exponential(8.0, 50) * (1 if seed % 2 else -1)
+        spot, error = np.arange(50), np.stack([a, b])[:, None]
+        rmse = np.sqrt((error[:, 0] ** 2).mean(axis=1))
+        by_photo = a**2 / (2 * rmse[0]) - b**2 / (2 * rmse[1])
+        student = scipy_stats.t.interval(0.9, 49, rmse[0] - rmse[1], scipy_stats.sem(by_photo))
+        drawn = stats.difference_interval(a, b, spot, luck=stats.NO_LUCK, level=0.9)
+        found = stats.equivalence(error, PAIR, spot, 1.0, luck=stats.NO_LUCK).interval
+        assert found.low == pytest.approx(min(student[0], drawn.low))
+        assert found.high == pytest.approx(max(student[1], drawn.high))
+        outer |= {found.low == drawn.low, found.high == drawn.high}
+    assert outer == {True, False}  # each of them is the outer one somewhere
+
+
 def test_a_profile_is_the_share_of_photos_within_a_distance() -> None:
     error = np.array([[1.0, 5.0, 9.0, 30.0], [3.0, 7.0, 9.0, 10.0]])
     found = stats.profile(error, np.arange(4), [2.0, 5.0, 9.5, 40.0])

@@ -12,7 +12,13 @@ from scipy import stats as scipy_stats
 
 from img2gps.analysis.collect import load_study
 from img2gps.analysis.stats.intervals import difference_interval, spread_of
-from img2gps.analysis.stats.luck import PRIOR_FREEDOM, luck_of
+from img2gps.analysis.stats.luck import (
+    LEAST_FREEDOM,
+    OUTLYING,
+    PRIOR_FREEDOM,
+    luck_of,
+    seed_variances,
+)
 from img2gps.analysis.stats.sample import Sample
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -47,6 +53,34 @@ def test_the_weight_of_a_cells_own_luck_is_likely_in_published_studies() -> None
     likely = log_likelihood(known, PRIOR_FREEDOM)
     assert likely > log_likelihood(known, 1.0) + 1  # each cell for itself
     assert likely > log_likelihood(known, 1000.0) + 1  # all cells alike
+
+
+@pytest.mark.parametrize("worse", [1.0, 1.08, 1.5])
+def test_the_less_likely_a_cells_variance_is_the_less_the_others_moderate_it(worse: float) -> None:
+    rng = np.random.default_rng(5)
+    scale = 1 + 0.03 * rng.normal(size=(9, 3, 1))
+    scale[4] *= np.array([[1.0], [1.0], [worse]])
+    error = rng.gamma(2.0, 20.0, 20) * scale  # runs differ in little but their scale
+    luck = luck_of(error, SPOTS)
+    found = seed_variances(Sample(error, SPOTS), luck)
+    rmse = np.sqrt((error[4] ** 2).mean(axis=1))
+    own, common = rmse.var(ddof=1) / rmse.mean() ** 2, luck.relative**2
+    chance = scipy_stats.f.sf(own / common, 2, luck.freedom)
+    weight = max(PRIOR_FREEDOM * min(chance / OUTLYING, 1.0), LEAST_FREEDOM)
+    expected = (weight * common + 2 * own) / (weight + 2) * rmse.mean() ** 2 / 3
+    assert found.freedom[4] == pytest.approx(weight + 2, rel=0.01)
+    assert found.variance[4] == pytest.approx(expected, rel=0.02)  # less photos' noise
+    assert (weight == PRIOR_FREEDOM) == (worse < 1.2)
+
+
+def test_one_seed_takes_the_typical_luck_and_how_uncertain_it_is() -> None:
+    """The half width beside certain spots is that of Student's t with the prior's freedom."""
+    error = np.random.default_rng(6).gamma(400.0, 0.1, (1, 1, 400))  # errors of about 40 m
+    spread = spread_of(
+        Sample(error, np.arange(400)), np.array([1.0]), luck_of(error, np.arange(400))
+    )
+    assert spread.se_seeds == pytest.approx(0.035 * np.sqrt((error**2).mean()))
+    assert spread.freedom == pytest.approx(PRIOR_FREEDOM, rel=0.05)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from img2gps.analysis.stats.intervals import estimates, influences
-from img2gps.analysis.stats.luck import Luck, luck_of, seed_variances
+from img2gps.analysis.stats.luck import SURE, Luck, luck_of, seed_variances
 from img2gps.analysis.stats.places import Correlation, Places
 from img2gps.analysis.stats.sample import (
     LEVEL,
@@ -49,12 +49,12 @@ def resample(
     luck = luck or luck_of(error, spot)
     sample = Sample(error, spot)
     estimate = sample.cell_rmse()
-    scale = math.sqrt(sample.n_spots / max(sample.n_spots - 1, 1)) * _widening(sample)
+    scale = math.sqrt(sample.n_spots / max(sample.n_spots - 1, 1)) * widening(sample)
     deviation = scale * (mean_over_seeds(sample.rmse(sample.draw(n, seed))) - estimate)
     return Resamples(estimate, deviation + _draw_luck(sample, luck, n, seed))
 
 
-def _widening(sample: Sample) -> float:
+def widening(sample: Sample) -> float:
     """Return by what the correlation between spots widens differences between cells."""
     cells = np.eye(len(sample.n_seeds)) - 1 / len(sample.n_seeds)
     influence = [influences(sample, sign, sample.once)[0] for sign in cells]
@@ -63,15 +63,15 @@ def _widening(sample: Sample) -> float:
 
 def _reach(alike: Correlation, n_spots: int) -> float:
     """Return what the end of an interval is multiplied by, fewer degrees of freedom included."""
-    usual = t.ppf(LEVEL, max(n_spots - 1, 1))
-    return alike.factor * float(t.ppf(LEVEL, alike.freedom) / usual)
+    usual = stdtrit(max(n_spots - 1, 1), LEVEL)  # the quantile of Student's t
+    return alike.factor * float(stdtrit(alike.freedom, LEVEL) / usual)
 
 
 def _draw_luck(sample: Sample, luck: Luck, n: int, seed: int) -> Floats:
     """Draw the luck of every cell's seeds, (n, c), in metres."""
     found = seed_variances(sample, luck)
     rng = np.random.default_rng([seed, 1])  # another stream than the spots'
-    drawn = rng.standard_t(np.minimum(found.freedom, 1e6), (n, len(found.freedom)))
+    drawn = rng.standard_t(np.minimum(found.freedom, SURE), (n, len(found.freedom)))
     return np.asarray(np.sqrt(found.variance) * drawn)
 
 
@@ -152,11 +152,11 @@ def beats_baseline(
     `baseline_error` has the shape (p,) or, if cells have baselines of their own, (c, p).
 
     This is the step-down max-T test (Romano & Wolf 2005, Econometrica 73(4)), one-sided and paired
-    by photo: with probability 95 % no cell is marked wrongly. Each resample is studentised as in
-    `cell_interval`, with the seeds' luck as in `resample`.
-
-    In 400 simulated studies of nine cells that all equal the baseline, the hardest case, any
-    cell was marked in 2 to 7 % (docs/statistics.md).
+    by photo: with probability 95 % no cell is marked wrongly. A mark needs two null distributions
+    of the largest t, both with the seeds' luck as in `resample`. One has resamples that are
+    studentised as in `cell_interval`, and sees that errors are skewed. The other one is a
+    multivariate t with the correlation between cells, and sees how few spots there are. The
+    bootstrap alone marked up to 6.3 % (docs/statistics.md).
     """
     luck = luck or luck_of(error, spot)
     errors = np.asarray(error, dtype=np.float64)
@@ -165,22 +165,36 @@ def beats_baseline(
     sign = np.array([-1.0, 1.0])
     pairs = [Sample(pair, spot) for pair in np.stack([errors, rivals], axis=1)]
     cells = Sample(errors, spot)
-    null = _draw_luck(cells, luck, n, seed)
     counts = cells.draw(n, seed)  # the same spots for every cell
+    drawn_luck = _draw_luck(cells, luck, n, seed)
     gain, se_spots = np.array([estimates(pair, sign, cells.once) for pair in pairs])[..., 0].T
     total = np.hypot(se_spots, np.sqrt(seed_variances(cells, luck).variance))
+    own_t = ratio(gain, total)
+    resampled, student = drawn_luck.copy(), drawn_luck.copy()
+    influence = [influences(pair, sign, pair.once)[0] for pair in pairs]
+    alike = [pair.correlation(own) for pair, own in zip(pairs, influence, strict=True)]
+    student_t = _multivariate_t(np.array(influence), min(a.freedom for a in alike), n, seed)
     for i, pair in enumerate(pairs):
         drawn, se = estimates(pair, sign, counts)
-        alike = pair.correlation(influences(pair, sign, pair.once))
-        reach = _reach(alike, pair.n_spots)
-        null[:, i] += reach * se_spots[i] * ratio(drawn - gain[i], se)
-    null, own_t = ratio(null, total), ratio(gain, total)
+        reach = _reach(alike[i], pair.n_spots)
+        resampled[:, i] += reach * se_spots[i] * ratio(drawn - gain[i], se)
+        student[:, i] += alike[i].factor * se_spots[i] * student_t[:, i]
+    nulls = [ratio(null, total) for null in (resampled, student)]
     shown, p_value = np.zeros(len(errors), dtype=bool), np.ones(len(errors))
     while not shown.all():
-        largest = null[:, ~shown].max(axis=1)
-        p_value[~shown] = [np.mean(largest >= own) for own in own_t[~shown]]
-        new = ~shown & (own_t > np.quantile(largest, LEVEL))
+        largest = [null[:, ~shown].max(axis=1) for null in nulls]
+        p_value[~shown] = [max(np.mean(null >= own) for null in largest) for own in own_t[~shown]]
+        limit = max(np.quantile(null, LEVEL) for null in largest)
+        new = ~shown & (own_t > limit)
         if not new.any():
             break
         shown |= new
     return Verdicts(shown, p_value, n)
+
+
+def _multivariate_t(influence: Floats, freedom: float, n: int, seed: int) -> Floats:
+    """Draw t statistics of cells (n, c) with the correlation of the spots' influences (c, g)."""
+    rng = np.random.default_rng([seed, 2])
+    length = np.linalg.norm(influence, axis=1)
+    normal = ratio(rng.standard_normal((n, influence.shape[1])) @ influence.T, length)
+    return np.asarray(normal * np.sqrt(freedom / rng.chisquare(freedom, (n, 1))))

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special, stats
 
 from img2gps.analysis.stats.luck import NO_LUCK, Luck, luck_of, seed_variances
 from img2gps.analysis.stats.places import (
@@ -132,14 +132,16 @@ def contrast_interval(
     luck: Luck | None = None,
     seed: int = 0,
     level: float = LEVEL,
+    wider: bool = False,
 ) -> Interval:
     """Return the interval of a weighted sum of the cells' RMSE, for one question asked beforehand.
 
-    `error` has the shape (c, s, p), `weights` (c,). Seeds of different cells are independent.
+    `error` has the shape (c, s, p), `weights` (c,). Seeds of different cells are independent. With
+    `wider`, each end is the outer one of the bootstrap's and of Student's t.
     """
     signs = np.asarray(weights, dtype=np.float64)
     luck = luck or luck_of(error, spot)
-    return _interval(Sample(error, spot), signs, luck, seed, log=False, level=level)
+    return _interval(Sample(error, spot), signs, luck, seed, log=False, level=level, wider=wider)
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,14 @@ class Spread:
 
 
 def _interval(
-    sample: Sample, sign: Floats, luck: Luck, seed: int, *, log: bool, level: float = LEVEL
+    sample: Sample,
+    sign: Floats,
+    luck: Luck,
+    seed: int,
+    *,
+    log: bool,
+    level: float = LEVEL,
+    wider: bool = False,
 ) -> Interval:
     """Return the bootstrap-t interval of sum(sign * RMSE of cell)."""
     estimate = float(estimates(sample, sign, sample.once)[0][0])
@@ -170,17 +179,18 @@ def _interval(
     if sample.n_spots < 2 or spread.se_spots < TINY_M:  # equal errors everywhere
         return Interval(estimate, math.nan, math.nan, *facts)
     tail = (1 + level) / 2
-    widening = stats.t.ppf(tail, spread.freedom) / stats.t.ppf(tail, sample.n_spots - 1)
+    widening = special.stdtrit(spread.freedom, tail) / special.stdtrit(sample.n_spots - 1, tail)
     step = spread.total * float(widening)
 
-    if sample.n_spots < MIN_SPOTS:
-        high_t = float(stats.t.ppf(tail, sample.n_spots - 1))
-        low_t = -high_t
-    else:
+    high_t = float(special.stdtrit(sample.n_spots - 1, tail))
+    low_t = -high_t
+    if sample.n_spots >= MIN_SPOTS:
         drawn, se = estimates(sample, sign, sample.draw(N_RESAMPLES, seed))
         with np.errstate(divide="ignore", invalid="ignore"):
             t = np.log(drawn / estimate) * drawn / se if log else (drawn - estimate) / se
-        low_t, high_t = np.quantile(t[np.isfinite(t)], [1 - tail, tail])
+        drawn_t = np.quantile(t[np.isfinite(t)], [1 - tail, tail])
+        both = np.array([[low_t, high_t], drawn_t])
+        low_t, high_t = (both[:, 0].min(), both[:, 1].max()) if wider else drawn_t
     if log:
         low, high = (estimate * math.exp(-q * step / estimate) for q in (high_t, low_t))
     else:
@@ -200,23 +210,27 @@ def spread_of(sample: Sample, sign: Floats, luck: Luck) -> Spread:
     # that bound, few seeds with much of the photos' noise would leave a fraction of a degree of
     # freedom, and an interval of any width.
     total = max(se_spots**2 + float(sign**2 @ found.variance), float(sign**2 @ found.with_noise))
-    below = se_spots**4 / alike.freedom + float(sign**4 @ found.doubt)
+    below = se_spots**4 / alike.freedom + found.doubt_of(sign)
     freedom = float(total**2 / below) if below else 1.0
     return Spread(se_spots, math.sqrt(total - se_spots**2), freedom, alike)
 
 
 def estimates(sample: Sample, sign: Floats, counts: Floats) -> tuple[Floats, Floats]:
     """Return sum(sign * RMSE) of each resample and its cluster-robust standard error, both (r,)."""
-    influence = influences(sample, sign, counts)
+    rmse = sample.rmse(counts)
+    influence = _influences(sample, sign, rmse)
     factor = sample.n_spots / max(sample.n_spots - 1, 1)
     n_drawn = counts @ sample.sizes
-    variance = factor * (counts * influence**2).sum(axis=1) / n_drawn**2
-    return mean_over_seeds(sample.rmse(counts)) @ sign, np.sqrt(variance)
+    variance = factor * np.einsum("rg,rg,rg->r", counts, influence, influence) / n_drawn**2
+    return mean_over_seeds(rmse) @ sign, np.sqrt(variance)
 
 
 def influences(sample: Sample, sign: Floats, counts: Floats) -> Floats:
     """Return by how much each spot moves sum(sign * RMSE) in each resample, (r, g), x photos."""
-    rmse = sample.rmse(counts)
+    return _influences(sample, sign, sample.rmse(counts))
+
+
+def _influences(sample: Sample, sign: Floats, rmse: Floats) -> Floats:
     slope = sign[:, None] / (2 * sample.n_seeds[:, None] * np.maximum(rmse, TINY_M))
     slope = np.where(sample.present, slope, 0.0)  # of the estimate in each run's mean square
     square = np.where(sample.present, rmse**2, 0.0)

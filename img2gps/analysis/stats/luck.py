@@ -3,8 +3,8 @@
 Two or three seeds say little about the luck of one cell, so its variance is moderated by that of
 all cells, and that of few cells by what our own studies have: scaled chi-square variances with a
 scaled inverse chi-square prior (empirical Bayes: Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3). A
-variance that is far larger than the others, because a run went astray, stays out of the common one
-(as in Phipson et al. 2016, Ann. Appl. Stat. 10(2)), and counts for its own cell.
+variance that is far larger than the others, because a run went astray, stays out of the common one,
+and the common one moderates it less (as in Phipson et al. 2016, Ann. Appl. Stat. 10(2)).
 
 The prior's weight was fitted to the 72 cells with several seeds below `results/`: their variances
 within a study are most likely with 3 to 8 degrees of freedom, those between studies with 3 to 4.
@@ -18,16 +18,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special, stats
 
 from img2gps.analysis.stats.places import Places
-from img2gps.analysis.stats.sample import Bools, Floats, Sample
+from img2gps.analysis.stats.sample import TINY_M, Bools, Floats, Sample, ratio
 
-ASSUMED_RELATIVE = 0.06  # of the RMSE, where no cell has several seeds: errs on the safe side
-TYPICAL_RELATIVE = 0.035  # what our studies have
+TYPICAL_RELATIVE = 0.035  # of the RMSE: what our studies have
 PRIOR_FREEDOM = 4.0  # of one study's luck among studies, and of one cell's among cells
+LEAST_FREEDOM = 1.0  # that the other cells' luck keeps, however much a cell's own differs from it
 OUTLYING = 0.01  # a variance that chance makes so large less often is an outlier
 FEWEST_TO_JUDGE = 3  # cells, of which one may be called an outlier
+SURE = 1e6  # degrees of freedom of what is taken for certain
 EQUAL = 1e-18  # relative variance between runs that are equal but for rounding
 ASTRAY = 4.0  # standard deviations above the median run of its cell, a run went astray
 
@@ -40,18 +41,14 @@ class Luck:
         relative: standard deviation on all photos that there could be, as part of the RMSE.
         freedom: its degrees of freedom.
         observed: standard deviation on these photos, which contains their noise.
-        cells: with several seeds, from which it was estimated.
+        cells: with several seeds, from which it was estimated; without any, it is the typical luck
+            with the weight that it has beforehand.
     """
 
-    relative: float = ASSUMED_RELATIVE
-    freedom: float = math.inf
+    relative: float = TYPICAL_RELATIVE
+    freedom: float = PRIOR_FREEDOM
     observed: float = math.inf
     cells: int = 0
-
-    @property
-    def expected(self) -> float:
-        """`relative`, with the typical luck instead of an assumption on the safe side."""
-        return self.relative if self.cells else min(self.relative, TYPICAL_RELATIVE)
 
     @property
     def text(self) -> str:
@@ -70,20 +67,19 @@ def luck_of(error: ArrayLike, spot: ArrayLike | Places) -> Luck:
     Cells whose runs are equal answer alike with every seed, and say nothing of the others.
     """
     sample = Sample(error, spot)
-    several = np.flatnonzero(sample.n_seeds > 1)
-    shown = [(int(cell), *run_variances(sample, int(cell))) for cell in several]
-    differ = np.array([row for row in shown if row[1] > EQUAL])
-    if not len(differ):
+    variances = np.array(run_variances(sample))
+    differ = (sample.n_seeds > 1) & (variances[0] > EQUAL)
+    if not differ.any():
         return ASSUMED
-    cell, between, photos = differ.T
-    freedom = sample.n_seeds[cell.astype(np.int64)] - 1.0
+    between, photos = variances[:, differ]
+    freedom = sample.n_seeds[differ] - 1.0
     noise = float(photos.mean())
     expected = TYPICAL_RELATIVE**2 + noise
     usual = _usual(between, freedom, expected)
     known = float(freedom[usual].sum())
     total = known + PRIOR_FREEDOM
     common = (float(freedom[usual] @ between[usual]) + PRIOR_FREEDOM * expected) / total
-    return Luck(math.sqrt(max(common - noise, 0.0)), total, math.sqrt(common), len(differ))
+    return Luck(math.sqrt(max(common - noise, 0.0)), total, math.sqrt(common), int(differ.sum()))
 
 
 def _usual(between: Floats, freedom: Floats, expected: float) -> Bools:
@@ -106,51 +102,65 @@ class SeedVariances:
         with_noise: the same before the part that is only the photos' noise is taken away, (c,).
         freedom: degrees of freedom of what is known about it, (c,).
         doubt: its term in the denominator of Satterthwaite's degrees of freedom, (c,).
+        assumed: cells whose luck is assumed, so that all of them have more or all have less, (c,).
     """
 
     variance: Floats
     with_noise: Floats
     freedom: Floats
     doubt: Floats
+    assumed: Bools
+
+    def doubt_of(self, sign: Floats) -> float:
+        """Return the term of sum(sign * RMSE of cell) in that denominator."""
+        together = sign[self.assumed] ** 2 @ np.sqrt(self.doubt[self.assumed])
+        return float(together**2 + sign[~self.assumed] ** 4 @ self.doubt[~self.assumed])
 
 
 def seed_variances(sample: Sample, luck: Luck) -> SeedVariances:
     """Return the variance of each cell's mean that is due to seeds.
 
-    The variance between the runs of a cell is moderated by that of all cells, before the part that
-    is only the photos' noise is taken away. A cell with one seed has only the luck of the others;
-    runs that are equal to the last digit have none.
+    The variance between the runs of a cell is moderated by that of all cells, the less the less
+    likely it is beside theirs, before the part that is only the photos' noise is taken away. A cell
+    with one seed has only the luck of the others; runs that are equal to the last digit have none.
     """
     square = sample.cell_rmse() ** 2 / sample.n_seeds
-    own = np.full(len(square), luck.relative**2)
-    seen = own.copy()  # with the photos' noise
-    freedom = np.full(len(square), PRIOR_FREEDOM if luck.cells else luck.freedom)
-    for cell in np.flatnonzero(sample.n_seeds > 1):
-        between, photos = run_variances(sample, int(cell))
-        known = float(sample.n_seeds[cell]) - 1
-        freedom[cell] = PRIOR_FREEDOM + known
-        common = luck.relative**2 + photos
-        seen[cell] = (PRIOR_FREEDOM * common + known * between) / freedom[cell]
-        own[cell] = max(seen[cell] - photos, 0.0)
-        if between <= EQUAL:
-            own[cell] = seen[cell] = 0.0
-    return SeedVariances(own * square, seen * square, freedom, (seen * square) ** 2 / freedom)
+    between, photos = run_variances(sample)
+    known = sample.n_seeds - 1.0
+    common = luck.relative**2 + photos
+    unlikely = special.fdtrc(
+        np.maximum(known, 1.0), min(luck.freedom, SURE), ratio(between, common)
+    )
+    weight = np.maximum(PRIOR_FREEDOM * np.minimum(unlikely / OUTLYING, 1.0), LEAST_FREEDOM)
+    freedom = weight + known
+    seen = (weight * common + known * between) / freedom  # with the photos' noise
+    own = np.maximum(seen - photos, 0.0)
+    equal = (known > 0) & (between <= EQUAL)
+    own[equal] = seen[equal] = 0.0
+    single = known < 1
+    freedom[single] = PRIOR_FREEDOM if luck.cells else luck.freedom
+    doubt = (seen * square) ** 2 / freedom
+    assumed = single & (luck.cells == 0)
+    return SeedVariances(own * square, seen * square, freedom, doubt, assumed)
 
 
-def run_variances(sample: Sample, cell: int) -> tuple[float, float]:
-    """Return the variance between a cell's runs, and the part that is only the photos' noise.
+def run_variances(sample: Sample) -> tuple[Floats, Floats]:
+    """Return the variance between the runs of each cell, and the part that is photos' noise, (c,).
 
-    Both are relative to the square of the cell's RMSE.
+    Both are relative to the square of the cell's RMSE, and 0 for a cell with one seed.
     """
-    rmse = sample.rmse(sample.once)[0, cell, sample.present[cell]]
-    sums = sample.sums[cell, sample.present[cell]]
-    slope = 1 / (2 * np.maximum(rmse, 1e-9))
-    influence = (sums - np.outer(rmse**2, sample.sizes)) * slope[:, None]
-    rest = (influence - influence.mean(axis=0)) / sample.n_photos
+    present = sample.present
+    rmse = np.where(present, sample.rmse(sample.once)[0], 0.0)
+    slope = np.where(present, 1 / (2 * np.maximum(rmse, TINY_M)), 0.0)
+    influence = (sample.sums - (rmse**2)[..., None] * sample.sizes) * slope[..., None]  # (c, s, g)
+    runs = np.maximum(sample.n_seeds, 1)
+    common = influence.sum(axis=1, keepdims=True) / runs[:, None, None]
+    rest = np.where(present[..., None], influence - common, 0.0) / sample.n_photos
     factor = sample.n_spots / max(sample.n_spots - 1, 1)
-    photos = factor * (rest**2).sum() / (len(rmse) - 1)
-    scale = max(float(rmse.mean()), 1e-9) ** 2
-    return float(rmse.var(ddof=1)) / scale, float(photos) / scale
+    mean = rmse.sum(axis=1) / runs
+    apart = np.where(present, rmse - mean[:, None], 0.0)
+    scale = np.maximum(runs - 1, 1) * np.maximum(mean, TINY_M) ** 2
+    return (apart**2).sum(axis=1) / scale, factor * (rest**2).sum(axis=(1, 2)) / scale
 
 
 def astray(error: ArrayLike, luck: Luck) -> Floats:

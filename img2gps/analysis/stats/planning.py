@@ -1,33 +1,28 @@
 """The power of a study with other numbers of photos and seeds, by simulation from its own errors.
 
-A simulated study draws spots with all their photos. On each spot, the new runs take turns with the
-runs that the cell has, in an order of its own, so that what differs between seeds on one spot
-differs between new seeds, too.
-Each new run is then as lucky or unlucky as a whole as the study's runs are. The simulated study is
-judged by the same test as a real one.
+Each simulated study (simulated.py) is judged by the same test as a real one.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from img2gps.analysis.stats.comparisons import confidence_set, resample
 from img2gps.analysis.stats.intervals import estimates, spread_of
 from img2gps.analysis.stats.luck import Luck, luck_of
 from img2gps.analysis.stats.places import Places
-from img2gps.analysis.stats.sample import LEVEL, Bools, Floats, Sample, cell_rmse
+from img2gps.analysis.stats.sample import LEVEL, Floats, Sample, cell_rmse
+from img2gps.analysis.stats.simulated import Ints, StudyLike
 
 SIMULATIONS = 200  # a power of 80 % is then known to 3 points
 RESAMPLES = 300  # of a joint test in a simulated study
 
 # From errors (c, s, p), spots (p,) and luck to whether the question is answered.
-Ints = NDArray[np.int64]
 Test = Callable[[Floats, Ints, Luck], bool]
 
 
@@ -75,7 +70,7 @@ def simulated_power(
         simulations: studies that are drawn for each pair of numbers.
         seed: of the draws.
     """
-    known = _Known(error, places)
+    known = StudyLike(error, places)
     found = []
     for n in photos:
         for k in seeds:
@@ -94,35 +89,3 @@ def with_difference(error: ArrayLike, metres: float) -> Floats:
     first, second = cell_rmse(errors)
     errors[1] *= (first + metres) / second
     return errors
-
-
-class _Known:
-    """The components of a study that simulated ones are drawn from."""
-
-    def __init__(self, error: ArrayLike, places: ArrayLike | Places) -> None:
-        self.error = np.asarray(error, dtype=np.float64)
-        spot = places.spot if isinstance(places, Places) else np.asarray(places)
-        _, index = np.unique(spot, return_inverse=True)
-        self.photos = [np.flatnonzero(index == group) for group in range(index.max() + 1)]
-        self.present: Bools = np.asarray(~np.isnan(self.error).any(axis=2))
-        self.luck = luck_of(error, places)
-        # The mean over a cell's runs has the RMSE of the cell; drawn runs then have it, too.
-        rmse = np.sqrt(np.nanmean(self.error**2, axis=2))
-        self.level = np.nanmean(rmse, axis=1)[:, None] / rmse
-
-    def draw(self, rng: np.random.Generator, n_photos: int, seeds: int) -> tuple[Floats, Ints]:
-        """Return errors (c, seeds, p) and spots of a study with about so many photos."""
-        n_spots = max(round(n_photos * len(self.photos) / self.error.shape[2]), 2)
-        spots = rng.integers(len(self.photos), size=n_spots)
-        photo = np.concatenate([self.photos[spot] for spot in spots])
-        spot = np.repeat(np.arange(n_spots), [len(self.photos[spot]) for spot in spots])
-        cells = len(self.error)
-        drawn = np.empty((cells, seeds, len(photo)))
-        spread = self.luck.expected / math.hypot(1, self.luck.expected)
-        for cell in range(cells):
-            runs = np.flatnonzero(self.present[cell])
-            turns = np.resize(runs, (n_spots, math.ceil(seeds / len(runs)) * len(runs)))
-            chosen = rng.permuted(turns, axis=1)[:, :seeds].T[:, spot]
-            levelled = (self.error[cell] * self.level[cell][:, None])[chosen, photo]
-            drawn[cell] = levelled * np.abs(1 + spread * rng.standard_normal((seeds, 1)))
-        return drawn, spot

@@ -10,16 +10,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
-from img2gps.analysis.stats.comparisons import Resamples, resample
+from img2gps.analysis.stats.comparisons import Resamples, resample, widening
 from img2gps.analysis.stats.intervals import spread_of
 from img2gps.analysis.stats.luck import Luck, luck_of
 from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import LEVEL, TINY_M, Bools, Floats, Sample, cell_rmse, ratio
+from img2gps.analysis.stats.simulated import StudyLike
 
 POWER = 0.80  # the probability with which a detectable difference is detected
-DRAWS = 400  # simulated studies; a power of 80 % is then known to 2 points
-MOST_CELLS = 100  # of more, so many are compared
+DRAWS = 150  # simulated studies; a power of 80 % is then known to 3 points
+RESAMPLES = 300  # of each simulated study
+MOST_CELLS = 20  # of more, so many are compared, which hardly changes what is detectable
 MOST_SE = 12.0  # standard errors of a difference that is surely detected
+LEAST_FACTOR = 0.05  # no cell gets better than this part of its RMSE
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ def detectable(
 
     A cell counts as noticed if it leaves the confidence set, which is the test behind the marks of
     a table. Of two cells, the difference is (t(97.5 %) + t(80 %)) x the standard error of the
-    paired difference (Cohen 1988, ch. 2). Of more, studies are simulated in which all other cells
-    are worse by as many standard errors, from the resamples of the photos and the seeds' luck.
+    paired difference (Cohen 1988, ch. 2). Of more, studies like this one are drawn in which all
+    other cells are worse by as many standard errors, and each is judged by its own resamples.
     Only the better half of the other cells counts, because the errors of cells that went astray are
     of another kind. None with fewer than two cells.
     """
@@ -59,8 +62,13 @@ def detectable(
         reach = sum(stats.t.ppf(tail, spreads[0].freedom) for tail in tails)
         found = np.array([float(reach) * spreads[0].total])
     else:
-        drawn = resample(errors[[best, *others]], spot, luck=luck, n=DRAWS, seed=seed)
-        found = _noticed(drawn, len(nearest))
+        chosen = errors[[best, *others]]
+        own = resample(chosen, spot, luck=luck, n=RESAMPLES, seed=seed)
+        apart_m = _apart(np.cov(own.deviation, rowvar=False))[0]
+        reach = detectable_in(
+            _studies_like(chosen, spot, luck, seed), apart_m / own.estimate[0], len(nearest)
+        )
+        found = reach * apart_m[1 : len(nearest) + 1]
     return Detectable(
         float(np.median(found)),
         float(found.min()),
@@ -70,49 +78,66 @@ def detectable(
     )
 
 
-def detectable_in(studies: Sequence[Resamples]) -> float:
-    """Return by how many metres cells must be worse than the first one to be noticed.
+def _studies_like(
+    errors: Floats, places: ArrayLike | Places, luck: Luck, seed: int
+) -> list[Resamples]:
+    """Return studies like one whose cells (c, s, p) are made equally good.
 
-    The studies are simulated ones whose cells are all equally good. Each is judged by its own
-    resamples, as a real one is.
+    Drawn spots have no positions, so what correlation between spots does is put on top.
+    """
+    rmse = cell_rmse(errors)
+    known = StudyLike(errors * (rmse[0] / rmse)[:, None, None], places, luck)
+    seeds = round(float(np.median(known.present.sum(axis=1))))
+    rng = np.random.default_rng(seed)
+    drawn = (known.draw(rng, errors.shape[2], seeds) for _ in range(DRAWS))
+    unseen = None if luck.cells else luck  # a study that shows its luck is judged by what it shows
+    studies = [resample(*study, luck=unseen, n=RESAMPLES) for study in drawn]
+    if not isinstance(places, Places) or places.position_m is None:
+        return studies
+    wider = widening(Sample(errors, places)) / widening(Sample(errors, places.spot))
+    return [
+        Resamples(rmse[0] + wider * (study.estimate - rmse[0]), wider * study.deviation)
+        for study in studies
+    ]
+
+
+def detectable_in(studies: Sequence[Resamples], worse: Floats, nearest: int) -> float:
+    """Return how far cells must be apart for the confidence set to drop the worse ones.
+
+    Args:
+        studies: simulated ones whose cells are all equally good. Each is judged by its own
+            resamples, as a real one is.
+        worse: the part of their RMSE by which cells (c,) get worse with each unit of the result.
+            Their uncertainty grows in the same proportion.
+        nearest: how many cells after the first one count.
     """
     judged = [(study.estimate, *_limit(study.deviation)) for study in studies]
+    most = MOST_SE * max(float(_apart(found[1]).max()) for found in judged)
+    most /= float((worse[1:] - worse[0]).min() * np.mean([found[0] for found in judged]))
 
-    def missed(metres: float) -> float:
-        dropped = []
-        for estimate, se, limits in judged:
-            worse = estimate + metres * (np.arange(len(estimate)) > 0)
-            dropped.append(_dropped(worse, se, limits)[1:].mean())
-        return float(np.mean(dropped)) - POWER
+    def missed(units: float) -> float:
+        factor = np.maximum(1 + units * worse, LEAST_FACTOR)
+        dropped = [
+            _dropped(estimate * factor, _apart(covariance * np.outer(factor, factor)), limits)
+            for estimate, covariance, limits in judged
+        ]
+        return float(np.mean([found[1 : nearest + 1] for found in dropped])) - POWER
 
-    most = MOST_SE * max(float(se.max()) for _, se, _ in judged)
-    return float(optimize.brentq(missed, 0.0, most, rtol=0.002))
-
-
-def _noticed(resamples: Resamples, nearest: int) -> Floats:
-    """Return by how many metres cells must be worse for the confidence set to drop them.
-
-    The first cell is the best one, and the `nearest` cells after it are those that count.
-    """
-    deviation = resamples.deviation
-    se, limits = _limit(deviation)
-
-    def missed(reach: float) -> float:
-        estimate = deviation + reach * se[0]
-        dropped = [_dropped(own, se, limits)[1 : nearest + 1].mean() for own in estimate]
-        return float(np.mean(dropped)) - POWER
-
-    reach = float(optimize.brentq(missed, 0.0, MOST_SE, xtol=0.02))
-    return np.asarray(reach * se[0, 1 : nearest + 1])
+    return float(optimize.brentq(missed, 0.0, most, rtol=0.005))
 
 
 def _limit(deviation: Floats) -> tuple[Floats, list[float]]:
-    """Return the standard errors of all differences, and the limits of the confidence set."""
+    """Return the covariance of the cells' RMSE, and the limits of the confidence set."""
     covariance = np.cov(deviation, rowvar=False)
+    return covariance, _limits(deviation, _apart(covariance))
+
+
+def _apart(covariance: Floats) -> Floats:
+    """Return the standard errors of all differences of two cells, (c, c)."""
     variance = np.diag(covariance)
     se = np.sqrt(np.maximum(variance[:, None] + variance - 2 * covariance, 0.0))
     se[se < TINY_M] = 0.0
-    return se, _limits(deviation, se)
+    return se
 
 
 def _limits(deviation: Floats, se: Floats) -> list[float]:
