@@ -87,8 +87,10 @@ def measure(name: str, settings: Settings, folder: Path) -> Mapping[str, Any]:
 def measure_coverage(settings: Settings, folder: Path) -> Mapping[str, Any]:
     """Simulate case by case, and write the figures and their page after each one."""
     path = folder / f"{COVERAGE}.json"
-    earlier = (read_json(path) or {}).get("measured", {})
     about, started = context(), time.perf_counter()
+    kept = read_json(path) or {}
+    same_code = kept.get("context", {}).get("commit") == about["commit"]
+    earlier = kept["measured"] if same_code else {}
     result: dict[str, Any] = {}
     for figures in coverage.measure(settings, earlier):
         result = {
