@@ -95,6 +95,14 @@ def test_axes_are_logarithmic_where_values_span_much_and_levels_where_there_are_
     assert (second.key, set(second.levels)) == ("optimizer", {"adam", "sgd"})
 
 
+def test_cells_with_names_are_told_apart_by_them(tmp_path: Path) -> None:
+    named = replace(OPTIONS, name=lambda params: f"at {params['lr']}")
+    make_study(tmp_path / "runs", "s", named)
+    shown = content(tmp_path / "runs")
+    assert [axis.title for axis in shown.axes] == ["cell", "learning rate", "optimizer"]
+    assert {row.knobs["name"] for row in shown.cells} == {"at 0.001", "at 0.003", "at 0.03"}
+
+
 def test_what_did_not_finish_is_listed_with_its_reason(root: Path) -> None:
     race = RaceRecord(looks=[Look(1, {}, {}, [Drop("lr=9", "shown to be worse")], [], [], 2)])
     change(root, race=race)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from img2gps.analysis.scene import NAME
 from img2gps.analysis.study import Study
 from img2gps.analysis.winner import FOLD_AXIS, Rule, Scoring
 from img2gps.analysis.wording import knob_name, knob_value
@@ -78,6 +79,8 @@ def cell_rows(study: Study) -> list[CellRow]:
 
 def _row(cell: str, runs: list[StudyRun], curve: list[float], record: StudyRecord) -> CellRow:
     knobs = {key: value for key, value in runs[0].params.items() if key != FOLD_AXIS}
+    if runs[0].name:
+        knobs = {NAME: runs[0].name, **knobs}
     metric = _metric(cell, runs, record)
     if metric is None and curve:
         metric = curve[-1]
@@ -118,9 +121,9 @@ def _curves(study: Study) -> dict[str, list[float]]:
 
 
 def axis_columns(record: StudyRecord, rows: list[CellRow]) -> list[AxisColumn]:
-    """Return the axes whose values differ between the cells, in the study's order."""
+    """Return the axes whose values differ between cells, in the study's order after their names."""
     columns = []
-    for key in record.axes:
+    for key in (NAME, *record.axes):
         texts = list(dict.fromkeys(row.knobs[key] for row in rows if key in row.knobs))
         if key == FOLD_AXIS or len(texts) < 2:
             continue
