@@ -17,6 +17,7 @@ from img2gps.study.spec import STORAGE_VARIABLE
 
 FILE = "kubernetes.yaml"  # in the study's folder
 SECRET = "img2gps"  # noqa: S105  # its name; it holds the ledger's address
+STUDY_LABEL = "app.kubernetes.io/instance"
 CONTAINER, VOLUME = "worker", "shared"
 RETRIES = 10  # of a worker that is killed
 FINAL_STATUS = (1, 2)  # of workers that another try would not help: a run failed, or bad input
@@ -42,7 +43,7 @@ class Pods:
 def manifest(root: Path, study: str, workers: int, pods: Pods) -> dict[str, Any]:
     """Return the Job of a study's workers."""
     name = manifests.unique_name(study)
-    labels = {"app.kubernetes.io/name": "img2gps", "app.kubernetes.io/instance": name}
+    labels = {"app.kubernetes.io/name": "img2gps", STUDY_LABEL: manifests.label(study)}
     failures = [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         {"action": "FailIndex",
@@ -67,15 +68,15 @@ def manifest(root: Path, study: str, workers: int, pods: Pods) -> dict[str, Any]
 def commands(path: Path, job: dict[str, Any]) -> dict[str, str]:
     """Return the commands for what a person does with the manifest, by purpose."""
     file = shlex.quote(str(path))
-    name = job["metadata"]["name"]
+    ours = f"-l {STUDY_LABEL}={job['metadata']['labels'][STUDY_LABEL]}"
     return {
         f"once, with the ledger's address in {STORAGE_VARIABLE}": (
             f"printenv | grep -E '^({STORAGE_VARIABLE}|WANDB_API_KEY)=' | "
             f"kubectl create secret generic {SECRET} --from-env-file=/dev/stdin"
         ),
         "submit": f"kubectl apply -f {file}",
-        "watch": f"kubectl get pods --watch -l batch.kubernetes.io/job-name={name}",
-        "stop": f"kubectl delete -f {file}",
+        "watch": f"kubectl get pods --watch {ours}",
+        "stop": f"kubectl delete jobs {ours}",
     }
 
 

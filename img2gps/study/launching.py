@@ -65,7 +65,7 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
         return tuple(value)
     if kind in (str, str | None):
         if not isinstance(value, str):
-            raise BadInput(f"{KEY}.{name}={value}: give text")
+            raise BadInput(f"{KEY}.{name}={value}: give text, in quotes if it is a number")
     elif type(value) is not int or value < 1:
         raise BadInput(f"{KEY}.{name}={value}: give a whole number, above 0")
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import yaml
 from img2gps.core.errors import BadInput
 from img2gps.core.files import write_bytes_atomic
 
-LONGEST_NAME = 30  # of a study in a name that Kubernetes accepts, which has at most 63 characters
+LONGEST_NAME = 24  # of a study in a name that Kubernetes accepts, which has at most 63 characters
 
 
 def check_ledger(url: str) -> None:
@@ -60,9 +61,14 @@ def plain_name(study: str) -> str:
     return re.sub("[^a-z0-9]+", "-", study.lower())[:LONGEST_NAME].strip("-") or "study"
 
 
+def label(study: str) -> str:
+    """Return what all workers of a study are labelled with, and those of no other study."""
+    return f"{plain_name(study)}-{hashlib.sha256(study.encode()).hexdigest()[:6]}"
+
+
 def unique_name(study: str) -> str:
     """Return a name for the workers that are submitted now."""
-    return f"img2gps-{plain_name(study)}-{time.strftime('%m%d-%H%M%S', time.gmtime())}"
+    return f"img2gps-{label(study)}-{time.strftime('%m%d-%H%M%S', time.gmtime())}"
 
 
 class _Plain(yaml.SafeDumper):

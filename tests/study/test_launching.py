@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -98,9 +99,16 @@ def test_skypilot_knows_every_key_of_the_task(tmp_path: Path, machines: Machines
 def test_names_are_those_that_kubernetes_accepts(study: str) -> None:
     name = manifests.unique_name(study)
     assert len(f"{name}-9999") <= 63
-    assert name == manifests.plain_name(name) or len(name) > manifests.LONGEST_NAME
-    assert name.isascii()
-    assert not name.endswith("-")
+    assert re.fullmatch("[a-z0-9]([a-z0-9-]*[a-z0-9])?", name)
+
+
+def test_workers_of_two_studies_are_told_apart() -> None:
+    studies = ("a_b", "a.b", "A-b", "x" * 99, "x" * 98)
+    assert len({manifests.label(study) for study in studies}) == len(studies)
+    job = kubernetes.manifest(Path("runs"), "a_b", 1, PODS)
+    watch = kubernetes.commands(Path("k.yaml"), job)["watch"]
+    key, _, value = watch.rpartition(" ")[2].partition("=")
+    assert job["spec"]["template"]["metadata"]["labels"][key] == value == manifests.label("a_b")
 
 
 @pytest.mark.slow
