@@ -155,8 +155,8 @@ def beats_baseline(
     by photo: with probability 95 % no cell is marked wrongly. A mark needs two null distributions
     of the largest t, both with the seeds' luck as in `resample`. One has resamples that are
     studentised as in `cell_interval`, and sees that errors are skewed. The other one is a
-    multivariate t with the correlation between cells, and sees how few spots there are. The
-    bootstrap alone marked up to 6.3 % (docs/statistics.md).
+    multivariate t with the correlation between cells, and sees how few spots there are.
+    docs/statistics.md has how often a mark is false.
     """
     luck = luck or luck_of(error, spot)
     errors = np.asarray(error, dtype=np.float64)
