@@ -325,6 +325,14 @@ def test_smallest_detectable_difference_is_students_t_times_the_paired_standard_
     assert stats.detectable(error[:1], spot) is None
 
 
+def test_cells_that_answer_alike_and_a_single_spot_have_no_detectable_difference() -> None:
+    error, spot, _ = simulated(15, [70.0] * 3, seeds=1)
+    assert stats.detectable(np.repeat(error[:1], 3, axis=0), spot, luck=stats.NO_LUCK) is None
+    assert stats.detectable(error, np.zeros_like(spot), luck=stats.NO_LUCK) is None
+    error[1] = error[0]
+    assert stats.detectable(error, spot, luck=stats.NO_LUCK) is not None
+
+
 def test_cells_without_luck_show_smaller_differences_than_cells_whose_luck_is_assumed() -> None:
     error, spot, _ = simulated(14, [70.0] * 4, seeds=1)
     found, assumed = (

@@ -46,12 +46,13 @@ def detectable(
     paired difference (Cohen 1988, ch. 2). Of more, studies like this one are drawn in which all
     other cells are worse by as many standard errors, and each is judged by its own resamples.
     Only the better half of the other cells counts, because the errors of cells that went astray are
-    of another kind. None with fewer than two cells.
+    of another kind. None with fewer than two spots, or two cells that differ.
     """
     luck = luck or luck_of(error, spot)
     errors = np.asarray(error, dtype=np.float64)
     best, *others = cell_rmse(errors).argsort()
-    if not others:
+    others = [o for o in others if not np.array_equal(errors[o], errors[best], equal_nan=True)]
+    if not others or Sample(errors, spot).n_spots < 2:
         return None
     others = others[:: math.ceil(len(others) / MOST_CELLS)]
     nearest = others[: math.ceil(len(others) / 2)]
