@@ -6,15 +6,19 @@ import json
 import os
 import random
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from img2gps.cli.commands import start
 from img2gps.cli.main import main, parser
 from tests.helpers.photos import make_photo
+from tests.helpers.studies import wait_for
 
 
 def begin(*words: str) -> int:
@@ -76,6 +80,24 @@ def test_it_trains_unasked_only_if_told_so(
 def test_a_step_that_fails_ends_it_with_its_status(tmp_path: Path, ran: list[str]) -> None:
     assert begin(str(tmp_path), "--study", "fails", "--yes") == 3
     assert "dry_run" in ran[-1]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_no_step_outlives_a_guide_that_is_told_to_stop(tmp_path: Path, signum: int) -> None:
+    code = (
+        "import sys; from pathlib import Path; from img2gps.cli.commands import start;"
+        "sys.executable = '/bin/sh';"  # `sh -m img2gps ...` runs the file of that name
+        "sys.exit(start._run(start.Step('', []), Path('runs')))"
+    )
+    (tmp_path / "img2gps").write_text("echo $$ > pid; exec sleep 60")
+    guide = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+    time.sleep(0.5)  # until the guide waits for the step
+    guide.send_signal(signum)
+    guide.wait(20)
+
+    assert guide.returncode != 0
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -109,4 +110,12 @@ def _run(step: Step, root: Path) -> int:
     environment = {**os.environ, RUNS_VARIABLE: str(root)}
     command = [sys.executable, "-m", "img2gps", *step.words]
     with subprocess.Popen(command, env=environment) as process:  # noqa: S603 # our own commands
-        return process.wait()
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # a terminal has told the step, too; others tell only the guide
+            process.terminate()
+            process.wait()
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
