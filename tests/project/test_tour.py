@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(
 ELSEWHERE = (
     "img2gps start",
     "img2gps app",
+    "img2gps studies watch",
     "make ",
     "pip ",
     ". ",
