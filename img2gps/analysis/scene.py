@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from img2gps.analysis.choices import NAME
 from img2gps.analysis.errors import Errors
 from img2gps.analysis.overview import Analysis
 from img2gps.analysis.ranking import Ranking, knobs
@@ -16,7 +17,6 @@ from img2gps.analysis.study import DONE, Study
 from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.analysis.wording import cell_name, knob_value
 
-NAME = "name"  # stands for all axes that a cell's name sets
 _DIGITS = (3, 6, 17)  # of numbers in labels: as few as keep the cells apart
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from img2gps.analysis.scene import NAME
+from img2gps.analysis.choices import NAME
 from img2gps.analysis.study import Study
 from img2gps.analysis.winner import FOLD_AXIS, Rule, Scoring
 from img2gps.analysis.wording import knob_name, knob_value
