@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -143,8 +144,9 @@ def _as_winner(scene: Scene, table: pd.DataFrame, axes: Sequence[str]) -> pd.Dat
 
 def _held(scene: Scene, axes: Sequence[str]) -> str:
     """Say which values all share; the winner need not have a knob that exists conditionally."""
-    values = {axis: knob_value(scene.winning[axis]) for axis in axes}
-    return listed([f"{knob_name(a)} {value}" for a, value in values.items() if value != "nan"])
+    values = {axis: scene.winning[axis] for axis in axes}
+    has = {a: v for a, v in values.items() if not (isinstance(v, float) and math.isnan(v))}
+    return listed([f"{knob_name(axis)} {knob_value(value)}" for axis, value in has.items()])
 
 
 def _front(scene: Scene) -> Figure | None:
