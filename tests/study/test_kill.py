@@ -59,8 +59,8 @@ def start(spec: Spec, url: str, workers: int) -> subprocess.Popen[str]:
 def ended(spec: Spec, *engines: subprocess.Popen[str], seconds: float = 600) -> list[str]:
     """What the engines said until they ended; a slow disk takes its time, a hang fails.
 
-    Each of a study's hundreds of entries waits for the disk: with half a second for each the
-    longest of these tests took 270 s instead of 10.
+    Each of a study's hundreds of entries waits for the disk: with half a second for each, a search
+    of these tests took 271 s to its end.
     """
     end = time.monotonic() + seconds
     said = []
