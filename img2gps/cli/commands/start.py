@@ -112,10 +112,11 @@ def _run(step: Step, root: Path) -> int:
     with subprocess.Popen(command, env=environment) as process:  # noqa: S603 # our own commands
         before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         try:
-            return process.wait()
+            status = process.wait()
         except KeyboardInterrupt:  # a terminal has told the step, too; others tell only the guide
             process.terminate()
             process.wait()
             raise
         finally:
             signal.signal(signal.SIGTERM, before)
+        return status if status >= 0 else 128 - status  # as a shell calls the end by a signal
