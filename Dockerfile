@@ -11,7 +11,7 @@ COPY . .
 RUN pip install --no-cache-dir -c constraints.txt ".[postgres,offline,dashboard]"
 # Whoever the container runs as, it has a name, and a home that it may write to.
 ENV USER=img2gps HOME=/tmp
-WORKDIR /work
+WORKDIR /data
 USER 10001
 ENTRYPOINT ["img2gps"]
 CMD ["doctor"]

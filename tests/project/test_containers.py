@@ -145,7 +145,7 @@ def test_every_instruction_and_service_works_in_a_clean_environment(
     ledger: str, tmp_path: Path
 ) -> None:
     environment = built(tmp_path)
-    work = tmp_path / "root" / "work"
+    work = tmp_path / "root" / "data"
     every = services()
     address = ledger.replace("postgresql://", "postgresql+psycopg://")
     assert every["worker"]["environment"][STORAGE_VARIABLE].startswith("postgresql+psycopg://")
