@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from img2gps.config.schema import LoggerConfig
-from img2gps.runs.folder import HISTORY, History
 from img2gps.runs.records import RunResult
 from img2gps.tracking import content, session, uploads
-from img2gps.tracking.mail import Mail
+from img2gps.tracking.mail import MailTracker
 
 if TYPE_CHECKING:
     import wandb
@@ -22,30 +18,8 @@ INTERRUPTED_SECONDS = 5
 log = logging.getLogger(__name__)
 
 
-class WandbTracker:
-    """Hands epochs to a thread in which all of W&B happens, from import to upload.
-
-    Training waits only in `finish`, and no longer than the timeout allows.
-    """
-
-    def __init__(
-        self,
-        logger: LoggerConfig,
-        folder: Path,
-        swept: Mapping[str, Any],
-        mean_predictor_m: float | None,
-    ) -> None:
-        self._logger, self._folder, self._swept = logger, folder, swept
-        self._mean_predictor_m = mean_predictor_m
-        self._history = History(folder / HISTORY)
-        self._mail = Mail(self._history)
-        self._given_up = False
-        self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
-        self._thread.start()
-
-    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Send this epoch, and those before it that are not sent yet."""
-        self._mail.put(epoch, metrics)
+class WandbTracker(MailTracker):
+    """Mirrors to W&B; training waits only in `finish`, and no longer than the timeout allows."""
 
     def finish(self, result: RunResult | None, exit_code: int) -> None:
         """Send the rest, and wait for it: a few seconds only if the user interrupted the run."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import queue
+import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from img2gps.runs.folder import History
+from img2gps.config.schema import LoggerConfig
+from img2gps.runs.folder import HISTORY, History
 from img2gps.runs.records import RunResult
 
 
@@ -50,3 +55,30 @@ class Mail:
             sent = epoch
         self.end = message
         yield [row for row in self._history.rows() if row["epoch"] > sent]
+
+
+class MailTracker(ABC):
+    """Hands a run's epochs to a thread in which all of a service happens, from import to upload."""
+
+    def __init__(
+        self,
+        logger: LoggerConfig,
+        folder: Path,
+        swept: Mapping[str, Any],
+        mean_predictor_m: float | None,
+    ) -> None:
+        self._logger, self._folder, self._swept = logger, folder, swept
+        self._mean_predictor_m = mean_predictor_m
+        self._history = History(folder / HISTORY)
+        self._mail = Mail(self._history)
+        self._given_up = False
+        self._thread = threading.Thread(target=self._work, name=type(self).__name__, daemon=True)
+        self._thread.start()
+
+    @abstractmethod
+    def _work(self) -> None:
+        """Send what the mail has; nothing may escape from it."""
+
+    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Send this epoch, and those before it that are not sent yet."""
+        self._mail.put(epoch, metrics)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from img2gps.config.schema import LoggerConfig
-from img2gps.runs.folder import HISTORY, History
 from img2gps.runs.records import RunResult
 from img2gps.tracking import content
-from img2gps.tracking.mail import Mail
+from img2gps.tracking.mail import MailTracker
 from img2gps.tracking.mlflow import store
 from img2gps.tracking.mlflow.mirror import Mirror
 
@@ -22,8 +20,8 @@ INTERRUPTED_S = 5.0
 log = logging.getLogger(__name__)
 
 
-class MlflowTracker:
-    """Hands epochs to a thread in which all of MLflow happens, from import to upload.
+class MlflowTracker(MailTracker):
+    """Mirrors to MLflow.
 
     Training waits only in `finish`: for a server that has answered no longer than the timeout, and
     for one that has not, until the timeout has passed since the run began. A file gets more time.
@@ -37,18 +35,10 @@ class MlflowTracker:
         mean_predictor_m: float | None,
     ) -> None:
         store.check_installed()
-        self._logger, self._folder, self._swept = logger, folder, swept
-        self._mean_predictor_m = mean_predictor_m
         self._address = store.address_of(folder.parent.parent)
-        self._mail = Mail(History(folder / HISTORY))
         self._began = time.monotonic()
-        self._answered = self._given_up = False
-        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
-        self._thread.start()
-
-    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Send this epoch, and those before it that are not sent yet."""
-        self._mail.put(epoch, metrics)
+        self._answered = False
+        super().__init__(logger, folder, swept, mean_predictor_m)
 
     def finish(self, result: RunResult | None, exit_code: int) -> None:
         """Send the rest, and wait for it: a few seconds only if the user interrupted the run."""
