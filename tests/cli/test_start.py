@@ -85,9 +85,9 @@ def test_a_step_that_fails_ends_it_with_its_status(tmp_path: Path, ran: list[str
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_no_step_outlives_a_guide_that_is_told_to_stop(tmp_path: Path, signum: int) -> None:
     code = (
-        "import sys; from pathlib import Path; from img2gps.cli.commands import start;"
+        "import sys; from img2gps.cli.main import main;"
         "sys.executable = '/bin/sh';"  # `sh -m img2gps ...` runs the file of that name
-        "sys.exit(start._run(start.Step('', []), Path('runs')))"
+        "main(['start', '.'])"
     )
     (tmp_path / "img2gps").write_text("echo $$ > pid; exec sleep 60")
     guide = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)

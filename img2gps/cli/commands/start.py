@@ -17,6 +17,7 @@ from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import RUNS_VARIABLE
+from img2gps.core.signals import Interrupted
 
 HELP = "a guided first study of your photos: look, estimate, compare recipes, show"
 SWEEP = "start"  # sweeps/start.yaml
@@ -113,7 +114,7 @@ def _run(step: Step, root: Path) -> int:
         before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         try:
             status = process.wait()
-        except KeyboardInterrupt:  # a terminal has told the step, too; others tell only the guide
+        except (Interrupted, KeyboardInterrupt):  # a terminal tells the step, too; `kill` does not
             process.terminate()
             process.wait()
             raise
