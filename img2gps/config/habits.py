@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from img2gps.config.messages import known_keys
 from img2gps.core.errors import BadInput
+from img2gps.core.paths import package_folder
 
 # Names in Keras, Lightning, Hugging Face, timm and torchvision's references, by our knob.
 _ELSEWHERE = {
@@ -73,6 +74,8 @@ def read_words(words: Sequence[str]) -> list[str]:
             _check_decimal_comma(word, key, value)
             _check_data(word, key, value)
             _check_space(words, i)
+        else:
+            _check_bare_path(words, i)
     return [re.sub(r"(?<=[=,])~(?=/|$)", str(Path.home()), word) for word in words]
 
 
@@ -109,12 +112,27 @@ def _check_decimal_comma(word: str, key: str, value: str) -> None:
 
 def _check_data(word: str, key: str, value: str) -> None:
     """Refuse a path in place of the kind of data."""
-    path = Path(value).expanduser()
-    if key != "data" or not ("/" in value or value.startswith(("~", ".")) or path.suffix):
+    if key != "data" or (package_folder("conf") / "data" / f"{value}.yaml").is_file():
         return
+    path = Path(value).expanduser()
+    if "/" in value or value.startswith(("~", ".")) or path.suffix or path.exists():
+        _instead(word, "not a kind of data", _data_words(value))
+
+
+def _check_bare_path(words: Sequence[str], i: int) -> None:
+    """Refuse photos that are named without a key, as other commands take them."""
+    before = words[i - 1] if i else ""
+    if before.startswith("-") and before not in ("-m", "--multirun"):
+        return  # the value of an option
+    if Path(words[i].replace("~/", f"{Path.home()}/", 1)).exists():
+        _instead(words[i], "not an override", _data_words(words[i]))
+
+
+def _data_words(value: str) -> str:
+    """Return the overrides that name a folder or a table of photos."""
     kinds = {".csv": "csv", ".tsv": "csv", ".parquet": "huggingface"}
-    kind = kinds.get(path.suffix.lower(), "photos")
-    _instead(word, "not a kind of data", f"data={kind} {_quoted('data.root', value)}")
+    kind = kinds.get(Path(value).suffix.lower(), "photos")
+    return f"data={kind} {_quoted('data.root', value)}"
 
 
 def _check_space(words: Sequence[str], i: int) -> None:

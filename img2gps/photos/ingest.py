@@ -52,7 +52,7 @@ from img2gps.photos.sources import (
     Source,
     position_tables,
 )
-from img2gps.photos.summary import summarise
+from img2gps.photos.summary import summarise, warn_of_doubts
 
 __all__ = ["CsvSource", "FolderSource", "HuggingFaceSource", "QuadSource", "Source", "ingest"]
 
@@ -100,12 +100,14 @@ def ingest(
         listing = source.listing(cache, threads=options.threads, progress=progress)
         folder = cache / _folder_name(listing, options)
         with _locked(folder):
-            return _existing(folder, verify) or _build(listing, folder, options)
+            dataset = _existing(folder, verify) or _build(listing, folder, options)
     except OSError as error:
         raise BadInput(
             f"cache {cache}: {error.strerror or error}; free space or choose another folder "
             "(IMG2GPS_CACHE)"
         ) from error
+    warn_of_doubts(dataset)
+    return dataset
 
 
 def _folder_name(listing: Listing, options: _Options) -> str:

@@ -15,7 +15,7 @@ from img2gps.photos.exif import Exif
 from img2gps.photos.guard import Readers
 from img2gps.photos.photo import Photo, Request
 from img2gps.photos.photofile import Unusable
-from img2gps.photos.plausible import swapped_note
+from img2gps.photos.plausible import contradiction
 from img2gps.photos.sources import sidecars
 from img2gps.photos.sources.base import Item, Label, Reject
 from img2gps.photos.track import Track
@@ -80,8 +80,8 @@ def _row(item: Item, photo: Photo, label: Label) -> dict[str, Any]:
     row = {name: getattr(exif, name) for name in _OF_CAMERA}
     row |= {name: getattr(exif if own else Exif(), name) for name in _OF_POSITION}
     row |= {name: value for name, value in label.columns.items() if row[name] in (None, "")}
-    if item.label is not None:
-        row["note"] = swapped_note(item.label, exif.lat_deg, exif.lon_deg)
+    if label.source == "table":  # whoever writes overrides.csv knows that the photo is wrong
+        row["note"] = contradiction((label.lat_deg, label.lon_deg), exif.lat_deg, exif.lon_deg)
     row |= {
         "photo": item.photo,
         "lat_deg": label.lat_deg,

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from img2gps.core.geo import distance_m, median_position
+from img2gps.photos.dataset import Dataset
 from img2gps.photos.plausible import doubts
 from img2gps.photos.sources.base import Listing, Reject
 
@@ -38,9 +39,6 @@ def summarise(
             f"{photo} ({metres:,.0f} m)" for photo, metres in list(far.items())[:_SHOWN]
         )
         log.warning("photos far from the others: %d, %s", len(far), shown)
-    lat, lon = manifest["lat_deg"].to_numpy(float), manifest["lon_deg"].to_numpy(float)
-    for doubt in doubts(lat, lon, list(notes.values())):
-        log.warning("%s: %s", listing.name, doubt)
     for photo, note in list(notes.items())[:_SHOWN]:
         log.warning("%s: %s", photo, note)
     return {
@@ -53,6 +51,12 @@ def summarise(
         "far_m": far,
         "notes": notes,
     }
+
+
+def warn_of_doubts(dataset: Dataset) -> None:
+    """Log what makes a data set useless, whenever it is opened and not only when it is read."""
+    for doubt in doubts(*dataset.lat_lon(), list(dataset.summary["notes"].values())):
+        log.warning("%s: %s", dataset.name, doubt)
 
 
 def _groups(manifest: pd.DataFrame, column: str) -> list[list[str]]:

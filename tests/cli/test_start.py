@@ -56,6 +56,24 @@ def test_every_step_is_a_command_that_exists(tmp_path: Path) -> None:
             parser().parse_args([name, *words])
 
 
+def test_the_look_reads_the_photos_that_the_training_reads(tmp_path: Path) -> None:
+    words = ["data.track=ride.gpx", "data.one_of_each=true", "threads=1"]
+    first, *_ = start.guide(str(tmp_path), "mine", words)
+    assert first.words == [
+        "ingest",
+        str(tmp_path),
+        "--track",
+        "ride.gpx",
+        "--one-of-each",
+        "--report",
+    ]
+
+
+def test_only_the_folder_is_required(capsys: pytest.CaptureFixture[str]) -> None:
+    assert begin() == 2
+    assert capsys.readouterr().err.endswith("arguments are required: DIR\n")
+
+
 def test_it_looks_and_estimates_before_it_asks_whether_to_train(
     tmp_path: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,19 @@ def test_photos_are_looked_at_before_they_train(
     assert train == "img2gps train data=photos data.root=photos"
 
 
+def test_what_places_the_photos_stays_in_the_next_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "cache"))
+    render(QuadSpec(n=6, width=96, height=72), tmp_path / "a, b", threads=1, progress=False)
+    words = ["ingest", "a, b", "--image-size", "32", "--one-of-each"]
+    assert suggestion(capsys, *words) == "img2gps ingest 'a, b' --one-of-each --report"
+    assert suggestion(capsys, *words, "--report", "a.html") == (
+        "img2gps train data=photos 'data.root=\"a, b\"' data.one_of_each=true"
+    )
+
+
 def test_a_second_learning_rate_is_tried_on_the_same_photos(tmp_path: Path) -> None:
     run = tmp_path / "mine" / "a1"
     run.mkdir(parents=True)

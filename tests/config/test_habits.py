@@ -65,6 +65,28 @@ def test_a_path_that_the_shell_has_split_is_put_together_again(
     )
 
 
+@pytest.mark.parametrize("word", ["quad 2", "spring.csv", "./"])
+def test_photos_in_place_of_an_override_are_answered_with_one(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "quad 2").mkdir()
+    (tmp_path / "spring.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    kind = "csv" if word.endswith(".csv") else "photos"
+    words = f"data={kind} " + ("'data.root=\"quad 2\"'" if " " in word else f"data.root={word}")
+    assert answer("-m", word) == f"{word}: not an override; write {words}"
+    assert answer(f"data={word}") == f"data={word}: not a kind of data; write {words}"
+
+
+def test_a_folder_called_like_a_kind_of_data_or_named_by_an_option_is_no_habit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "quad").mkdir()
+    monkeypatch.chdir(tmp_path)
+    line = ["--config-dir", "quad", "data=quad"]
+    assert read_words(line) == line
+
+
 @pytest.mark.parametrize(
     "line",
     [

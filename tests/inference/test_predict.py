@@ -28,7 +28,8 @@ from img2gps.inference.position import Position
 from img2gps.inference.predict import Predictor
 from img2gps.runs.folder import CHECKPOINT, CONFIG, PREDICTIONS, PREDICTIONS_TEST
 from img2gps.runs.outcome import Outcome
-from img2gps.runs.records import RESULT
+from img2gps.runs.records import RESULT, StudyRecord, write_study
+from img2gps.runs.winner import Winner, write_winner
 from tests.helpers.tiny import tiny_config
 
 
@@ -103,6 +104,31 @@ def test_table_has_one_line_a_photo(finished: Outcome, photos: Path) -> None:
     assert lines[0].split() == ["photo", "lat_deg", "lon_deg"]
     assert len(lines) == 4
     assert all(" m from the position in the photo" in line for line in lines[1:])
+
+
+def test_a_web_address_is_no_photo(finished: Outcome) -> None:
+    done = predict("https://example.com/a.jpg", "--run", str(finished.folder))
+    assert done.returncode == 2
+    assert done.stderr == (
+        "img2gps: error: https://example.com/a.jpg: a web address; download the photo and give "
+        "its file\n"
+    )
+
+
+def test_the_report_of_the_study_whose_winner_has_answered_is_next(
+    finished: Outcome, photos: Path
+) -> None:
+    root = finished.folder.parent.parent
+    winner = Winner("mine", path=f"default/{finished.run_id}", candidates=2)
+    (root / "mine").mkdir()
+    write_winner(root / "mine", winner)
+    write_study(root, StudyRecord("mine"))
+    answered = predict(str(photos / "IMG_00001.jpg"), "--runs", str(root))
+    none = predict("gone.jpg", "--runs", str(root))
+    shutil.rmtree(root / "mine")
+    assert "next: img2gps report mine" in answered.stderr
+    assert none.returncode == 2
+    assert "next:" not in none.stderr
 
 
 def test_a_path_that_is_too_long_is_a_photo_that_cannot_be_opened() -> None:

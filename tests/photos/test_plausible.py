@@ -35,12 +35,39 @@ def test_swapped_columns_are_noticed_by_the_photos_own_positions(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     found = warnings(tmp_path, caplog, table(tmp_path, [(lon, lat) for lat, lon in QUAD]))
-    assert found[0] == (
+    assert found[-1] == (
         "labels: latitude and longitude look swapped for 4 of 4 photos, whose own EXIF says so; "
         "swap the two columns of the table"
     )
     note = "0.jpg: latitude and longitude look swapped: the photo itself says 39.9510, -75.1915"
     assert note in found
+
+
+def test_a_lost_sign_is_noticed_by_the_photos_own_positions(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = warnings(tmp_path, caplog, table(tmp_path, [(lat, -lon) for lat, lon in QUAD]))
+    assert found[-1].startswith("labels: the labels of 4 of 4 photos are more than 10 km from")
+    assert "check the signs" in found[-1]
+
+
+def test_a_data_set_that_is_read_already_is_doubted_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = table(tmp_path, [(lon, lat) for lat, lon in QUAD])
+    (*_, first) = warnings(tmp_path, caplog, source)
+    caplog.clear()
+    assert warnings(tmp_path, caplog, source) == [first]
+
+
+def test_positions_in_overrides_are_not_doubted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i, place in enumerate(QUAD):
+        make_photo(tmp_path / f"{i}.jpg", *place, seed=i)
+    (tmp_path / "overrides.csv").write_text("photo,lat,lon\n0.jpg,39.9510,-75.4\n")
+    found = warnings(tmp_path, caplog, FolderSource(tmp_path))
+    assert not any("own position" in warning for warning in found)
 
 
 @pytest.mark.parametrize("gps", [True, False])

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from img2gps.photos.ingest import Source
 
 HELP = "read photos into the cache that runs use, and say what is in them"
+OVERRIDES = {  # the same for a training, of what decides which photos there are, and where
+    "--track": "data.track",
+    "--clock-offset": "data.clock_offset_s",
+    "--track-gap": "data.track_gap_s",
+    "--split": "data.subset",
+    "--allow-outside": "data.allow_outside",
+    "--one-of-each": "data.one_of_each",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,20 +123,51 @@ def _suggest(args: argparse.Namespace, dataset: Dataset) -> None:
             command = f"img2gps ingest {shlex.quote(str(table))} --report"
             suggest(command, "most photos have no position of their own, and this table has some")
             return
-    where = shlex.quote(args.source)
     if dataset.synthetic:
         suggest("img2gps train", "a first run on the built-in quad")
     elif args.report is None:
-        suggest(f"img2gps ingest {where} --report", "a page with a map of the photos")
+        words = ["img2gps", "ingest", args.source, *_options(args), "--report"]
+        suggest(shlex.join(words), "a page with a map of the photos")
     else:
-        kind = {"CsvSource": "csv", "HuggingFaceSource": "huggingface"}
-        data = kind.get(type(_source(args)).__name__, "photos")
-        suggest(f"img2gps train data={data} data.root={where}", "a first run on these photos")
+        words = ["img2gps", "train", *_overrides(args)]
+        suggest(shlex.join(words), "a first run on these photos")
+
+
+def _given(args: argparse.Namespace) -> dict[str, str | bool]:
+    """Return the options of `OVERRIDES` that were given, with their values."""
+    defaults = argparse.ArgumentParser()
+    add_arguments(defaults)
+    names = {option: option.lstrip("-").replace("-", "_") for option in OVERRIDES}
+    values = {option: getattr(args, name) for option, name in names.items()}
+    return {
+        option: value if isinstance(value, bool) else str(value)
+        for option, value in values.items()
+        if value != defaults.get_default(names[option])
+    }
+
+
+def _options(args: argparse.Namespace) -> list[str]:
+    """Return the words that give another ingest the same photos."""
+    return [word for option, value in _given(args).items()
+            for word in ([option] if value is True else [option, str(value)])]  # fmt: skip
+
+
+def _overrides(args: argparse.Namespace) -> list[str]:
+    """Return the overrides that give a training the same photos."""
+    from img2gps.config.habits import override
+
+    kind = {"CsvSource": "csv", "HuggingFaceSource": "huggingface"}
+    words = [f"data={kind.get(type(_source(args)).__name__, 'photos')}"]
+    words.append(override("data.root", args.source))
+    for option, value in _given(args).items():
+        key = OVERRIDES[option]
+        words.append(f"{key}=true" if value is True else override(key, str(value)))
+    return words
 
 
 def _write_suspects(dataset: Dataset, path: Path, args: argparse.Namespace) -> None:
     """Write suspicious labels, also those of a trained study's report, into a file to edit."""
-    from img2gps.photos.sources import OVERRIDES
+    from img2gps.photos import sources
     from img2gps.photos.sources.columns import read_table
     from img2gps.photos.suspects import suspects, write_overrides
 
@@ -139,9 +178,10 @@ def _write_suspects(dataset: Dataset, path: Path, args: argparse.Namespace) -> N
     if found:
         folder = Path(args.source).expanduser()
         folder = folder if folder.is_dir() else folder.parent
-        write_overrides(path, found, dataset, base=folder / OVERRIDES)
+        write_overrides(path, found, dataset, base=folder / sources.OVERRIDES)
         print(
-            f"labels to look at: {len(found)} in {path}; edit it, save it as {folder / OVERRIDES}"
+            f"labels to look at: {len(found)} in {path}; edit it, save it as "
+            f"{folder / sources.OVERRIDES}"
         )
 
 

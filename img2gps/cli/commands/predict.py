@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from collections import Counter
@@ -30,6 +31,7 @@ SYNTHETIC = (
 SOME_FAILED, ALL_FAILED = 3, 2
 QUAD = Path("quad")  # stands for photos of the built-in quad where no such file is
 N_QUAD = 12
+_WEB_ADDRESS = re.compile(r"(https?|ftp|s3|gs):/")  # `Path` has made one slash of two
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,9 +104,9 @@ def execute(args: argparse.Namespace) -> int:
         problems += _copies(named, positions, args.write_exif)
     for problem in problems:
         _say(problem)
-    _suggest_report(localizer, args)
     if not any(one.lat_deg is not None for one in positions):
         return ALL_FAILED
+    _suggest_report(localizer, args)
     return SOME_FAILED if problems else 0
 
 
@@ -114,10 +116,13 @@ def _say(message: str) -> None:
 
 def _suggest_report(localizer: Localizer, args: argparse.Namespace) -> None:
     """Point to the report of the study that the model comes from; an exported one has none."""
+    from img2gps.inference.find import newest
+
+    asked = args.run or newest([args.root, Path("results")])
     for folder in localizer.deployed.folders[:1]:
         root, name = folder.parent.parent, folder.resolve().parent.name
-        if args.run and (root / args.run / STUDY).is_file():  # a refit's runs are no part of it
-            name = args.run
+        if (root / asked / STUDY).is_file():  # its runs may lie with another study
+            name = asked
         suggest(f"img2gps report {shlex.quote(name)}", "how far off such answers are", root)
 
 
@@ -284,6 +289,9 @@ def _files(given: list[Path]) -> tuple[dict[str, Path], list[str]]:
     found: list[tuple[str, Path]] = []
     problems: list[str] = []
     for path in map(_drawn, given):
+        if _WEB_ADDRESS.match(str(path)):
+            address = str(path).replace(":/", "://", 1)
+            raise BadInput(f"{address}: a web address; download the photo and give its file")
         rejects: list[Reject] = []
         is_folder = os.path.isdir(path)  # noqa: PTH112 # `Path.is_dir` may raise
         below = photo_files(path, rejects) if is_folder else [path]

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from img2gps.cli.commands import ingest
 from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
 from img2gps.core.errors import BadInput
@@ -44,7 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", metavar="DIR", help="folder of photos, or a table that ingest reads"
     )
     parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="of the training, right after DIR"
+        "overrides",
+        nargs="*",
+        default=[],  # without it, argparse calls them required where DIR is missing
+        metavar="KEY=VALUE",
+        help="of the training, right after DIR",
     )
     parser.add_argument("--study", metavar="NAME", help="default: after the folder")
     parser.add_argument("--yes", action="store_true", help="train without asking")
@@ -89,7 +94,7 @@ def guide(source: str, study: str, overrides: Sequence[str] = ()) -> list[Step]:
     data = [f"data={kind}", override("data.root", source)]
     train = ["train", "-m", f"sweeps={SWEEP}", override("study", study), *data, *overrides]
     return [
-        Step("Look at your photos", ["ingest", source, "--report"]),
+        Step("Look at your photos", ["ingest", source, *_ingest_options(overrides), "--report"]),
         Step("What a study of them takes, and what it can show",
              [*train, "hydra.sweeper.dry_run=true"]),
         Step("Compare recipes on known and on new spots; Ctrl-C is safe", train, asks_first=True),
@@ -97,6 +102,20 @@ def guide(source: str, study: str, overrides: Sequence[str] = ()) -> list[Step]:
         Step("Choose the recipe that is best on known spots", ["select", study, "--where", BY]),
         Step("Make one model of the winner's runs", ["final", study]),
     ]  # fmt: skip
+
+
+def _ingest_options(overrides: Sequence[str]) -> list[str]:
+    """Return the options by which ingest reads the same photos as a training with overrides.
+
+    >>> _ingest_options(["data.track=ride.gpx", "data.allow_outside=true", "lr=0.001"])
+    ['--track', 'ride.gpx', '--allow-outside']
+    """
+    options = {key: option for option, key in ingest.OVERRIDES.items()}
+    words: list[str] = []
+    for key, _, value in (word.partition("=") for word in overrides):
+        if key in options and value.lower() != "false":
+            words += [options[key]] if value.lower() == "true" else [options[key], value]
+    return words
 
 
 def _agreed() -> bool:
