@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -10,19 +10,20 @@ from typing import Any, get_type_hints
 from img2gps.core.advice import next_step
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
-from img2gps.study import kubernetes, manifests, skypilot, slurm
+from img2gps.study import kubernetes, manifests, ray_workers, skypilot, slurm
 from img2gps.study.display import Display
 from img2gps.study.engine import plan_alone
 from img2gps.study.kubernetes import Pods
+from img2gps.study.ray_workers import Actors
 from img2gps.study.skypilot import Machines
 from img2gps.study.slurm import Resources
 from img2gps.study.spec import Spec
 
 LOCAL = "local"
-KINDS = {"slurm": Resources, "kubernetes": Pods, "skypilot": Machines}
+KINDS = {"slurm": Resources, "ray": Actors, "kubernetes": Pods, "skypilot": Machines}
 KEY = "hydra.sweeper.launcher"
 
-Asked = Resources | Pods | Machines
+Asked = Resources | Actors | Pods | Machines
 
 
 def read_launcher(given: Any) -> Asked | None:
@@ -86,24 +87,58 @@ def launch(spec: Spec, url: str, asked: Asked, workers: int) -> None:
     """
     if isinstance(asked, Resources):
         _submit_to_slurm(spec, url, asked, workers)
+    elif isinstance(asked, Actors):
+        _submit_to_ray(spec, url, asked, workers)
     else:
         _write_manifest(spec, url, asked, workers)
 
 
 def _submit_to_slurm(spec: Spec, url: str, resources: Resources, workers: int) -> None:
     """Have Slurm run as many workers as are missing."""
-    display, root = Display(), Path(spec.root)
-    there = slurm.alive(root, spec.name)  # first, because without Slurm nothing is planned
+    root = Path(spec.root)
+
+    def submit(missing: int) -> str:
+        number = slurm.submit(root, spec.name, url, missing, resources)
+        logs = root / spec.name / slurm.LOGS.replace("%A", number).replace("%a", "*")
+        return f"submitted {counted(missing, 'worker')} as Slurm's job {number}; logs: {logs}"
+
+    there = slurm.alive(root, spec.name)
+    _submit_missing(spec, url, workers, there, "in Slurm's queue", submit)
+
+
+def _submit_to_ray(spec: Spec, url: str, asked: Actors, workers: int) -> None:
+    """Have Ray run as many workers as are missing."""
+    root = Path(spec.root)
+
+    def submit(missing: int) -> str:
+        address, waiting = ray_workers.submit(root, spec.name, url, missing, asked)
+        logs = root / spec.name / ray_workers.LOGS.format("*")
+        said = f"submitted {counted(missing, 'worker')} to Ray at {address}; logs: {logs}"
+        if not waiting:
+            return said
+        wait, cores = "waits" if waiting == 1 else "wait", counted(asked.cpus or 1, "free core")
+        return f"{said}\n{waiting} of them {wait} until Ray has room, with {cores} for each"
+
+    there = ray_workers.alive(root, spec.name, asked.cluster)
+    _submit_missing(spec, url, workers, there, "on Ray", submit)
+
+
+def _submit_missing(
+    spec: Spec, url: str, workers: int, there: int, where: str, submit: Callable[[int], str]
+) -> None:
+    """Plan the study and submit the workers that are not `there` yet, and say what was done.
+
+    Its callers count `there` first, so that nothing is planned where no scheduler answers.
+    """
+    display = Display()
     left = plan_alone(spec, url, display)
     missing = min(workers, left) - there
     if not left:
         display.say("nothing is left to run")
     elif missing > 0:
-        number = slurm.submit(root, spec.name, url, missing, resources)
-        logs = root / spec.name / slurm.LOGS.replace("%A", number).replace("%a", "*")
-        display.say(f"submitted {counted(missing, 'worker')} as Slurm's job {number}; logs: {logs}")
+        display.say(submit(missing))
     if there:
-        display.say(f"in Slurm's queue before: {counted(there, 'worker')} of this study")
+        display.say(f"{where} before: {counted(there, 'worker')} of this study")
     display.say(_next(spec, left))
 
 

@@ -50,7 +50,7 @@ class SweeperConfig:
     figures: list[Any] = field(default_factory=list)  # figures besides those of every report
     select: dict[str, Any] = field(default_factory=dict)
     workers: int = 1  # processes; 0 = in this one
-    launcher: Any = "local"  # local | slurm | {kind: slurm, minutes: ...}, or another kind
+    launcher: Any = "local"  # local | slurm | ray | {kind: slurm, minutes: ...}, or another kind
     storage: str | None = None  # any Optuna URL; null = a journal file in the study's folder
     max_failures: int = 2
     max_preemptions: int = 10

@@ -1,4 +1,4 @@
-"""Ending what works on a study: a command on this machine, and workers that Slurm runs."""
+"""Ending what works on a study: a command of this machine, and workers of Slurm and of Ray."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from img2gps.core import process
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.runs.records import StudyRecord
-from img2gps.study import slurm
+from img2gps.study import ray_workers, slurm
 
 PATIENCE_S = 60.0  # with a process that was asked to end
 POLL_S = 0.2
@@ -26,9 +26,11 @@ def stop_study(root: Path, study: StudyRecord) -> str:
         BadInput: a process of another machine works on it, or one of this machine does not end.
     """
     jobs = slurm.cancel(root, study.study)
-    engine = study.engine
     if jobs:
-        return f"Slurm ends {counted(jobs, 'worker')}, which give their runs back"
+        return f"Slurm ends {counted(jobs, 'worker')}; runs under way go back into the ledger"
+    if actors := _end_on_ray(root, study):
+        return f"Ray ends {counted(actors, 'worker')}; runs under way go back into the ledger"
+    engine = study.engine
     if not engine or not study.is_running:
         return "nothing works on it"
     if not process.is_local(engine):
@@ -38,6 +40,19 @@ def stop_study(root: Path, study: StudyRecord) -> str:
         )
     _end(engine)
     return "stopped; the runs under way go on from their last epoch"
+
+
+def _end_on_ray(root: Path, study: StudyRecord) -> int:
+    """End the workers of a study on Ray; return how many there were.
+
+    A cluster that is gone has none, unless something elsewhere still works on the study.
+    """
+    try:
+        return ray_workers.cancel(root, study.study)
+    except BadInput:
+        if study.is_running and study.engine and not process.is_local(study.engine):
+            raise
+        return 0
 
 
 def _end(engine: Mapping[str, str | int]) -> None:

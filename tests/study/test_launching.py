@@ -19,6 +19,7 @@ from img2gps.core.errors import BadInput
 from img2gps.study import kubernetes, manifests, skypilot
 from img2gps.study.kubernetes import Pods
 from img2gps.study.launching import Asked, launch, read_launcher
+from img2gps.study.ray_workers import Actors
 from img2gps.study.skypilot import Machines
 from img2gps.study.spec import STORAGE_VARIABLE
 from tests.helpers.studies import cells_of, executions, fake_spec
@@ -171,6 +172,7 @@ def test_runs_outside_the_folder_that_workers_mount_are_refused(
 def test_launchers_are_read_from_a_name_or_a_mapping() -> None:
     assert read_launcher("local") is None
     assert read_launcher({"kind": "kubernetes", "image": "i", "volume": "v"}) == Pods("i", "v")
+    assert read_launcher({"kind": "ray", "address": "h:6379", "cpus": 2}) == Actors("h:6379", 2)
     given = {"kind": "skypilot", "volume": "v", "gpus": "A100:1", "cpus": None}
     assert read_launcher(given) == Machines("v", gpus="A100:1")
 
@@ -178,12 +180,13 @@ def test_launchers_are_read_from_a_name_or_a_mapping() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("slurms", "launcher=slurms: no such launcher; one of local, slurm, kubernetes, skypilot"),
+        ("slurms", "launcher=slurms: no such launcher; one of local, slurm, ray, kubernetes"),
         ({"minutes": 60}, "launcher=None: no such launcher"),
         ({"kind": "slurm", "cpu": 4}, "launcher.cpu: no such key; there are: minutes, cpus"),
         ({"kind": "local", "cpus": 4}, "launcher.cpus: no such key; there are: none for local"),
         ({"kind": "slurm", "cpus": 0}, "launcher.cpus=0: give a whole number, above 0"),
         ({"kind": "slurm", "minutes": 2}, "launcher.minutes=2: too short"),
+        ({"kind": "ray", "address": 6379}, "launcher.address=6379: give text"),
         ({"kind": "slurm", "options": "-p x"}, "launcher.options=-p x: give a list"),
         ("kubernetes", "launcher.image: is needed; give 'hydra.sweeper.launcher={kind: kubernetes"),
         ({"kind": "kubernetes", "image": "i"}, "launcher.volume: is needed"),

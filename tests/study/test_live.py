@@ -148,7 +148,7 @@ def test_watching_goes_on_while_workers_wait_in_slurms_queue(
     (root / "s" / slurm.SUBMITTED).write_text("7\n")
     monkeypatch.setattr(slurm, "alive", lambda *_: counts.pop(0))
     monkeypatch.setattr(studies, "WATCH_S", 0.0)
-    monkeypatch.setattr(studies, "SLURM_S", 0.0)
+    monkeypatch.setattr(studies, "SCHEDULER_S", 0.0)
     command(root, "show", "s", "--watch")
     assert counts == []
 

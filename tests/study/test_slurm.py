@@ -107,7 +107,7 @@ class TestOnSlurm:
         wait_for(lambda: under_way(spec, 2))
         with pytest.raises(SystemExit, match="0"):
             main(["studies", "stop", "s", "--runs", str(tmp_path)])
-        assert "Slurm ends 2 workers, which give their runs back" in capfd.readouterr().out
+        assert "Slurm ends 2 workers; runs under way go back" in capfd.readouterr().out
         wait_for(lambda: not slurm.alive(tmp_path, "s"))
         wait_for(lambda: states(spec) == {"queued"})
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 HELP = "list studies; show, watch or stop a study, retry its failed runs, or forget it"
 WATCH_S = 2.0  # between two looks at a record
-SLURM_S = 8.0  # further ones where Slurm has to be asked, which is not to be asked often
+SCHEDULER_S = 8.0  # further ones where Slurm or Ray has to be asked, which is not to be asked often
 RENEWED_S = 30.0  # an engine that lives has renewed its study's record by then
 
 
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     watch.add_argument("--open", action="store_true", help="open it in a browser")
     watch.add_argument("--port", type=int, default=0, help="default: any that is free")
     stop = actions.add_parser(
-        "stop", help="end the command or the Slurm jobs that work on a study; nothing is lost"
+        "stop", help="end the command or the workers on Slurm or Ray of a study; nothing is lost"
     )
     stop.add_argument("name")
     retry = actions.add_parser("retry", help="enqueue failed runs again with all their attempts")
@@ -152,13 +152,14 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _awaited(args: argparse.Namespace, study: StudyRecord) -> bool:
-    """Whether Slurm still has workers for the runs that are left; asked now and then only."""
-    from img2gps.study import slurm
+    """Whether Slurm or Ray still has workers for the runs that are left; asked now and then."""
+    from img2gps.study import ray_workers, slurm
 
     left = any(not run.state.has_ended for run in study.runs)
-    if not left or not slurm.awaited(args.root, args.name):
+    place = args.root, args.name
+    if not left or not (slurm.awaited(*place) or ray_workers.awaited(*place)):
         return False
-    time.sleep(SLURM_S)
+    time.sleep(SCHEDULER_S)
     return True
 
 
