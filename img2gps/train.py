@@ -51,6 +51,7 @@ def run(
     from img2gps.photos.resemblance import log_resemblance
     from img2gps.runs import resume
     from img2gps.runs.folder import open_folder
+    from img2gps.runs.keeping import kept_in_store
     from img2gps.runs.outcome import ResultWriter, ended_before
     from img2gps.runs.plan import plan_run
     from img2gps.runs.predictions import PredictionTable
@@ -63,7 +64,7 @@ def run(
 
     planned = plan_run(config, weights, opened, precision)
     dataset, split = planned.dataset, planned.split
-    with open_folder(planned.folder) as folder:
+    with open_folder(planned.folder) as folder, kept_in_store(folder, anew=config.force) as keeper:
         if (ended := ended_before(planned, folder)) is not None:
             return ended
         start = resume.prepare(folder, planned)
@@ -90,7 +91,9 @@ def run(
         with writer.recording(tracker):
             hooks = [tracker.epoch, on_epoch] if on_epoch else [tracker.epoch]
             recorder = Recorder(folder, table, hooks)
-            trainer = loop.make_trainer(config, planned.precision, folder.checkpoint, recorder)
+            trainer = loop.make_trainer(
+                config, planned.precision, folder.checkpoint, recorder, keeper.checkpointed
+            )
             loop.fit(trainer, module, data, folder.checkpoint, start.checkpoint)
             writer.finish()
         return writer.outcome

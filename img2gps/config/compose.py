@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from img2gps.config import messages
 from img2gps.config.schema import Config, DataKind
 from img2gps.core.errors import BadInput
-from img2gps.core.paths import expanded, package_folder
+from img2gps.core.paths import expanded, package_folder, runs_root
 
 # Hydra 1.3 warns without this argument; Hydra 1.4 deprecates it.
 HYDRA_DEFAULTS = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
@@ -56,7 +56,7 @@ def load_config(cfg: DictConfig) -> Config:
         plain[group] = _own_class(group, plain.get(group) or {})
     _choose_n_val(plain)
     config = config_from_dict(plain)
-    config.runs.root = str(expanded(config.runs.root, "runs.root"))
+    config.runs.root = str(runs_root(config.runs.root, "runs.root"))
     if config.runs.results:
         config.runs.results = str(expanded(config.runs.results, "runs.results"))
     config.check_trainable()

@@ -493,6 +493,7 @@ class Config:
             check("data.weight_by_error", "true", self.loss.custom is None, remedy)
 
     def _check_root(self) -> None:
-        local = not re.search(r"::|://", self.runs.root)
-        remedy = "a folder of this machine, not an address; give runs.root=FOLDER"
-        check("runs.root", self.runs.root, local, remedy)
+        remedy = (
+            "neither a folder nor the URL of a store; give runs.root=FOLDER or s3://BUCKET/FOLDER"
+        )
+        check("runs.root", self.runs.root, "::" not in self.runs.root, remedy)

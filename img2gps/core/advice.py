@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from img2gps.core.paths import runs_folder
+from img2gps.core.stores import as_typed
 
 
 def next_step(command: str, why: str, root: str | Path | None = None) -> str:
@@ -20,5 +21,5 @@ def next_step(command: str, why: str, root: str | Path | None = None) -> str:
     "next: img2gps report mine --runs 'my runs'    # tables and figures"
     """
     if root is not None and Path(root) != runs_folder():
-        command += f" --runs {shlex.quote(str(root))}"
+        command += f" --runs {shlex.quote(as_typed(root))}"
     return f"next: {command}    # {why}"

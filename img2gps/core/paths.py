@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from img2gps.core.errors import BadInput
+from img2gps.core.stores import local_copy
 
 RUNS_VARIABLE = "IMG2GPS_RUNS"
 
@@ -32,9 +33,20 @@ def expanded(given: str | Path, key: str) -> Path:
     return path
 
 
+def runs_root(given: str | Path, key: str) -> Path:
+    """Return the folder of runs that a path names, or the local copy of the store of a URL.
+
+    Raises:
+        BadInput: the path or the URL cannot be used.
+    """
+    if "://" in str(given):
+        return local_copy(str(given), key, cache_folder() / "stores")
+    return expanded(given, key)
+
+
 def runs_folder() -> Path:
     """Return the folder of all studies and runs: IMG2GPS_RUNS, or `runs` in the working folder."""
-    return expanded(os.environ.get(RUNS_VARIABLE) or "runs", RUNS_VARIABLE)
+    return runs_root(os.environ.get(RUNS_VARIABLE) or "runs", RUNS_VARIABLE)
 
 
 def package_folder(name: str) -> Path:

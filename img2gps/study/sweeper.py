@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from img2gps.core.errors import BadInput
 from img2gps.core.signals import say_when_interrupted
+from img2gps.core.stores import url_of
 from img2gps.runs.race import Rules
 from img2gps.runs.records import now
 from img2gps.study.grammar import as_lines, parse_axes
@@ -106,6 +107,8 @@ class BaseSweeper(Sweeper):
         config = composer.load(draft.overrides_of(draft.space.first()))
         _check_config(config, options.direction)
         check_machine(config)
+        if (url := url_of(config.runs.root)) is not None:
+            raise BadInput(f"runs.root={url}: single runs alone can be kept in a store so far")
         composed = composer.compose([])
         draft = _aiming(draft, config.aims)
         base = base_config(config, draft.space, references(composed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,19 @@ class CheckpointFile(TorchCheckpointIO):
     Lightning's own writer copies into memory first, then into /tmp, perhaps on another disk.
     """
 
-    def __init__(self, epochs: int, *, keep_optimizer: bool = False) -> None:
-        """Take the most epochs of the run, and whether their end keeps the optimiser."""
+    def __init__(
+        self,
+        epochs: int,
+        saved: Callable[[], None] = lambda: None,
+        *,
+        keep_optimizer: bool = False,
+    ) -> None:
+        """Take the most epochs of the run, and whether their end keeps the optimiser.
+
+        `saved` is called after each checkpoint.
+        """
         super().__init__()
-        self.epochs, self.keep_optimizer = epochs, keep_optimizer
+        self.epochs, self.saved, self.keep_optimizer = epochs, saved, keep_optimizer
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -74,3 +83,4 @@ class CheckpointFile(TorchCheckpointIO):
             checkpoint = {**checkpoint, "optimizer_states": [], "lr_schedulers": []}
             checkpoint.pop("current_model_state", None)  # beside the averaged weights of ema=
         save(checkpoint, Path(path))
+        self.saved()

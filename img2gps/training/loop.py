@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -37,9 +38,16 @@ def seed_everything(seed: int, threads: int) -> None:
 
 
 def make_trainer(
-    config: Config, precision: Precision, checkpoint: Path, recorder: pl.Callback
+    config: Config,
+    precision: Precision,
+    checkpoint: Path,
+    recorder: pl.Callback,
+    saved: Callable[[], None] = lambda: None,
 ) -> pl.Trainer:
-    """Return a Trainer that logs through `recorder` and saves `checkpoint` after every epoch."""
+    """Return a Trainer that logs through `recorder` and saves `checkpoint` after every epoch.
+
+    `saved` is called after each checkpoint, those inside an epoch included.
+    """
     _quiet()
     callbacks = [recorder]
     if config.ema is not None and not config.is_solved:
@@ -69,7 +77,7 @@ def make_trainer(
         accumulate_grad_batches=config.trainer.accumulate_grad_batches,
         callbacks=[*callbacks, saving],
         plugins=[
-            CheckpointFile(config.epochs, keep_optimizer=config.runs.keep_optimizer),
+            CheckpointFile(config.epochs, saved, keep_optimizer=config.runs.keep_optimizer),
             LightningEnvironment(),  # within Slurm, Lightning would take over its signals
         ],
         logger=False,

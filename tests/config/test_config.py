@@ -107,7 +107,7 @@ def test_every_shipped_choice_composes(choice: str) -> None:
             "metrics=rmse_m: a metric of that name exists; give another name",
         ),
         ("trainer.gradient_clip_val=inf", "trainer.gradient_clip_val=inf: must be above 0"),
-        ("runs.root='a::b'", "runs.root=a::b: a folder of this machine, not an address"),
+        ("runs.root='a::b'", "runs.root=a::b: neither a folder nor the URL of a store"),
         ("runs.root='~nobody-here/x'", "runs.root=~nobody-here/x: no such user's home"),
         ("scheduler.warmup_epochs=15", "scheduler.warmup_epochs=15: lr is reached only after"),
     ],

@@ -1,0 +1,233 @@
+"""What this machine takes out of a store: a run to go on with, or the runs that a command reads.
+
+Every folder notes what the store listed when the two were last the same. If the store lists the
+same again, nobody else has sent anything since, and the folder is as new or newer.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tarfile
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from img2gps.core import process
+from img2gps.core.counted import counted
+from img2gps.core.errors import BadInput
+from img2gps.core.files import read_json, write_json
+from img2gps.runs.folder import CHECKPOINT, WINNER, Locked, RunFolder, open_folder
+from img2gps.runs.records import RESULT, STUDY, read_result, read_study_file
+from img2gps.runs.store import Store, Vanished, patiently
+
+log = logging.getLogger(__name__)
+
+PROGRESS = "progress.tar"  # in the store: a run under way
+NOTE = ".store.json"
+AT_ONCE = 200  # runs that are locked and fetched together
+READING_PATIENCE_S = 30.0
+
+Listing = dict[str, str]
+
+
+def note(folder: Path, listed: Listing) -> None:
+    """Note that a folder is the same as what the store lists of it."""
+    write_json(folder / NOTE, listed)
+
+
+def noted(folder: Path) -> Listing | None:
+    """Return what the store listed when the folder was last the same; None if it never was."""
+    return read_json(folder / NOTE)
+
+
+def fetch_run(folder: RunFolder, store: Store, name: str) -> None:
+    """Bring a run's folder to what the store has, if another machine has changed that.
+
+    The weights of a run that is never repeated are left to `fetch_weights`.
+    """
+    listed = store.listing(name)
+    if not listed or listed == noted(folder.path):
+        return
+    result, progress = f"{name}/{RESULT}", f"{name}/{PROGRESS}"
+    ended = result in listed and has_ended(store, result)
+    folder.clear()
+    if progress in listed and not ended:
+        packed = folder.path / f".{PROGRESS}"
+        store.get(progress, packed)
+        _unpack(packed, folder.path)
+        packed.unlink()
+    else:
+        without = {progress, f"{name}/{CHECKPOINT}"} if ended else {progress}
+        for file in sorted(listed.keys() - without, key=lambda file: file == result):
+            store.get(file, folder.path / file.removeprefix(f"{name}/"))
+    note(folder.path, listed)
+
+
+def has_ended(store: Store, result: str) -> bool:
+    """Whether a result.json in the store is that of a run which is never repeated."""
+    with tempfile.TemporaryDirectory() as folder:
+        store.get(result, Path(folder) / RESULT)
+        found = read_result(Path(folder))
+    return found is not None and found.state.is_final
+
+
+def _unpack(packed: Path, to: Path) -> None:
+    with tarfile.open(packed) as archive:
+        for member in archive:
+            content = archive.extractfile(member)
+            if content is not None and Path(member.name).name == member.name:
+                with (to / member.name).open("wb") as file:
+                    shutil.copyfileobj(content, file)
+
+
+def fetch_weights(folder: Path) -> None:
+    """Fetch the checkpoint of a run that has ended, where the store has it and this machine not.
+
+    Raises:
+        StoreAway: the store cannot be reached.
+    """
+    store = Store.of(folder.parent.parent)
+    if store is not None and not (folder / CHECKPOINT).is_file() and weights_in_store(folder):
+        log.info("fetching the weights of %s from %s", folder.name, store.url)
+        name = f"{folder.parent.name}/{folder.name}/{CHECKPOINT}"
+        patiently(lambda: store.get(name, folder / CHECKPOINT), store)
+
+
+def weights_in_store(folder: Path) -> bool:
+    """Whether the store had the checkpoint of this run when the run was last fetched or sent."""
+    return f"{folder.parent.name}/{folder.name}/{CHECKPOINT}" in (noted(folder) or {})
+
+
+def fetch(root: Path, study: str | None = None, *, runs: bool = True) -> None:
+    """Bring a local copy to what its store has of runs that have ended, with one listing.
+
+    Does nothing where `root` is a plain folder.
+
+    Args:
+        root: the folder of runs.
+        study: the study whose runs are wanted; None for all.
+        runs: whether more is wanted than the records of studies.
+
+    Raises:
+        StoreAway: the store cannot be reached.
+    """
+    store = Store.of(root)
+    if store is None:
+        return
+    listed = patiently(store.listing, store, first=True, patience_s=READING_PATIENCE_S)
+    records, folders = _sorted(listed)
+    for name, own in records.items():
+        if study in (None, name):
+            patiently(partial(_fetch_record, root, store, name, own), store)
+    if runs:
+        wanted = folders if study is None else _of_study(root, study, folders)
+        fetch_folders(root, store, wanted)
+
+
+def fetch_results(root: Path, run_ids: Iterable[str]) -> None:
+    """Fetch the runs with these ids that have ended, in whatever study they lie."""
+    store = Store.of(root)
+    if store is not None:
+        ids = set(run_ids)
+        _, folders = _sorted(patiently(store.listing, store, first=True))
+        found = {name: own for name, own in folders.items() if name.partition("/")[2] in ids}
+        fetch_folders(root, store, found)
+
+
+def fetch_folders(root: Path, store: Store, folders: dict[str, Listing]) -> None:
+    """Fetch runs that have ended, without their weights, many files at once."""
+    new = [name for name, own in folders.items() if _is_wanted(root, name, own)]
+    if new:
+        log.info("fetching %s from %s", counted(len(new), "run"), store.url)
+    for start in range(0, len(new), AT_ONCE):
+        some = {name: folders[name] for name in new[start : start + AT_ONCE]}
+        patiently(partial(_fetch_some, root, store, some), store)
+
+
+def _sorted(listed: Listing) -> tuple[dict[str, Listing], dict[str, Listing]]:
+    """Return the files of each study's own, and those of each run that has ended."""
+    records: dict[str, Listing] = defaultdict(dict)
+    folders: dict[str, Listing] = defaultdict(dict)
+    for name, signature in listed.items():
+        match name.split("/"):
+            case [study, record] if record in (STUDY, WINNER):
+                records[study][name] = signature
+            case [study, run, *_, _]:
+                folders[f"{study}/{run}"][name] = signature
+    ended = {name: own for name, own in folders.items() if f"{name}/{RESULT}" in own}
+    return records, ended
+
+
+def _of_study(root: Path, study: str, folders: dict[str, Listing]) -> dict[str, Listing]:
+    """Return a study's runs, and those of other studies that it links."""
+    path = root / study / STUDY
+    linked = {run.path for run in read_study_file(path).runs} if path.is_file() else set()
+    return {n: own for n, own in folders.items() if n.startswith(f"{study}/") or n in linked}
+
+
+def _is_wanted(root: Path, name: str, own: Listing) -> bool:
+    before = noted(root / name)
+    if before is not None:
+        return before != own
+    result = read_result(root / name)
+    return result is None or not result.state.is_final  # else it ended here and is yet to be sent
+
+
+def _fetch_record(root: Path, store: Store, study: str, own: Listing) -> None:
+    """Fetch the records of a study, unless this machine writes them at the moment."""
+    folder = root / study
+    if own == noted(folder) or _is_worked_on(folder / STUDY):
+        return
+    for name in own:
+        store.get(name, root / name)
+    note(folder, own)
+
+
+def _is_worked_on(record: Path) -> bool:
+    engine = read_study_file(record).engine if record.is_file() else None
+    return process.is_local(engine) and not process.known_dead(engine)
+
+
+def _fetch_some(root: Path, store: Store, folders: dict[str, Listing]) -> None:
+    with ExitStack() as locks:
+        wanted: dict[str, Path] = {}
+        mine = []
+        for name, own in folders.items():
+            try:
+                folder = locks.enter_context(open_folder(root / name))
+            except Locked:  # it is being trained or fetched here
+                continue
+            folder.clear()
+            mine.append(name)
+            weights, progress = f"{name}/{CHECKPOINT}", f"{name}/{PROGRESS}"
+            wanted |= {file: root / file for file in own.keys() - {weights, progress}}
+        results = [f"{name}/{RESULT}" for name in mine]
+        try:
+            store.get_all({file: path for file, path in wanted.items() if file not in results})
+            store.get_all({file: wanted[file] for file in results})
+        except Vanished as error:
+            raise BadInput(
+                f"{store.url}: another machine repeats a run and has deleted {error}; give the "
+                "same command again"
+            ) from error
+        for name in mine:
+            note(root / name, folders[name])
+
+
+def send(root: Path, names: Sequence[str]) -> None:
+    """Send files that a command has written into a local copy, by their names below it."""
+    store = Store.of(root)
+    if store is None:
+        return
+    for name in names:
+        patiently(partial(store.put, root / name, name), store)
+    for folder in {Path(name).parent.as_posix() for name in names}:
+        own = patiently(partial(store.listing, folder), store)
+        if folder.count("/"):
+            note(root / folder, own)
+        else:
+            note(root / folder, _sorted(own)[0].get(folder, {}))
