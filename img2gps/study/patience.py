@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import random
+import sys
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -74,6 +75,8 @@ class Patience:
 def _reason(error: BaseException) -> str:
     """Return what the database or the disk says, without what SQLAlchemy adds."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    if _from_proxy(cause):
+        cause = cause.details()  # type: ignore[union-attr]  # of a class that may not be loaded
     return " ".join(str(getattr(cause, "orig", None) or cause).split())[:200]
 
 
@@ -83,7 +86,13 @@ def is_passing(error: BaseException) -> bool:
         error = error.__cause__
     # A connection that breaks while its transaction ends leaves a transaction to roll back.
     gone = OperationalError | InterfaceError | PendingRollbackError
-    return isinstance(error, gone) or is_full(error)
+    return isinstance(error, gone) or is_full(error) or _from_proxy(error)
+
+
+def _from_proxy(error: BaseException | None) -> bool:
+    """Whether a proxy cannot be reached, or itself cannot reach its database."""
+    grpc = sys.modules.get("grpc")  # loaded only where the ledger is behind a proxy
+    return grpc is not None and isinstance(error, grpc.RpcError)
 
 
 def is_full(error: BaseException | None) -> bool:

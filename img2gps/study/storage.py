@@ -1,8 +1,12 @@
-"""Storages of ledgers: a journal file that survives a kill at any moment, or any Optuna URL."""
+"""Storages of ledgers: a journal file that survives a kill at any moment, or any Optuna URL.
+
+A database may also be behind a proxy: see `img2gps.study.proxy`.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import json
 import logging
 import os
@@ -14,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -24,9 +29,14 @@ from optuna.trial import TrialState
 
 from img2gps.core.errors import BadInput
 
+log = logging.getLogger(__name__)
+
 JOURNAL = "ledger.journal"
 OPENING_TRIES = 8
 SQLITE_PATIENCE_S = 60.0  # seconds that a writer waits for another
+PROXY = "grpc://"
+PROXY_PORT = 13000  # Optuna's
+PROXY_PATIENCE_S = 10.0  # with a proxy that has not answered yet
 
 
 class _Journal(JournalFileBackend):
@@ -151,12 +161,15 @@ def default_url(root: str, study: str) -> str:
 
 
 def open_storage(url: str) -> BaseStorage:
-    """Open the storage behind a journal file's path or a database URL.
+    """Open the storage behind a journal file's path, a database URL, or grpc://HOST:PORT.
 
     Raises:
-        BadInput: the journal is damaged, or the database cannot be reached or has no driver here.
+        BadInput: the journal is damaged, or the database or the proxy cannot be reached or has no
+            driver here.
     """
     quiet()
+    if url.startswith(PROXY):
+        return _behind_proxy(url)
     return _database(url) if "://" in url else _journal(Path(url))
 
 
@@ -192,6 +205,46 @@ def _database(url: str) -> BaseStorage:
     if sqlite:
         _begin_immediate(storage)
     return storage
+
+
+def _behind_proxy(url: str) -> BaseStorage:
+    try:
+        from optuna.storages import GrpcStorageProxy
+
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or PROXY_PORT
+        storage = GrpcStorageProxy(host=host, port=port)
+        storage.wait_server_ready(PROXY_PATIENCE_S)
+    except ImportError as error:
+        raise BadInput(
+            f"hydra.sweeper.storage={url}: gRPC is not installed; run `pip install 'img2gps[grpc]'`"
+        ) from error
+    except (ConnectionError, ValueError) as error:
+        raise BadInput(
+            f"hydra.sweeper.storage={url}: no proxy answers there ({error}); start one by "
+            "`img2gps proxy --storage postgresql://USER@HOST/DATABASE`"
+        ) from error
+    if not is_loopback(host):
+        log.warning("%s: is not on this machine. %s", url, OPEN_TO_ALL)
+    return storage
+
+
+OPEN_TO_ALL = (
+    "A proxy asks for no password and encrypts nothing, so that whoever reaches its port can read, "
+    "change and delete studies: keep it on 127.0.0.1 and reach it through a tunnel (ssh -L)."
+)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address is reached from this machine alone.
+
+    >>> is_loopback("localhost"), is_loopback("127.0.0.1"), is_loopback("10.0.0.1")
+    (True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _retried(opening: Callable[[], RDBStorage]) -> RDBStorage:
