@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from img2gps.core.errors import BadInput
 from img2gps.study import manifests
 from img2gps.study.spec import STORAGE_VARIABLE
 
@@ -68,7 +70,7 @@ def manifest(root: Path, study: str, workers: int, pods: Pods) -> dict[str, Any]
 def commands(path: Path, job: dict[str, Any]) -> dict[str, str]:
     """Return the commands for what a person does with the manifest, by purpose."""
     file = shlex.quote(str(path))
-    ours = f"-l {STUDY_LABEL}={job['metadata']['labels'][STUDY_LABEL]}"
+    ours = f"-l {_selector(job['metadata']['labels'][STUDY_LABEL])}"
     return {
         f"once, with the ledger's address in {STORAGE_VARIABLE}": (
             f"printenv | grep -E '^({STORAGE_VARIABLE}|WANDB_API_KEY)=' | "
@@ -78,6 +80,34 @@ def commands(path: Path, job: dict[str, Any]) -> dict[str, str]:
         "watch": f"kubectl get pods --watch {ours}",
         "stop": f"kubectl delete jobs {ours}",
     }
+
+
+def cancel(root: Path, study: str) -> int:
+    """Delete the Jobs of a study, whose workers give their runs back; return how many there were.
+
+    Raises:
+        BadInput: a manifest was written, and `kubectl` is not here or fails.
+    """
+    if not (root / study / FILE).is_file():
+        return 0
+    words = ["kubectl", "delete", "jobs", "-l", _selector(manifests.label(study))]
+    try:
+        done = subprocess.run(  # noqa: S603
+            [*words, "--wait=false", "--output=name"], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError as error:
+        raise BadInput(
+            f"kubectl: no such command; give `{shlex.join(words)}` where the cluster is reached"
+        ) from error
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        why = said[-1] if said else f"exit status {done.returncode}"
+        raise BadInput(f"`{shlex.join(words)}` failed: {why}")
+    return len(done.stdout.split())
+
+
+def _selector(label: str) -> str:
+    return f"{STUDY_LABEL}={label}"
 
 
 def _pod(root: Path, study: str, pods: Pods) -> dict[str, Any]:

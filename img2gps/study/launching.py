@@ -116,8 +116,8 @@ def _submit_to_ray(spec: Spec, url: str, asked: Actors, workers: int) -> None:
         said = f"submitted {counted(missing, 'worker')} to Ray at {address}; logs: {logs}"
         if not waiting:
             return said
-        wait, cores = "waits" if waiting == 1 else "wait", counted(asked.cpus or 1, "free core")
-        return f"{said}\n{waiting} of them {wait} until Ray has room, with {cores} for each"
+        needs = f"each needs {counted(asked.cpus or 1, 'free core')}"
+        return f"{said}\nnot started yet: {counted(waiting, 'worker')}; {needs}"
 
     there = ray_workers.alive(root, spec.name, asked.cluster)
     _submit_missing(spec, url, workers, there, "on Ray", submit)

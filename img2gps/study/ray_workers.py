@@ -111,7 +111,7 @@ def submit(root: Path, study: str, url: str, count: int, asked: Actors) -> tuple
     """Submit workers for a study that is planned.
 
     Returns:
-        The cluster's address, and how many of the workers wait until the cluster has room.
+        The cluster's address, and how many of the workers have not started yet.
 
     Raises:
         BadInput: Ray cannot be reached, or no worker can start.
@@ -136,7 +136,7 @@ def submit(root: Path, study: str, url: str, count: int, asked: Actors) -> tuple
             )
             log = str(root / study / LOGS.format(name))
             actors.append(made.remote(words, str(Path.cwd()), log, variables))
-        return address, _waiting([actor.pid.remote() for actor in actors])
+        return address, _not_started([actor.pid.remote() for actor in actors])
 
 
 def awaited(root: Path, study: str) -> bool:
@@ -242,8 +242,8 @@ def _free_names(count: int) -> list[str]:
     return [name for name in names if name not in taken][:count]
 
 
-def _waiting(calls: list[Any]) -> int:
-    """Return how many of the actors do not answer, because they wait for room.
+def _not_started(calls: list[Any]) -> int:
+    """Return how many of the actors have not started, as a rule because Ray has no room for them.
 
     Raises:
         BadInput: an actor cannot start.

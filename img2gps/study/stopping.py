@@ -1,11 +1,11 @@
-"""Ending what works on a study: a command of this machine, and workers of Slurm and of Ray."""
+"""Ending what works on a study: a command of this machine, or workers that a scheduler runs."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,8 +13,13 @@ from img2gps.core import process
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.runs.records import StudyRecord
-from img2gps.study import ray_workers, slurm
+from img2gps.study import kubernetes, ray_workers, slurm
 
+SCHEDULERS: dict[str, tuple[Callable[[Path, str], int], str]] = {
+    "Slurm": (slurm.cancel, "worker"),
+    "Ray": (ray_workers.cancel, "worker"),
+    "Kubernetes": (kubernetes.cancel, "Job"),
+}
 PATIENCE_S = 60.0  # with a process that was asked to end
 POLL_S = 0.2
 
@@ -25,34 +30,29 @@ def stop_study(root: Path, study: StudyRecord) -> str:
     Raises:
         BadInput: a process of another machine works on it, or one of this machine does not end.
     """
-    jobs = slurm.cancel(root, study.study)
-    if jobs:
-        return f"Slurm ends {counted(jobs, 'worker')}; runs under way go back into the ledger"
-    if actors := _end_on_ray(root, study):
-        return f"Ray ends {counted(actors, 'worker')}; runs under way go back into the ledger"
+    unknown: list[BadInput] = []  # why a scheduler that was given workers cannot be asked
+    for name, (cancel, noun) in SCHEDULERS.items():
+        try:
+            count = cancel(root, study.study)
+        except BadInput as error:
+            unknown.append(error)
+        else:
+            if count:
+                return f"{name} ends {counted(count, noun)}; runs under way go back into the ledger"
     engine = study.engine
     if not engine or not study.is_running:
-        return "nothing works on it"
+        reasons = "; ".join(str(error).partition(";")[0] for error in unknown)
+        seen = f", as far as this machine can see ({reasons})" if unknown else ""
+        return f"nothing works on it{seen}"
     if not process.is_local(engine):
+        if unknown:
+            raise unknown[0]
         host = str(engine["machine"]).partition("/")[0]
         raise BadInput(
             f"{study.study}: process {engine['pid']} on {host} works on it; stop it there"
         )
     _end(engine)
     return "stopped; the runs under way go on from their last epoch"
-
-
-def _end_on_ray(root: Path, study: StudyRecord) -> int:
-    """End the workers of a study on Ray; return how many there were.
-
-    A cluster that is gone has none, unless something elsewhere still works on the study.
-    """
-    try:
-        return ray_workers.cancel(root, study.study)
-    except BadInput:
-        if study.is_running and study.engine and not process.is_local(study.engine):
-            raise
-        return 0
 
 
 def _end(engine: Mapping[str, str | int]) -> None:

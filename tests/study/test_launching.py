@@ -16,12 +16,14 @@ import pytest
 import yaml
 
 from img2gps.core.errors import BadInput
+from img2gps.runs.records import read_study
 from img2gps.study import kubernetes, manifests, skypilot
 from img2gps.study.kubernetes import Pods
 from img2gps.study.launching import Asked, launch, read_launcher
 from img2gps.study.ray_workers import Actors
 from img2gps.study.skypilot import Machines
 from img2gps.study.spec import STORAGE_VARIABLE
+from img2gps.study.stopping import stop_study
 from tests.helpers.studies import cells_of, executions, fake_spec
 
 OLDEST, NEWEST = "1.29", "1.37"  # of Kubernetes
@@ -143,6 +145,52 @@ def started(manifest: dict[str, Any]) -> str:
         return str(manifest["run"])
     (container,) = manifest["spec"]["template"]["spec"]["containers"]
     return f"cd {shlex.quote(container['workingDir'])} && {shlex.join(container['command'])}"
+
+
+@pytest.fixture
+def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A kubectl that writes down its words and answers what `answer` beside it does."""
+    fake = tmp_path / "bin" / "kubectl"
+    fake.parent.mkdir()
+    fake.write_text(f'#!/bin/sh\necho "$@" > {fake}.words; . {fake}.answer\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
+    return fake
+
+
+@pytest.fixture
+def submitted(
+    tmp_path: Path, fake_runs: None, _in_folder: None, _reachable: None, kubectl: Path
+) -> Path:
+    """The folder of runs of a study whose manifest is written."""
+    spec = fake_spec(tmp_path / "runs", {"lr": [0.1]})
+    launch(spec, f"sqlite:///{tmp_path}/ledger.sqlite", PODS, 1)
+    return tmp_path / "runs"
+
+
+def stopped(root: Path) -> str:
+    return stop_study(root, read_study(root, "s"))
+
+
+def test_stop_deletes_the_jobs_of_a_study(submitted: Path, kubectl: Path) -> None:
+    kubectl.with_suffix(".answer").write_text("echo job.batch/a; echo job.batch/b")
+    assert stopped(submitted) == "Kubernetes ends 2 Jobs; runs under way go back into the ledger"
+    words = kubectl.with_suffix(".words").read_text()
+    label = f"app.kubernetes.io/instance={manifests.label('s')}"
+    assert words == f"delete jobs -l {label} --wait=false --output=name\n"
+
+
+def test_stop_says_why_a_cluster_cannot_be_asked(
+    submitted: Path, kubectl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubectl.with_suffix(".answer").write_text("echo The connection was refused >&2; exit 1")
+    assert stopped(submitted) == (
+        "nothing works on it, as far as this machine can see (`kubectl delete jobs -l app."
+        f"kubernetes.io/instance={manifests.label('s')}` failed: The connection was refused)"
+    )
+    kubectl.unlink()
+    monkeypatch.setenv("PATH", str(kubectl.parent))
+    assert "can see (kubectl: no such command)" in stopped(submitted)
 
 
 @pytest.mark.usefixtures("fake_runs", "_in_folder")

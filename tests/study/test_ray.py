@@ -101,7 +101,7 @@ class TestOnRay:
         launch(spec, url_of(spec), Actors(cluster), 3)
         said = capfd.readouterr().out
         assert "submitted 2 workers to Ray" in said
-        assert "1 of them waits until Ray has room, with 1 free core for each" in said
+        assert "not started yet: 1 worker; each needs 1 free core" in said
         assert "on Ray before: 1 worker of this study" in said
         wait_for(lambda: under_way(spec, ray_cluster.CORES))
         with pytest.raises(SystemExit, match="0"):
@@ -146,7 +146,9 @@ def test_a_cluster_that_has_ended_awaits_and_stops_nothing(
     assert not awaited(tmp_path, "s")
     with pytest.raises(SystemExit, match="0"):
         main(["studies", "stop", "s", "--runs", str(tmp_path)])
-    assert "nothing works on it" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "nothing works on it, as far as this machine can see (" in said
+    assert "no cluster at 127.0.0.1:1 " in said
 
 
 def test_ray_is_asked_for_whole_cores_and_for_what_is_given() -> None:

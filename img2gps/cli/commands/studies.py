@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     watch.add_argument("--open", action="store_true", help="open it in a browser")
     watch.add_argument("--port", type=int, default=0, help="default: any that is free")
     stop = actions.add_parser(
-        "stop", help="end the command or the workers on Slurm or Ray of a study; nothing is lost"
+        "stop", help="end what works on a study, also on Slurm, Ray or Kubernetes; nothing is lost"
     )
     stop.add_argument("name")
     retry = actions.add_parser("retry", help="enqueue failed runs again with all their attempts")
