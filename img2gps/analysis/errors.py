@@ -42,7 +42,7 @@ class Errors:
     true_error_m: Floats | None  # (cells, seeds, photos)
     left_out: list[int]  # by cell: photos that some other run lacks
     baseline_error_m: dict[str, Floats]  # by name, (cells, photos); NaN where it is not stored
-    averaged_error_m: Floats | None = None  # (cells, photos): of the mean answer of all seeds
+    away_m: Floats | None = None  # (2, cells, seeds, photos): how far east and north it answers
     seedless: bool = False  # no seed changes any of these answers
 
     @cached_property
@@ -85,9 +85,11 @@ def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:
     shape = (len(cells), len(seeds), len(names))
     error = np.full(shape, np.nan)
     error[index] = table["error_m"]
-    averaged = None
+    away = None
     if {"east_m", "north_m"} <= set(table):
-        averaged = _averaged(table, index, shape)
+        away = np.full((2, *shape), np.nan)
+        for axis, column in enumerate(("east_m", "north_m")):
+            away[axis][index] = table[column]
     true = None
     if "true_lat_deg" in table and bool(table["true_lat_deg"].notna().all()) and len(table):
         columns = ("true_lat_deg", "true_lon_deg", "pred_lat_deg", "pred_lon_deg")
@@ -104,7 +106,7 @@ def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:
         true,
         [int(count) for count in lost],
         _baselines(table, place["cell"].to_numpy(), photo, (len(cells), len(names))),
-        averaged,
+        away,
         _seedless(rows),
     )
 
@@ -113,18 +115,6 @@ def _seedless(rows: pd.DataFrame) -> bool:
     """Return whether all runs have heads that are solved at once, without a seed."""
     heads = {str(head) for head in rows["head"]} if "head" in rows else {""}
     return {part for head in heads for part in head.split("+")} <= set(SOLVED_HEADS)
-
-
-def _averaged(
-    table: pd.DataFrame, index: tuple[NDArray[np.generic], ...], shape: tuple[int, int, int]
-) -> Floats:
-    """Return the error (cells, photos) of the mean answer of the seeds that a cell has."""
-    away = np.full((2, *shape), np.nan)
-    for axis, column in enumerate(("east_m", "north_m")):
-        away[axis][index] = table[column]
-    seeds = np.maximum((~np.isnan(away)).sum(axis=2), 1)
-    mean = np.nansum(away, axis=2) / seeds
-    return np.asarray(np.hypot(mean[0], mean[1]))
 
 
 def _places(photos: pd.DataFrame, rows: pd.DataFrame) -> Places:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from img2gps.analysis.errors import Errors
 from img2gps.analysis.looks import looks
 from img2gps.analysis.ranking import Ranking, knobs, rank
 from img2gps.analysis.sources import Sources, sources
+from img2gps.analysis.stats import average_of_best
 from img2gps.analysis.study import DONE, Study
 from img2gps.analysis.winner import Rule, read_rule
-from img2gps.analysis.wording import count_of_runs
+from img2gps.analysis.wording import count_of_runs, span
 from img2gps.runs.winner import read_winner
 
 
@@ -92,6 +94,8 @@ def _selected(study: Study, rankings: Sequence[Ranking]) -> list[str]:
             f"The study selects by the {rule.aggregate} of {rule.by}; this report ranks by the "
             f"{ranked.aggregate} of {ranked.by}."
         )
+    elif rule.top > 1 and rankings:
+        notes += _answering_together(rule.top, rankings[0].errors)
     frozen = read_winner(study.folder)
     if frozen and frozen.cell and rankings and frozen.cell != rankings[0].winner.cell:
         notes.append(
@@ -99,6 +103,23 @@ def _selected(study: Study, rankings: Sequence[Ranking]) -> list[str]:
             f"{rankings[0].winner.cell}."
         )
     return notes
+
+
+def _answering_together(top: int, errors: Errors) -> list[str]:
+    """Say what the average of the best cells gets, and what to expect of it on other photos."""
+    if errors.away_m is None or len(errors.cells) <= top:
+        return []
+    found = average_of_best(errors.error_m, errors.away_m, errors.places, top)
+    text = (
+        f"By the study's rule its {top} best cells answer together: the average of their runs gets "
+        f"{found.apparent:.1f} m here"
+    )
+    if found.interval is None:
+        return [f"{text}."]
+    return [
+        f"{text}; corrected for having been selected among {len(errors.cells)} cells, expect "
+        f"{found.corrected:.1f} m ({span(found.interval)})."
+    ]
 
 
 def _looks(study: Study, rankings: Sequence[Ranking]) -> list[str]:

@@ -265,7 +265,7 @@ def rank(study: Study, group: Group) -> Ranking:
         )
         for i, cell in enumerate(errors.cells)
     ]
-    winner = Rule().best({cells[i].cell: cells[i].run_rmse_m for i in may_win})
+    winner = Rule().ordered({cells[i].cell: cells[i].run_rmse_m for i in may_win})[0]
     return Ranking(
         study=study,
         group=group,
@@ -288,9 +288,9 @@ def rank(study: Study, group: Group) -> Ranking:
 
 def _averaged_rmse(errors: Errors, cell: int) -> float:
     seeds = (~np.isnan(errors.error_m[cell, :, 0])).sum() if errors.error_m.size else 0
-    if errors.averaged_error_m is None or seeds < 2:
+    if errors.away_m is None or seeds < 2:
         return float("nan")
-    return float(np.sqrt(np.mean(errors.averaged_error_m[cell] ** 2)))
+    return float(np.sqrt(np.mean(stats.average_error_m(errors.away_m[:, [cell]]) ** 2)))
 
 
 def knobs(params: Mapping[str, Any], axes: Iterable[str]) -> dict[str, Any]:

@@ -27,25 +27,32 @@ HIGHER_IS_BETTER = re.compile(r"val/within_\d+m|skill")
 
 @dataclass(frozen=True)
 class Rule:
-    """How a winner is chosen: the metric, how it is averaged over seeds, and which end is best."""
+    """How a winner is chosen, and how many of the best cells answer together.
+
+    Attributes:
+        by: the metric.
+        aggregate: how it is averaged over seeds.
+        direction: which end of it is best.
+        top: how many cells answer with their average; 1 for the winner's first seed alone.
+    """
 
     by: str = RMSE
     aggregate: str = "mean"
     direction: str = "minimize"
+    top: int = 1
 
     def aggregated(self, values: Sequence[float]) -> float:
         """Return one figure for the values of several seeds."""
         return AGGREGATES[self.aggregate](values)
 
-    def best(self, seeds: Mapping[str, Sequence[float]]) -> str:
-        """Return the cell that wins, given each cell's figures by seed; the first of equals.
+    def ordered(self, seeds: Mapping[str, Sequence[float]]) -> list[str]:
+        """Return the cells, the winner first, given each cell's figures by seed.
 
-        >>> Rule().best({"a": [60.0, 62.0], "b": [50.0, 80.0]})
-        'a'
+        >>> Rule().ordered({"b": [50.0, 80.0], "a": [60.0, 62.0]})
+        ['a', 'b']
         """
         figures = {cell: self.aggregated(values) for cell, values in seeds.items()}
-        end = min if self.direction == "minimize" else max
-        return end(figures, key=lambda cell: figures[cell])
+        return sorted(figures, key=figures.__getitem__, reverse=self.direction == "maximize")
 
 
 def read_rule(given: Mapping[str, Any], monitor: str, direction: str) -> Rule:
@@ -56,14 +63,15 @@ def read_rule(given: Mapping[str, Any], monitor: str, direction: str) -> Rule:
     rule gives it.
 
     Raises:
-        BadInput: an unknown key, aggregate or direction.
+        BadInput: an unknown key or value.
     """
-    known = ("by", "aggregate", "direction")
+    known = ("by", "aggregate", "direction", "top")
     by = str(given.get("by", monitor))
     rule = Rule(
         by,
         str(given.get("aggregate", "mean")),
         str(given.get("direction", direction if by == monitor else direction_of(by))),
+        given.get("top", 1),
     )
     if unknown := set(given) - set(known):
         raise BadInput(f"select.{min(unknown)}: no such key; one of {', '.join(known)}")
@@ -71,6 +79,8 @@ def read_rule(given: Mapping[str, Any], monitor: str, direction: str) -> Rule:
         raise BadInput(f"select.aggregate={rule.aggregate}: give one of {', '.join(AGGREGATES)}")
     if rule.direction not in DIRECTIONS:
         raise BadInput(f"select.direction={rule.direction}: give minimize or maximize")
+    if type(rule.top) is not int or rule.top < 1:
+        raise BadInput(f"select.top={rule.top}: give the number of cells to average, such as 3")
     return rule
 
 
@@ -158,10 +168,11 @@ def complete_cells(runs: Sequence[StudyRun]) -> dict[str, list[StudyRun]]:
     }
 
 
-def choose(cells: Mapping[str, Sequence[StudyRun]], scoring: Scoring) -> Candidate:
-    """Return the winner among some cells."""
+def ordered(cells: Mapping[str, Sequence[StudyRun]], scoring: Scoring) -> list[Candidate]:
+    """Return the cells by the rule, the winner first."""
     found = {cell: scoring.candidate(cell, runs) for cell, runs in cells.items()}
-    return found[scoring.rule.best({c: list(one.by_seed.values()) for c, one in found.items()})]
+    order = scoring.rule.ordered({c: list(one.by_seed.values()) for c, one in found.items()})
+    return [found[cell] for cell in order]
 
 
 def best_cell(study: StudyRecord) -> Candidate | None:
@@ -169,7 +180,7 @@ def best_cell(study: StudyRecord) -> Candidate | None:
     found = complete_cells(study.deciding)
     cells = {cell: runs for cell, runs in found.items() if study.may_win(cell)}
     rule = Rule(study.monitor, "mean", study.direction)
-    return choose(cells, Scoring(rule, study.monitor)) if cells else None
+    return ordered(cells, Scoring(rule, study.monitor))[0] if cells else None
 
 
 def pooled(metric: str, values: Sequence[float], n_val: Sequence[float]) -> float:

@@ -33,9 +33,13 @@ class Winner:
         folds: how many folds the cell has; 0 without a k-fold split.
         seed: the first seed of the study, whose run is deployed.
         run_id, path, run_value: the deployed run, its folder below the runs root, its own figure.
+        top: how many of the best cells answer together; 1 for the winning cell alone.
+        cells: these cells, the winning one first; empty where it answers alone.
         average: folders below the runs root of the runs whose answers are averaged, the deployed
             one first; empty where that run answers alone.
         average_rmse_m: of their average on photos that they did not learn from.
+        average_expected_m: the same, corrected for having been selected on these photos; None
+            where the rule is not the mean RMSE, or the cells were not selected among others.
         mean_predictor: RMSE of the mean predictor on the same photos, in metres.
         candidates: cells that took part.
         left_out: cells that lacked a finished run.
@@ -64,8 +68,11 @@ class Winner:
     run_id: str = ""
     path: str = ""
     run_value: float = 0.0
+    top: int = 1
+    cells: list[str] = field(default_factory=list)
     average: list[str] = field(default_factory=list)
     average_rmse_m: float | None = None
+    average_expected_m: float | None = None
     mean_predictor: float | None = None
     candidates: int = 0
     left_out: int = 0

@@ -2,9 +2,10 @@
 
 The rule, in this order:
 
-1. The winning cell has several finished runs (seeds, folds) with weights: the average of them all.
+1. Several best cells answer together by the study's rule: the average of all their runs.
+2. The winning cell has several finished runs (seeds, folds) with weights: the average of them all.
    It takes no training, and averaging networks that differ by luck or by fold lowers the error.
-2. It has one: that run.
+3. It has one: that run.
 
 Two other ways train the winner's settings once more, and only when they are asked for: on the folds
 of a k-fold split, whose average has seen every photo while each photo is new to one member, and on
@@ -28,6 +29,7 @@ from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.analysis.wording import cell_name
 from img2gps.config.compose import read_config
 from img2gps.config.schema import Config, SplitKind
+from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.core.files import write_text_atomic
 from img2gps.inference import held_out
@@ -66,13 +68,18 @@ def make_final(
         BadInput: no winner is selected, or none of its runs has weights.
     """
     winner = _selected(name, root)
-    folders = _with_weights(_runs_of(winner, root), root)
+    runs = _with_weights(_runs_of(winner, root), root)
+    folders = [folder for _, folder in runs]
     errors = held_out.validation(folders, winner.candidates)
     title = f"{name}: {cell_name({k: v for k, v in winner.params.items() if k != FOLD_AXIS})}"
+    if winner.cells:
+        title += f" and {counted(len(winner.cells) - 1, 'cell')} more"
     if folds:
-        made = _of_folds(folders[0], title, errors, folds)
+        first = {without_fold(run.cell): folder for run, folder in reversed(runs)}
+        made = _of_folds(list(first.values()), title, errors, folds)
     elif refit:
-        made = _refitted(folders, title, errors)
+        once = {(without_fold(run.cell), run.seed): folder for run, folder in runs}
+        made = _refitted(list(once.values()), title, errors)
     else:
         made = calibrated(from_runs(folders, errors, title=title), errors)
     folder = root / name / FINAL
@@ -92,29 +99,31 @@ def _selected(name: str, root: Path) -> Winner:
 
 
 def _runs_of(winner: Winner, root: Path) -> list[StudyRun]:
-    """Return all finished runs of the winning cell, the deployed one first."""
+    """Return all finished runs of the cells that answer, the deployed one first."""
+    cells = winner.cells or [winner.cell]
     runs = [
         run
         for run in read_study(root, winner.study).runs
-        if run.cell and without_fold(run.cell) == winner.cell and run.state is RunState.finished
+        if run.cell and without_fold(run.cell) in cells and run.state is RunState.finished
     ]
     return sorted(runs, key=lambda run: run.run_id != winner.run_id)
 
 
-def _with_weights(runs: Sequence[StudyRun], root: Path) -> list[Path]:
-    found = [find_with_weights(run.folder(root), [root]) for run in runs]
-    folders = [folder for folder in found if folder is not None]
-    if not folders:
+def _with_weights(runs: Sequence[StudyRun], root: Path) -> list[tuple[StudyRun, Path]]:
+    """Return the runs that have weights, each with the folder that holds them."""
+    folders = [find_with_weights(run.folder(root), [root]) for run in runs]
+    found = [(r, folder) for r, folder in zip(runs, folders, strict=True) if folder is not None]
+    if not found:
         raise BadInput("no run of the winning cell has weights; run the study on this machine")
-    if len(folders) < len(runs):
-        log.warning("%d of %d runs have weights; the others are left out", len(folders), len(runs))
-    return folders
+    if len(found) < len(runs):
+        log.warning("%d of %d runs have weights; the others are left out", len(found), len(runs))
+    return found
 
 
 def _refitted(folders: Sequence[Path], title: str, errors: HeldOut) -> Deployed:
-    """Train the settings of these runs on every photo, once for each of their seeds."""
-    configs = {(config := read_config(folder / CONFIG)).seed: config for folder in folders}
-    again = [train.run(_on_everything(config)).folder for config in configs.values()]
+    """Train the settings of each of these runs on every photo."""
+    configs = [read_config(folder / CONFIG) for folder in folders]
+    again = [train.run(_on_everything(config)).folder for config in configs]
     made = calibrated(from_runs(again, errors, title=title), errors, strangers=False)
     card = replace(made.card, kind="refit", notes=[*made.card.notes, REFIT_NOTE])
     return replace(made, card=card)
@@ -125,13 +134,14 @@ def _on_everything(config: Config) -> Config:
     return replace(config, split=split, study=f"{config.study}_refit", baselines=False)
 
 
-def _of_folds(folder: Path, title: str, chosen_by: HeldOut, folds: int) -> Deployed:
-    """Train the settings of a run on the folds of its photos, and average these runs.
+def _of_folds(folders: Sequence[Path], title: str, chosen_by: HeldOut, folds: int) -> Deployed:
+    """Train the settings of each of these runs on the folds of its photos, and average all.
 
     Photos that chose the winning cell are left out of its figures.
     """
-    config = read_config(folder / CONFIG)
-    runs = [train.run(_on_fold(config, fold, folds)).folder for fold in range(folds)]
+    configs = [read_config(folder / CONFIG) for folder in folders]
+    each_fold = [_on_fold(config, fold, folds) for config in configs for fold in range(folds)]
+    runs = [train.run(config).folder for config in each_fold]
     errors = held_out.validation(runs)
     if chosen_by.flattered:
         errors = errors.without(set(chosen_by.photos["content"]))

@@ -24,6 +24,7 @@ from img2gps.study.trials import SLOT, NewRun, key_of
 from img2gps.study.warm import observations
 
 LOCK = ".engine.lock"
+_ALONE = {"top": 1}  # older studies do not say how many cells answer
 _OTHER_DATA = (
     "study={study}: started with {what}: the photos, the weights or the machine's precision have "
     "changed; undo that, or give study=NAME for a new study"
@@ -150,11 +151,12 @@ def same_study(before: Spec, after: Spec) -> Spec:
         old, new = getattr(before, key), getattr(after, key)
         if old != new:
             raise BadInput(f"study={before.name}: started with {key}={old} (now {new}); {remedy}")
-    kept = {key: after.select.get(key) for key in before.select}
+    rule = {**_ALONE, **before.select}
+    kept = {key: {**_ALONE, **after.select}.get(key) for key in rule}
     if before.aims != after.aims:
         old, new = ",".join(before.directions), ",".join(after.directions)
         raise BadInput(f"study={before.name}: started with monitor=[{old}] (now [{new}]); {remedy}")
-    if changed := differences({"select": before.select}, {"select": kept}):
+    if changed := differences({"select": rule}, {"select": kept}):
         raise BadInput(
             f"study={before.name}: started with {'; '.join(changed)}: the rule that selects the "
             f"winner is fixed before anything runs; {remedy}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ from img2gps.analysis.winner import (
     Candidate,
     Rule,
     Scoring,
-    choose,
     complete_cells,
+    ordered,
     pooled,
     read_rule,
 )
+from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
-from img2gps.inference import held_out
 from img2gps.runs.folder import PREDICTIONS, without_fold
 from img2gps.runs.records import (
     RESULT,
@@ -34,6 +34,7 @@ from img2gps.runs.records import (
     read_result,
 )
 from img2gps.runs.winner import Winner
+from img2gps.study.averaging import averaged
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +42,32 @@ Cells = Mapping[str, Sequence[StudyRun]]
 Results = Mapping[str, RunResult]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a selection beside the study's rule.
+
+    Attributes:
+        where: knob to value; limits the selection to the cells that have these values.
+        prefer: of a study with several aims, the one that decides among the cells of the front.
+        average: whether all runs of the winning cell answer together.
+        top: how many of the best cells answer together; 0 for as many as the rule says.
+    """
+
+    where: Choice = field(default_factory=dict)
+    prefer: str = ""
+    average: bool = False
+    top: int = 0
+
+
+NOTHING = Asked()
+
+
 def select(
-    study: StudyRecord,
-    root: str | Path,
-    before: Winner | None = None,
-    where: Choice | None = None,
-    prefer: str = "",
+    study: StudyRecord, root: Path, before: Winner | None = None, asked: Asked = NOTHING
 ) -> Winner:
     """Return the cell that is best over all its seeds, and its first seed's run.
+
+    The winner answers with the average of several cells where the rule or the caller says so.
 
     Looks at the test part and the number of selections are carried over from `before`.
 
@@ -56,19 +75,19 @@ def select(
         study: the record of the study.
         root: the runs root.
         before: the winner that was frozen before.
-        where: knob to value; limits the selection to the cells that have these values.
-        prefer: of a study with several aims, the one that decides among the cells of the front.
+        asked: what the caller wants beside the study's rule.
 
     Raises:
-        BadInput: no cell is complete, the rule is not valid, or the cells were validated on
-            different photos or splits.
+        BadInput: no cell is complete, fewer cells than are to answer together, the rule is not
+            valid, or the cells were validated on different photos or splits.
     """
+    where, prefer = asked.where, asked.prefer
     rule = _rule(study, prefer)
-    runs = _asked_for(replace(study, runs=study.deciding), where or {})
+    runs = _asked_for(replace(study, runs=study.deciding), where)
     complete = complete_cells(runs)
     cells = {cell: own for cell, own in complete.items() if study.may_win(cell)}
     if not cells:
-        among = "".join(f", {knob}={value}" for knob, value in (where or {}).items())
+        among = "".join(f", {knob}={value}" for knob, value in where.items())
         raise BadInput(
             f"study={study.study}{among}: no cell has all its seeds finished; go on with: "
             f"{study.command}"
@@ -76,21 +95,27 @@ def select(
     results = _results(cells, root)
     _check_same_question(study.study, root, cells, results)
     scoring = Scoring(rule, study.monitor, results)
-    asked = replace(study, runs=[run for own in cells.values() for run in own])
-    front = [point for point in points(asked, results) if point.on_front]
+    complete_runs = replace(study, runs=[run for own in cells.values() for run in own])
+    front = [point for point in points(complete_runs, results) if point.on_front]
     if prefer:
         cells = {point.cell: cells[point.cell] for point in front}
-    best = choose(cells, scoring)
+    top = asked.top or rule.top
+    if top > len(cells):
+        raise BadInput(
+            f"{'--top ' if asked.top else 'select.top='}{top}: {counted(len(cells), 'cell')} of "
+            f"{study.study} can win; give --top {len(cells)}, or fewer"
+        )
+    best, *others = ordered(cells, scoring)[:top]
     planned = len({without_fold(run.cell) for run in runs})
     same = before if before is not None and before.cell == best.cell else None
     first = _first_seed(study, best)
     deployed = min(first, key=lambda run: run.params.get(FOLD_AXIS, 0))
     starts = {result.weights.resolved for result in results.values()} - {""}
-    return Winner(
+    winner = Winner(
         study=study.study,
         cell=best.cell,
         name=deployed.name,
-        where=dict(where or {}),
+        where=dict(where),
         params=deployed.params,
         by=rule.by,
         prefer=prefer,
@@ -104,6 +129,8 @@ def select(
         run_id=deployed.run_id,
         path=deployed.path,
         run_value=scoring.value(deployed),
+        top=top,
+        cells=[best.cell, *(cell.cell for cell in others)] if others else [],
         mean_predictor=_mean_predictor(first, scoring),
         candidates=len(complete),
         left_out=planned - len(complete),
@@ -114,25 +141,7 @@ def select(
         selections=(before.selections if before else 0) + 1,
         frozen_at=now(),
     )
-
-
-def averaged(winner: Winner, study: StudyRecord, root: Path) -> Winner:
-    """Return the winner that answers with the average of all runs of its cell.
-
-    Raises:
-        BadInput: the cell has one run only.
-    """
-    runs = [run for run in study.deciding if run.cell and without_fold(run.cell) == winner.cell]
-    finished = [run for run in runs if run.state is RunState.finished]
-    if len(finished) < 2:
-        raise BadInput(f"--average: {winner.cell} has one run only; leave it out")
-    ordered = sorted(finished, key=lambda run: run.run_id != winner.run_id)
-    errors = held_out.validation([run.folder(root) for run in ordered]).photos["error_m"]
-    return replace(
-        winner,
-        average=[run.path for run in ordered],
-        average_rmse_m=held_out.rmse_m(errors),
-    )
+    return averaged(winner, cells, rule, Path(root)) if asked.average or others else winner
 
 
 def _rule(study: StudyRecord, prefer: str) -> Rule:

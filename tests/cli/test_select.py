@@ -55,7 +55,8 @@ def write(
 
 
 def select(study: dict[str, Any], root: Path, where: dict[str, str] | None = None) -> Winner:
-    return selection.select(StudyRecord.from_dict(study), root, where=where)
+    asked = selection.Asked(where or {})
+    return selection.select(StudyRecord.from_dict(study), root, asked=asked)
 
 
 def command(root: Path, *words: str) -> int:
@@ -120,10 +121,13 @@ def test_more_photos_within_reach_are_better_whatever_the_study_minimises(tmp_pa
     [
         ({"aggregate": "best"}, "select.aggregate=best: give one of mean, median"),
         ({"direction": "down"}, "select.direction=down: give minimize or maximize"),
-        ({"metric": "x"}, "select.metric: no such key; one of by, aggregate, direction"),
+        ({"metric": "x"}, "select.metric: no such key; one of by, aggregate, direction, top"),
+        ({"top": 0}, "select.top=0: give the number of cells to average, such as 3"),
+        ({"top": "3"}, "select.top=3: give the number of cells to average"),
+        ({"top": True}, "select.top=True: give the number of cells to average"),
     ],
 )
-def test_a_rule_that_cannot_be_followed_is_refused(given: dict[str, str], said: str) -> None:
+def test_a_rule_that_cannot_be_followed_is_refused(given: dict[str, Any], said: str) -> None:
     with pytest.raises(BadInput, match=said):
         read_rule(given, "val/rmse_m", "minimize")
 
@@ -298,6 +302,23 @@ def test_hidden_photos_come_in_halves(
     write(tmp_path, CELLS)
     assert command(tmp_path, f"--hidden={hidden}") == 2
     assert f"--hidden {hidden}: give an even number, such as 2000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--top=-1",), "--top -1: give the number of cells to average, such as 3"),
+        (("--top=3",), "--top 3: 2 cells of s can win; give --top 2, or fewer"),
+        (("--top=2", "--where", "lr=a"), "--top 2: 1 cell of s can win; give --top 1, or fewer"),
+    ],
+)
+def test_more_cells_than_there_are_cannot_be_averaged(
+    tmp_path: Path, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, CELLS)
+    assert command(tmp_path, *words) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "s" / "winner.json").exists()
 
 
 def test_a_run_whose_result_is_damaged_is_named(

@@ -438,6 +438,21 @@ def test_folds_get_the_nadeau_bengio_mean(tmp_path: Path) -> None:
     assert found["mean of 3 folds"].number == pytest.approx(float(by_fold.mean()))
 
 
+def test_cells_that_answer_together_are_said_with_what_to_expect_of_them(tmp_path: Path) -> None:
+    made = make_study(tmp_path, "s", Options(epochs=2, effect=effect))
+    path = made.folder / "study.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "select": {"top": 2}}))
+    found = analyse(collect.load_study(made.folder, []))
+    errors = found.rankings[0].errors
+    assert errors.away_m is not None
+    best = np.argsort(stats.cell_rmse(errors.error_m))[:2]
+    east, north = errors.away_m[:, best].mean(axis=(1, 2))
+    rmse_m = float(np.sqrt((east**2 + north**2).mean()))
+    said = f"its 2 best cells answer together: the average of their runs gets {rmse_m:.1f} m here"
+    assert [note for note in found.notes if said in note and "cells, expect " in note]
+
+
 def test_another_frozen_winner_or_rule_is_said(tmp_path: Path) -> None:
     made = make_study(tmp_path, "s", Options(epochs=2, effect=effect))
     (made.folder / "winner.json").write_text(json.dumps({"cell": "model=resnet50,lr=0.001"}))

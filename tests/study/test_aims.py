@@ -120,11 +120,12 @@ def test_preferred_aim_chooses_from_the_front(tmp_path: Path) -> None:
     ]
     study = replace(study, runs=runs)  # the slower, the better: all but the twins are on the front
     assert selection.select(study, tmp_path).value == 50
-    assert selection.select(study, tmp_path, prefer="val/rmse_m").value == 50
-    fast = selection.select(study, tmp_path, prefer="cost/seconds")
+    assert selection.select(study, tmp_path, asked=selection.Asked(prefer="val/rmse_m")).value == 50
+    fastest = selection.Asked(prefer="cost/seconds")
+    fast = selection.select(study, tmp_path, asked=fastest)
     assert (fast.by, fast.value, fast.prefer) == ("cost/seconds", 30, "cost/seconds")
     assert len(fast.front) == 6
     with pytest.raises(BadInput, match="--prefer model/flops: no aim of s; give one of val/rmse_m"):
-        selection.select(study, tmp_path, prefer="model/flops")
+        selection.select(study, tmp_path, asked=selection.Asked(prefer="model/flops"))
     with pytest.raises(BadInput, match="--prefer cost/seconds: s has one aim, val/rmse_m"):
-        selection.select(replace(study, aims={}), tmp_path, prefer="cost/seconds")
+        selection.select(replace(study, aims={}), tmp_path, asked=fastest)

@@ -197,6 +197,8 @@ def test_another_rule_of_selection_is_refused_once_the_study_has_begun(tmp_path:
     run(spec)
     with pytest.raises(BadInput, match=r"select.by=val/rmse_m \(now val/p90_m\): the rule"):
         run(replace(spec, select={"by": "val/p90_m", "aggregate": "mean"}))
+    with pytest.raises(BadInput, match=r"select.top=1 \(now 3\)"):
+        run(replace(spec, select={**spec.select, "top": 3}))
     run(replace(spec, select={**spec.select, "direction": "minimize"}))  # what a rule once left out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ import pytest
 
 from img2gps import Localizer, train
 from img2gps.cli.main import main
+from img2gps.config.compose import read_config
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
 from img2gps.inference.exported import read_exported
 from img2gps.inference.localizer import load
-from img2gps.runs.folder import PREDICTIONS
+from img2gps.runs.folder import CONFIG, PREDICTIONS
 from img2gps.runs.records import RunState, StudyRecord, StudyRun, write_study
 from img2gps.runs.winner import read_winner, write_winner
 from img2gps.study.final import make_final
@@ -120,6 +122,93 @@ def test_a_frozen_average_answers_with_all_runs_of_the_winning_cell(
 def test_one_run_that_was_frozen_does_not_become_an_average_by_itself(root: Path) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["select", "seeds", "--runs", str(root), "--average"])
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Path:
+    """Runs of a study of three cells, whose rule averages the best two."""
+    folder = tmp_path_factory.mktemp("top") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMG2GPS_CACHE", str(shared_cache))
+        rates = ("0.0003", "0.001", "0.01")
+        study = study_of(folder, "cells", {f"lr={lr}": (f"lr={lr}",) for lr in rates})
+    (folder / "cells" / "winner.json").unlink()
+    write_study(folder, replace(study, select={"top": 2}))
+    return folder
+
+
+def best_two(root: Path) -> list[Path]:
+    tables = {path: pd.read_csv(path) for path in root.glob(f"cells/*/{PREDICTIONS}")}
+    return sorted(tables, key=lambda path: float((tables[path]["error_m"] ** 2).mean()))[:2]
+
+
+def rmse_of_mean_answer(files: list[Path]) -> float:
+    photos = pd.concat(map(pd.read_csv, files)).groupby("content").mean(numeric_only=True)
+    columns = ("lat_deg", "lon_deg", "pred_lat_deg", "pred_lon_deg")
+    error = geo.distance_m(*(photos[column] for column in columns))
+    return float(np.sqrt(np.mean(error**2)))
+
+
+def test_rule_that_names_two_cells_answers_with_their_average(
+    cells: Path, tmp_path: Path, shared_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(cells, tmp_path, dirs_exist_ok=True)
+    with pytest.raises(SystemExit, match="0"):
+        main(["select", "cells", "--runs", str(tmp_path)])
+    said = capsys.readouterr().out
+    winner = read_winner(tmp_path / "cells")
+    assert winner is not None
+    best = best_two(tmp_path)
+    assert [path.parent.name for path in best] == [Path(path).name for path in winner.average]
+    assert (winner.top, len(winner.cells)) == (2, 2)
+    assert winner.average_rmse_m == pytest.approx(rmse_of_mean_answer(best), rel=1e-6)
+    assert winner.average_expected_m is not None
+    assert f"the average of all 2 runs of the 2 best cells, {winner.average_rmse_m:.2f} m" in said
+    assert f"on these photos: expect {winner.average_expected_m:.2f} m" in said
+    assert "note: the study's rule" not in said
+    made, _ = make_final("cells", tmp_path)
+    assert made.card.runs == [path.parent.name for path in best]
+    assert made.card.title.endswith(" and 1 cell more")
+    assert made.card.expected is not None
+    assert made.card.expected.rmse_m == pytest.approx(winner.average_rmse_m)
+    assert set(load("cells", [tmp_path]).card.runs) == set(made.card.runs)
+
+
+def test_number_of_cells_that_the_rule_does_not_say_is_told(
+    cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(cells, tmp_path, dirs_exist_ok=True)
+    words = ["select", "cells", "--runs", str(tmp_path)]
+    for top, status in (("3", "0"), ("2", "2")):
+        with pytest.raises(SystemExit, match=status):
+            main([*words, "--top", top])
+    said = capsys.readouterr()
+    assert "the average of all 3 runs of the 3 best cells" in said.out
+    assert "corrected for having been selected" not in said.out  # all cells answer
+    assert "note: the study's rule does not say to average 3 cells" in said.out
+    assert "--top: " in said.err
+    assert "holds the winner that was frozen before" in said.err
+    winner = read_winner(tmp_path / "cells")
+    assert winner is not None
+    assert winner.average_rmse_m == pytest.approx(
+        rmse_of_mean_answer(sorted(tmp_path.glob(f"cells/*/{PREDICTIONS}"))), rel=1e-6
+    )
+
+
+def test_refit_of_several_cells_trains_each_of_them(
+    cells: Path, tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(shared_cache))
+    shutil.copytree(cells, tmp_path, dirs_exist_ok=True)
+    with pytest.raises(SystemExit, match="0"):
+        main(["select", "cells", "--runs", str(tmp_path)])
+    rates = {read_config(path.parent / CONFIG).lr for path in best_two(tmp_path)}
+    refit, _ = make_final("cells", tmp_path, refit=True)
+    assert {read_config(folder / CONFIG).lr for folder in refit.folders} == rates
+    folds, _ = make_final("cells", tmp_path, folds=2)
+    assert sorted(read_config(folder / CONFIG).lr for folder in folds.folders) == sorted(
+        [*rates, *rates]
+    )
 
 
 def test_each_fold_is_judged_on_photos_that_it_did_not_see(root: Path) -> None:

@@ -20,7 +20,7 @@ from img2gps.study.display import Display
 from img2gps.study.drawing import observed
 from img2gps.study.engine import run_study
 from img2gps.study.ledger import Ledger
-from img2gps.study.selection import select
+from img2gps.study.selection import Asked, select
 from img2gps.study.space import Axis, Space
 from img2gps.study.spec import Confirm, Spec
 from img2gps.study.storage import open_storage
@@ -142,7 +142,7 @@ def test_trials_with_several_seeds_may_have_several_aims(tmp_path: Path) -> None
     ]
     assert [trial.values for trial in told] == [pytest.approx(pair) for pair in expected]
     assert "front: no other cell is better in all of val/rmse_m, cost/seconds:" in said
-    assert select(study, tmp_path, prefer="cost/seconds").cell in complete
+    assert select(study, tmp_path, asked=Asked(prefer="cost/seconds")).cell in complete
 
 
 def test_search_with_seeds_stops_at_its_budget_and_goes_on(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ every seed meets the same photos. The RMSE of a cell is the mean over its seeds 
 which is what `select` ranks by. Everything random follows `seed`: same input, same numbers.
 """
 
+from img2gps.analysis.stats.averages import Averaged, average_error_m, average_of_best
 from img2gps.analysis.stats.chances import (
     Chance,
     Equivalence,
@@ -55,6 +56,7 @@ from img2gps.analysis.stats.tuning import (
 
 __all__ = ["LEVEL", "MIN_SPOTS", "N_RESAMPLES", "POWER", "SIMULATIONS"]
 __all__ += [
+    "Averaged",
     "Corrected",
     "Detectable",
     "Effect",
@@ -68,7 +70,7 @@ __all__ += ["Chance", "Equivalence", "Profile", "chance_of_lower", "equivalence"
 __all__ += ["Power", "Test", "first_is_lower", "first_wins_alone", "simulated_power"]
 __all__ += ["with_difference"]
 __all__ += ["NO_LUCK", "Luck", "above_baseline", "astray", "beats_baseline", "luck_of"]
-__all__ += ["cell_interval", "cell_rmse", "confidence_set"]
+__all__ += ["average_error_m", "average_of_best", "cell_interval", "cell_rmse", "confidence_set"]
 __all__ += ["contrast_interval", "detectable", "difference_interval", "fold_mean", "holm"]
 __all__ += ["importance", "label_floor_m", "photos_needed", "resample", "selection_corrected"]
 __all__ += ["ORDERS", "Tuning", "as_it_went", "in_any_order", "of_random_search"]

@@ -17,12 +17,13 @@ from img2gps.runs.winner import Winner, read_winner, write_winner
 
 if TYPE_CHECKING:
     from img2gps.analysis.looks import Looks
+    from img2gps.study.selection import Asked
 
 HELP = "freeze a study's winner by its rule; evaluate it on the test part once"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`select STUDY [--prefer AIM] [--where KNOB=VALUE ...] [--again] [--look]`."""
+    """`select STUDY [--prefer AIM] [--where KNOB=VALUE ...] [--top K] [--again] [--look]`."""
     parser.add_argument("study", help="name of a study below the runs root")
     parser.add_argument(
         "--hidden",
@@ -51,6 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="answer with the average of all runs of the winning cell, not with its first seed's",
     )
+    parser.add_argument(
+        "--top",
+        type=int,
+        default=0,
+        metavar="K",
+        help="answer with the average of all runs of the K best cells; a study says it beforehand "
+        "with hydra.sweeper.select.top=K",
+    )
     add_runs_option(parser)
     parser.add_argument(
         "--again", action="store_true", help="select anew, although a winner is frozen"
@@ -63,47 +72,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Freeze the winner unless that was done before, and print it."""
     from img2gps.analysis.choices import read_choice
-    from img2gps.study.selection import averaged, select
+    from img2gps.study.selection import Asked, select
     from img2gps.tracking.mlflow.study import register_winner
 
     if args.hidden < 0 or args.hidden % 2:
         raise BadInput(f"--hidden {args.hidden}: give an even number, such as 2000")
+    if args.top < 0:
+        raise BadInput(f"--top {args.top}: give the number of cells to average, such as 3")
     study, where = read_study(args.root, args.study), dict(read_choice(args.where))
     folder = args.root / args.study
     before = read_winner(folder)
     frozen, registered = None if args.again else before, ""
-    if frozen is not None and where and where != frozen.where:
-        raise BadInput(
-            f"--where: {folder / WINNER} holds the winner that was frozen before; --again selects "
-            "anew, which is counted"
-        )
-    if frozen is not None and args.prefer and args.prefer != frozen.prefer:
-        raise BadInput(
-            f"--prefer: {folder / WINNER} holds the winner that was frozen before; --again selects "
-            "anew, which is counted"
-        )
-    if frozen is not None and args.average and not frozen.average:
-        raise BadInput(
-            f"--average: {folder / WINNER} holds one run, which was frozen before; --again selects "
-            "anew, which is counted"
-        )
-    winner = frozen or select(study, args.root, before, where, args.prefer)
+    asked = Asked(where, args.prefer, args.average, args.top)
+    if frozen is not None:
+        _check_asked(asked, frozen, folder)
+    winner = frozen or select(study, args.root, before, asked)
     seen = _seen(study, args.root, winner)
     if frozen is None:
-        winner = averaged(winner, study, args.root) if args.average else winner
         winner = replace(winner, val_runs=seen.runs, val_cells=seen.cells)
         write_winner(folder, winner)
         registered = register_winner(folder, winner)
     if args.hidden or (winner.n_test and (not winner.test_looks or args.look)):
         winner = _look(args.root, winner, folder, args.hidden)
+    notes = [*_notes(study, args.root, frozen), *_chosen_afterwards(study, winner)]
     counted = [f"  {line}" for line in seen.lines()]
-    for line in [*_lines(winner, frozen is not None), *counted, *_notes(study, args.root, frozen)]:
+    for line in [*_lines(winner, frozen is not None), *counted, *notes]:
         print(line)
     if registered:
         print(f"  registered with MLflow: {registered}")
     run = shlex.quote(args.study)
     suggest(f"img2gps predict PHOTO.jpg --run {run}", "where a photo was taken", args.root)
     return 0
+
+
+def _check_asked(asked: Asked, frozen: Winner, study: Path) -> None:
+    """Refuse to answer with a frozen winner that is another one than was asked for."""
+    other = {
+        "--where": asked.where and dict(asked.where) != frozen.where,
+        "--prefer": asked.prefer and asked.prefer != frozen.prefer,
+        "--average": asked.average and not frozen.average,
+        "--top": asked.top and asked.top != frozen.top,
+    }
+    for option in (name for name, differs in other.items() if differs):
+        held = "one run, which" if option == "--average" else "the winner that"
+        raise BadInput(
+            f"{option}: {study / WINNER} holds {held} was frozen before; --again selects anew, "
+            "which is counted"
+        )
 
 
 def _seen(study: StudyRecord, root: Path, winner: Winner) -> Looks:
@@ -129,12 +144,12 @@ def _look(root: Path, winner: Winner, study: Path, hidden: int) -> Winner:
 
 def _notes(study: StudyRecord, root: Path, frozen: Winner | None) -> list[str]:
     """Return what the rule would select now, where that is not the frozen winner."""
-    from img2gps.study.selection import select
+    from img2gps.study.selection import Asked, select
 
     if frozen is None:
         return []
     try:
-        now = select(study, root, frozen, frozen.where, frozen.prefer)
+        now = select(study, root, frozen, Asked(frozen.where, frozen.prefer))
     except BadInput as error:  # such as a winner that was frozen over several splits
         return [f"note: the rule would select no winner now: {error}"]
     if now.cell == without_fold(frozen.cell):
@@ -142,6 +157,16 @@ def _notes(study: StudyRecord, root: Path, frozen: Winner | None) -> list[str]:
     return [
         f"note: the study has gone on, and its rule would now select {now.cell} "
         f"({now.value:.2f}); --again freezes that cell, which is a second selection"
+    ]
+
+
+def _chosen_afterwards(study: StudyRecord, winner: Winner) -> list[str]:
+    """Say where the number of cells that answer was not the rule's."""
+    if winner.top in (1, study.select.get("top", 1)):
+        return []
+    return [
+        f"note: the study's rule does not say to average {winner.top} cells; a number that was "
+        "picked after several were tried flatters the figures above"
     ]
 
 
@@ -161,10 +186,7 @@ def _lines(winner: Winner, was_frozen: bool) -> list[str]:
     ]
     lines[2:2] = _front(winner)
     if winner.average_rmse_m is not None:
-        lines[-1] = (
-            f"  deployed: the average of its {len(winner.average)} runs, "
-            f"{display.metres(winner.average_rmse_m)} RMSE on photos that they did not learn from"
-        )
+        lines[-1:] = _average(winner)
     if winner.mean_predictor is not None and winner.by == "val/rmse_m":
         lines.append(f"  the mean predictor gets {display.metres(winner.mean_predictor)}")
     if len(winner.weights) > 1:
@@ -179,6 +201,26 @@ def _lines(winner: Winner, was_frozen: bool) -> list[str]:
         lines.append(
             f"  the test part has been used {winner.test_looks} times, so it is no longer a clean "
             "test set and its figures are optimistic"
+        )
+    return lines
+
+
+def _average(winner: Winner) -> list[str]:
+    """Say which runs answer together, how well, and what to expect of them."""
+    from img2gps.study import display
+
+    runs = f"its {len(winner.average)} runs"
+    if winner.cells:
+        runs = f"all {len(winner.average)} runs of the {len(winner.cells)} best cells"
+    lines = [
+        f"  deployed: the average of {runs}, {display.metres(winner.average_rmse_m)} RMSE on "
+        "photos that they did not learn from"
+    ]
+    lines += [f"    {cell}" for cell in winner.cells]
+    if winner.average_expected_m is not None:
+        lines.append(
+            f"  corrected for having been selected on these photos: expect "
+            f"{display.metres(winner.average_expected_m)}"
         )
     return lines
 
