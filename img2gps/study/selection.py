@@ -107,7 +107,6 @@ def select(
         )
     best, *others = ordered(cells, scoring)[:top]
     planned = len({without_fold(run.cell) for run in runs})
-    same = before if before is not None and before.cell == best.cell else None
     first = _first_seed(study, best)
     deployed = min(first, key=lambda run: run.params.get(FOLD_AXIS, 0))
     starts = {result.weights.resolved for result in results.values()} - {""}
@@ -136,12 +135,15 @@ def select(
         left_out=planned - len(complete),
         weights=sorted(starts),
         n_test=results[deployed.run_id].data.n_test if deployed.run_id in results else 0,
-        test=same.test if same else None,
         test_looks=before.test_looks if before else 0,
         selections=(before.selections if before else 0) + 1,
         frozen_at=now(),
     )
-    return averaged(winner, cells, rule, Path(root)) if asked.average or others else winner
+    if asked.average or others:
+        winner = averaged(winner, cells, rule, Path(root))
+    if before is not None and (before.cell, before.average) == (winner.cell, winner.average):
+        return replace(winner, test=before.test)  # the same answer
+    return winner
 
 
 def _rule(study: StudyRecord, prefer: str) -> Rule:

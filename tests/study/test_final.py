@@ -104,6 +104,15 @@ def test_a_frozen_average_answers_with_all_runs_of_the_winning_cell(
     for more in ([], ["--average"]):
         with pytest.raises(SystemExit, match="0"):
             main([*words, *more])
+        found = read_winner(tmp_path / name)
+        assert found is not None
+        write_winner(tmp_path / name, replace(found, test={**(found.test or {}), "of": str(more)}))
+    with pytest.raises(SystemExit, match="0"):
+        main([*words[:5], "--average"])
+    kept = read_winner(tmp_path / name)
+    assert kept is not None
+    assert kept.test is not None
+    assert kept.test["of"] == "['--average']"  # not of the single run, which answers otherwise
     winner = read_winner(tmp_path / name)
     assert winner is not None
     assert winner.test is not None

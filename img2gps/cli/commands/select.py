@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="K",
         help="answer with the average of all runs of the K best cells; a study says it beforehand "
-        "with hydra.sweeper.select.top=K",
+        "with +hydra.sweeper.select.top=K",
     )
     add_runs_option(parser)
     parser.add_argument(
