@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from img2gps.analysis.winner import complete_cells
@@ -28,6 +31,8 @@ from img2gps.runs.records import (
     study_names,
 )
 from img2gps.runs.winner import read_winner
+
+log = logging.getLogger(__name__)
 
 MODEL = "model.json"  # of an exported folder
 MADE_BY = "exported by img2gps"  # in the README.md of every exported folder
@@ -67,11 +72,18 @@ def find(name: str, roots: Sequence[Path]) -> Found:
     if (given / MODEL).is_file():
         return Found(given, exported=True)
     for root in roots:
-        if (root / name / FINAL / MODEL).is_file():
-            return Found(root / name / FINAL, exported=True, runs_below=root)
+        if final := _final_of(root / name):
+            return Found(final, exported=True, runs_below=root)
     if study := next((root / name for root in roots if (root / name / WINNER).is_file()), None):
         winner = read_winner(study)
         assert winner is not None
+        if (study / FINAL / MODEL).is_file():
+            log.warning(
+                "%s was made of an earlier selection, so the winner answers; img2gps final %s "
+                "makes it anew",
+                study / FINAL,
+                shlex.quote(name),
+            )
         folder = with_weights(study.parent / winner.path, roots)
         others = tuple(with_weights(study.parent / path, roots) for path in winner.average[1:])
         return Found(folder, False, f"{name}: the winner", winner.candidates, others)
@@ -148,6 +160,19 @@ def newest(roots: Sequence[Path]) -> str:
     return PACKAGED if run is None else str(run)
 
 
+def _final_of(study: Path) -> Path | None:
+    """Return a study's final model; None without one, or if a winner was selected since."""
+    model = study / FINAL / MODEL
+    if not model.is_file():
+        return None
+    winner = read_winner(study)
+    if winner is None or not winner.frozen_at:
+        return model.parent
+    if model.stat().st_mtime >= datetime.fromisoformat(winner.frozen_at).timestamp():
+        return model.parent
+    return None
+
+
 def _newest_run(root: Path) -> Path | None:
     """Return the run with weights that finished last."""
     results = [folder / RESULT for folder in list_folders(root) if (folder / CHECKPOINT).is_file()]
@@ -160,7 +185,7 @@ def _newest_run(root: Path) -> Path | None:
 
 
 def _can_answer(study: Path, roots: Sequence[Path]) -> bool:
-    if (study / FINAL / MODEL).is_file():
+    if _final_of(study):
         return True
     winner = read_winner(study)
     if winner is None:

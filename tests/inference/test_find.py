@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,24 @@ def test_final_model_wins_over_the_winner(tmp_path: Path) -> None:
     (final / MODEL).touch()
     found = find("mine", [tmp_path])
     assert (found.folder, found.exported) == (final, True)
+
+
+def test_final_model_of_an_earlier_selection_leaves_the_answer_to_the_winner(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = study(tmp_path, "mine")
+    final = tmp_path / "mine" / FINAL
+    final.mkdir()
+    (final / MODEL).touch()
+    before = Winner("mine", path="mine/minerun", frozen_at="2020-01-01T00:00:00+00:00")
+    write_winner(tmp_path / "mine", before)
+    assert find("mine", [tmp_path]).folder == final
+    write_winner(tmp_path / "mine", replace(before, frozen_at="2999-01-01T00:00:00+00:00"))
+    assert find("mine", [tmp_path]).folder == folder
+    assert (
+        "final was made of an earlier selection, so the winner answers; img2gps fi" in caplog.text
+    )
+    assert selected([tmp_path]) == ["mine"]
 
 
 def test_newest_study_that_can_answer_is_the_default(tmp_path: Path) -> None:
