@@ -67,7 +67,11 @@ def _compared(ranking: Ranking) -> list[str]:
     if len(ranking.cells) == 1:
         return ["there is only one cell, so nothing was compared"]
     if not marks:
-        return ["with one seed per cell, differences may be the luck of the seed"]
+        single = sum(cell.interval.n_seeds < 2 for cell in ranking.cells)
+        who = "with one seed per cell, differences"
+        if single < len(ranking.cells):
+            who = f"{single} of {len(ranking.cells)} cells have one seed, so differences from them"
+        return [f"{who} may be the luck of the seed"]
     same, others = sum(marks) - 1, len(marks) - 1
     if not same:
         text = "all other cells are statistically distinguishable from it"
@@ -93,8 +97,9 @@ def _mean_predictor(ranking: Ranking) -> str:
     shown = [cell.beats_mean for cell in ranking.cells if cell.beats_mean is not None]
     if not shown:
         return text
+    which = " with several seeds" if len(shown) < len(ranking.cells) else ""
     if len(shown) == 1:
-        return f"{text}; the cell is {'' if shown[0] else 'not '}shown to do better"
+        return f"{text}; the cell{which} is {'' if shown[0] else 'not '}shown to do better"
     if all(shown):
-        return f"{text}; all {len(shown)} cells are shown to do better"
-    return f"{text}; {shown.count(False)} of {len(shown)} cells are not shown to do better"
+        return f"{text}; all {len(shown)} cells{which} are shown to do better"
+    return f"{text}; {shown.count(False)} of {len(shown)} cells{which} are not shown to do better"

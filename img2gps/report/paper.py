@@ -19,6 +19,7 @@ from img2gps.analysis.overview import Analysis
 from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.analysis.wording import knob_name
+from img2gps.core.counted import counted
 from img2gps.core.files import write_text_atomic
 from img2gps.core.paths import RUNS_VARIABLE
 from img2gps.report import tables
@@ -186,8 +187,9 @@ def _methods(study: Analysis, ranking: Ranking) -> str:
         f"{value('lr')}, schedule {value('scheduler')}, batch size {value('batch_size')}) for "
         f"{value('max_epochs')} epochs in {value('precision')} precision; every figure is that "
         "after the final epoch.",
-        f"The study varied {varied or 'nothing'}, with {len(study.study.record.seeds)} "
-        f"seeds: {len(study.study.runs)} runs ({states}).",
+        f"The study varied {varied or 'nothing'}, with "
+        f"{counted(len(study.study.record.seeds), 'seed')}: "
+        f"{counted(len(study.study.runs), 'run')} ({states}).",
         "The RMSE of a cell is the mean over its seeds.",
         f"Intervals (95 %) resample the {interval.n_spots} spots at which the {interval.n_photos} "
         "validation photos were taken (bootstrap-t on the log scale; Efron and Tibshirani 1993) "

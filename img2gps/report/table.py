@@ -107,7 +107,11 @@ class Table:
         if self.banner:
             parts.append(f'<p class="banner">{html.escape(self.banner)}</p>')
         parts += ["<table>", f"<caption>{html.escape(self.caption)}</caption>", "<thead><tr>"]
-        parts += [f'<th scope="col">{html.escape(text)}</th>' for text in self.header]
+        kinds = [" class=text" if left else "" for left in self._left()]
+        parts += [
+            f'<th scope="col"{kind}>{html.escape(text)}</th>'
+            for kind, text in zip(kinds, self.header, strict=True)
+        ]
         parts.append("</tr></thead><tbody>")
         for row in self.rows:
             fields = [

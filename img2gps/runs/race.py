@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from img2gps.core.counted import counted
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -70,12 +72,14 @@ class Look:
 
     def lines(self) -> list[str]:
         """Return the decision in words."""
-        runs = sum(map(len, self.runs.values()))
-        lines = [f"look {self.number}, {runs} runs of {len(self.runs)} cells:"]
-        lines += [f"  dropped {drop.cell}: {drop.reason}" for drop in self.dropped]
+        runs = counted(sum(map(len, self.runs.values())), "run")
+        lines = [f"  dropped {drop.cell}: {drop.reason}" for drop in self.dropped]
         if self.kept and not self.end:
-            lines.append(f"  {_counted(self.kept)} left; {len(self.following)} runs follow")
-        return lines
+            follow = counted(len(self.following), "run")
+            verb = "follows" if len(self.following) == 1 else "follow"
+            lines.append(f"  {counted(len(self.kept), 'cell')} left; {follow} {verb}")
+        head = f"look {self.number}, {runs} of {counted(len(self.runs), 'cell')}"
+        return [f"{head}:" if lines else head, *lines]
 
 
 @dataclass(frozen=True)
@@ -114,10 +118,6 @@ class RaceRecord:
 
 def _left(look: Look) -> str:
     return f"; left: {'; '.join(look.kept)}" if look.kept else ""
-
-
-def _counted(cells: list[str]) -> str:
-    return "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
 
 
 def _known(kind: type[Any], plain: Mapping[str, Any]) -> dict[str, Any]:

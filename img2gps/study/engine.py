@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from img2gps.study.planning import plan_study, study_lock
 from img2gps.study.pool import Death, Pool
 from img2gps.study.process import Stop
 from img2gps.study.race import Race, record_of
+from img2gps.study.remaining import seconds_left
 from img2gps.study.repeats import Repeats
 from img2gps.study.spec import Runner, Spec
 from img2gps.study.storage import open_storage
@@ -242,15 +242,10 @@ class Engine:
         self._next_write = time.monotonic() + max(POLL_S, took / WRITING_SHARE)
 
     def _time_left(self) -> float | None:
-        """Estimate the seconds left from those that finished runs took for their cost."""
+        """Estimate the seconds left from those that finished runs took."""
         entries = self.ledger.entries()
-        costs = [(e, 1.0 if self.spec.searched or not e.ref else e.ref.cost) for e in entries]
-        rates = [e.done.seconds / cost for e, cost in costs if e.done and e.done.seconds]
-        if not rates:
-            return None
-        rate = statistics.fmean(rates) if self.spec.searched else statistics.median(rates)
         at_once = max(self.workers, sum(e.state is RunState.running for e in entries))
-        return rate * sum(cost for e, cost in costs if not e.state.has_ended) / at_once
+        return seconds_left(entries, searched=self.spec.searched, at_once=at_once)
 
     # Workers
 

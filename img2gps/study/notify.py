@@ -93,7 +93,7 @@ def _tell(target: str, study: str, state: str, line: str) -> None:
         else:
             told = {"IMG2GPS_STUDY": study, "IMG2GPS_STATE": state, "IMG2GPS_TEXT": text}
             subprocess.run(  # noqa: S603
-                shlex.split(target),
+                ["/bin/sh", "-c", target],  # its pipes and $IMG2GPS_TEXT are a shell's
                 env={**os.environ, **told},
                 stdin=subprocess.DEVNULL,
                 timeout=PATIENCE_S,

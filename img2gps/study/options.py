@@ -11,7 +11,7 @@ from img2gps.analysis import declared
 from img2gps.core.errors import BadInput
 from img2gps.study import notify
 from img2gps.study.budget import Budget
-from img2gps.study.spec import ENUMERATED, Confirm, Limits
+from img2gps.study.spec import ENUMERATED, SAMPLERS, Confirm, Limits
 
 ORDERS = ("seed", "cost", "base")
 LIMITS = tuple(item.name for item in fields(Limits))
@@ -151,6 +151,9 @@ def check_options(options: SweeperConfig) -> None:
     elif options.margin_m:
         raise BadInput(f"{key}.margin_m={options.margin_m}: only a race has a margin; give "
                        f"{key}.sampler=race or leave it out")  # fmt: skip
+    if isinstance(options.sampler, str) and options.sampler not in SAMPLERS:
+        raise BadInput(f"{key}.sampler={options.sampler}: no such sampler; one of "
+                       f"{', '.join(SAMPLERS)}, or a mapping with _target_")  # fmt: skip
     if searched and not (options.n_trials or 0) > 0:
         raise BadInput(f"{key}.n_trials: a search needs an end; give {key}.n_trials=NUMBER")
     if read_confirm(options.confirm).top and not searched:

@@ -11,6 +11,7 @@ from scipy import stats
 from img2gps.analysis.stats import LEVEL
 from img2gps.analysis.stats.race import Pairs, pairs
 from img2gps.analysis.winner import RMSE
+from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import without_fold
 from img2gps.runs.records import RunState, StudyRecord, StudyRun
@@ -26,7 +27,8 @@ def rest_lines(study: StudyRecord, root: str, left_s: float | None) -> list[str]
     if not left:
         return []
     took = "" if left_s is None else f" (about {duration(left_s)})"
-    lines = [f"left: {len(left)} runs{took}; the same command goes on with them"]
+    what = f"{counted(len(left), 'run')}{took}"
+    lines = [f"left: {what}; the same command goes on with {'it' if len(left) == 1 else 'them'}"]
     if study.monitor == RMSE and not study.searched:
         lines += _power_lines(study, root, len(left))
     return lines
@@ -43,10 +45,11 @@ def _power_lines(study: StudyRecord, root: str, left: int) -> list[str]:
     planned = pd.Series([without_fold(run.cell) for run in study.runs]).value_counts()
     later = [float(planned.max())] * len(found.rmse)
     now, then = (_power(found, seeds) for seeds in (found.n_seeds.tolist(), later))
+    rest = "the run that is left" if left == 1 else f"the {left} runs that are left"
     return [
         *lines,
         f"power to notice a difference of {NOTICED_M:g} m between the best cell and another: "
-        f"{now:.0%} now, {then:.0%} with the {left} runs that are left",
+        f"{now:.0%} now, {then:.0%} with {rest}",
     ]
 
 

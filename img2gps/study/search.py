@@ -29,10 +29,9 @@ from img2gps.study.ledger import Claim, Ledger
 from img2gps.study.process import Stop
 from img2gps.study.require import meets
 from img2gps.study.space import Axis, Params, cell_id
-from img2gps.study.spec import EpochHook, Spec
+from img2gps.study.spec import SAMPLERS, EpochHook, Spec
 from img2gps.study.storage import quiet
 
-SAMPLERS = ("grid", "race", "random", "tpe", "gp")
 PRUNERS = ("none", "hyperband", "successive_halving")
 REDUCTION = 2  # of the runs at each rung; 15 epochs leave room for no more
 DRAWS = 20  # times the cells wanted, before a race gives up finding cells that are allowed

@@ -24,6 +24,7 @@ RUNNER_VARIABLE = "IMG2GPS_RUNNER"  # for tests: another runner, as module:class
 # Folders as each machine has them; those in the ledger are of the machine that planned last.
 PLACES = ("root", "results", "config_dir", "searchpath")
 ENUMERATED = ("grid", "race")  # kinds of studies whose cells are known before anything runs
+SAMPLERS = (*ENUMERATED, "random", "tpe", "gp")
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Spec:
             return f"require ({said}): cells that do not meet it are never drawn"
         if not (cells := self.space.left_out()):
             return ""
-        count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells, the first being"
+        count = "1 cell," if len(cells) == 1 else f"{len(cells)} cells, the first being"
         return f"left out by require ({said}): {count} {cells[0]}"
 
     @property

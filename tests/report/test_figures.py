@@ -80,6 +80,17 @@ def history(ends: dict[str, float], epochs: int = 5, seeds: int = 2) -> pd.DataF
     return pd.DataFrame(rows)
 
 
+def test_a_run_under_way_does_not_bend_the_curve_of_those_that_have_finished() -> None:
+    rows = history({"a": 50.0, "b": 60.0}, epochs=3)
+    rows.loc[(rows["label"] == "a") & (rows["seed"] == 1), "finished"] = False
+    rows = rows[rows["finished"] | (rows["epoch"] < 3)]
+    figure = curves.epochs(rows, name="epochs", legend="cell", mean_rmse_m=MEAN)
+    band = values_with(figure, "epoch", "rmse_m_mean").query("label == 'a'").sort_values("epoch")
+    only = rows.query("label == 'a' and seed == 0")
+    assert band["rmse_m_mean"].to_list() == pytest.approx(only["rmse_m"].to_list())
+    assert "Not finished: a." in figure.caption
+
+
 def photos(n: int = 120, seed: int = 0, **columns: Any) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     east, north = rng.uniform(-100, 100, (2, n))
@@ -481,6 +492,8 @@ def test_cost_names_a_cheaper_cell_that_cannot_be_told_from_the_best() -> None:
     alone = curves.cost(table.assign(in_best_set=[True, False, False]), mean_rmse_m=MEAN)
     assert "no much cheaper one is known to be as good" in alone.title
     assert curves.cost(table, mean_rmse_m=MEAN, column="epochs").name == "cost_epochs"
+    ends = json.dumps(curves.cost(table.assign(seconds=[0.1, 5.0, 90.0]), mean_rmse_m=MEAN).spec)
+    assert '"domain": [0.0, ' in ends  # no run takes less than no time
     close = curves.cost(table.assign(seconds=[200.0, 184.0, 100.0]), mean_rmse_m=MEAN)
     assert "no much cheaper one" in close.title  # 92 % of the seconds is no finding
 

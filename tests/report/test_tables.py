@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from img2gps.analysis.answer import sentences
 from img2gps.analysis.overview import Analysis, analyse
 from img2gps.report import entries, paper, tables
 from img2gps.report.table import Entry, Table
+from img2gps.runs.records import read_study, write_study
 from tests.conftest import ROOT
 from tests.helpers.fake_study import Options, make_study
 
@@ -330,7 +332,21 @@ def test_one_seed_gives_no_mark_and_says_so(tmp_path: Path) -> None:
     )
     used = {mark for row in grid.rows for entry in row for mark in entry.marks}
     assert used == {entries.EDGE}
-    assert "differences may be the luck of the seed" in sentences(ranking)[2]
+    assert (
+        "with one seed per cell, differences may be the luck of the seed" in sentences(ranking)[2]
+    )
+
+
+def test_cells_with_one_seed_beside_cells_with_several_are_told_apart(tmp_path: Path) -> None:
+    axes = {"lr": [0.001, 0.003, 0.005]}
+    make_study(tmp_path, "s", Options(axes=axes, seeds=(0, 1), effect=lambda _: 40.0, kind="race"))
+    record = read_study(tmp_path, "s")
+    runs = [run for run in record.runs if (run.cell, run.seed) != ("lr=0.005", 1)]
+    write_study(tmp_path, replace(record, runs=runs))
+    study = analyse(collect.load_study(tmp_path / "s", [tmp_path]))
+    _, _, sure, mean = sentences(study.rankings[0])
+    assert "How sure: 1 of 3 cells have one seed, so differences from them may be" in sure
+    assert mean.endswith("; all 2 cells with several seeds are shown to do better.")
 
 
 def test_few_spots_are_called_unreliable(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_an_address_is_told_how_a_study_ended(
 
 def test_a_command_finds_it_in_its_environment(tmp_path: Path) -> None:
     spec = study(tmp_path, "well")
-    command = f"sh -c 'echo $IMG2GPS_STUDY $IMG2GPS_STATE >{tmp_path}/told'"
+    command = f"echo $IMG2GPS_STUDY $IMG2GPS_STATE >>'{tmp_path}/told'"
     with notify.telling(command, spec.root, spec.name):
         run_study(spec, url_of(spec), workers=0)
     assert (tmp_path / "told").read_text() == "s finished\n"

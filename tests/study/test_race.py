@@ -77,6 +77,12 @@ def test_winner_is_one_of_the_cells_that_are_left(tmp_path: Path) -> None:
     assert (found.candidates, found.left_out) == (4, 0)
 
 
+def test_one_run_of_one_cell_is_said_in_the_singular() -> None:
+    look = Look(2, {"lr=0.1": ["a"]}, {"lr=0.1": 50.0}, [], ["lr=0.1"], ["b"], seeds=3)
+    assert look.lines() == ["look 2, 1 run of 1 cell:", "  1 cell left; 1 run follows"]
+    assert replace(look, end=End.one).lines() == ["look 2, 1 run of 1 cell"]
+
+
 def test_decision_is_recorded_with_the_runs_it_was_made_on(tmp_path: Path) -> None:
     study, _ = run(race_spec(tmp_path))
     ids = {(run.cell, run.seed): run.run_id for run in study.runs}

@@ -104,7 +104,7 @@ def test_study_says_how_many_cells_are_left_out_and_names_the_first() -> None:
     spec = Spec("s", "grid", space(axes, require=["batch_size * lr <= 0.4"]), "")
     assert (
         spec.left_out
-        == "left out by require (batch_size * lr <= 0.4): 1 cell lr=0.01,batch_size=64"
+        == "left out by require (batch_size * lr <= 0.4): 1 cell, lr=0.01,batch_size=64"
     )
     assert not Spec("s", "grid", space(axes, require=["lr < 1"]), "").left_out
 

@@ -219,6 +219,7 @@ def test_a_search_of_ones_own_prunes_real_runs(workdir: Path, workers: int) -> N
         (["-m", "lr=0.001,0.002", "model=resnet19,resnet18"], "model=resnet19: no such choice"),
         (["-m", "lr=interval(0.1, 0.2)"], "sampler=tpe"),
         (["-m", "lr=0.1,0.2", "hydra.sweeper.sampler=tpe"], "n_trials"),
+        (["-m", "lr=0.1,0.2", "hydra.sweeper.sampler=races"], "no such sampler; one of grid, race"),
         (["-m", "lr=0.1,0.2", "hydra.sweeper.order=[size]"], "no such order size"),
         (["-m", "lr=0.1,0.2", "hydra.sweeper.pruner=median"], "no such pruner"),
     ],

@@ -170,19 +170,29 @@ def _chosen_afterwards(study: StudyRecord, winner: Winner) -> list[str]:
     ]
 
 
+def _figure(winner: Winner) -> str:
+    """Return the deployed run's own figure, named where its unit does not say what it is."""
+    from img2gps.study import display
+
+    figure = display.metres(winner.run_value, winner.by)
+    return figure if winner.by.endswith("_m") else f"{winner.by} {figure}"
+
+
 def _lines(winner: Winner, was_frozen: bool) -> list[str]:
     """Describe the winner, how it was selected, and why its figure is optimistic."""
     from img2gps.study import display
 
     seeds = ", ".join(str(seed) for seed in winner.seeds)
-    over = f"seeds {seeds}" + (f", all {winner.folds} folds together" if winner.folds else "")
+    over = f"{'seeds' if len(winner.seeds) > 1 else 'seed'} {seeds}" + (
+        f", all {winner.folds} folds together" if winner.folds else ""
+    )
     one = f"the cell's first seed ({winner.seed})" + (" and fold" if winner.folds else "")
     among = f"selected out of {winner.candidates} cells, which flatters it"
     lines = [
         f"{winner.study}: {winner.cell}" + (" (frozen before)" if was_frozen else ""),
         f"  {winner.by} {display.metres(winner.value, winner.by)}: {winner.aggregate} over {over}, "
         f"after the final epoch; {among if winner.candidates > 1 else 'the only complete cell'}",
-        f"  deployed: {winner.path}, {one}, {display.metres(winner.run_value, winner.by)}",
+        f"  deployed: {winner.path}, {one}, {_figure(winner)}",
     ]
     lines[2:2] = _front(winner)
     if winner.average_rmse_m is not None:

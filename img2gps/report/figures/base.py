@@ -178,8 +178,8 @@ def inline(svg: str, alt_text: str) -> str:
     label = "".join(f"&#{ord(c)};" if c in "<>&\"'" else c for c in alt_text)
 
     def sized(match: re.Match[str]) -> str:
-        wide = f"{float(match[2]):.0f}px"  # on a narrow screen the reader scrolls, and can read
-        style = f"max-width:{wide};min-width:min({wide},30rem)"
+        wide = float(match[2])  # on a narrow screen the reader scrolls, and can read
+        style = f"max-width:{wide:.0f}px;min-width:{0.75 * wide:.0f}px"
         return f'{match[1]} role="img" aria-label="{label}" style="{style}"'
 
     return _SIZE.sub(sized, svg, count=1)

@@ -115,6 +115,9 @@ class _Lines:
             kept = set(final.sort_values().index[:MOST_LINES])
             labels = [label for label in labels if label in kept]
         shown = history[history["label"].isin(labels)]
+        # A run under way would bend the mean of those that have finished where it ends.
+        begun = ~shown.groupby("label")["finished"].transform("any")
+        shown = shown[shown["finished"] | begun]
         rules = {
             f"{c}_{f}": (c, f) for c in ("train_mse", "rmse_m") for f in ("mean", "min", "max")
         }
@@ -350,7 +353,9 @@ def cost(
     as_good = front[yes(front["in_best_set"]) & (front[column] <= LESS * best[column])]
     cheaper = as_good.to_dict("records")[:1]
     middle = (cells[column].min() + cells[column].max()) / 2
-    x = alt.X(f"{column}:Q", title=unit, scale=alt.Scale(zero=False, padding=25))
+    room = 0.06 * float(cells[column].max() - cells[column].min())  # for marks at the ends
+    ends = [max(0.0, float(cells[column].min()) - room), float(cells[column].max()) + room]
+    x = alt.X(f"{column}:Q", title=unit, scale=alt.Scale(zero=False, domain=ends))
     y = rmse_axis("rmse_m", padding=28)
     chart = layered(
         alt.Chart(front, width=560, height=320)

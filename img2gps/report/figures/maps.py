@@ -59,8 +59,8 @@ def positions(
     colour = alt.Color(
         "error_m:Q",
         title="error (m)",
-        # without its brightest part, which would vanish on white paper; long lines are dark
-        scale=alt.Scale(scheme=alt.SchemeParams(name="viridis", extent=[0.85, 0.0]), domainMin=0),
+        # without its ends, which would vanish on white paper and on a dark page
+        scale=alt.Scale(scheme=alt.SchemeParams(name="viridis", extent=[0.8, 0.3]), domainMin=0),
         legend=alt.Legend(gradientLength=160, tickCount=5),
     )
     names = ["true", "predicted"]

@@ -4,7 +4,7 @@
 (() => {
   const AGAIN_MS = 1000;
   const MOST_ROWS = 200; // of the table
-  const HEIGHT = 300, TOP = 34, BOTTOM = 18, SIDE = 64, NARROWEST = 92; // px
+  const HEIGHT = 300, TOP = 34, BOTTOM = 18, SIDE = 64, NARROWEST = 92, LETTER = 6; // px
   const find = (id) => document.getElementById(id);
   const brushes = new Map(); // axis -> { from, to } of numbers, or { levels }; in the axis's units
   let content = null, version = "", dragging = null, waiting = null;
@@ -75,11 +75,13 @@
   const drawParallel = () => {
     const all = columns();
     const room = find("parallel").clientWidth || 600;
-    const width = Math.max(room, 2 * SIDE + NARROWEST * (all.length - 1));
+    const scales = all.map(scaleOf);
+    const longest = Math.max(...scales.flatMap(({ ticks }) => ticks.map(([, text]) => text.length)));
+    const apart = Math.max(NARROWEST, 18 + LETTER * longest); // no word reaches the next axis
+    const width = Math.max(room, 2 * SIDE + apart * (all.length - 1));
     const x = (i) => SIDE + (i * (width - 2 * SIDE)) / Math.max(1, all.length - 1);
     const svg = drawn("svg", { width, height: HEIGHT, role: "img",
       "aria-label": `Parallel coordinates of ${content.cells.length} cells; the table below has the same figures` });
-    const scales = all.map(scaleOf);
     const best = bestCell();
     const order = [...content.cells].sort((a, b) => isChosen(a) - isChosen(b) || (a === best) - (b === best));
     for (const cell of order) {
