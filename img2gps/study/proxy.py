@@ -1,7 +1,7 @@
 """A proxy before the database of ledgers: many workers share its few connections.
 
-A claim is one statement in the database, through the proxy as without it. The gRPC server is
-Optuna's: https://optuna.readthedocs.io/en/stable/reference/storages.html
+The database decides who gets a run, through the proxy as without it. The gRPC server is Optuna's:
+https://optuna.readthedocs.io/en/stable/reference/storages.html
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def _check_database(url: str) -> None:
         raise BadInput(f"--storage {url}: is a proxy itself; give the database behind it")
     if "://" not in url or url.startswith("sqlite"):
         raise BadInput(
-            f"--storage {url}: is a file, and Optuna's proxy would mix up what its threads read of "
-            "it; give a database server, postgresql://USER@HOST/DATABASE"
+            f"--storage {url}: is a file, which Optuna's proxy does not support (it has handed one "
+            "run to two workers); give a database server, postgresql://USER@HOST/DATABASE"
         )
 
 

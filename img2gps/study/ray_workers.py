@@ -121,7 +121,7 @@ def submit(root: Path, study: str, url: str, count: int, asked: Actors) -> tuple
     root = root.resolve()
     words = ["worker", study, "--runs", str(root)]
     variables = {k: v for k, v in os.environ.items() if k.startswith(PASSED_ON)}
-    # Arguments of an actor, unlike its `runtime_env`, are shown by none of Ray's pages.
+    # Given as an argument, because Ray shows the variables of an actor's `runtime_env` to others.
     variables[STORAGE_VARIABLE] = url
     with _connected(root, study, asked.cluster) as address:
         (root / study / SUBMITTED).write_text(f"{address}\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A Ray of two cores on loopback, for one test module."""
+"""A Ray of two cores on this machine, for one test module."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ _HOLDER = f"""
 import sys, ray
 context = ray.init(
     num_cpus={CORES}, num_gpus=0, include_dashboard=False, object_store_memory=80 * 2**20,
-    _node_ip_address="127.0.0.1", _temp_dir=sys.argv[1], log_to_driver=False,
-    logging_level="ERROR",
+    _temp_dir=sys.argv[1], log_to_driver=False, logging_level="ERROR",
 )
 print("at", context.address_info["gcs_address"], flush=True)
 sys.stdin.read()  # until the test module ends, however it ends
@@ -31,7 +30,8 @@ ray.shutdown()
 def cluster() -> Iterator[str]:
     """Start Ray in a folder of its own, yield its address, stop it and remove the folder.
 
-    Ray would otherwise write a token into the home folder, which processes present to each other.
+    Only processes with this session's token may use it. Ray would otherwise make a token of its own
+    and leave it in the home folder.
     """
     home = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # paths of sockets are short
     with pytest.MonkeyPatch.context() as patch:

@@ -145,8 +145,8 @@ def test_a_proxy_that_stays_away_is_given_up_when_patience_ends(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((url := "runs/s/ledger.journal", "127.0.0.1"), f"--storage {url}: is a file, and"),
-        (("sqlite:///l.sqlite", "127.0.0.1"), "--storage sqlite:///l.sqlite: is a file, and"),
+        ((url := "runs/s/ledger.journal", "127.0.0.1"), f"--storage {url}: is a file, which"),
+        (("sqlite:///l.sqlite", "127.0.0.1"), "--storage sqlite:///l.sqlite: is a file, which"),
         (("grpc://127.0.0.1", "127.0.0.1"), "is a proxy itself; give the database behind it"),
         ((DATABASE, "10.0.0.1"), "others could reach it. A proxy asks for no password"),
     ],

@@ -1,4 +1,4 @@
-"""Studies whose workers are actors of a real Ray on loopback."""
+"""Studies whose workers are actors of a real Ray on this machine."""
 
 from __future__ import annotations
 
