@@ -23,7 +23,8 @@ from benchmarks.harness import Row, Settings
 from img2gps.core.load import wait_passively
 from img2gps.core.paths import package_folder
 from img2gps.study.ledger import Ledger
-from img2gps.study.planning import plan_study, study_lock
+from img2gps.study.locking import study_lock
+from img2gps.study.planning import plan_study
 from img2gps.study.process import Stop
 from img2gps.study.space import Axis, Space
 from img2gps.study.spec import Spec, make_runner

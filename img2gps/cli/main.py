@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from img2gps import __version__
 from img2gps.cli import commands
 from img2gps.cli.commands import train
+from img2gps.cli.stores import fetch_first
 from img2gps.core.errors import BadInput
 from img2gps.core.signals import Interrupted, raise_on_signals
 
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")  # file names that a terminal lacks
     try:
         args = _arguments(list(sys.argv[1:] if argv is None else argv))
+        fetch_first(args.command, args)
         status: int = args.execute(args)
     except BadInput as error:
         print(f"img2gps: error: {error}", file=sys.stderr)  # noqa: T201
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _arguments(words: list[str]) -> argparse.Namespace:
     """Return the subcommand and its arguments; those of `train` are Hydra's to parse."""
     if words[:1] == ["train"]:
-        return argparse.Namespace(execute=train.execute, words=words[1:])
+        return argparse.Namespace(command="train", execute=train.execute, words=words[1:])
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     return parser().parse_args(words or ["--help"])
 
@@ -59,5 +61,5 @@ def parser() -> argparse.ArgumentParser:
         module = importlib.import_module(f"{commands.__name__}.{found.name}")
         command = subparsers.add_parser(found.name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
-        command.set_defaults(execute=module.execute)
+        command.set_defaults(command=found.name, execute=module.execute)
     return top

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from img2gps.core.paths import RUNS_VARIABLE, runs_folder
+from img2gps.core.paths import RUNS_VARIABLE, runs_folder, runs_root
 
 
 def add_runs_option(parser: argparse.ArgumentParser, **changes: Any) -> None:
@@ -16,10 +16,10 @@ def add_runs_option(parser: argparse.ArgumentParser, **changes: Any) -> None:
     """
     option = {
         "dest": "root",
-        "type": Path,
+        "type": partial(runs_root, key="--runs"),
         "default": runs_folder(),
         "metavar": "DIR",
-        "help": f"where run folders are (default: {RUNS_VARIABLE}, or runs)",
+        "help": f"where run folders are, or a store's URL (default: {RUNS_VARIABLE}, or runs)",
         **changes,
     }
     parser.add_argument("--runs", **option)

@@ -15,10 +15,10 @@ from img2gps.config.overrides import training_command
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import expanded, package_folder
 from img2gps.runs.folder import (
-    CHECKPOINT,
     CONFIG,
     WINNER,
     find_with_weights,
+    has_weights,
     list_folders,
     resolve_folder,
 )
@@ -175,7 +175,7 @@ def _final_of(study: Path) -> Path | None:
 
 def _newest_run(root: Path) -> Path | None:
     """Return the run with weights that finished last."""
-    results = [folder / RESULT for folder in list_folders(root) if (folder / CHECKPOINT).is_file()]
+    results = [folder / RESULT for folder in list_folders(root) if has_weights(folder)]
     written = {path.parent: path.stat().st_mtime for path in results if path.is_file()}
     for folder in sorted(written, key=lambda folder: -written[folder]):
         result = read_result(folder)

@@ -32,6 +32,7 @@ from img2gps.inference.inputs import Input, Photo, read_input, read_inputs, seve
 from img2gps.inference.network import Answer, average
 from img2gps.inference.position import Answered, Neighbour, Position, position_of
 from img2gps.inference.predict import BATCH
+from img2gps.runs.fetching import fetch
 
 
 class Localizer:
@@ -54,8 +55,10 @@ class Localizer:
         Raises:
             BadInput: there is none, or it cannot be read; the message says what to do.
         """
-        roots = list(roots) if roots else [runs_folder(), Path("results")]
-        return cls(load(str(name) or newest(roots), roots))
+        if not roots:
+            roots = [runs_folder(), Path("results")]
+            fetch(roots[0])
+        return cls(load(str(name) or newest(list(roots)), list(roots)))
 
     @property
     def card(self) -> Card:

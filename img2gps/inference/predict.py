@@ -20,6 +20,7 @@ from img2gps.config.schema import Config, Family, Precision, TrainedPart
 from img2gps.core.errors import BadInput
 from img2gps.core.geo import LabelScaler
 from img2gps.core.paths import expanded
+from img2gps.runs.fetching import fetch_weights
 from img2gps.runs.folder import CHECKPOINT, CONFIG
 from img2gps.runs.records import RunResult, RunState, read_result
 from img2gps.training.heads.build import build_head
@@ -102,6 +103,7 @@ def _frozen_weights(folder: Path, config: Config, result: RunResult) -> Resolved
 
 def _load_weights(folder: Path, regressor: Regressor) -> LabelScaler:
     """Load a run's weights into the regressor and return the label scaling that goes with them."""
+    fetch_weights(folder)
     try:
         saved = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
         state = saved["state_dict"]

@@ -7,11 +7,13 @@ same again, nobody else has sent anything since, and the folder is as new or new
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import tarfile
 import tempfile
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -20,16 +22,25 @@ from img2gps.core import process
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_json
-from img2gps.runs.folder import CHECKPOINT, WINNER, Locked, RunFolder, open_folder
+from img2gps.core.stores import MARK
+from img2gps.runs.folder import (
+    CHECKPOINT,
+    NOTE,
+    WINNER,
+    Locked,
+    RunFolder,
+    has_weights,
+    open_folder,
+)
 from img2gps.runs.records import RESULT, STUDY, read_result, read_study_file
 from img2gps.runs.store import Store, Vanished, patiently
 
 log = logging.getLogger(__name__)
 
 PROGRESS = "progress.tar"  # in the store: a run under way
-NOTE = ".store.json"
 AT_ONCE = 200  # runs that are locked and fetched together
 READING_PATIENCE_S = 30.0
+LISTED_S = 300.0  # after which a listing is made again to look for single runs
 
 Listing = dict[str, str]
 
@@ -79,8 +90,10 @@ def _unpack(packed: Path, to: Path) -> None:
     with tarfile.open(packed) as archive:
         for member in archive:
             content = archive.extractfile(member)
-            if content is not None and Path(member.name).name == member.name:
-                with (to / member.name).open("wb") as file:
+            path = to / member.name
+            if content is not None and path.resolve().is_relative_to(to.resolve()):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("wb") as file:
                     shutil.copyfileobj(content, file)
 
 
@@ -91,15 +104,10 @@ def fetch_weights(folder: Path) -> None:
         StoreAway: the store cannot be reached.
     """
     store = Store.of(folder.parent.parent)
-    if store is not None and not (folder / CHECKPOINT).is_file() and weights_in_store(folder):
+    if store is not None and not (folder / CHECKPOINT).is_file() and has_weights(folder):
         log.info("fetching the weights of %s from %s", folder.name, store.url)
         name = f"{folder.parent.name}/{folder.name}/{CHECKPOINT}"
         patiently(lambda: store.get(name, folder / CHECKPOINT), store)
-
-
-def weights_in_store(folder: Path) -> bool:
-    """Whether the store had the checkpoint of this run when the run was last fetched or sent."""
-    return f"{folder.parent.name}/{folder.name}/{CHECKPOINT}" in (noted(folder) or {})
 
 
 def fetch(root: Path, study: str | None = None, *, runs: bool = True) -> None:
@@ -128,14 +136,31 @@ def fetch(root: Path, study: str | None = None, *, runs: bool = True) -> None:
         fetch_folders(root, store, wanted)
 
 
-def fetch_results(root: Path, run_ids: Iterable[str]) -> None:
-    """Fetch the runs with these ids that have ended, in whatever study they lie."""
-    store = Store.of(root)
-    if store is not None:
+class Finder:
+    """Fetches runs by their ids, in whatever study of a store they lie.
+
+    A run that is made at the moment is fetched by whoever makes it, so a listing may be old.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._store = root, Store.of(root)
+        self._folders: dict[str, Listing] = {}
+        self._listed_at = -math.inf
+
+    def fetch(self, run_ids: Collection[str]) -> None:
+        """Fetch those of the runs that have ended. Does nothing in a plain folder.
+
+        Raises:
+            StoreAway: the store cannot be reached.
+        """
+        if self._store is None:
+            return
+        if len(run_ids) > 1 or time.monotonic() - self._listed_at > LISTED_S:
+            _, self._folders = _sorted(patiently(self._store.listing, self._store, first=True))
+            self._listed_at = time.monotonic()
         ids = set(run_ids)
-        _, folders = _sorted(patiently(store.listing, store, first=True))
-        found = {name: own for name, own in folders.items() if name.partition("/")[2] in ids}
-        fetch_folders(root, store, found)
+        found = {n: own for n, own in self._folders.items() if n.partition("/")[2] in ids}
+        fetch_folders(self._root, self._store, found)
 
 
 def fetch_folders(root: Path, store: Store, folders: dict[str, Listing]) -> None:
@@ -216,6 +241,17 @@ def _fetch_some(root: Path, store: Store, folders: dict[str, Listing]) -> None:
             ) from error
         for name in mine:
             note(root / name, folders[name])
+
+
+def check_store(root: str | Path) -> None:
+    """Check that a store can be read and written before anything is begun.
+
+    Raises:
+        StoreAway: it cannot.
+    """
+    if (store := Store.of(root)) is not None:
+        mark = Path(root) / MARK
+        patiently(lambda: store.put(mark, MARK), store, first=True, patience_s=READING_PATIENCE_S)
 
 
 def send(root: Path, names: Sequence[str]) -> None:

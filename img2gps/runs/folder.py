@@ -33,6 +33,7 @@ PREDICTIONS_BEST = "predictions_best.csv"
 PREDICTIONS_TEST = "predictions_test.csv"
 BASELINES = "baselines.csv"
 LOCK = ".lock"
+NOTE = ".store.json"  # what the store listed when the folder was last the same
 WINNER = "winner.json"  # of a study
 
 
@@ -188,7 +189,15 @@ def find_result(identifier: str, roots: Sequence[Path]) -> Path | None:
 def find_with_weights(folder: Path, roots: Sequence[Path]) -> Path | None:
     """Return the folder of this run that has weights, here or in any study below `roots`."""
     same = [folder, *(path for root in roots for path in sorted(root.glob(f"*/{folder.name}")))]
-    return next((path for path in same if (path / CHECKPOINT).is_file()), None)
+    return next((path for path in same if has_weights(path)), None)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a run's weights are here, or in the store that the run came from."""
+    listed = read_json(folder / NOTE) or {}
+    return (folder / CHECKPOINT).is_file() or any(
+        name.endswith(f"/{CHECKPOINT}") for name in listed
+    )
 
 
 def list_folders(root: Path) -> list[Path]:

@@ -18,14 +18,15 @@ from pathlib import Path
 
 from img2gps.core.signals import Interrupted
 from img2gps.runs.fetching import PROGRESS, fetch_run, has_ended, note, noted
-from img2gps.runs.folder import CONFIG, HISTORY, PREDICTIONS_BEST, RunFolder
-from img2gps.runs.records import RESULT
+from img2gps.runs.folder import CHECKPOINT, RunFolder
+from img2gps.runs.records import RESULT, STUDY
 from img2gps.runs.store import Absence, Store, StoreAway, patiently
 
 log = logging.getLogger(__name__)
 
 LEAVING_S = 10.0  # for the last checkpoint of a run that is interrupted
 AFTER_FAILURE_S = 10.0  # for the record of a run that failed: another try will replace it
+RECORD_PAUSE_S = 2.0  # between two records of a study
 CALL_S = 60.0  # for a call to the store that is under way to end
 
 
@@ -94,8 +95,10 @@ class StoreKeeper(Keeper):
 
     def leave(self, error: BaseException) -> None:
         """Send what is of use of a run that did not come to its end."""
-        if isinstance(error, Interrupted) and not self._sender.stop(LEAVING_S):
-            log.warning("the last checkpoint is in %s alone", self._folder.path)
+        if isinstance(error, Interrupted):
+            if not self._sender.stop(LEAVING_S):
+                log.warning("the last checkpoint is in %s alone", self._folder.path)
+            return
         self._sender.stop()
         if isinstance(error, Exception) and self._content() not in (None, self._in_store):
             with suppress(StoreAway):
@@ -142,8 +145,9 @@ class Sender:
     What cannot be sent is tried again. Between two times it pauses as long as the first one took.
     """
 
-    def __init__(self, send: Callable[[], None], store: Store) -> None:
-        self._send, self._store = send, store
+    def __init__(self, send: Callable[[], None], store: Store, pause_s: float = 0.0) -> None:
+        """Take what sends, where to, and how long to pause at least."""
+        self._send, self._store, self._pause_s = send, store, pause_s
         self._wanted, self._stopping, self._sent = (threading.Event() for _ in range(3))
         self._thread: threading.Thread | None = None
 
@@ -181,7 +185,19 @@ class Sender:
                 self._sent.set()
                 if self._wanted.is_set():  # asked for in the meantime
                     self._sent.clear()
-                self._stopping.wait(time.monotonic() - started)
+                self._stopping.wait(max(self._pause_s, time.monotonic() - started))
+
+
+def record_sender(root: str | Path, study: str) -> Sender | None:
+    """Return what sends a study's record to the store; None for a plain folder."""
+    store, name = Store.of(root), f"{study}/{STUDY}"
+    if store is None:
+        return None
+
+    def send() -> None:
+        store.put(Path(root) / name, name)
+
+    return Sender(send, store, RECORD_PAUSE_S)
 
 
 def files_of(folder: Path) -> dict[str, Path]:
@@ -197,9 +213,9 @@ def pack(folder: RunFolder, to: Path) -> None:
     Checkpoints are opened first. They are only ever replaced, so the one that is open stays as it
     is, and the history that is read after it has its last epoch.
     """
-    inside = sorted(folder.path.glob("*.ckpt"), key=lambda path: path != folder.checkpoint)
-    others = [folder.path / name for name in (HISTORY, PREDICTIONS_BEST, CONFIG)]
+    files = files_of(folder.path)
+    inside = [name for name in files if name.endswith(".ckpt")]
     with tarfile.open(to, "w") as packed:
-        for path in [*inside, *others]:
-            with suppress(FileNotFoundError), path.open("rb") as file:
-                packed.addfile(packed.gettarinfo(arcname=path.name, fileobj=file), file)
+        for name in sorted(files, key=lambda name: (name not in inside, name != CHECKPOINT, name)):
+            with suppress(FileNotFoundError), files[name].open("rb") as file:
+                packed.addfile(packed.gettarinfo(arcname=name, fileobj=file), file)

@@ -103,7 +103,7 @@ class Store:
         return {
             path.removeprefix(self._root).lstrip("/"): _signature(info)
             for path, info in sorted(found.items())
-            if PARTIAL not in path and not path.endswith("/")
+            if PARTIAL not in path and not path.endswith("/") and ".." not in path.split("/")
         }
 
     def put(self, file: Path, name: str) -> None:

@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from img2gps.config.compose import HYDRA_DEFAULTS, load_config, register_sweeps
 from img2gps.config.schema import Config
 from img2gps.core.nested import flat
+from img2gps.core.stores import as_typed
 from img2gps.study.spec import Spec
 
 CHECKED_WHOLE = ("data", "model", "runs")  # groups that are rearranged when they are checked
@@ -56,12 +57,19 @@ class Composer:
         """Return what Hydra composes from the study's overrides and a run's own ones."""
         searched = ",".join(self.spec.searchpath)
         path = [f"hydra.searchpath=[{searched}]"] if searched else []
-        overrides = [*path, *self.spec.overrides, *own]
+        overrides = [*path, *self.spec.overrides, *self._root(), *own]
         if GlobalHydra.instance().is_initialized():  # by the command line that plans the study
             return compose(self.spec.config_name, overrides)
         register_sweeps()
         with initialize_config_dir(self.spec.config_dir, **HYDRA_DEFAULTS):
             return compose(self.spec.config_name, overrides)
+
+    def _root(self) -> list[str]:
+        """Return where this machine keeps the runs, whatever the command that began the study."""
+        if not self.spec.root:  # the study is being made
+            return []
+        quoted = as_typed(self.spec.root).replace("\\", "\\\\").replace('"', '\\"')
+        return [f'runs.root="{quoted}"']
 
     def _compose_once(self, own: tuple[str, ...]) -> _Composed:
         if own not in self._composed:

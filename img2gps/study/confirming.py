@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from img2gps.runs.confirm import Confirmation
 from img2gps.study.ledger import Ledger
-from img2gps.study.planning import study_lock
 from img2gps.study.repeats import Trial, new_run, trials_of
 from img2gps.study.spec import Runner
 
@@ -27,7 +25,7 @@ class Confirming:
         wanted = self.spec.confirm
         if not wanted.top:
             return False
-        with study_lock(Path(self.spec.root), self.spec.name):
+        with self.ledger.lock():
             self.ledger.reload()
             self.ledger.refresh()
             if self.ledger.busy():

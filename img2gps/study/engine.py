@@ -10,20 +10,24 @@ import math
 import shlex
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from img2gps import tracking
 from img2gps.core.advice import next_step
 from img2gps.core.errors import BadInput
 from img2gps.core.signals import Interrupted
+from img2gps.runs.fetching import check_store, fetch
+from img2gps.runs.keeping import record_sender
 from img2gps.runs.records import LEASE_S, RunState, StudyRecord, StudyRun, now, write_study
+from img2gps.runs.store import StoreAway
 from img2gps.study import search
 from img2gps.study.confirming import Confirming
 from img2gps.study.display import Display, best_line, front_lines, progress_line, run_name
 from img2gps.study.ledger import Ledger
+from img2gps.study.locking import study_lock
 from img2gps.study.patience import Unreachable, is_full
-from img2gps.study.planning import plan_study, study_lock
+from img2gps.study.planning import plan_study
 from img2gps.study.pool import Death, Pool
 from img2gps.study.process import Stop
 from img2gps.study.race import Race, record_of
@@ -36,6 +40,7 @@ from img2gps.study.worker import Worker
 
 POLL_S = 0.25
 RENEWAL_S = LEASE_S / 6  # of the record, by which other machines see that the engine is alive
+RECORD_S = 30.0  # for the last record to reach the store
 WRITING_SHARE = 0.05  # of the time at most, in writing the record of a large study
 STARTS_WITHOUT_CLAIM = 3  # workers that may die before they have claimed a run
 
@@ -95,13 +100,14 @@ def plan_alone(spec: Spec, url: str, display: Display) -> int:
 def _planned(spec: Spec, url: str, display: Display) -> tuple[Engine, Runner]:
     """Plan the study, and say what that found."""
     search.check(spec)
+    check_store(spec.root)
     storage = open_storage(url)
     if spec.pruner in search.PRUNERS[1:] and spec.first_rung >= spec.max_epochs:
         display.say(
             f"note: {spec.pruner} first judges after epoch {spec.first_rung}, so it cuts no run of "
             f"{spec.max_epochs} epochs short"
         )
-    with study_lock(Path(spec.root), spec.name):
+    with study_lock(Path(spec.root), spec.name, storage):
         ledger = Ledger.create(storage, spec)
         ledger.places = spec.places
         changes, runner = plan_study(ledger, spec)
@@ -154,6 +160,7 @@ class Engine:
         self.spec, self._planners = ledger.spec, planners
         self._at_work: dict[str, str | int] | None = ledger.identity
         self._next_write = self._renew_at = 0.0
+        self._sender = record_sender(self.spec.root, self.spec.name)
         self._last: object = None
         self._full = False
         self.workers = 1
@@ -216,13 +223,19 @@ class Engine:
         """Write the record of a study that no engine works on."""
         self._at_work = None
         self.ledger.refresh()
-        write_study(self.spec.root, self.record())
+        self._write(self.record())
+
+    def _write(self, study: StudyRecord) -> None:
+        write_study(self.spec.root, study)
+        if self._sender is not None:
+            self._sender.want()
 
     def prepare(self) -> int:
         """Queue what comes first, write the record, and return how many runs have not ended."""
         if not self.ledger.busy():
             self._more()
         self.save()
+        self.send_last()
         return self.ledger.waiting() + self.ledger.running()
 
     def update(self, *, last: bool = False) -> None:
@@ -234,7 +247,7 @@ class Engine:
         study = self.record()
         state = [(run.state, run.attempts, run.epochs) for run in study.runs]
         if last or state != self._last or started > self._renew_at:
-            write_study(self.spec.root, study)
+            self._write(study)
             self._last = state
             self._renew_at = started + RENEWAL_S
         self.display.show(study, self._time_left())
@@ -326,6 +339,7 @@ class Engine:
         """Write the last record, say how the study stands, and return the exit status."""
         self.update(last=True)
         self.save()
+        self.send_last()
         study = self.record()
         for line in [*self._summary(study), *self._rest(study)]:
             self.display.say(line)
@@ -335,6 +349,14 @@ class Engine:
         self.display.say(self._next_step(study))
         return 1 if any(run.state.went_wrong for run in study.runs) else 0
 
+    def send_last(self) -> None:
+        """Wait until the last record is in the store, if there is one; send no other afterwards."""
+        if self._sender is not None and not self._sender.stop(RECORD_S):
+            self.display.say(
+                f"{self.spec.store}: cannot be reached, so it lacks the last record of the study; "
+                "the same command sends it"
+            )
+
     def _rest(self, study: StudyRecord) -> list[str]:
         """Say which budget is spent, and what the rest would bring."""
         over = self._over_budget()
@@ -343,6 +365,8 @@ class Engine:
             return []
         from img2gps.study.rest import rest_lines
 
+        with suppress(StoreAway):
+            fetch(Path(self.spec.root), self.spec.name)
         lines = rest_lines(study, self.spec.root, self._time_left())
         return [f"stopped: {over} is spent", *lines]
 

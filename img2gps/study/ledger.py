@@ -17,7 +17,9 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -31,6 +33,7 @@ from img2gps.core.errors import BadInput
 from img2gps.runs.confirm import Confirmation
 from img2gps.runs.race import Look
 from img2gps.runs.records import RunState
+from img2gps.study.locking import study_lock
 from img2gps.study.patience import Patience
 from img2gps.study.space import Params, cell_id
 from img2gps.study.spec import Done, Limits, RunRef, Spec
@@ -192,6 +195,10 @@ class Ledger:
         plain = {name: [one.to_dict() for one in own] for name, own in warm.items()}
         self._storage.set_study_user_attr(self._id, WARM, plain)
         self.reload()
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Return what lets one process at a time decide something about the study."""
+        return study_lock(Path(self.spec.root), self.spec.name, self._storage)
 
     def awaits_more(self) -> bool:
         """Whether the engine may queue more runs: a race goes on, or a search is confirmed."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
@@ -23,27 +20,11 @@ from img2gps.study.spec import Done, Runner, Spec, make_runner
 from img2gps.study.trials import SLOT, NewRun, key_of
 from img2gps.study.warm import observations
 
-LOCK = ".engine.lock"
 _ALONE = {"top": 1}  # older studies do not say how many cells answer
 _OTHER_DATA = (
     "study={study}: started with {what}: the photos, the weights or the machine's precision have "
     "changed; undo that, or give study=NAME for a new study"
 )
-
-
-@contextmanager
-def study_lock(root: Path, study: str) -> Iterator[None]:
-    """Let one process plan at a time, among all machines that share the runs folder."""
-    folder = root / study
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(
-            f"runs.root={root}: {folder} cannot be made ({error.strerror}); give another runs.root"
-        ) from error
-    with (folder / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @dataclass(frozen=True)
@@ -140,6 +121,10 @@ def _same_data(spec: Spec, runner: Runner) -> Spec:
     return replace(spec, identity={"cell": cell_id(point), "identity": ref.identity})
 
 
+def _where(spec: Spec) -> str:
+    return spec.store or "a folder that machines share"
+
+
 def same_study(before: Spec, after: Spec) -> Spec:
     """Return the spec asked for now, provided that it is the same study as the ledger's.
 
@@ -147,6 +132,11 @@ def same_study(before: Spec, after: Spec) -> Spec:
         BadInput: it is another study; the message names what differs and the remedy.
     """
     remedy = f"give study=NAME for a new study (runs that it shares with {before.name} are linked)"
+    if before.store != after.store:
+        raise BadInput(
+            f"study={before.name}: keeps its runs in {_where(before)} (now {_where(after)}); give "
+            "the same runs.root, or study=NAME for a new study"
+        )
     for key in ("kind", "monitor", "direction"):
         old, new = getattr(before, key), getattr(after, key)
         if old != new:

@@ -18,7 +18,6 @@ from img2gps.runs.records import RunState, now
 from img2gps.study.display import metres
 from img2gps.study.ledger import Ledger
 from img2gps.study.photo_errors import Finished, read_errors
-from img2gps.study.planning import study_lock
 from img2gps.study.space import cell_id
 from img2gps.study.trials import Entry, NewRun
 
@@ -37,7 +36,7 @@ class Race:
 
     def advance(self) -> bool:
         """Queue the runs that are due, or decide the next look; False once the race has ended."""
-        with study_lock(Path(self.spec.root), self.spec.name):
+        with self.ledger.lock():
             self.ledger.reload()
             self.ledger.refresh()
             looks = self.ledger.looks

@@ -12,13 +12,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from pathlib import Path
 
 from img2gps.runs.folder import without_fold
 from img2gps.runs.records import RunState
 from img2gps.study.display import metres
 from img2gps.study.ledger import Ledger
-from img2gps.study.planning import study_lock
 from img2gps.study.space import Params, name_of
 from img2gps.study.spec import Done, Runner, Spec
 from img2gps.study.trials import Entry, NewRun, key_of
@@ -91,7 +89,7 @@ class Repeats:
         """Queue the runs that are due; whether there were any."""
         if not self.spec.repeated:
             return False
-        with study_lock(Path(self.spec.root), self.spec.name):
+        with self.ledger.lock():
             self.ledger.refresh()
             trials = trials_of(self.spec, self.ledger.entries())
             due = [run for trial in trials if (run := self._next(trial, trials)) is not None]

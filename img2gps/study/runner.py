@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from img2gps.config.schema import Family, Precision, TrainedPart
 from img2gps.core.errors import BadInput
+from img2gps.runs.fetching import Finder
 from img2gps.runs.records import RESULT, RunResult, RunState, read_result
 from img2gps.study.composing import Composer
 from img2gps.study.spec import Done, EpochHook, RunRef, Spec
@@ -52,6 +53,7 @@ class TrainRunner:
         self.weights: dict[str, dict[str, Any]] = dict(spec.weights)
         self._resolved: dict[str, ResolvedWeights] = {}
         self._data = OpenData()
+        self._finder = Finder(Path(spec.root))
         self._collect_at = 0.0
         known = spec.identity.get("identity", {}).get("precision")
         varied = "precision" in spec.space.names
@@ -116,7 +118,8 @@ class TrainRunner:
         """Return the runs that ended in their own folder or finished in any other study's."""
         roots = [Path(root) for root in (self.spec.root, self.spec.results) if root]
         studies = [path for root in roots if root.is_dir() for path in sorted(root.iterdir())]
-        found = {}
+        runs, found = list(runs), {}
+        self._finder.fetch([run.run_id for run in runs])
         for run in runs:
             own = Path(self.spec.root, run.path)
             for folder in (own, *(study / run.run_id for study in studies)):

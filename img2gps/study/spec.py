@@ -103,6 +103,7 @@ class Spec:
     command: str = ""
     created_at: str = ""
     commit: str | None = None  # of the code that began the study
+    store: str = ""  # the URL of the store that `root` is the local copy of
 
     @property
     def places(self) -> dict[str, Any]:

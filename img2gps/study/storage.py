@@ -28,6 +28,7 @@ from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 from optuna.trial import TrialState
 
 from img2gps.core.errors import BadInput
+from img2gps.core.stores import url_of
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +45,13 @@ class _Journal(JournalFileBackend):
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path), lock_obj=_MendingLock(str(path)))
-        self._path, self._bulk = path, False
+        self.path, self._bulk = path, False
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         if not self._bulk:
             super().append_logs(logs)
             return
-        with get_lock_file(self._lock), self._path.open("a", encoding="utf-8") as file:
+        with get_lock_file(self._lock), self.path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
 
     @contextmanager
@@ -60,7 +61,7 @@ class _Journal(JournalFileBackend):
             yield
         finally:
             self._bulk = False
-            with self._path.open("rb") as file:
+            with self.path.open("rb") as file:
                 os.fsync(file.fileno())
 
 
@@ -76,6 +77,17 @@ def database_of(storage: BaseStorage) -> RDBStorage | None:
     """Return the database behind a storage; None for a journal."""
     found = getattr(storage, "_backend", None)
     return found if isinstance(found, RDBStorage) else None
+
+
+def file_of(storage: BaseStorage | None) -> Path | None:
+    """Return the file that a journal or SQLite keeps its trials in; None for a database server."""
+    backend = getattr(storage, "_backend", None)
+    if isinstance(backend, _Journal):
+        return backend.path
+    database = None if storage is None else database_of(storage)
+    if database is None or database.engine.dialect.name != "sqlite":
+        return None
+    return Path(str(database.engine.url.database))
 
 
 def open_trials(
@@ -155,8 +167,17 @@ def cut_torn_line(path: Path) -> None:
             file.truncate(file.read().rfind(b"\n") + 1)
 
 
-def default_url(root: str, study: str) -> str:
-    """Return the journal file in the study's own folder."""
+def default_url(root: str | Path, study: str) -> str:
+    """Return the journal file in the study's own folder.
+
+    Raises:
+        BadInput: that folder is the local copy of a store, which other machines do not see.
+    """
+    if (url := url_of(root)) is not None:
+        raise BadInput(
+            f"runs.root={url}: keeps no ledger, through which machines agree who runs what; give "
+            "hydra.sweeper.storage=postgresql://USER@HOST/DATABASE (img2gps worker: --storage)"
+        )
     return str(Path(root) / study / JOURNAL)
 
 

@@ -107,8 +107,9 @@ class BaseSweeper(Sweeper):
         config = composer.load(draft.overrides_of(draft.space.first()))
         _check_config(config, options.direction)
         check_machine(config)
-        if (url := url_of(config.runs.root)) is not None:
-            raise BadInput(f"runs.root={url}: single runs alone can be kept in a store so far")
+        store = url_of(config.runs.root) or ""
+        if store:
+            self._check_store(store)
         composed = composer.compose([])
         draft = _aiming(draft, config.aims)
         base = base_config(config, draft.space, references(composed))
@@ -119,6 +120,7 @@ class BaseSweeper(Sweeper):
             draft,
             name=name,
             root=config.runs.root,
+            store=store,
             results=config.runs.results,
             seeds=draft.seeds or _own_seed(composed, config),
             max_epochs=config.max_epochs,
@@ -128,6 +130,22 @@ class BaseSweeper(Sweeper):
             usual=_usual(composed, draft.space),
             select=vars(read_rule(options.select, draft.monitor, options.direction)),
         )
+
+    def _check_store(self, url: str) -> None:
+        """Refuse what needs the runs of all machines in one folder."""
+        options = self.options
+        asked = {
+            "sampler=race": options.sampler == "race",
+            "warm_start": bool(options.warm_start),
+            "launcher": options.launcher != "local",
+        }
+        for key in (key for key, given in asked.items() if given):
+            remedy = (
+                "start the study without it, then `img2gps worker STUDY --storage URL` anywhere"
+                if key == "launcher"
+                else "give runs.root=FOLDER, which all machines share"
+            )
+            raise BadInput(f"hydra.sweeper.{key}: does not work with runs.root={url}; {remedy}")
 
     def _draft(self, arguments: Sequence[str]) -> Spec:
         """Return what can be said of the study before its configuration is composed."""

@@ -16,7 +16,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from img2gps.core import pulse
 from img2gps.core.errors import BadInput
@@ -24,12 +23,12 @@ from img2gps.core.process import identity
 from img2gps.core.signals import Interrupted
 from img2gps.runs.folder import Locked
 from img2gps.runs.records import RunState
+from img2gps.runs.store import StoreAway
 from img2gps.study import search
 from img2gps.study.budget import Budget
 from img2gps.study.drawing import Draws
 from img2gps.study.ledger import Claim, Ledger, Lost
 from img2gps.study.patience import Unreachable, is_full
-from img2gps.study.planning import study_lock
 from img2gps.study.process import HUNG, OVERTIME, Stop, die_with, how_it_died
 from img2gps.study.repeats import Repeats
 from img2gps.study.space import name_of
@@ -107,7 +106,7 @@ class Worker:
         """Claim a run that the budget allows; no two workers may both take the last one."""
         if self.spec.budget == Budget():
             return self.ledger.claim()
-        with study_lock(Path(self.spec.root), self.spec.name):
+        with self.ledger.lock():
             return None if self.ledger.over_budget() else self.ledger.claim()
 
     def attempt(self, claim: Claim) -> bool:
@@ -140,7 +139,7 @@ class Worker:
             log.warning("%s: no room on the disk; trying again later", self.spec.root)
             return POSTPONED, line
         match error:
-            case Locked():  # by a single run, an upload, or a worker that was given up
+            case Locked() | StoreAway():  # by a single run, an upload, or a worker given up
                 log.warning("%s; trying again later", line)
                 return POSTPONED, line
             case BadInput():

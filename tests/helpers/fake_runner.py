@@ -18,7 +18,10 @@ from typing import Any
 from img2gps.core import pulse
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_json
+from img2gps.core.stores import url_of
+from img2gps.runs.fetching import Finder
 from img2gps.runs.folder import PREDICTIONS, Pruned, open_folder
+from img2gps.runs.keeping import kept_in_store
 from img2gps.runs.records import RESULT, RunState
 from img2gps.study.spec import Done, EpochHook, RunRef, Spec
 
@@ -43,7 +46,8 @@ class FakeRunner:
         return RunRef(name, f"{self.spec.name}/{name}", float(settings.get("cost", 1)), identity)
 
     def find(self, runs: Iterable[RunRef]) -> dict[str, Done]:
-        found = {}
+        runs, found = list(runs), {}
+        Finder(Path(self.spec.root)).fetch([run.run_id for run in runs])
         for run in runs:
             for path in sorted(Path(self.spec.root).glob(f"*/{run.run_id}/{RESULT}")):
                 result = read_json(path)
@@ -56,7 +60,9 @@ class FakeRunner:
     def run(self, overrides: list[str], on_epoch: EpochHook) -> Done:
         settings, ref = self._settings(overrides), self.identify(overrides)
         folder = Path(self.spec.root) / ref.path
-        with open_folder(folder):
+        with open_folder(folder) as opened, kept_in_store(opened) as keeper:
+            if url_of(self.spec.root) and (folder / RESULT).exists():
+                return next(iter(self.find([ref]).values()))
             progress = folder / "progress.txt"
             begun = len(progress.read_text().splitlines()) if progress.exists() else 0
             target = float(settings.get("lr", 0.5)) * 100 + int(settings["seed"])
@@ -69,6 +75,7 @@ class FakeRunner:
                     _misbehave(settings.get("behave", ""), folder)
                 with progress.open("a") as file:
                     file.write(f"{epoch}\n")
+                keeper.checkpointed()
                 try:
                     on_epoch(epoch, {self.spec.monitor: target + 10 * (epochs - epoch)})
                 except Pruned as end:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import boto3
 import pytest
 import requests
@@ -16,6 +18,7 @@ class ObjectStore:
     """An S3 server with one bucket. It keeps its objects while it is stopped."""
 
     def __init__(self) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it tells of each request
         self._port = 0
         self.start()
         requests.post(f"{self.endpoint}/moto-api/reset", timeout=10)  # of other tests

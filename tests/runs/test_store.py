@@ -18,7 +18,7 @@ from img2gps.core.paths import runs_root
 from img2gps.core.stores import MARK, as_typed, url_of
 from img2gps.runs import keeping
 from img2gps.runs import store as stores
-from img2gps.runs.fetching import fetch, fetch_results, fetch_weights, noted
+from img2gps.runs.fetching import Finder, fetch, fetch_weights, noted
 from img2gps.runs.folder import CHECKPOINT, Locked, RunFolder, open_folder
 from img2gps.runs.keeping import Keeper, Sender, kept_in_store, pack
 from img2gps.runs.store import Store, StoreAway, patiently
@@ -261,7 +261,7 @@ def test_what_another_machine_adds_to_a_run_is_fetched(machines: list[Path]) -> 
     first, second = machines
     with open_folder(first / RUN) as folder, kept_in_store(folder):
         end(folder)
-    fetch_results(second, ["3f9c2a81d0", "another"])
+    Finder(second).fetch(["3f9c2a81d0", "another"])
     store = Store.of(first)
     assert store is not None
     store.put(first / RUN / "predictions.csv", f"{RUN}/predictions_test.csv")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
 from img2gps.core.errors import BadInput
-from img2gps.runs.folder import WINNER, without_fold
+from img2gps.runs.folder import PREDICTIONS_TEST, WINNER, without_fold
 from img2gps.runs.records import StudyRecord, read_study
 from img2gps.runs.winner import Winner, read_winner, write_winner
 
@@ -72,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Freeze the winner unless that was done before, and print it."""
     from img2gps.analysis.choices import read_choice
+    from img2gps.runs.fetching import send
     from img2gps.study.selection import Asked, select
     from img2gps.tracking.mlflow.study import register_winner
 
@@ -94,6 +95,7 @@ def execute(args: argparse.Namespace) -> int:
         registered = register_winner(folder, winner)
     if args.hidden or (winner.n_test and (not winner.test_looks or args.look)):
         winner = _look(args.root, winner, folder, args.hidden)
+    send(args.root, [path for path in _written(args.study, winner) if (args.root / path).is_file()])
     notes = [*_notes(study, args.root, frozen), *_chosen_afterwards(study, winner)]
     counted = [f"  {line}" for line in seen.lines()]
     for line in [*_lines(winner, frozen is not None), *counted, *notes]:
@@ -119,6 +121,11 @@ def _check_asked(asked: Asked, frozen: Winner, study: Path) -> None:
             f"{option}: {study / WINNER} holds {held} was frozen before; --again selects anew, "
             "which is counted"
         )
+
+
+def _written(study: str, winner: Winner) -> list[str]:
+    """Return the files that selecting and looking at the test part may have written."""
+    return [f"{study}/{WINNER}", f"{winner.path}/{PREDICTIONS_TEST}"]
 
 
 def _seen(study: StudyRecord, root: Path, winner: Winner) -> Looks:

@@ -229,9 +229,12 @@ def _ledger(args: argparse.Namespace) -> Ledger:
             f"{args.name}: no ledger at {journal}; give its --storage URL, or the right --runs"
         )
     try:
-        return Ledger(open_storage(url or str(journal)), args.name)
+        ledger = Ledger(open_storage(url or str(journal)), args.name)
     except KeyError as error:
         raise BadInput(f"{args.name}: no such study in the ledger; see img2gps studies") from error
+    ledger.places = {"root": str(args.root)}
+    ledger.reload()
+    return ledger
 
 
 def _chosen(entries: list[Entry], wanted: list[str]) -> list[Entry]:
@@ -346,7 +349,9 @@ def _confirmed(name: str) -> bool:
 
 def _rewrite(args: argparse.Namespace, ledger: Ledger) -> None:
     from img2gps.study.engine import Engine
-    from img2gps.study.planning import study_lock
+    from img2gps.study.locking import study_lock
 
     with study_lock(args.root, args.name):
-        Engine(ledger).save()
+        engine = Engine(ledger)
+        engine.save()
+        engine.send_last()

@@ -17,8 +17,9 @@ from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
 from img2gps.core.errors import BadInput
 from img2gps.core.load import wait_passively
-from img2gps.core.paths import package_folder
+from img2gps.core.paths import package_folder, runs_folder, runs_root
 from img2gps.core.signals import Interrupted
+from img2gps.core.stores import as_typed, url_of
 from img2gps.study.spec import STORAGE_VARIABLE
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ PLANNED = (signal.SIGUSR1, signal.SIGUSR2)  # by which a scheduler says that tim
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`img2gps worker STUDY [--storage URL] [--minutes M] [--until-empty]`."""
     parser.add_argument("study")
-    add_runs_option(parser)
+    add_runs_option(parser, default=None)
     parser.add_argument(
         "--storage",
         metavar="URL",
@@ -64,7 +65,8 @@ def execute(args: argparse.Namespace) -> int:
     from img2gps.study.process import Stop
     from img2gps.study.storage import default_url
 
-    url = args.storage or os.environ.get(STORAGE_VARIABLE) or default_url(args.root, args.study)
+    url = args.storage or os.environ.get(STORAGE_VARIABLE)
+    url = url or default_url(args.root or runs_folder(), args.study)
     spec = _spec(args, url)
     stop = Stop()
     try:
@@ -76,7 +78,7 @@ def execute(args: argparse.Namespace) -> int:
     print("time is up: the run under way is queued again and goes on from its last epoch")
     storage = " --storage URL" if args.storage else ""  # which may hold a password
     command = f"img2gps worker {shlex.quote(args.study)}{storage}"
-    suggest(command, "go on, here or elsewhere", args.root)
+    suggest(command, "go on, here or elsewhere", None if spec.store else Path(spec.root))
     return 0
 
 
@@ -98,7 +100,19 @@ def _spec(args: argparse.Namespace, url: str) -> Spec:
         ) from error
     here = Path(spec.config_dir).is_dir()
     config_dir = spec.config_dir if here else str(package_folder("conf"))
-    return replace(spec, root=str(args.root), config_dir=config_dir)
+    return replace(spec, root=str(_root(args.root, spec)), config_dir=config_dir)
+
+
+def _root(given: Path | None, spec: Spec) -> Path:
+    """Return where this machine keeps runs: the local copy of the study's store, if it has one."""
+    if spec.store and given is None:
+        return runs_root(spec.store, "runs.root")
+    root = given or runs_folder()
+    if (url_of(root) or "") != spec.store:
+        remedy = "leave --runs out" if spec.store else "give --runs FOLDER"
+        kept = spec.store or "a folder that machines share"
+        raise BadInput(f"--runs {as_typed(root)}: {spec.name} keeps its runs in {kept}; {remedy}")
+    return root
 
 
 @contextmanager

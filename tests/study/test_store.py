@@ -1,0 +1,232 @@
+"""A study on machines that share nothing but its ledger and a store."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from img2gps.cli.main import main
+from img2gps.core.errors import BadInput
+from img2gps.core.paths import runs_root
+from img2gps.report.build import load
+from img2gps.runs.records import read_study
+from img2gps.runs.store import Store
+from img2gps.study.display import Display
+from img2gps.study.engine import plan_alone, run_study
+from img2gps.study.planning import same_study
+from img2gps.study.spec import Spec
+from img2gps.study.storage import default_url
+from tests.helpers import object_store
+from tests.helpers.fake_study import make_study
+from tests.helpers.studies import executions, fake_spec, wait_for
+
+pytestmark = pytest.mark.usefixtures("fake_runs")
+
+AXES: dict[str, list[Any]] = {"lr": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[object_store.ObjectStore]:
+    found = object_store.opened(monkeypatch)
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/ledger.sqlite"
+
+
+def spec_on(url: str, **changes: Any) -> Spec:
+    """A study in a store, as the machine sees it that plans it."""
+    return fake_spec(runs_root(url, "runs.root"), AXES, store=url, **changes)
+
+
+def planned(url: str, ledger: str, **changes: Any) -> Spec:
+    """Plan a study that nobody works on yet."""
+    spec = spec_on(url, **changes)
+    plan_alone(spec, ledger, Display())
+    return spec
+
+
+def worker(machine: Path, ledger: str, *words: str) -> subprocess.Popen[str]:
+    """Start a worker on a machine of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "img2gps", "worker", "s", "--storage", ledger, *words],
+        env={**os.environ, "IMG2GPS_CACHE": str(machine)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def figures(root: str, name: str = "s") -> dict[str, tuple[Any, ...]]:
+    """What the record of a study says of its runs."""
+    runs = read_study(root, name).runs
+    return {run.cell: (run.run_id, run.state, run.value, run.epochs) for run in runs}
+
+
+def test_killed_on_one_machine_a_study_ends_on_another_like_a_serial_one(
+    tmp_path: Path, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, url = fake_spec(tmp_path / "alone", AXES, seeds=(0, 1)), f"file://{tmp_path}/shared"
+    assert run_study(alone, default_url(alone.root, alone.name), workers=0) == 0
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "third"))
+    spec = planned(url, ledger, seeds=(0, 1), fixed=("pause=0.2",))
+    store = Store(url)
+    first = worker(tmp_path / "first", ledger)
+    wait_for(lambda: any(name.endswith("progress.tar") for name in store.listing()), 120)
+    second = worker(tmp_path / "second", ledger)
+    wait_for(lambda: len(finished(store)) > 2, 120)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    said, _ = second.communicate(timeout=300)
+    assert second.returncode == 0, said
+    assert object_store.SECRET not in said
+    assert len(finished(store)) == 12
+
+    copies = [next((tmp_path / name / "stores").iterdir()) for name in ("first", "second")]
+    done = [run for copy in copies for run in executions(replace(spec, root=str(copy)))]
+    assert set(Counter(done).values()) == {1}
+    assert len(done) == 12
+    assert main_status("studies", "show", "s", "--runs", url) == 0
+    assert figures(spec.root) == figures(alone.root)
+    assert list(store.listing("s")).count("s/study.json") == 1
+
+
+def finished(store: Store) -> list[str]:
+    """The runs that the store has whole."""
+    return [name for name in store.listing() if name.endswith("/result.json")]
+
+
+def main_status(*words: str) -> int:
+    """The exit status of a command."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return int(str(ended.value.code))
+
+
+def test_a_store_that_goes_away_for_a_while_loses_nothing(
+    s3: object_store.ObjectStore, ledger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "planner"))
+    planned(s3.url, ledger, fixed=("pause=0.3",))
+    process = worker(tmp_path / "first", ledger)
+    wait_for(lambda: any(name.endswith("progress.tar") for name in s3.names()), 120)
+    s3.stop()
+    time.sleep(3)
+    s3.start()
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert len([name for name in s3.names() if name.endswith("/result.json")]) == 6
+    assert not [name for name in s3.names() if name.endswith("progress.tar")]
+
+
+def test_a_study_in_a_store_needs_a_ledger_that_machines_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path))
+    root = runs_root(f"file://{tmp_path}/shared", "runs.root")
+    with pytest.raises(BadInput, match=r"runs.root=file://.*/shared: keeps no ledger"):
+        default_url(root, "s")
+
+
+def test_a_worker_takes_the_store_from_the_ledger_and_refuses_another(
+    tmp_path: Path, ledger: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "here"))
+    url = f"file://{tmp_path}/shared"
+    planned(url, ledger)
+    for given in ("runs", f"file://{tmp_path}/elsewhere"):
+        assert main_status("worker", "s", "--storage", ledger, "--runs", given) == 2
+        said = capsys.readouterr().err
+        assert f"--runs {given}: s keeps its runs in {url}; leave --runs out" in said
+
+
+def test_a_study_stays_where_it_began(tmp_path: Path) -> None:
+    before = fake_spec(tmp_path, AXES, store="s3://bucket/runs")
+    with pytest.raises(BadInput, match=r"keeps its runs in s3://bucket/runs \(now a folder"):
+        same_study(before, replace(before, store=""))
+
+
+def test_a_store_that_refuses_ends_a_worker_before_it_claims_a_run(
+    s3: object_store.ObjectStore, ledger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "planner"))
+    planned(s3.url, ledger)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    process = worker(tmp_path / "first", ledger)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert f"img2gps: error: runs.root={s3.url}: Unable to locate credentials" in said
+
+
+def test_commands_read_a_study_out_of_a_store_and_add_the_winner(
+    tmp_path: Path, s3: object_store.ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, url = tmp_path / "plain", s3.url
+    store = Store(url)
+    make_study(plain)
+    for path in sorted(path for path in plain.rglob("*") if path.is_file()):
+        store.put(path, path.relative_to(plain).as_posix())
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "reader"))
+    out = tmp_path / "page"
+    assert main_status("report", "table1", "--runs", url, "--out", str(out)) == 0
+    assert list(out.rglob("*.csv"))
+    copy = runs_root(url, "runs.root")
+    read, made = (load("table1", [root]).rankings[0] for root in (copy, plain))
+    assert read.winner.cell == made.winner.cell
+    assert read.corrected.corrected == made.corrected.corrected
+    assert (read.errors.error_m == made.errors.error_m).all()
+
+    assert main_status("studies", "--runs", url) == 0
+    assert main_status("select", "table1", "--runs", url) == 0
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "another"))
+    assert main_status("select", "table1", "--runs", url) == 0
+    winners = [path.read_text() for path in tmp_path.glob("*/stores/*/table1/winner.json")]
+    store.get("table1/winner.json", tmp_path / "winner")
+    assert [(tmp_path / "winner").read_text()] * 2 == winners
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["final", "s"], "final: does not work on file://"),
+        (["sync", "s"], "sync: does not work on file://"),
+        (["studies", "forget", "s"], "studies forget: does not work on file://"),
+        (["studies", "show", "s", "--watch"], "give it without --watch"),
+    ],
+)
+def test_a_command_that_does_not_work_on_a_store_says_so_with_the_remedy(
+    words: list[str], said: str, workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"file://{workdir}/shared"
+    assert main_status(*words, "--runs", url) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert said in lines[-1]
+    remedy = f"copy it by `cp -r {workdir}/shared runs`, and give --runs runs"
+    assert "--watch" in words or remedy in lines[-1]
+
+
+def test_failed_runs_are_queued_again_from_another_machine(
+    tmp_path: Path, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "maker"))
+    url = f"file://{tmp_path}/shared"
+    assert run_study(spec_on(url, fixed=("behave=bad_input",)), ledger, workers=0) == 1
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "another"))
+    assert main_status("studies", "retry", "s", "--runs", url, "--storage", ledger) == 0
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "third"))
+    assert main_status("studies", "show", "s", "--runs", url) == 0
+    states = {run.state for run in read_study(runs_root(url, "runs.root"), "s").runs}
+    assert states == {"queued"}
