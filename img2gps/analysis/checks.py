@@ -83,6 +83,8 @@ def importance(
     where = {tuple(plain(cell.get(a, ABSENT)) for a in axes): i for i, cell in enumerate(cells)}
     points = [tuple(map(plain, values)) for values in product(*axes.values())]
     order = [where[point] for point in points if point in where]
+    if not order:
+        return [], "the cells are a list, not a grid"
     if absent := len(points) - len(order):
         return [], f"{absent} of {len(points)} cells of the full grid are not in this ranking"
     if len(points) != len(cells):

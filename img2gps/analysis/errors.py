@@ -118,9 +118,14 @@ def _seedless(rows: pd.DataFrame) -> bool:
 
 
 def _places(photos: pd.DataFrame, rows: pd.DataFrame) -> Places:
-    """Return where the photos were taken, with positions unless they were drawn at random."""
+    at_random = "split/kind" not in rows or bool(rows["split/kind"].eq(SplitKind.random).all())
+    return places_of(photos, at_random=at_random)
+
+
+def places_of(photos: pd.DataFrame, *, at_random: bool) -> Places:
+    """Return where photos were taken, with positions unless they were drawn at random."""
     spot = photos["spot"].to_numpy(dtype=np.int64)
-    if "split/kind" not in rows or rows["split/kind"].eq(SplitKind.random).all():
+    if at_random:
         return Places(spot)
     lat, lon = (photos[name].to_numpy(np.float64) for name in ("lat_deg", "lon_deg"))
     metres = geo.to_east_north_m(lat, lon, *geo.mean_position(lat, lon))

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self, get_type_hints
 
 from img2gps.analysis import stats
+from img2gps.analysis.errors import places_of
 from img2gps.config.schema import Family, ModelConfig
 from img2gps.inference.held_out import HeldOut, rmse_m
 from img2gps.inference.trust import TrustFacts
@@ -57,7 +58,8 @@ class Expected:
         """Return the figures of a table of held-out errors."""
         photos = held_out.photos
         error, known = photos["error_m"], photos["known_spot"] == 1
-        interval = stats.cell_interval(error.to_numpy()[None], photos["spot"])
+        places = places_of(photos, at_random=held_out.at_random)
+        interval = stats.cell_interval(error.to_numpy()[None], places)
         mean = photos["mean_error_m"].dropna()
         return cls(
             what=held_out.what,

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from img2gps.config.schema import SplitKind
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import PREDICTIONS, PREDICTIONS_TEST
+from img2gps.runs.records import read_result
 
+_AT_RANDOM = ("", SplitKind.random)  # kinds of splits; older runs do not say theirs
 _NEEDED = (
     "content",
     "lat_deg",
@@ -35,18 +38,21 @@ class HeldOut:
         what: "validation photos", "out-of-fold photos" or "test photos".
         ranked_cells: how many cells were compared on these photos before this one was chosen; 1
             where the photos selected nothing, so that the errors are not flattered.
+        at_random: whether the photos were drawn at random from the ground, so that errors at
+            neighbouring spots need not be alike.
     """
 
     photos: pd.DataFrame
     what: str
     ranked_cells: int = 1
+    at_random: bool = True
 
     def without(self, contents: set[str]) -> HeldOut:
         """Return the errors on the other photos, which selected nothing."""
         rest = self.photos[~self.photos["content"].isin(contents)]
         if rest.empty:
             return self
-        return HeldOut(rest, f"{self.what} that chose nothing")
+        return HeldOut(rest, f"{self.what} that chose nothing", at_random=self.at_random)
 
     @property
     def flattered(self) -> bool:
@@ -63,7 +69,9 @@ def validation(folders: Sequence[Path], ranked_cells: int = 1) -> HeldOut:
     tables = [_read(folder / PREDICTIONS) for folder in folders]
     sets = {frozenset(table["content"]) for table in tables}
     what = "validation photos" if len(sets) == 1 else "out-of-fold photos"
-    return HeldOut(averaged(tables), what, ranked_cells)
+    results = [read_result(folder) for folder in folders]
+    at_random = all(result is None or result.split.kind in _AT_RANDOM for result in results)
+    return HeldOut(averaged(tables), what, ranked_cells, at_random)
 
 
 def tested(folder: Path) -> HeldOut | None:

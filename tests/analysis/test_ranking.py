@@ -13,6 +13,7 @@ import yaml
 from sklearn.metrics.pairwise import haversine_distances
 
 from img2gps.analysis.answer import sentences
+from img2gps.analysis.checks import importance
 from img2gps.analysis.collect import load_study
 from img2gps.analysis.overview import analyse
 from img2gps.analysis.ranking import Ranking
@@ -26,6 +27,15 @@ def test_zero_is_the_same_value_however_it_is_written(tmp_path: Path) -> None:
     (ranking,) = analyse(load_study(made.folder, [])).rankings
     assert ranking.no_importance == ""
     assert {effect.axes for effect in ranking.importance} >= {("weight_decay",), ("lr",)}
+
+
+def test_cells_of_a_list_are_not_called_missing_from_a_grid(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"lr": [0.001, 0.003], "head": ["knn", "ridge"]}
+    made = make_study(tmp_path, "s", Options(axes=axes))
+    study = load_study(made.folder, [])
+    errors = analyse(study).rankings[0].errors
+    listed: list[dict[str, Any]] = [{"lr": 0.001}, {"head": "knn"}]  # each has a knob of its own
+    assert importance(study, errors, listed) == ([], "the cells are a list, not a grid")
 
 
 def fold_study(tmp_path: Path, **changes: Any) -> Ranking:

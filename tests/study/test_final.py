@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 
 from img2gps import Localizer, train
+from img2gps.analysis.collect import load_study
+from img2gps.analysis.overview import analyse
 from img2gps.cli.main import main
 from img2gps.config.compose import read_config
 from img2gps.core import geo
@@ -231,6 +233,16 @@ def test_each_fold_is_judged_on_photos_that_it_did_not_see(root: Path) -> None:
     together = pd.concat(predictions(root, "folds"))
     assert (expected.what, expected.n_photos) == ("out-of-fold photos", len(together))
     assert expected.rmse_m == pytest.approx(float(np.sqrt(np.mean(together["error_m"] ** 2))))
+
+
+def test_the_interval_of_folds_is_the_reports(root: Path) -> None:
+    made, _ = make_final("folds", root)
+    expected = made.card.expected
+    assert expected is not None
+    ranking = analyse(load_study(root / "folds", [root])).rankings[0]
+    shown = ranking.winner.interval
+    # the same photos in another order draw other resamples
+    assert (expected.low_m, expected.high_m) == pytest.approx((shown.low, shown.high), rel=0.01)
 
 
 def test_refit_trains_on_every_photo_and_keeps_the_honest_error(
