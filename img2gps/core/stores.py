@@ -57,7 +57,7 @@ def _checked(url: str, key: str) -> str:
     scheme, _, rest = url.partition("://")
     if "::" in url or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) or not rest.strip("/"):
         raise BadInput(f"{key}: not the URL of a store; give one such as s3://BUCKET/FOLDER")
-    if re.match(r"[^/]*:[^/]*@", rest) or re.search(r"[?#]", rest):
+    if re.search(":.*@", rest) or re.search(r"[?#]", rest):
         raise BadInput(
             f"{key}={scheme}://...: must hold no key, password or option; give these as the store "
             "expects them, such as in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

@@ -75,7 +75,7 @@ def in_bulk(storage: BaseStorage) -> Iterator[None]:
 
 def database_of(storage: BaseStorage) -> RDBStorage | None:
     """Return the database behind a storage; None for a journal."""
-    found = getattr(storage, "_backend", None)
+    found = getattr(storage, "_backend", storage)  # Optuna puts a cache before it
     return found if isinstance(found, RDBStorage) else None
 
 

@@ -99,6 +99,7 @@ def test_a_url_stands_for_a_folder_that_knows_its_store(machines: list[Path], ur
         ("://bucket", "give one such as s3://BUCKET/FOLDER"),
         ("simplecache::s3://bucket", "give one such as s3://BUCKET/FOLDER"),
         ("s3://key:s3cr3t@bucket/runs", "must hold no key, password or option"),
+        ("s3://key:s3cr3t/5@bucket/runs", "must hold no key, password or option"),
         ("s3://bucket/runs?secret=s3cr3t", "must hold no key, password or option"),
         ("file://runs", "the path must be absolute"),
         ("s3://bucket/../other", "give the whole path"),
