@@ -200,7 +200,13 @@ def _connected(root: Path, study: str, cluster: str) -> Iterator[str]:
         )
     except Exception as error:
         reason = " ".join(str(error).split()).partition(". ")[0][:200]
-        raise _no_cluster(cluster, reason) from error
+        if cluster == RUNNING_ONE:
+            raise _no_cluster(cluster, reason) from error
+        raise BadInput(
+            f"hydra.sweeper.launcher=ray: the cluster at {cluster} does not let this command in "
+            f"({reason}); it needs the cluster's token (RAY_AUTH_TOKEN), if there is one, and the "
+            "cluster's versions of Ray and Python"
+        ) from error
     try:
         client = cluster.startswith("ray://")
         yield cluster if client else ray.get_runtime_context().gcs_address

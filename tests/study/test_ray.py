@@ -120,6 +120,19 @@ class TestOnRay:
             launch(spec, url_of(spec), Actors(cluster), 1)
         assert "\n" not in str(caught.value)
 
+    def test_a_cluster_that_refuses_is_not_called_missing(
+        self, cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise RuntimeError("Version mismatch: 2.60 there.\nThis is 2.59. Two lines.")
+
+        monkeypatch.setattr("ray.init", refuse)
+        spec = fake_spec(tmp_path / "runs", {"lr": [0.1]})
+        with pytest.raises(BadInput, match=r"does not let this command in \(Version mis") as caught:
+            launch(spec, url_of(spec), Actors(cluster), 1)
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "runs").exists()
+
 
 def values(spec: Spec) -> dict[str, Any]:
     kept = ("run_id", "value", "epochs")
