@@ -15,7 +15,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -229,20 +229,29 @@ def _database(url: str) -> BaseStorage:
 
 
 def _behind_proxy(url: str) -> BaseStorage:
+    where = f"hydra.sweeper.storage={url}"
     try:
+        import grpc
         from optuna.storages import GrpcStorageProxy
-
+    except ImportError as error:
+        raise BadInput(
+            f"{where}: gRPC is not installed; run `pip install 'img2gps[grpc]'`"
+        ) from error
+    try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or PROXY_PORT
         storage = GrpcStorageProxy(host=host, port=port)
         storage.wait_server_ready(PROXY_PATIENCE_S)
-    except ImportError as error:
+        with suppress(KeyError):  # no study has that name, as a database that answers knows
+            storage.get_study_id_from_name("")
+    except grpc.RpcError as error:
         raise BadInput(
-            f"hydra.sweeper.storage={url}: gRPC is not installed; run `pip install 'img2gps[grpc]'`"
+            f"{where}: the proxy cannot read its database; check that the database runs, and that "
+            "`img2gps proxy` was given the right one"
         ) from error
     except (ConnectionError, ValueError) as error:
         raise BadInput(
-            f"hydra.sweeper.storage={url}: no proxy answers there ({error}); start one by "
+            f"{where}: no proxy answers there ({error}); start one by "
             "`img2gps proxy --storage postgresql://USER@HOST/DATABASE`"
         ) from error
     if not is_loopback(host):
