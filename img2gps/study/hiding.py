@@ -85,7 +85,13 @@ class Hider:
     def winner(self, winner: Winner) -> Winner:
         """Return a frozen winner without paths."""
         found = Winner.from_dict(self.plain(winner.to_dict()))
-        return replace(found, study=winner.study, name=winner.name, path=winner.path)
+        return replace(
+            found,
+            study=winner.study,
+            name=winner.name,
+            path=winner.path,
+            average=winner.average,
+        )
 
     def config(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return a configuration, or a part of one, without paths."""

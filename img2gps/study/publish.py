@@ -26,7 +26,7 @@ from img2gps.runs.folder import (
     write_config,
 )
 from img2gps.runs.records import StudyRun, read_result, read_study, write_result, write_study
-from img2gps.runs.winner import read_winner, write_winner
+from img2gps.runs.winner import Winner, read_winner, write_winner
 from img2gps.study.hiding import Hider
 
 TABLES = (PREDICTIONS, PREDICTIONS_TEST)
@@ -80,10 +80,20 @@ def publish(name: str, root: Path, out: Path, *, moved: bool = False) -> Publish
     runs = [copied.get(run.path, run) for run in study.runs]
     write_study(out, hider.study(replace(study, runs=runs)))
     if winner := read_winner(root / name):
-        write_winner(out / name, hider.winner(winner))
+        write_winner(out / name, hider.winner(_relocated(winner, copied)))
     size = sum(path.stat().st_size for path in (out / name).rglob("*") if path.is_file())
     planned = sum(not run.never_begun for run in study.runs)
     return Published(out / name, len(ended), planned - len(ended), size)
+
+
+def _relocated(winner: Winner, copied: Mapping[str, StudyRun]) -> Winner:
+    """Return the winner with the paths that its runs have in the copy."""
+    paths = {path: run.path for path, run in copied.items()}
+    return replace(
+        winner,
+        path=paths.get(winner.path, winner.path),
+        average=[paths.get(path, path) for path in winner.average],
+    )
 
 
 def _copy_run(source: Path, target: Path, hider: Hider, origin: LatLon | None) -> None:

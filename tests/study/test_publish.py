@@ -120,6 +120,20 @@ def test_aims_are_no_paths_and_runs_that_were_given_up_are_not_missing(
     assert read_winner(tmp_path / "results" / "s") == winner
 
 
+def test_the_frozen_average_names_the_runs_of_the_copy(made: FakeStudy, tmp_path: Path) -> None:
+    record = json.loads((made.folder / "study.json").read_text())
+    (tmp_path / "runs" / "t").mkdir()
+    (tmp_path / "runs" / "t" / "study.json").write_text(json.dumps(record | {"study": "t"}))
+    runs = [run.path for run in read_study(tmp_path / "runs", "t").runs[:2]]
+    write_winner(tmp_path / "runs" / "t", Winner("t", "a", path=runs[0], average=runs))
+    publish("t", tmp_path / "runs", tmp_path / "results")
+    winner = read_winner(tmp_path / "results" / "t")
+    assert winner is not None
+    assert winner.average == [path.replace("s/", "t/") for path in runs]
+    assert winner.path == winner.average[0]
+    assert all((tmp_path / "results" / path / "result.json").is_file() for path in winner.average)
+
+
 @pytest.mark.parametrize("published_before", [True, False])
 def test_runs_of_other_studies_are_linked_or_come_along(
     made: FakeStudy, tmp_path: Path, published_before: bool
