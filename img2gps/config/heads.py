@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -13,6 +14,7 @@ MAPS_HEADS = ("local_ridge", "match")  # which read feature maps, too
 FROZEN_HEADS = (*SOLVED_HEADS, "metric")  # which keep the features of the training photos
 DENSITY_HEADS = ("mixture",)  # which give a density over the ground beside a position
 WEIGHTED_HEADS = ("linear", "mlp")  # whose loss can weigh each photo
+KERNEL_WIDTHS = (1e-6, 1e6)  # beyond them, all photos are alike to the kernel, or none
 HEADS = TRAINED_HEADS + SOLVED_HEADS
 # What head=cells answers: the mean over all cells, or the likeliest one.
 CellsReadout = StrEnum("CellsReadout", ["mean", "mode"])
@@ -108,7 +110,7 @@ class KernelRidgeConfig:
     penalty: float | None = None
 
     def __post_init__(self) -> None:
-        positive("heads.kernel_ridge.width", self.width)
+        within("heads.kernel_ridge.width", self.width, *KERNEL_WIDTHS)
         positive("heads.kernel_ridge.penalty", self.penalty)
 
 
@@ -121,7 +123,7 @@ class LocalRidgeConfig:
     words: int = 16
 
     def __post_init__(self) -> None:
-        positive("heads.local_ridge.width", self.width)
+        within("heads.local_ridge.width", self.width, *KERNEL_WIDTHS)
         positive("heads.local_ridge.penalty", self.penalty)
         within("heads.local_ridge.words", self.words, 1, 1000)
 
@@ -139,7 +141,8 @@ class MatchConfig:
     def __post_init__(self) -> None:
         positive("heads.match.k", self.k)
         positive("heads.match.temperature", self.temperature)
-        check("heads.match.blend", self.blend, (self.blend or 0) >= 0, "must be 0 or more")
+        fit = self.blend is None or 0 <= self.blend < math.inf
+        check("heads.match.blend", self.blend, fit, "must be a number, 0 or more")
         positive("heads.match.candidates", self.candidates)
         positive("heads.match.dim", self.dim)
 

@@ -106,6 +106,11 @@ def _unknown(key: str) -> str:
         name = name.partition(".")[0]
         return f"{key}: no such metric; add it: +metrics.{name}._target_=package.function"
     choices = _choices(group)
+    if choices and name == "_target_":
+        return (
+            f"{key}: belongs into a file FOLDER/{group}/NAME.yaml; then give --config-dir FOLDER "
+            f"{group}=NAME"
+        )
     if name and (having := [choice for choice, inner in choices.items() if name in inner]):
         meant = " or ".join(f"{group}={choice}" for choice in having)
         return f"{key}: the chosen {group} has no such key; it belongs to {meant}"

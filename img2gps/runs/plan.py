@@ -95,7 +95,7 @@ def plan_run(
     data = data or OpenData()
     dataset = data.dataset(config)
     split, digests = data.split(config)
-    _check_batches(config, len(split.train))
+    _check_batches(config, _n_trained(config, dataset, split))
     _check_limits(config, split)
     _check_errors_known(config, dataset)
     if resolved is None:
@@ -230,6 +230,15 @@ def _root(config: Config) -> Path:
     if not path.exists():
         raise BadInput(f"data.root={config.data.root}: no such file or folder; give data.root=PATH")
     return path
+
+
+def _n_trained(config: Config, dataset: Dataset, split: Split) -> int:
+    """Return how many photos an epoch trains on: those that decide when to stop do not train."""
+    if config.stops_early:
+        from img2gps.training.inner import hold_out_inner
+
+        split, _ = hold_out_inner(dataset, split, config.split)
+    return len(split.train)
 
 
 def _check_batches(config: Config, n_train: int) -> None:

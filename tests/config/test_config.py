@@ -125,6 +125,7 @@ def test_impossible_value_is_one_line_with_key_value_and_remedy(override: str, s
         ("modle=resnet18", "modle: no such key; did you mean model?"),
         ("optimizer.nam=x", "optimizer.nam: no such key; did you mean optimizer.name?"),
         ("data.subset=x", "data.subset: the chosen data has no such key; it belongs to data=hug"),
+        ("loss._target_=x.y", "loss._target_: belongs into a file FOLDER/loss/NAME.yaml; then"),
         ("metrics.mine=x", "metrics.mine: no such metric; add it: +metrics.mine._target_="),
         ("+lr=1", "lr: exists already; write lr=VALUE once, without a +"),
         ("+model=resnet50", "model: exists already; write model=VALUE once, without a +"),

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -191,6 +192,9 @@ def test_defaults_add_nothing_to_the_identity(workdir: Path) -> None:
         (("head=knn+knn",), r"head=knn\+knn: a head is named twice"),
         (("head=knn",), r"head=knn: needs a backbone that is not trained; add model.train=head"),
         (("heads.knn.k=0",), r"heads.knn.k=0: must be above 0"),
+        (("heads.match.blend=inf",), "heads.match.blend=inf: must be a number, 0 or more"),
+        (("heads.kernel_ridge.width=1e20",), "heads.kernel_ridge.width=1e"),
+        (("heads.local_ridge.width=1e20",), "heads.local_ridge.width=1e"),
     ],
 )
 def test_a_head_that_cannot_be_is_refused(
@@ -203,6 +207,19 @@ def test_a_head_that_cannot_be_is_refused(
 def test_a_batch_of_one_photo_is_refused_for_an_mlp(workdir: Path) -> None:
     with pytest.raises(BadInput, match=r"a batch of one photo \(of 36\) with head=mlp leaves"):
         plan_run(tiny_config(*FROZEN, "head=mlp", "batch_size=35", "weights=none"))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "message"), [(28, "a batch of one photo (of 29)"), (35, "no batch")]
+)
+def test_photos_that_decide_when_to_stop_are_in_no_batch(
+    batch_size: int, message: str, workdir: Path
+) -> None:
+    words = (*FROZEN, "head=mlp", "weights=none", "patience=1", f"batch_size={batch_size}")
+    if batch_size == 35:
+        plan_run(tiny_config(*words))  # 36 training photos would end on a batch of one
+    with pytest.raises(BadInput, match=re.escape(message)):
+        plan_run(tiny_config(*words, f"drop_last={batch_size > 29}"))
 
 
 def test_only_the_blocks_of_the_coarsest_map_are_trained(workdir: Path) -> None:

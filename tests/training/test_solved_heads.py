@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
 from torch import nn
 
+from img2gps.core.errors import BadInput
 from img2gps.training.heads.average import AverageHead
 from img2gps.training.heads.neighbours import NearSetting, Neighbours
 from img2gps.training.heads.ridge import KernelRidge, Ridge
@@ -65,6 +66,16 @@ def test_ridge_agrees_with_scikit_learn_with_more_features_than_photos() -> None
     reference.fit(features[:20], positions[:20])
     found = head(torch.from_numpy(features[20:]))
     assert found.numpy() == pytest.approx(reference.predict(features[20:]), abs=1e-6)
+
+
+@pytest.mark.parametrize("make", [Ridge, KernelRidge])
+def test_a_penalty_that_is_lost_in_rounding_is_refused(
+    make: Callable[..., SolvedHead[Any]],
+) -> None:
+    features, positions = photos(n=10, width=30)
+    features[5:] = features[:5]
+    with pytest.raises(BadInput, match="penalty=1e-30: too small to solve the head with"):
+        make(penalty=1e-30).solve(examples(features, positions))
 
 
 def test_kernel_ridge_agrees_with_scikit_learn() -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from img2gps.core.errors import BadInput
 from img2gps.training.heads.solved import FeatureHead, centred_directions, unit
 
 PENALTIES = tuple(10.0 ** (step / 2) for step in range(-2, 15))
@@ -118,11 +119,20 @@ def _ridge_weights(features: Tensor, targets: Tensor, penalties: Sequence[float]
 
 
 def _solve_penalised(matrix: Tensor, right: Tensor, penalties: Sequence[float]) -> Tensor:
-    """Return (matrix + p I)^-1 right for each penalty p, the matrix symmetric."""
+    """Return (matrix + p I)^-1 right for each penalty p, the matrix symmetric.
+
+    Raises:
+        BadInput: a penalty is lost in rounding, so that the system has no solution.
+    """
     one = torch.eye(len(matrix), dtype=matrix.dtype)
-    return torch.stack(
-        [torch.cholesky_solve(right, torch.linalg.cholesky(matrix + p * one)) for p in penalties]
-    )
+    try:
+        factors = [torch.linalg.cholesky(matrix + p * one) for p in penalties]
+    except RuntimeError as error:
+        raise BadInput(
+            f"heads.*.penalty={min(penalties):g}: too small to solve the head with; give a larger "
+            "penalty, or null to have it chosen"
+        ) from error
+    return torch.stack([torch.cholesky_solve(right, factor) for factor in factors])
 
 
 def _kernel(cosines: Tensor, width: float | Tensor) -> Tensor:
