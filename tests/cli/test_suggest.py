@@ -11,6 +11,7 @@ from img2gps.cli.commands.report import data_words
 from img2gps.cli.main import main, parser
 from img2gps.core.advice import next_step
 from img2gps.photos.quad import QuadSpec, render
+from img2gps.runs.folder import CHECKPOINT
 from tests.helpers.fake_study import Options, make_study
 
 LR = {"lr": [0.001, 0.003]}
@@ -51,6 +52,9 @@ def test_a_study_is_listed_shown_reported_selected_and_used(
         "img2gps select s",
         "img2gps predict PHOTO.jpg --run s",
     ]
+    assert suggestion(capsys, "report", "s") == "img2gps needs s"  # fake runs have no weights
+    for run in (runs / "s").glob("*/result.json"):
+        run.with_name(CHECKPOINT).touch()
     assert suggestion(capsys, "report", "s") == "img2gps predict PHOTO.jpg --run s"
 
 

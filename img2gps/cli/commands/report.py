@@ -70,15 +70,20 @@ def execute(args: argparse.Namespace) -> int:
 
 def _suggest(study: str, roots: list[Path]) -> None:
     """Suggest to freeze the winner of a study, and then to use it."""
-    from img2gps.runs.folder import WINNER
+    from img2gps.runs.folder import find_with_weights
     from img2gps.runs.records import STUDY
+    from img2gps.runs.winner import read_winner
 
     name = shlex.quote(study)
     root = next(root for root in roots if (root / study).is_dir())
-    if (root / study / STUDY).is_file() and not (root / study / WINNER).is_file():
-        suggest(f"img2gps select {name}", "freeze the winner, before it meets new photos", root)
-    elif (root / study / WINNER).is_file():
+    winner = read_winner(root / study)
+    if winner is not None and find_with_weights(root / winner.path, roots):
         suggest(f"img2gps predict PHOTO.jpg --run {name}", "where a photo was taken", root)
+    elif winner is not None:
+        why = "what would decide the doubt; the winner is published without weights"
+        suggest(f"img2gps needs {name}", why, root)
+    elif (root / study / STUDY).is_file():
+        suggest(f"img2gps select {name}", "freeze the winner, before it meets new photos", root)
     else:
         words = [f"study={name}", *data_words(root / study), "lr=0.001,0.003"]
         why = "one run shows no choice to be right; compare two"
