@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from img2gps.analysis import collect
-from img2gps.analysis.racing import Course, doubts, judge
+from img2gps.analysis.racing import Course, End, doubts, judge
 from img2gps.cli.commands import studies
 from img2gps.core.process import identity
 from img2gps.runs.race import Drop, Look, RaceRecord, Rules
@@ -139,6 +139,14 @@ def test_doubt_of_a_race_is_drawn_from_the_runs_that_its_last_look_judged(root: 
     drawn, why = figures.doubt_left(collect.load_study(root / "s", [root]))
     assert drawn is None
     assert "1 of the runs that look 1 judged are not in this copy" in why
+
+
+def test_a_race_that_one_cell_has_won_leaves_no_doubt(tmp_path: Path) -> None:
+    made = make_study(tmp_path, "s", Options(axes={"lr": [0.001, 0.003]}, seeds=(0,), kind="race"))
+    look = Look(2, {"lr=0.001": ["a"]}, {"lr=0.001": 50.0}, [], ["lr=0.001"], [], 3, end=End.one)
+    study = collect.load_study(made.folder, [tmp_path])
+    ended = replace(study, record=replace(study.record, race=RaceRecord(looks=[look])))
+    assert figures.doubt_left(ended) == (None, "None: one cell is left.")
 
 
 def test_watching_goes_on_while_workers_wait_in_slurms_queue(

@@ -31,6 +31,8 @@ def doubt_left(study: Study) -> tuple[Drawn | None, str]:
     try:
         if race is not None:
             look = race.looks[-1] if race.looks else None
+            if look is not None and look.end and len(look.kept) == 1:
+                return None, "None: one cell is left."
             if look is None or len(look.rmse_m) < 2:
                 return None, "The race has not compared two cells yet."
             return _drawn(_of_race(study, race, look)), ""
