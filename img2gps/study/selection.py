@@ -228,13 +228,20 @@ def _check_same_question(study: str, root: str | Path, cells: Cells, results: Re
 
 
 def _validated(root: str | Path, run: StudyRun) -> list[tuple[str, ...]]:
-    """Return a run's validation photos with their labels."""
+    """Return a run's validation photos with their labels; none where it has no such file.
+
+    Raises:
+        BadInput: the file lacks a column.
+    """
     try:
         with (run.folder(root) / PREDICTIONS).open(encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file)
             return [(row["content"], row["lat_deg"], row["lon_deg"]) for row in rows]
-    except (OSError, KeyError):
+    except OSError:
         return []
+    except KeyError as error:
+        path = run.folder(root) / PREDICTIONS
+        raise BadInput(f"{path}: no column {error.args[0]}; repeat the run") from error
 
 
 def _separates(knob: str, sets: Sequence[Sequence[Mapping[str, Any]]]) -> bool:

@@ -350,3 +350,10 @@ def test_preferred_aim_takes_from_the_front_and_says_why(
     assert "--prefer: " in capsys.readouterr().err
     assert command(tmp_path, "--prefer", "val/rmse_m", "--again") == 0
     assert winner(tmp_path)["cell"] == "a"
+
+
+def test_a_damaged_table_of_predictions_is_named(tmp_path: Path) -> None:
+    study = write(tmp_path, CELLS[:6])
+    (tmp_path / "s" / "b1" / "predictions.csv").write_text("rubbish\n1\n")
+    with pytest.raises(BadInput, match=r"b1/predictions.csv: no column content; repeat the run"):
+        select(study, tmp_path)
