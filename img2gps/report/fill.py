@@ -20,6 +20,8 @@ The name of the study is followed by one of these:
     verdict A=1 [B=2] vs A=3 [where C=4] [within METRES]    what may be said of that difference,
                                          such as "is worse", "is not shown to differ"
     command                              the command that ran the study
+    figure NAME                          a figure of the report, such as ranking, with its title;
+                                         its file goes into figures/ beside the document
 """
 
 from __future__ import annotations
@@ -39,6 +41,9 @@ from img2gps.analysis.stats import holm
 from img2gps.analysis.wording import span
 from img2gps.core.errors import BadInput
 from img2gps.report import build, paper, several, tables
+from img2gps.report.figures.base import Figure
+
+FIGURES = "figures"  # the folder beside a document that its figures go into
 
 Kind = Callable[[Analysis, Sequence[str]], str]  # from a study and words to the text of a block
 
@@ -50,12 +55,19 @@ BLOCK = re.compile(
 OPEN = re.compile(r"<!-- img2gps: [^\n]*")
 
 
-def fill(text: str, roots: Sequence[Path]) -> str:
+def fill(
+    text: str, roots: Sequence[Path], draw: Callable[[str, Figure], None] = lambda *_: None
+) -> str:
     """Return the document with new text in every block.
 
+    Args:
+        text: the document.
+        roots: where studies are looked for.
+        draw: is given each figure of the document, with its file's path beside the document.
+
     Raises:
-        BadInput: a block is not closed, or it asks for a study, table, number or cell that does
-            not exist.
+        BadInput: a block is not closed, or it asks for a study, table, number, cell or figure that
+            does not exist.
     """
     if unclosed := OPEN.search(BLOCK.sub("", text)):
         raise BadInput(f"{unclosed[0]}: this block has no end; close it with <!-- /img2gps -->")
@@ -85,7 +97,23 @@ def fill(text: str, roots: Sequence[Path]) -> str:
         found = _contrast(study, pair)
         return _verdict(found, corrected[study.study.folder.name, *pair])
 
-    more: dict[str, Kind] = {"contrast": contrasted, "verdict": judged, "versus": versus}
+    drawn = cache(lambda study: build.figures(load(study)))
+
+    def shown(study: Analysis, words: Sequence[str]) -> str:
+        (name,) = words
+        found = drawn(study.study.name)
+        if name not in found:
+            raise ValueError(f"no figure {name}; there are {', '.join(found)}")
+        path = f"{FIGURES}/{study.study.name}-{name}.svg"
+        draw(path, found[name])
+        return f"![{found[name].title}]({path})"
+
+    more: dict[str, Kind] = {
+        "contrast": contrasted,
+        "verdict": judged,
+        "versus": versus,
+        "figure": shown,
+    }
     kinds = {**KINDS, **more}
 
     def replace(match: re.Match[str]) -> str:

@@ -39,6 +39,22 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_figure_of_the_report_is_written_beside_the_document_with_its_finding(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = root / "paper.md"
+    document.write_text("<!-- img2gps: s figure ranking -->\n<!-- /img2gps -->\n")
+    with pytest.raises(SystemExit, match="0"):
+        main(["report", "--runs", str(root), "--fill", str(document)])
+    title = build.figures(build.load("s", [root]))["ranking"].title
+    assert f"![{title}](figures/s-ranking.svg)" in document.read_text()
+    drawn = (root / "figures" / "s-ranking.svg").read_text()
+    assert drawn.startswith("<svg")
+    assert title.split()[0] in drawn
+    with pytest.raises(BadInput, match="no figure nothing; there are grid, ranking"):
+        fill("<!-- img2gps: s figure nothing --><!-- /img2gps -->", [root])
+
+
 def test_every_kind_of_block_is_filled_and_filling_again_changes_nothing(root: Path) -> None:
     filled = fill(TEXT, [root])
     study = build.load("s", [root])

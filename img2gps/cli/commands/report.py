@@ -12,6 +12,7 @@ from img2gps.cli.suggest import suggest
 
 if TYPE_CHECKING:
     from img2gps.analysis.overview import Searched
+    from img2gps.report.figures.base import Figure
     from img2gps.runs.records import StudyRecord
 
 HELP = "tables and pictures of one study, or of several compared, as one page"
@@ -124,7 +125,7 @@ def _importance(record: StudyRecord) -> Searched | None:
 
 
 def _fill(path: Path, roots: list[Path]) -> None:
-    """Replace the document, if any of its figures has changed."""
+    """Replace the document if any of its figures has changed, and draw its pictures."""
     from img2gps.core.errors import BadInput
     from img2gps.core.files import write_text_atomic
     from img2gps.report.fill import fill
@@ -134,7 +135,13 @@ def _fill(path: Path, roots: list[Path]) -> None:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise BadInput(f"--fill {path}: {why}; name a Markdown file in UTF-8") from error
-    new = fill(old, roots)
+
+    def draw(name: str, figure: Figure) -> None:
+        target = path.parent / name
+        target.parent.mkdir(exist_ok=True)
+        write_text_atomic(target, figure.titled_svg)
+
+    new = fill(old, roots, draw)
     if new != old:
         write_text_atomic(path, new)
     print(f"{path}: {'filled anew' if new != old else 'up to date'}")

@@ -120,9 +120,14 @@ class Figure:
         config = {**CONFIG, "background": "transparent"}
         return _own_ids(vl_convert.vegalite_to_svg(self.spec, config=config), self.name)
 
+    @property
+    def titled_svg(self) -> str:
+        """Return SVG that stands alone on white, with title and caption above the chart."""
+        return _titled(self)
+
     def _repr_svg_(self) -> str:
         """Return the figure as a notebook shows it."""
-        return _titled(self)
+        return self.titled_svg
 
 
 def _own_ids(svg: str, name: str) -> str:
@@ -145,7 +150,6 @@ def save(figure: Figure, folder: Path) -> str:
 
 
 def _titled(figure: Figure) -> str:
-    """Return SVG that stands alone on white, with title and caption above the chart."""
     size = _SIZE.match(figure.svg)
     assert size is not None
     width = float(size[2])
