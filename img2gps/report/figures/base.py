@@ -153,9 +153,9 @@ def _titled(figure: Figure) -> str:
     size = _SIZE.match(figure.svg)
     assert size is not None
     width = float(size[2])
-    title = {
-        "text": textwrap.wrap(figure.title, max(30, int(width / 8.3))),
-        "subtitle": textwrap.wrap(figure.caption, max(36, int(width / 6.2))),
+    title = {  # lines that fit with the widest font of browsers, too
+        "text": textwrap.wrap(figure.title, max(30, int(width / 9.0))),
+        "subtitle": textwrap.wrap(figure.caption, max(36, int(width / 6.6))),
         "fontSize": 15,
         "subtitleColor": MUTED,
         "offset": 16,
