@@ -60,6 +60,11 @@ class Asked:
 
 
 NOTHING = Asked()
+SIZE = "image_size"
+SIZES_APART = (
+    f"{SIZE}: photos are told apart by their pixels, so each size has a split of its own, and "
+    "cells of different sizes cannot be compared photo by photo"
+)
 
 
 def select(
@@ -220,10 +225,12 @@ def _check_same_question(study: str, root: str | Path, cells: Cells, results: Re
     sets = list(params_of.values())
     first = sets[0][0]
     separating = (knob for knob in first if knob != FOLD_AXIS and _separates(knob, sets))
-    example = next((f"such as --where {knob}={first[knob]}" for knob in separating), "one split")
+    knob = next(separating, None)
+    example = "one split" if knob is None else f"such as --where {knob}={first[knob]}"
     raise BadInput(
         f"study={study}: its cells were validated in {len(sets)} ways (photos, labels, split), and "
         f"figures of different ways cannot be compared; choose one with --where, {example}"
+        + (f" ({SIZES_APART})" if knob == SIZE else "")
     )
 
 

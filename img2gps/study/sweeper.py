@@ -74,9 +74,12 @@ class BaseSweeper(Sweeper):
         from img2gps.study import engine, estimate, storage
         from img2gps.study.display import Display
         from img2gps.study.launching import launch, read_launcher
+        from img2gps.study.selection import SIZE, SIZES_APART
 
         asked = read_launcher(self.options.launcher)
         spec = self.spec(arguments)
+        if SIZE in spec.space.names:
+            Display().say(f"{SIZES_APART}, so this study will have no common winner")
         if self.options.dry_run:
             say_when_interrupted("interrupted; a dry run leaves nothing to go on from")
             display = Display()

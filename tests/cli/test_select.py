@@ -247,6 +247,18 @@ def test_cells_validated_on_different_photos_have_no_common_winner(
     assert "--where depth=...: s does not vary it" in capsys.readouterr().err
 
 
+def test_sizes_of_pictures_are_named_as_what_keeps_cells_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = [{**cell(f"s{size}", 0, 50.0), "params": {"image_size": size}} for size in (64, 112)]
+    write(tmp_path, cells, seeds=[0])
+    for run, photos in zip(cells, ("ab", "cd"), strict=True):
+        validated(tmp_path, run, *photos)
+    assert command(tmp_path) == 2
+    said = capsys.readouterr().err
+    assert "such as --where image_size=64 (image_size: photos are told apart by their pix" in said
+
+
 def test_a_look_that_could_not_be_taken_is_not_counted(tmp_path: Path) -> None:
     write(tmp_path, CELLS, n_test=30)
     assert command(tmp_path) == 2  # its run has no checkpoint
