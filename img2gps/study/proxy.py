@@ -45,7 +45,11 @@ def serve(url: str, host: str, port: int, *, expose: bool) -> None:
         raise BadInput("proxy: gRPC is not installed; run `pip install 'img2gps[grpc]'`") from error
     storage = get_storage(open_storage(url))  # with the cache that Optuna asks for
     log.info("the ledgers in %s are at %s%s:%d (stop with Ctrl-C)", masked(url), PROXY, host, port)
-    run_grpc_proxy_server(storage, host=host, port=port, thread_pool=ThreadPoolExecutor(THREADS))
+    calls = ThreadPoolExecutor(THREADS)
+    try:
+        run_grpc_proxy_server(storage, host=host, port=port, thread_pool=calls)
+    finally:
+        calls.shutdown(wait=False, cancel_futures=True)  # else this process answers them all first
 
 
 def _check_database(url: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Semaphore
 from typing import Any
 
 import grpc
@@ -106,6 +107,35 @@ def test_nothing_is_lost_or_doubled_though_workers_and_the_proxy_are_killed(
 
 def values(spec: Spec) -> dict[str, Any]:
     return {cell["cell"]: (cell["run_id"], cell["value"]) for cell in cells_of(spec)}
+
+
+def test_calls_that_wait_do_not_keep_a_proxy_that_is_told_to_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, go_on = Semaphore(0), Event()
+    answered: list[int] = []
+
+    def call(number: int) -> None:
+        begun.release()
+        go_on.wait(60)
+        answered.append(number)
+
+    def interrupted(*_: object, thread_pool: ThreadPoolExecutor, **__: object) -> None:
+        for number in range(5 * proxy.THREADS):
+            thread_pool.submit(call, number)
+        for _ in range(proxy.THREADS):
+            begun.acquire(timeout=60)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("optuna.storages.run_grpc_proxy_server", interrupted)
+    monkeypatch.setattr("optuna.storages.get_storage", lambda given: given)
+    monkeypatch.setattr(proxy, "open_storage", lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        proxy.serve(DATABASE, "127.0.0.1", free_port(), expose=False)
+    go_on.set()
+    wait_for(lambda: len(answered) == proxy.THREADS)
+    time.sleep(0.1)
+    assert len(answered) == proxy.THREADS  # those that were under way
 
 
 @pytest.mark.server
