@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import random
@@ -194,8 +195,8 @@ def patiently(
             absence.note(error)
             if absence.seconds > patience_s:
                 raise StoreAway(
-                    f"{store.url}: could not be reached for {patience_s:g} s ({reason(error)}); "
-                    f"{kept}give the same command again when it answers"
+                    f"{store.url}: {_trouble(error)}, also after {patience_s:g} s "
+                    f"({reason(error)}); {kept}give the same command again when that has changed"
                 ) from error
             time.sleep(absence.pause())
         else:
@@ -222,7 +223,9 @@ class Absence:
             self._since = time.monotonic()
         if self.seconds > QUIET_S and not self._told:
             self._told = True
-            log.warning("%s cannot be reached (%s); trying again", self._store.url, reason(error))
+            log.warning(
+                "%s: %s (%s); trying again", self._store.url, _trouble(error), reason(error)
+            )
 
     def pause(self) -> float:
         """Return the seconds to wait before the next try, longer each time."""
@@ -241,6 +244,12 @@ def _is_refusal(error: Exception) -> bool:
     if isinstance(error, FileNotFoundError | PermissionError | NotImplementedError):
         return True
     return type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError")
+
+
+def _trouble(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "a disk is full, so nothing can be copied"
+    return "cannot be reached"
 
 
 def reason(error: Exception) -> str:
