@@ -120,7 +120,7 @@ def test_calls_that_wait_do_not_keep_a_proxy_that_is_told_to_end(
         go_on.wait(60)
         answered.append(number)
 
-    def interrupted(*_: object, thread_pool: ThreadPoolExecutor, **_kwargs: object) -> None:
+    def interrupted(*_args: object, thread_pool: ThreadPoolExecutor, **_kwargs: object) -> None:
         for number in range(5 * proxy.THREADS):
             thread_pool.submit(call, number)
         for _ in range(proxy.THREADS):
