@@ -68,7 +68,8 @@ def make_final(
         BadInput: no winner is selected, or none of its runs has weights.
     """
     winner = _selected(name, root)
-    runs = _with_weights(_runs_of(winner, root), root)
+    planned = _runs_of(winner, root)
+    runs = _with_weights(planned, root)
     folders = [folder for _, folder in runs]
     errors = held_out.validation(folders, winner.candidates)
     title = f"{name}: {cell_name({k: v for k, v in winner.params.items() if k != FOLD_AXIS})}"
@@ -82,6 +83,9 @@ def make_final(
         made = _refitted(list(once.values()), title, errors)
     else:
         made = calibrated(from_runs(folders, errors, title=title), errors)
+        if missing := len(planned) - len(runs):
+            made = _noted(made, f"{counted(missing, 'run')} of {len(planned)} had no weights and "
+                          "did not become part of it.")  # fmt: skip
     folder = root / name / FINAL
     write_exported(made, folder)
     write_text_atomic(folder / "README.md", model_card(made.card, hub.READING))
@@ -125,8 +129,13 @@ def _refitted(folders: Sequence[Path], title: str, errors: HeldOut) -> Deployed:
     configs = [read_config(folder / CONFIG) for folder in folders]
     again = [train.run(_on_everything(config)).folder for config in configs]
     made = calibrated(from_runs(again, errors, title=title), errors, strangers=False)
-    card = replace(made.card, kind="refit", notes=[*made.card.notes, REFIT_NOTE])
-    return replace(made, card=card)
+    made = _noted(made, REFIT_NOTE)
+    return replace(made, card=replace(made.card, kind="refit"))
+
+
+def _noted(made: Deployed, note: str) -> Deployed:
+    """Return the model with one more note on its card."""
+    return replace(made, card=replace(made.card, notes=[*made.card.notes, note]))
 
 
 def _on_everything(config: Config) -> Config:

@@ -20,7 +20,7 @@ from img2gps.core import geo
 from img2gps.core.errors import BadInput
 from img2gps.inference.exported import read_exported
 from img2gps.inference.localizer import load
-from img2gps.runs.folder import CONFIG, PREDICTIONS
+from img2gps.runs.folder import CHECKPOINT, CONFIG, PREDICTIONS
 from img2gps.runs.records import RunState, StudyRecord, StudyRun, write_study
 from img2gps.runs.winner import read_winner, write_winner
 from img2gps.study.final import make_final
@@ -220,6 +220,21 @@ def test_refit_of_several_cells_trains_each_of_them(
     assert sorted(read_config(folder / CONFIG).lr for folder in folds.folders) == sorted(
         [*rates, *rates]
     )
+
+
+def test_card_says_which_runs_could_not_become_part_of_the_model(
+    cells: Path, tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(shared_cache))
+    shutil.copytree(cells, tmp_path, dirs_exist_ok=True)
+    with pytest.raises(SystemExit, match="0"):
+        main(["select", "cells", "--runs", str(tmp_path)])
+    (best_two(tmp_path)[1].parent / CHECKPOINT).unlink()
+    made, folder = make_final("cells", tmp_path)
+    assert len(made.card.runs) == 1
+    note = "1 run of 2 had no weights and did not become part of it."
+    assert note in made.card.notes
+    assert note in (folder / "README.md").read_text()
 
 
 def test_each_fold_is_judged_on_photos_that_it_did_not_see(root: Path) -> None:
