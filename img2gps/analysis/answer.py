@@ -32,7 +32,7 @@ def _learned(ranking: Ranking) -> str:
     text += f"; difference {apart.estimate:+.1f} m (95 % interval {span(apart)})"
     if winner.beats_baselines:
         return f"Shown to have learned: {text}"
-    if (winner.interval.n_seeds > 1 or ranking.errors.seedless) and apart.low > 0:
+    if (winner.interval.n_seeds > 1 or ranking.winner_is_solved) and apart.low > 0:
         return f"Beaten by an answer without training: {text}"
     if apart.high < 0:
         text += f"; {_why_not(ranking)}"
@@ -41,14 +41,14 @@ def _learned(ranking: Ranking) -> str:
 
 def _why_not(ranking: Ranking) -> str:
     """Say why an interval without 0 is not enough."""
-    if ranking.winner.interval.n_seeds < 2 and not ranking.errors.seedless:
+    if ranking.winner.interval.n_seeds < 2 and not ranking.winner_is_solved:
         return "no verdict rests on one seed"
     return f"the test that allows for {counted(ranking.candidates, 'cell')} does not confirm it"
 
 
 def _lowest(ranking: Ranking) -> str:
     winner, corrected, interval = ranking.winner, ranking.corrected, ranking.winner.interval
-    alone = "no seed changes it" if ranking.errors.seedless else "one seed"
+    alone = "no seed changes it" if ranking.winner_is_solved else "one seed"
     seeds = f"mean of {interval.n_seeds} seeds" if interval.n_seeds > 1 else alone
     text = (
         f"Lowest validation RMSE: {cell_name(winner.params) or winner.cell}, "

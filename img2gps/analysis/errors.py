@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -29,7 +29,8 @@ class Errors:
     """Errors in metres of several cells on the same photos; NaN where a cell lacks a seed.
 
     Photos are aligned by content, not by name. `true_error_m` is against the position without GPS
-    noise, which only synthetic data know.
+    noise, which only synthetic data know. `solved` says whose heads are solved at once, so that no
+    seed changes their answers.
     """
 
     cells: list[str]
@@ -43,7 +44,16 @@ class Errors:
     left_out: list[int]  # by cell: photos that some other run lacks
     baseline_error_m: dict[str, Floats]  # by name, (cells, photos); NaN where it is not stored
     away_m: Floats | None = None  # (2, cells, seeds, photos): how far east and north it answers
-    seedless: bool = False  # no seed changes any of these answers
+    solved: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))  # (cells,)
+
+    @property
+    def seedless(self) -> bool:
+        """Whether no seed changes any of these answers."""
+        return bool(self.solved.size and self.solved.all())
+
+    def luck_of(self, cell: int) -> Luck:
+        """Return the luck of a cell's seeds."""
+        return stats.NO_LUCK if self.solved.size and self.solved[cell] else self.luck
 
     @cached_property
     def luck(self) -> Luck:
@@ -107,14 +117,16 @@ def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:
         [int(count) for count in lost],
         _baselines(table, place["cell"].to_numpy(), photo, (len(cells), len(names))),
         away,
-        _seedless(rows),
+        _solved(rows, cells),
     )
 
 
-def _seedless(rows: pd.DataFrame) -> bool:
-    """Return whether all runs have heads that are solved at once, without a seed."""
-    heads = {str(head) for head in rows["head"]} if "head" in rows else {""}
-    return {part for head in heads for part in head.split("+")} <= set(SOLVED_HEADS)
+def _solved(rows: pd.DataFrame, cells: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which cells have heads that are solved at once, without a seed."""
+    if "head" not in rows:
+        return np.zeros(len(cells), dtype=bool)
+    heads = rows.drop_duplicates("rank_cell").set_index("rank_cell")["head"]
+    return np.array([set(str(heads[cell]).split("+")) <= set(SOLVED_HEADS) for cell in cells])
 
 
 def _places(photos: pd.DataFrame, rows: pd.DataFrame) -> Places:

@@ -62,9 +62,13 @@ def candidates(errors: Errors, planned: pd.Series[int]) -> tuple[Indices, list[s
 
 
 def marks(errors: Errors, may_win: Indices) -> Marks:
-    """Compare all cells that have at least two seeds, or that no seed changes."""
+    """Compare all cells that have at least two seeds, or that no seed changes.
+
+    Where cells of both kinds are compared with a baseline, those that no seed changes are taken to
+    have the others' luck, which errs on the safe side.
+    """
     n, seeds = resamples(len(errors.cells)), seeds_of(errors)
-    enough = (seeds >= 2) | errors.seedless
+    enough = (seeds >= 2) | errors.solved
     in_set, beats = _Joint(errors), {name: _Joint(errors) for name in errors.baseline_error_m}
     if errors.n_spots >= 2:
         for name, joint in beats.items():
@@ -72,12 +76,13 @@ def marks(errors: Errors, may_win: Indices) -> Marks:
             known = np.flatnonzero(enough & ~np.isnan(rival).any(axis=1))
             if len(known):
                 data = errors.error_m[known], errors.places, rival[known]
-                joint.take(known, stats.beats_baseline(*data, luck=errors.luck, n=n))
+                luck = stats.NO_LUCK if errors.solved[known].all() else errors.luck
+                joint.take(known, stats.beats_baseline(*data, luck=luck, n=n))
         if len(may_win) > 1 and enough[may_win].all():
             drawn = stats.resample(errors.error_m[may_win], errors.places, luck=errors.luck, n=n)
             in_set.take(may_win, stats.confidence_set(drawn))
     every = list(map(_all, zip(*(joint.marks for joint in beats.values()), strict=True)))
-    notes = [] if errors.seedless else _notes(seeds, may_win, errors.luck)
+    notes = _notes(~enough, may_win, errors.luck)
     tests = {"as good as the lowest cell": in_set}
     tests |= {f"better than the {NAMES[name]}": joint for name, joint in beats.items()}
     for what, joint in tests.items():
@@ -107,12 +112,12 @@ def _all(marks: Sequence[Mark]) -> Mark:
     return False if False in marks else None if None in marks else True
 
 
-def _notes(seeds: NDArray[np.int64], may_win: Indices, luck: stats.Luck) -> list[str]:
-    """Say why some cells have no mark."""
+def _notes(single: NDArray[np.bool_], may_win: Indices, luck: stats.Luck) -> list[str]:
+    """Say why some cells have no mark: they have a single seed, which matters to them."""
     notes = []
-    if (seeds < 2).any():
-        what = "The cells have" if (seeds < 2).all() else "Some cells have"
+    if single.any():
+        what = "The cells have" if single.all() else "Some cells have"
         notes.append(f"{what} one seed ({luck.text}) and get no mark.")
-    if len(may_win) > 1 and 0 < (seeds[may_win] < 2).sum() < len(may_win):
+    if len(may_win) > 1 and 0 < single[may_win].sum() < len(may_win):
         notes.append("Cells are not marked as close to the lowest, because some have one seed.")
     return notes

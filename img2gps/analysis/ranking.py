@@ -103,7 +103,13 @@ class Ranking:
             return None
         errors = self.errors
         own = errors.error_m[self._lowest]
-        return stats.above_baseline(own, strongest, errors.places, luck=errors.luck)
+        luck = errors.luck_of(self._lowest)
+        return stats.above_baseline(own, strongest, errors.places, luck=luck)
+
+    @property
+    def winner_is_solved(self) -> bool:
+        """Whether no seed changes the winner's answers."""
+        return bool(self.errors.solved[self._lowest])
 
     @cached_property
     def edges(self) -> list[Edge]:
@@ -253,7 +259,7 @@ def rank(study: Study, group: Group) -> Ranking:
             cell=cell,
             name=rows["name"][cell],
             params=knobs(rows["params"][cell], study.axes),
-            interval=stats.cell_interval(errors.error_m[i], errors.places, luck=errors.luck),
+            interval=stats.cell_interval(errors.error_m[i], errors.places, luck=errors.luck_of(i)),
             run_rmse_m=tuple(float(value) for value in rmse[i] if not np.isnan(value)),
             planned=int(planned[cell]),
             in_best_set=marked.in_best_set[i],

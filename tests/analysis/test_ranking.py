@@ -128,6 +128,15 @@ def test_heads_that_no_seed_changes_are_judged_on_one(tmp_path: Path) -> None:
     trained = replace(solved, axes={"head": ["knn", "mlp"]})
     (ranking,) = analyse(load_study(make_study(tmp_path, "t", trained).folder, [])).rankings
     assert [cell.in_best_set for cell in ranking.cells] == [None, None]
+    assert [cell.beats_baselines for cell in ranking.cells] == [True, None]
+    assert sentences(ranking)[0].startswith("Shown to have learned: the lowest cell")
+    assert "(no seed changes it, 95 % interval" in sentences(ranking)[1]
+    assert any(note.startswith("Some cells have one seed") for note in ranking.notes)
+    assert not ranking.cells[0].interval.notes
+    assert any("one seed" in note for note in ranking.cells[1].interval.notes)
+    lowest = replace(trained, effect=lambda p: 80.0 if p["head"] == "knn" else 30.0)
+    (ranking,) = analyse(load_study(make_study(tmp_path, "u", lowest).folder, [])).rankings
+    assert sentences(ranking)[0].endswith("); no verdict rests on one seed.")
 
 
 def test_average_of_the_seeds_is_scored_by_its_mean_answer(tmp_path: Path) -> None:
