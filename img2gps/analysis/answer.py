@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from img2gps.analysis.baselines import NAMES
 from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.wording import cell_name, span
@@ -67,7 +69,8 @@ def _compared(ranking: Ranking) -> list[str]:
     if len(ranking.cells) == 1:
         return ["there is only one cell, so nothing was compared"]
     if not marks:
-        single = sum(cell.interval.n_seeds < 2 for cell in ranking.cells)
+        several = ranking.errors.solved | np.array([c.interval.n_seeds > 1 for c in ranking.cells])
+        single = int((~several).sum())
         who = "with one seed per cell, differences"
         if single < len(ranking.cells):
             who = f"{single} of {len(ranking.cells)} cells have one seed, so differences from them"
@@ -97,7 +100,8 @@ def _mean_predictor(ranking: Ranking) -> str:
     shown = [cell.beats_mean for cell in ranking.cells if cell.beats_mean is not None]
     if not shown:
         return text
-    which = " with several seeds" if len(shown) < len(ranking.cells) else ""
+    which = " that could be tested" if ranking.errors.solved.any() else " with several seeds"
+    which = which if len(shown) < len(ranking.cells) else ""
     if len(shown) == 1:
         return f"{text}; the cell{which} is {'' if shown[0] else 'not '}shown to do better"
     if all(shown):

@@ -124,7 +124,7 @@ def _check_bare_path(words: Sequence[str], i: int) -> None:
     before = words[i - 1] if i else ""
     if before.startswith("-") and before not in ("-m", "--multirun"):
         return  # the value of an option
-    if Path(words[i].replace("~/", f"{Path.home()}/", 1)).exists():
+    if words[i] and Path(words[i].replace("~/", f"{Path.home()}/", 1)).exists():
         _instead(words[i], "not an override", _data_words(words[i]))
 
 
