@@ -316,6 +316,18 @@ def test_hidden_photos_come_in_halves(
     assert f"--hidden {hidden}: give an even number, such as 2000" in capsys.readouterr().err
 
 
+def test_average_that_does_worse_than_its_best_cell_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write(tmp_path, CELLS, select={"by": "val/rmse_m", "aggregate": "mean", "top": 2})
+    found = replace(select({**study, "select": {}}, tmp_path), top=2, cells=["a", "b"])
+    for average_rmse_m, said in ((found.value - 1, False), (found.value + 1, True)):
+        averaged = replace(found, average=["s/a0", "s/b0"], average_rmse_m=average_rmse_m)
+        write_winner(tmp_path / "s", averaged)
+        command(tmp_path)
+        assert ("note: the average does worse than" in capsys.readouterr().out) == said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -96,7 +96,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.hidden or (winner.n_test and (not winner.test_looks or args.look)):
         winner = _look(args.root, winner, folder, args.hidden)
     send(args.root, [path for path in _written(args.study, winner) if (args.root / path).is_file()])
-    notes = [*_notes(study, args.root, frozen), *_chosen_afterwards(study, winner)]
+    notes = [*_notes(study, args.root, frozen), *_about_average(study, winner)]
     counted = [f"  {line}" for line in seen.lines()]
     for line in [*_lines(winner, frozen is not None), *counted, *notes]:
         print(line)
@@ -167,14 +167,21 @@ def _notes(study: StudyRecord, root: Path, frozen: Winner | None) -> list[str]:
     ]
 
 
-def _chosen_afterwards(study: StudyRecord, winner: Winner) -> list[str]:
-    """Say where the number of cells that answer was not the rule's."""
-    if winner.top in (1, study.select.get("top", 1)):
-        return []
-    return [
-        f"note: the study's rule does not say to average {winner.top} cells; a number that was "
-        "picked after several were tried flatters the figures above"
-    ]
+def _about_average(study: StudyRecord, winner: Winner) -> list[str]:
+    """Say where the number of cells that answer was not the rule's, or averaging does not pay."""
+    notes = []
+    if winner.top not in (1, study.select.get("top", 1)):
+        notes.append(
+            f"note: the study's rule does not say to average {winner.top} cells; a number that was "
+            "picked after several were tried flatters the figures above"
+        )
+    together = winner.average_rmse_m if winner.cells and winner.by == "val/rmse_m" else None
+    if together is not None and together > winner.value:
+        notes.append(
+            "note: the average does worse than the winning cell's own runs do; --again --top 1 "
+            "selects that cell alone"
+        )
+    return notes
 
 
 def _figure(winner: Winner) -> str:
