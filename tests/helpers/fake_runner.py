@@ -120,9 +120,10 @@ def _write_predictions(folder: Path, photos: int, rmse_m: float) -> None:
     error = [h * (1 + 0.1 * (own[k % 32] / 255 - 0.5)) for k, h in enumerate(hard)]
     scale = rmse_m / (sum(e**2 for e in error) / photos) ** 0.5
     rows = [
-        f"{k}.jpg,{k:016x},{scale * e},{MEAN_PREDICTOR},{k % 45},1\n" for k, e in enumerate(error)
+        f"{k}.jpg,{k:016x},{k % 45 / 1e4},0,{scale * e},{MEAN_PREDICTOR},{k % 45},1\n"
+        for k, e in enumerate(error)
     ]
-    header = "photo,content,error_m,mean_error_m,spot,known_spot\n"
+    header = "photo,content,lat_deg,lon_deg,error_m,mean_error_m,spot,known_spot\n"
     (folder / PREDICTIONS).write_text(header + "".join(rows))
 
 
