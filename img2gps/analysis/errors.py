@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -43,17 +43,17 @@ class Errors:
     true_error_m: Floats | None  # (cells, seeds, photos)
     left_out: list[int]  # by cell: photos that some other run lacks
     baseline_error_m: dict[str, Floats]  # by name, (cells, photos); NaN where it is not stored
+    solved: NDArray[np.bool_]  # (cells,)
     away_m: Floats | None = None  # (2, cells, seeds, photos): how far east and north it answers
-    solved: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))  # (cells,)
 
     @property
     def seedless(self) -> bool:
         """Whether no seed changes any of these answers."""
-        return bool(self.solved.size and self.solved.all())
+        return bool(self.solved.all())
 
     def luck_of(self, cell: int) -> Luck:
         """Return the luck of a cell's seeds."""
-        return stats.NO_LUCK if self.solved.size and self.solved[cell] else self.luck
+        return stats.NO_LUCK if self.solved[cell] else self.luck
 
     @cached_property
     def luck(self) -> Luck:
@@ -116,8 +116,8 @@ def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:
         true,
         [int(count) for count in lost],
         _baselines(table, place["cell"].to_numpy(), photo, (len(cells), len(names))),
-        away,
         _solved(rows, cells),
+        away,
     )
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from img2gps.analysis.errors import Errors
 from img2gps.analysis.looks import looks
 from img2gps.analysis.ranking import Ranking, knobs, rank
 from img2gps.analysis.sources import Sources, sources
@@ -95,7 +94,7 @@ def _selected(study: Study, rankings: Sequence[Ranking]) -> list[str]:
             f"{ranked.aggregate} of {ranked.by}."
         )
     elif rule.top > 1 and rankings:
-        notes += _answering_together(rule.top, rankings[0].errors)
+        notes += _answering_together(rule.top, rankings[0])
     frozen = read_winner(study.folder)
     if frozen and frozen.cell and rankings and frozen.cell != rankings[0].winner.cell:
         notes.append(
@@ -105,11 +104,13 @@ def _selected(study: Study, rankings: Sequence[Ranking]) -> list[str]:
     return notes
 
 
-def _answering_together(top: int, errors: Errors) -> list[str]:
+def _answering_together(top: int, ranking: Ranking) -> list[str]:
     """Say what the average of the best cells gets, and what to expect of it on other photos."""
-    if errors.away_m is None or len(errors.cells) <= top:
+    errors, may_win = ranking.errors, ranking.may_win
+    if errors.away_m is None or ranking.candidates <= top:
         return []
-    found = average_of_best(errors.error_m, errors.away_m, errors.places, top)
+    data = errors.error_m[may_win], errors.away_m[:, may_win], errors.places
+    found = average_of_best(*data, top)
     text = (
         f"By the study's rule its {top} best cells answer together: the average of their runs gets "
         f"{found.apparent:.1f} m here"
@@ -117,7 +118,7 @@ def _answering_together(top: int, errors: Errors) -> list[str]:
     if found.interval is None:
         return [f"{text}."]
     return [
-        f"{text}; corrected for having been selected among {len(errors.cells)} cells, expect "
+        f"{text}; corrected for having been selected among {ranking.candidates} cells, expect "
         f"{found.corrected:.1f} m ({span(found.interval)})."
     ]
 

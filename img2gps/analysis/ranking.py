@@ -60,11 +60,16 @@ class Ranking:
     errors: Errors
     cells: list[Cell]  # in the study's order
     baselines: list[Baseline]  # one of each kind for each number of training photos
-    candidates: int  # cells with all their seeds, among which the winner was selected
+    may_win: Indices  # cells with all their seeds, among which the winner was selected
     winner: Cell
     corrected: Corrected
     detectable: Detectable | None
     notes: list[str]
+
+    @property
+    def candidates(self) -> int:
+        """The number of cells among which the winner was selected."""
+        return len(self.may_win)
 
     @property
     def axes(self) -> list[str]:
@@ -278,7 +283,7 @@ def rank(study: Study, group: Group) -> Ranking:
         errors=errors,
         cells=cells,
         baselines=rivals,
-        candidates=len(may_win),
+        may_win=may_win,
         winner=cells[errors.cells.index(winner)],
         corrected=corrected,
         detectable=stats.detectable(errors.error_m[may_win], errors.places, luck=errors.luck),

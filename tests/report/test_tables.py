@@ -469,6 +469,29 @@ def test_cells_that_answer_together_are_said_with_what_to_expect_of_them(tmp_pat
     assert [note for note in found.notes if said in note and "cells, expect " in note]
 
 
+def test_cell_that_lacks_a_seed_does_not_answer_with_the_best(tmp_path: Path) -> None:
+    options = Options(epochs=2, effect=effect)
+    whole = make_study(tmp_path, "whole", options)
+    lowest = analyse(collect.load_study(whole.folder, [])).rankings[0].winner.cell
+    lacking = replace(options, states={(lowest, 1): ("failed", "no room")})
+    made = make_study(tmp_path, "s", lacking)
+    path = made.folder / "study.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "select": {"top": 2}}))
+    found = analyse(collect.load_study(made.folder, []))
+    ranking = found.rankings[0]
+    assert lowest in ranking.errors.cells
+    assert ranking.errors.away_m is not None
+    complete = [i for i, cell in enumerate(ranking.errors.cells) if cell != lowest]
+    rmse = stats.cell_rmse(ranking.errors.error_m[complete])
+    best = np.array(complete)[np.argsort(rmse)[:2]]
+    east, north = ranking.errors.away_m[:, best].mean(axis=(1, 2))
+    rmse_m = float(np.sqrt((east**2 + north**2).mean()))
+    said = f"average of their runs gets {rmse_m:.1f} m here; corrected for having been selected "
+    (note,) = [note for note in found.notes if "answer together" in note]
+    assert f"{said}among {len(complete)} cells" in note
+
+
 def test_another_frozen_winner_or_rule_is_said(tmp_path: Path) -> None:
     made = make_study(tmp_path, "s", Options(epochs=2, effect=effect))
     (made.folder / "winner.json").write_text(json.dumps({"cell": "model=resnet50,lr=0.001"}))
