@@ -8,7 +8,7 @@ WORKDIR /src
 COPY constraints.txt .
 RUN pip install --no-cache-dir -c constraints.txt --extra-index-url "$TORCH_INDEX" torch torchvision
 COPY . .
-RUN pip install --no-cache-dir -c constraints.txt ".[postgres,offline,dashboard]"
+RUN pip install --no-cache-dir -c constraints.txt ".[postgres,object-store,offline,dashboard]"
 # Whoever the container runs as, it has a name, and a home that it may write to.
 ENV USER=img2gps HOME=/tmp
 WORKDIR /data

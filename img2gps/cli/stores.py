@@ -12,7 +12,7 @@ from img2gps.core.stores import url_of
 ITSELF = ("worker",)  # trains in the local copy
 OF_STUDY = ("report", "contrast", "needs", "publish")  # read no run of another study
 RECORDS = (None, "show", "stop", "retry")  # actions of `studies` that read no run
-REFUSED = ("final", "replay", "start", "sync", "studies forget", "studies watch")
+REFUSED = ("final", "replay", "start", "sync", "studies forget")
 
 
 def fetch_first(command: str, args: argparse.Namespace) -> None:
@@ -36,8 +36,6 @@ def _fetch(command: str, args: argparse.Namespace, root: Path, url: str) -> None
     asked = f"{command} {action}" if action else command
     if asked in REFUSED:
         raise BadInput(f"{asked}: does not work on {url}; {_remedy(url)}")
-    if getattr(args, "watch", False):
-        raise BadInput(f"{asked} --watch: does not work on {url}; give it without --watch")
     if command == "studies":
         fetch(root, getattr(args, "name", None), runs=action not in RECORDS)
         return

@@ -11,10 +11,11 @@ import math
 import shutil
 import tarfile
 import tempfile
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -26,13 +27,14 @@ from img2gps.core.stores import MARK
 from img2gps.runs.folder import (
     CHECKPOINT,
     NOTE,
+    SUBMISSIONS,
     WINNER,
     Locked,
     RunFolder,
     has_weights,
     open_folder,
 )
-from img2gps.runs.records import RESULT, STUDY, read_result, read_study_file
+from img2gps.runs.records import RESULT, STUDY, read_result, read_study, read_study_file
 from img2gps.runs.store import Store, Vanished, patiently
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,8 @@ log = logging.getLogger(__name__)
 PROGRESS = "progress.tar"  # in the store: a run under way
 AT_ONCE = 200  # runs that are locked and fetched together
 READING_PATIENCE_S = 30.0
+AGAIN_S = 5.0  # between two looks at the record of a study that is followed
+RECORDS = (STUDY, WINNER, *SUBMISSIONS)  # of a study, beside its runs
 LISTED_S = 300.0  # after which a listing is made again to look for single runs
 
 Listing = dict[str, str]
@@ -136,6 +140,44 @@ def fetch(root: Path, study: str | None = None, *, runs: bool = True) -> None:
         fetch_folders(root, store, wanted)
 
 
+@contextmanager
+def fetched_again(root: Path, study: str) -> Iterator[None]:
+    """Fetch a study's record again and again in the block, and runs when more have ended.
+
+    Does nothing in a plain folder. While the store cannot be reached, the newest record stays.
+    """
+    store, stopped = Store.of(root), threading.Event()
+    if store is None:
+        yield
+        return
+
+    def work() -> None:
+        ended = _ended(root, study)
+        while not stopped.wait(AGAIN_S):
+            with suppress(Exception):  # whatever a store raises; the next try is soon
+                _fetch_newest(root, store, study)
+                if (now := _ended(root, study)) != ended:
+                    fetch(root, study)
+                    (root / study / STUDY).touch()  # for a page that looks when it changed
+                    ended = now
+
+    threading.Thread(target=work, name="store", daemon=True).start()
+    try:
+        yield
+    finally:
+        stopped.set()
+
+
+def _fetch_newest(root: Path, store: Store, study: str) -> None:
+    """Fetch a study's record, unless this machine writes it, with a single request."""
+    if not _is_worked_on(root / study / STUDY):
+        store.get(f"{study}/{STUDY}", root / study / STUDY)
+
+
+def _ended(root: Path, study: str) -> int:
+    return sum(run.state.has_ended for run in read_study(root, study).runs)
+
+
 class Finder:
     """Fetches runs by their ids, in whatever study of a store they lie.
 
@@ -179,7 +221,7 @@ def _sorted(listed: Listing) -> tuple[dict[str, Listing], dict[str, Listing]]:
     folders: dict[str, Listing] = defaultdict(dict)
     for name, signature in listed.items():
         match name.split("/"):
-            case [study, record] if record in (STUDY, WINNER):
+            case [study, record] if record in RECORDS:
                 records[study][name] = signature
             case [study, run, *_, _]:
                 folders[f"{study}/{run}"][name] = signature
@@ -262,8 +304,5 @@ def send(root: Path, names: Sequence[str]) -> None:
     for name in names:
         patiently(partial(store.put, root / name, name), store)
     for folder in {Path(name).parent.as_posix() for name in names}:
-        own = patiently(partial(store.listing, folder), store)
-        if folder.count("/"):
-            note(root / folder, own)
-        else:
-            note(root / folder, _sorted(own)[0].get(folder, {}))
+        if folder.count("/"):  # of a run; other machines may have written a study's record since
+            note(root / folder, patiently(partial(store.listing, folder), store))

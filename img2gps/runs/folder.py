@@ -35,6 +35,8 @@ BASELINES = "baselines.csv"
 LOCK = ".lock"
 NOTE = ".store.json"  # what the store listed when the folder was last the same
 WINNER = "winner.json"  # of a study
+# Of a study whose workers run elsewhere: how they were submitted
+SUBMISSIONS = ("slurm.jobs", "ray.address", "kubernetes.yaml", "skypilot.yaml")
 
 
 class Locked(BadInput):

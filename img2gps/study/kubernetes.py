@@ -9,18 +9,22 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from img2gps.core.errors import BadInput
-from img2gps.study import manifests
+from img2gps.core.stores import url_of
+from img2gps.study import manifests, remote
 from img2gps.study.spec import STORAGE_VARIABLE
 
 FILE = "kubernetes.yaml"  # in the study's folder
 SECRET = "img2gps"  # noqa: S105  # its name; it holds the ledger's address
 STUDY_LABEL = "app.kubernetes.io/instance"
-CONTAINER, VOLUME = "worker", "shared"
+CONTAINER, VOLUME, SCRATCH = "worker", "shared", "scratch"
+SCRATCH_FOLDER = "/scratch"  # of each pod, where its runs are made if a store keeps them
+NOT_ENDED = "status.phase!=Succeeded,status.phase!=Failed"
 RETRIES = 10  # of a worker that is killed
 FINAL_STATUS = (1, 2)  # of workers that another try would not help: a run failed, or bad input
 PARTING_S = 120  # which a worker has to give its run back
@@ -32,11 +36,11 @@ class Pods:
 
     Attributes:
         image: the container image that has img2gps.
-        volume: the PersistentVolumeClaim with the photos and the runs.
+        volume: the PersistentVolumeClaim with the photos and, unless a store has them, the runs.
     """
 
     image: str
-    volume: str
+    volume: str | None = None
     cpus: int | None = None
     gpus: int | None = None
     memory_gb: int | None = None
@@ -67,13 +71,14 @@ def manifest(root: Path, study: str, workers: int, pods: Pods) -> dict[str, Any]
     }
 
 
-def commands(path: Path, job: dict[str, Any]) -> dict[str, str]:
+def commands(path: Path, job: dict[str, Any], store_variables: Sequence[str]) -> dict[str, str]:
     """Return the commands for what a person does with the manifest, by purpose."""
     file = shlex.quote(str(path))
     ours = f"-l {_selector(job['metadata']['labels'][STUDY_LABEL])}"
+    secrets = "|".join([STORAGE_VARIABLE, "WANDB_API_KEY", *store_variables])
     return {
         f"once, with the ledger's address in {STORAGE_VARIABLE}": (
-            f"printenv | grep -E '^({STORAGE_VARIABLE}|WANDB_API_KEY)=' | "
+            f"printenv | grep -E '^({secrets})=' | "
             f"kubectl create secret generic {SECRET} --from-env-file=/dev/stdin"
         ),
         "submit": f"kubectl apply -f {file}",
@@ -90,10 +95,26 @@ def cancel(root: Path, study: str) -> int:
     """
     if not (root / study / FILE).is_file():
         return 0
-    words = ["kubectl", "delete", "jobs", "-l", _selector(manifests.label(study))]
+    return len(_kubectl(["delete", "jobs"], study, "--wait=false"))
+
+
+def alive(root: Path, study: str) -> int:
+    """Return how many pods of a study run or wait to be started; 0 if no manifest was written.
+
+    Raises:
+        BadInput: a manifest was written, and `kubectl` is not here or fails.
+    """
+    if not (root / study / FILE).is_file():
+        return 0
+    return len(_kubectl(["get", "pods"], study, f"--field-selector={NOT_ENDED}"))
+
+
+def _kubectl(words: list[str], study: str, *options: str) -> list[str]:
+    """Return the names of what a command of `kubectl` concerns among a study's objects."""
+    words = ["kubectl", *words, "-l", _selector(manifests.label(study))]
     try:
         done = subprocess.run(  # noqa: S603
-            [*words, "--wait=false", "--output=name"], capture_output=True, text=True, check=False
+            [*words, *options, "--output=name"], capture_output=True, text=True, check=False
         )
     except FileNotFoundError as error:
         raise BadInput(
@@ -103,7 +124,7 @@ def cancel(root: Path, study: str) -> int:
         said = done.stderr.strip().splitlines()
         why = said[-1] if said else f"exit status {done.returncode}"
         raise BadInput(f"`{shlex.join(words)}` failed: {why}")
-    return len(done.stdout.split())
+    return done.stdout.split()
 
 
 def _selector(label: str) -> str:
@@ -111,28 +132,37 @@ def _selector(label: str) -> str:
 
 
 def _pod(root: Path, study: str, pods: Pods) -> dict[str, Any]:
-    folder = str(manifests.shared_folder(root))
+    folder = str(manifests.shared_folder())
+    stored = url_of(root) is not None
     # Caches on the volume are shared; the name is for libraries that ask who they run as.
-    environment = {"XDG_CACHE_HOME": f"{folder}/.cache", "USER": "img2gps"}
+    caches = SCRATCH_FOLDER if stored else f"{folder}/.cache"
+    environment = {"XDG_CACHE_HOME": caches, "USER": "img2gps"}
     if pods.cpus is not None:  # the kernel limits a container's time and still shows it all cores
         environment["OMP_NUM_THREADS"] = str(pods.cpus)
-    container = {
+    container: dict[str, Any] = {
         "name": CONTAINER,
         "image": pods.image,
-        "command": manifests.worker(root, study),
-        "workingDir": folder,
+        "command": ["img2gps", *remote.words(root, study)],
         "envFrom": [{"secretRef": {"name": SECRET}}],
         "env": [{"name": key, "value": value} for key, value in environment.items()],
         "resources": _resources(pods),
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": VOLUME, "mountPath": folder}],
+        "volumeMounts": [],
     }
+    volumes: list[dict[str, Any]] = []
+    if pods.volume:
+        container["workingDir"] = folder
+        container["volumeMounts"].append({"name": VOLUME, "mountPath": folder})
+        volumes.append({"name": VOLUME, "persistentVolumeClaim": {"claimName": pods.volume}})
+    if stored:
+        container["volumeMounts"].append({"name": SCRATCH, "mountPath": SCRATCH_FOLDER})
+        volumes.append({"name": SCRATCH, "emptyDir": {}})
     return {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": PARTING_S,
         "securityContext": _user(),
         "containers": [container],
-        "volumes": [{"name": VOLUME, "persistentVolumeClaim": {"claimName": pods.volume}}],
+        "volumes": volumes,
     }
 
 

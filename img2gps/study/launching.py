@@ -10,7 +10,8 @@ from typing import Any, get_type_hints
 from img2gps.core.advice import next_step
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
-from img2gps.study import kubernetes, manifests, ray_workers, skypilot, slurm
+from img2gps.runs.fetching import send
+from img2gps.study import kubernetes, manifests, ray_workers, remote, skypilot, slurm
 from img2gps.study.display import Display
 from img2gps.study.engine import plan_alone
 from img2gps.study.kubernetes import Pods
@@ -99,7 +100,8 @@ def _submit_to_slurm(spec: Spec, url: str, resources: Resources, workers: int) -
 
     def submit(missing: int) -> str:
         number = slurm.submit(root, spec.name, url, missing, resources)
-        logs = root / spec.name / slurm.LOGS.replace("%A", number).replace("%a", "*")
+        pattern = slurm.LOGS.replace("%A", number).replace("%a", "*")
+        logs = remote.logs(root, spec.name, pattern)
         return f"submitted {counted(missing, 'worker')} as Slurm's job {number}; logs: {logs}"
 
     there = slurm.alive(root, spec.name)
@@ -112,7 +114,7 @@ def _submit_to_ray(spec: Spec, url: str, asked: Actors, workers: int) -> None:
 
     def submit(missing: int) -> str:
         address, waiting = ray_workers.submit(root, spec.name, url, missing, asked)
-        logs = root / spec.name / ray_workers.LOGS.format("*")
+        logs = remote.logs(root, spec.name, ray_workers.LOGS.format("*"))
         said = f"submitted {counted(missing, 'worker')} to Ray at {address}; logs: {logs}"
         if not waiting:
             return said
@@ -143,25 +145,44 @@ def _submit_missing(
 
 
 def _write_manifest(spec: Spec, url: str, asked: Pods | Machines, workers: int) -> None:
-    """Write the manifest of the workers and print the commands that submit and watch them."""
+    """Write the manifest of the workers that are missing, and print the commands for it."""
     display, root = Display(), Path(spec.root)
     manifests.check_ledger(url)
-    manifests.shared_folder(root)
+    manifests.check_shared(root, asked.volume)
     left = plan_alone(spec, url, display)
+    there = _pods(spec, display) if isinstance(asked, Pods) else 0
+    missing = min(max(1, workers), left) - there
+    if there:
+        display.say(f"on Kubernetes before: {counted(there, 'worker')} of this study")
+    if left and missing > 0:
+        _write(spec, asked, missing, display)
+        return
     if not left:
         display.say("nothing is left to run")
-        display.say(_next(spec, left))
-        return
-    count = min(max(1, workers), left)
+    display.say(_next(spec, left))
+
+
+def _pods(spec: Spec, display: Display) -> int:
+    """Count the study's workers on Kubernetes; none where the cluster cannot be asked."""
+    try:
+        return kubernetes.alive(Path(spec.root), spec.name)
+    except BadInput as error:
+        display.say(f"note: workers that were submitted before are not counted ({error})")
+        return 0
+
+
+def _write(spec: Spec, asked: Pods | Machines, count: int, display: Display) -> None:
+    root = Path(spec.root)
     if isinstance(asked, Pods):
-        path = root / spec.name / kubernetes.FILE
-        content = kubernetes.manifest(root, spec.name, count, asked)
-        commands = kubernetes.commands(path, content)
+        file, content = kubernetes.FILE, kubernetes.manifest(root, spec.name, count, asked)
+        path = root / spec.name / file
+        commands = kubernetes.commands(path, content, manifests.store_variables(root))
     else:
-        path = root / spec.name / skypilot.FILE
-        content = skypilot.manifest(root, spec.name, asked)
+        file, content = skypilot.FILE, skypilot.manifest(root, spec.name, asked)
+        path = root / spec.name / file
         commands = skypilot.commands(path, content, count)
     manifests.write(path, content)
+    send(root, [f"{spec.name}/{file}"])  # so that other machines know where the workers are
     display.say(f"wrote {path} for {counted(count, 'worker')}, which nothing has submitted yet")
     for purpose, command in commands.items():
         display.say(f"{purpose}:\n  {command}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -13,7 +14,9 @@ import yaml
 
 from img2gps.core.errors import BadInput
 from img2gps.core.files import write_bytes_atomic
+from img2gps.core.stores import url_of
 
+STORE_VARIABLES = "AWS_"  # beginning of the names of those that tell how to reach a store
 LONGEST_NAME = 24  # of a study in a name that Kubernetes accepts, which has at most 63 characters
 
 
@@ -30,26 +33,40 @@ def check_ledger(url: str) -> None:
         )
 
 
-def shared_folder(root: Path) -> Path:
-    """Return the folder at which workers mount their volume: the current one.
-
-    Every path below it then means the same on all machines.
+def check_shared(root: Path, volume: str | None) -> None:
+    """Refuse a folder of runs that workers on other machines do not see.
 
     Raises:
-        BadInput: the folder of runs is not below the current one.
+        BadInput: it is neither a store nor in the folder at which workers mount a volume.
     """
-    here = Path.cwd()
+    if url_of(root) is not None:
+        return
+    if not volume:
+        raise BadInput(
+            "hydra.sweeper.launcher.volume: is needed, because workers share the folder of runs; "
+            "give volume: NAME, or keep the runs in a store, runs.root=s3://BUCKET/FOLDER"
+        )
+    here = shared_folder()
     if not root.resolve().is_relative_to(here):
         raise BadInput(
             f"runs.root={root}: is outside the current folder {here}, in which workers mount "
             "their volume; start the study in a folder that holds the photos and the runs"
         )
-    return here
 
 
-def worker(root: Path, study: str) -> list[str]:
-    """Return the command of a worker."""
-    return ["img2gps", "worker", study, "--runs", str(root.resolve())]
+def shared_folder() -> Path:
+    """Return the folder at which workers mount their volume: the current one.
+
+    Every path below it then means the same on all machines.
+    """
+    return Path.cwd()
+
+
+def store_variables(root: Path) -> list[str]:
+    """Return the names of the environment variables that workers need to reach a store."""
+    if url_of(root) is None:
+        return []
+    return sorted(name for name in os.environ if name.startswith(STORE_VARIABLES))
 
 
 def plain_name(study: str) -> str:

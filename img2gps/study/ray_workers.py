@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from img2gps.core.errors import BadInput
-from img2gps.study.slurm import job_name
+from img2gps.study import remote
 from img2gps.study.spec import STORAGE_VARIABLE
 
 SUBMITTED = "ray.address"  # in the study's folder, the cluster that has its workers
@@ -30,7 +30,12 @@ RUNNING_ONE = "auto"  # Ray's word for the cluster of which this machine is part
 RESTARTS = 10  # of a worker that dies, or whose machine does
 FINAL_STATUS = (0, 1, 2)  # all has ended, a run failed, or bad input: another try would not help
 ANSWER_S = 10.0  # in which an actor answers, unless it waits for room
-PASSED_ON = ("IMG2GPS_", "WANDB_", "MLFLOW_")  # beginnings of variables that workers need, too
+PASSED_ON = (
+    "IMG2GPS_",
+    "WANDB_",
+    "MLFLOW_",
+    "AWS_",
+)  # beginnings of variables that workers need, too
 
 
 @dataclass(frozen=True)
@@ -118,13 +123,12 @@ def submit(root: Path, study: str, url: str, count: int, asked: Actors) -> tuple
     """
     import ray
 
-    root = root.resolve()
-    words = ["worker", study, "--runs", str(root)]
+    words = remote.words(root, study)
     variables = {k: v for k, v in os.environ.items() if k.startswith(PASSED_ON)}
     # Given as an argument, because Ray shows the variables of an actor's `runtime_env` to others.
     variables[STORAGE_VARIABLE] = url
     with _connected(root, study, asked.cluster) as address:
-        (root / study / SUBMITTED).write_text(f"{address}\n", encoding="utf-8")
+        remote.note_submitted(root, study, SUBMITTED, f"{address}\n")
         actors: list[Any] = []
         for name in _free_names(count):
             made = ray.remote(WorkerActor).options(
@@ -134,7 +138,7 @@ def submit(root: Path, study: str, url: str, count: int, asked: Actors) -> tuple
                 get_if_exists=True,  # the same command elsewhere may have been faster
                 **asked.options(),
             )
-            log = str(root / study / LOGS.format(name))
+            log = str(remote.log_path(root, study, LOGS.format(name)))
             actors.append(made.remote(words, str(Path.cwd()), log, variables))
         return address, _not_started([actor.pid.remote() for actor in actors])
 
@@ -174,7 +178,8 @@ def cancel(root: Path, study: str) -> int:
 
 def _submitted_to(root: Path, study: str) -> str | None:
     path = root / study / SUBMITTED
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+    addresses = path.read_text(encoding="utf-8").split() if path.is_file() else []
+    return addresses[-1] if addresses else None
 
 
 @contextmanager
@@ -194,7 +199,7 @@ def _connected(root: Path, study: str, cluster: str) -> Iterator[str]:
     try:
         ray.init(
             cluster,
-            namespace=job_name(root, study),
+            namespace=remote.name_of(root, study),
             log_to_driver=False,
             logging_level=logging.WARNING,
         )

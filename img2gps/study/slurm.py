@@ -7,7 +7,6 @@ Slurm 22.05 and later: https://slurm.schedmd.com/man_index.html
 from __future__ import annotations
 
 import getpass
-import hashlib
 import os
 import shlex
 import subprocess
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from img2gps.core.errors import BadInput
+from img2gps.study import remote
 from img2gps.study.spec import STORAGE_VARIABLE
 
 WARNED_S = 120  # before its time is over, a worker is told to give its run back
@@ -68,24 +68,17 @@ class Resources:
         return [*words, *self.options]
 
 
-def job_name(root: Path, study: str) -> str:
-    """Return the name of a study's jobs; equal names in two folders of runs are two studies."""
-    where = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:6]
-    return f"img2gps-{study}-{where}"
-
-
 def submit(root: Path, study: str, url: str, count: int, resources: Resources) -> str:
     """Submit workers for a study that is planned, and return the number of their array job."""
-    root = root.resolve()
-    worker = [sys.executable, "-m", "img2gps", "worker", study, "--runs", str(root)]
+    worker = [sys.executable, "-m", "img2gps", *remote.words(root, study)]
     said = _run(
         [
             "sbatch",
             "--parsable",
             f"--array=1-{count}",
-            f"--job-name={job_name(root, study)}",
+            f"--job-name={remote.name_of(root, study)}",
             f"--chdir={Path.cwd()}",
-            f"--output={root / study / LOGS}",
+            f"--output={remote.log_path(root, study, LOGS)}",
             "--open-mode=append",
             "--requeue",
             *resources.words(),
@@ -94,8 +87,7 @@ def submit(root: Path, study: str, url: str, count: int, resources: Resources) -
         ledger=url,
     )
     number = said.strip().partition(";")[0]
-    with (root / study / SUBMITTED).open("a", encoding="utf-8") as file:
-        file.write(f"{number}\n")
+    remote.note_submitted(root, study, SUBMITTED, f"{number}\n")
     return number
 
 
@@ -128,7 +120,7 @@ def cancel(root: Path, study: str) -> int:
 
 
 def _own(root: Path, study: str) -> list[str]:
-    return [f"--user={getpass.getuser()}", f"--name={job_name(root, study)}"]
+    return [f"--user={getpass.getuser()}", f"--name={remote.name_of(root, study)}"]
 
 
 def _run(words: list[str], stdin: str = "", ledger: str = "") -> str:

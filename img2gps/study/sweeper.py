@@ -140,15 +140,12 @@ class BaseSweeper(Sweeper):
         asked = {
             "sampler=race": options.sampler == "race",
             "warm_start": bool(options.warm_start),
-            "launcher": options.launcher != "local",
         }
         for key in (key for key, given in asked.items() if given):
-            remedy = (
-                "start the study without it, then `img2gps worker STUDY --storage URL` anywhere"
-                if key == "launcher"
-                else "give runs.root=FOLDER, which all machines share"
+            raise BadInput(
+                f"hydra.sweeper.{key}: does not work with runs.root={url}; give runs.root=FOLDER, "
+                "which all machines share"
             )
-            raise BadInput(f"hydra.sweeper.{key}: does not work with runs.root={url}; {remedy}")
 
     def _draft(self, arguments: Sequence[str]) -> Spec:
         """Return what can be said of the study before its configuration is composed."""

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,19 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
+from img2gps.core.paths import runs_root
+from img2gps.runs.folder import SUBMISSIONS
 from img2gps.runs.records import read_study
-from img2gps.study import kubernetes, manifests, skypilot
+from img2gps.study import kubernetes, manifests, ray_workers, skypilot, slurm
 from img2gps.study.kubernetes import Pods
 from img2gps.study.launching import Asked, launch, read_launcher
 from img2gps.study.ray_workers import Actors
 from img2gps.study.skypilot import Machines
-from img2gps.study.spec import STORAGE_VARIABLE
+from img2gps.study.spec import STORAGE_VARIABLE, Spec
 from img2gps.study.stopping import stop_study
+from tests.helpers import object_store
 from tests.helpers.studies import cells_of, executions, fake_spec
 
 OLDEST, NEWEST = "1.29", "1.37"  # of Kubernetes
@@ -109,7 +114,7 @@ def test_workers_of_two_studies_are_told_apart() -> None:
     studies = ("a_b", "a.b", "A-b", "x" * 99, "x" * 98)
     assert len({manifests.label(study) for study in studies}) == len(studies)
     job = kubernetes.manifest(Path("runs"), "a_b", 1, PODS)
-    watch = kubernetes.commands(Path("k.yaml"), job)["watch"]
+    watch = kubernetes.commands(Path("k.yaml"), job, [])["watch"]
     key, _, value = watch.rpartition(" ")[2].partition("=")
     assert job["spec"]["template"]["metadata"]["labels"][key] == value == manifests.label("a_b")
 
@@ -144,7 +149,111 @@ def started(manifest: dict[str, Any]) -> str:
     if "run" in manifest:
         return str(manifest["run"])
     (container,) = manifest["spec"]["template"]["spec"]["containers"]
-    return f"cd {shlex.quote(container['workingDir'])} && {shlex.join(container['command'])}"
+    folder = container.get("workingDir", ".")
+    return f"cd {shlex.quote(folder)} && {shlex.join(container['command'])}"
+
+
+@pytest.fixture
+def s3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_runs: None
+) -> Iterator[object_store.ObjectStore]:
+    """A store; this process stands for the machine that plans, and has a cache of its own."""
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "planner"))
+    found = object_store.opened(monkeypatch)
+    yield found
+    found.stop()
+
+
+def spec_in(url: str, **changes: Any) -> Spec:
+    """A study whose runs are in a store, as this machine sees it."""
+    axes = {"lr": [0.1, 0.2, 0.3, 0.4]}
+    return fake_spec(runs_root(url, "runs.root"), axes, store=url, **changes)
+
+
+def on_machine(folder: Path, command: str, ledger: str) -> subprocess.Popen[str]:
+    """Start a command on a machine that has nothing but the ledger's and the store's addresses."""
+    folder.mkdir()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    own = {"PATH": path, STORAGE_VARIABLE: ledger, "IMG2GPS_CACHE": str(folder / "cache")}
+    return subprocess.Popen(
+        ["sh", "-c", command], cwd=folder, env={**os.environ, **own}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_reachable", "kubectl")
+@pytest.mark.parametrize(
+    ("asked", "file"),
+    [(Pods("image"), kubernetes.FILE), (Machines(), skypilot.FILE)],
+)
+def test_workers_that_share_a_store_alone_finish_the_study(
+    tmp_path: Path,
+    s3: object_store.ObjectStore,
+    asked: Asked,
+    file: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ledger = f"sqlite:///{tmp_path}/ledger.sqlite"
+    spec = spec_in(s3.url, fixed=["pause=0.3"])
+    launch(spec, ledger, asked, 2)
+    said = capsys.readouterr().out
+    assert f"{file} for 2 workers, which nothing has submitted yet" in said
+    written = (Path(spec.root) / "s" / file).read_text()
+    assert str(tmp_path / "planner") not in written
+    assert object_store.SECRET not in written + said
+    assert "AWS_SECRET_ACCESS_KEY" in said
+    command = started(yaml.safe_load(written))
+    machines = [on_machine(tmp_path / name, command, ledger) for name in ("first", "second")]
+    for machine in machines:
+        said, _ = machine.communicate(timeout=300)
+        assert machine.returncode == 0, said
+    done = [path.read_text().split() for path in tmp_path.glob("*/cache/stores/*/executions.txt")]
+    assert sorted(run for own in done for run in own) == sorted(
+        {name.split("/")[1] for name in s3.names() if name.endswith("/result.json")}
+    )
+    assert sum(map(len, done)) == 4
+    launch(spec, ledger, asked, 2)
+    assert "nothing is left to run" in capsys.readouterr().out
+
+
+def test_a_job_on_a_store_needs_no_volume_and_may_mount_photos(tmp_path: Path) -> None:
+    root = runs_root(f"file://{tmp_path}/shared", "runs.root")
+    for pods in (Pods("image"), Pods("image", "photos")):
+        job = kubernetes.manifest(root, "s", 2, pods)
+        assert kubernetes_validate.validate(job, OLDEST, strict=True) == OLDEST
+        pod = job["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        assert container["command"][-2:] == ["--runs", f"file://{tmp_path}/shared"]
+        assert {"name": "XDG_CACHE_HOME", "value": "/scratch"} in container["env"]
+        mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert mounted["scratch"] == "/scratch"
+        assert mounted.get("shared") == (str(Path.cwd()) if pods.volume else None)
+        assert set(mounted) == {volume["name"] for volume in pod["volumes"]}
+        task = skypilot.manifest(root, "s", Machines(pods.volume))
+        assert {key: SKYPILOT[key] for key in task} == {k: type(v) for k, v in task.items()}
+        assert ("volumes" in task) == bool(pods.volume)
+
+
+@pytest.mark.usefixtures("_reachable")
+def test_another_machine_stops_the_workers_of_a_study_in_a_store(
+    tmp_path: Path,
+    s3: object_store.ObjectStore,
+    kubectl: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    launch(spec_in(s3.url), f"sqlite:///{tmp_path}/ledger.sqlite", Pods("image"), 2)
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "another"))
+    kubectl.with_suffix(".answer").write_text("echo job.batch/a")
+    with pytest.raises(SystemExit, match="0"):
+        main(["studies", "stop", "s", "--runs", s3.url])
+    assert "Kubernetes ends 1 Job; runs under way go back" in capsys.readouterr().out
+
+
+def test_a_store_is_told_how_every_launcher_submits() -> None:
+    files = {slurm.SUBMITTED, ray_workers.SUBMITTED, kubernetes.FILE, skypilot.FILE}
+    assert files == set(SUBMISSIONS)
 
 
 @pytest.fixture
@@ -166,6 +275,45 @@ def submitted(
     spec = fake_spec(tmp_path / "runs", {"lr": [0.1]})
     launch(spec, f"sqlite:///{tmp_path}/ledger.sqlite", PODS, 1)
     return tmp_path / "runs"
+
+
+def test_the_same_command_writes_the_workers_that_are_missing(
+    submitted: Path, kubectl: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = fake_spec(submitted, {"lr": [0.1, 0.2, 0.3]})
+    url = f"sqlite:///{submitted.parent}/ledger.sqlite"
+    kubectl.with_suffix(".answer").write_text("echo pod/a")
+    launch(spec, url, PODS, 3)
+    said = capsys.readouterr().out
+    assert "on Kubernetes before: 1 worker of this study" in said
+    assert "kubernetes.yaml for 2 workers" in said
+    assert kubectl.with_suffix(".words").read_text().startswith("get pods -l app.kubernetes.io/")
+    kubectl.with_suffix(".answer").write_text("echo pod/a; echo pod/b; echo pod/c")
+    launch(spec, url, PODS, 3)
+    said = capsys.readouterr().out
+    assert "on Kubernetes before: 3 workers" in said
+    assert "wrote" not in said
+
+
+def test_workers_are_not_counted_where_the_cluster_cannot_be_asked(
+    submitted: Path, kubectl: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kubectl.with_suffix(".answer").write_text("echo The connection was refused >&2; exit 1")
+    launch(
+        fake_spec(submitted, {"lr": [0.1]}), f"sqlite:///{submitted.parent}/ledger.sqlite", PODS, 1
+    )
+    said = capsys.readouterr().out
+    assert "note: workers that were submitted before are not counted (`kubectl get pods" in said
+    assert "kubernetes.yaml for 1 worker" in said
+
+
+@pytest.mark.usefixtures("fake_runs", "_in_folder")
+@pytest.mark.parametrize("asked", [Pods("image"), Machines()])
+def test_workers_that_share_nothing_are_refused(tmp_path: Path, asked: Asked) -> None:
+    spec = fake_spec(tmp_path / "runs", {"lr": [0.1]})
+    with pytest.raises(BadInput, match=r"launcher\.volume: is needed, .*, or keep the runs in a"):
+        launch(spec, "postgresql://host/db", asked, 2)
+    assert not (tmp_path / "runs").exists()
 
 
 def stopped(root: Path) -> str:
@@ -237,9 +385,7 @@ def test_launchers_are_read_from_a_name_or_a_mapping() -> None:
         ({"kind": "ray", "address": 6379}, "launcher.address=6379: give text"),
         ({"kind": "slurm", "options": "-p x"}, "launcher.options=-p x: give a list"),
         ("kubernetes", "launcher.image: is needed; give 'hydra.sweeper.launcher={kind: kubernetes"),
-        ({"kind": "kubernetes", "image": "i"}, "launcher.volume: is needed"),
         ({"kind": "kubernetes", "image": 7}, "launcher.image=7: give text"),
-        ("skypilot", "launcher.volume: is needed; give 'hydra.sweeper.launcher={kind: skypilot, "),
         ({"kind": "skypilot", "volume": "v", "gpus": 1}, "launcher.gpus=1: give text"),
     ],
 )  # fmt: skip

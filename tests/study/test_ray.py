@@ -15,6 +15,7 @@ import pytest
 
 from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
+from img2gps.core.paths import runs_root
 from img2gps.study import ray_workers
 from img2gps.study.engine import run_study
 from img2gps.study.launching import launch
@@ -110,6 +111,24 @@ class TestOnRay:
         wait_for(lambda: not awaited(tmp_path, "s"))
         wait_for(lambda: states(spec) == {"queued"})
         assert not processes(spec)
+
+    def test_on_a_store_workers_finish_the_study_and_another_machine_counts_them(
+        self, cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "planner"))
+        url, ledger = f"file://{tmp_path}/shared", f"sqlite:///{tmp_path}/ledger.sqlite"
+        spec = fake_spec(
+            runs_root(url, "runs.root"), {"lr": [0.1, 0.2, 0.3]}, store=url, fixed=["pause=0.5"]
+        )
+        launch(spec, ledger, Actors(cluster), 2)
+        monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "another"))
+        with pytest.raises(SystemExit, match="0"):
+            main(["studies", "show", "s", "--runs", url])
+        assert awaited(runs_root(url, "runs.root"), "s")
+        shared = tmp_path / "shared"
+        wait_for(lambda: len(list(shared.glob("s/*/result.json"))) == 3, 120)
+        assert len(executions(spec)) == len(set(executions(spec))) == 3
+        wait_for(lambda: not awaited(runs_root(url, "runs.root"), "s"))
 
     def test_a_worker_that_cannot_start_is_said_in_one_line(
         self, cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

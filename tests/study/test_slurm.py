@@ -6,13 +6,16 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
-from img2gps.study import slurm
+from img2gps.core.paths import runs_root
+from img2gps.runs.store import Store
+from img2gps.study import remote, slurm
 from img2gps.study.launching import launch
 from img2gps.study.slurm import Resources
 from img2gps.study.spec import Spec
@@ -45,7 +48,7 @@ def states(spec: Spec) -> set[str]:
 
 def jobs(spec: Spec, state: str = "running") -> list[str]:
     """The study's tasks in that state, such as 3_1."""
-    name = slurm.job_name(Path(spec.root), spec.name)
+    name = remote.name_of(Path(spec.root), spec.name)
     words = ["squeue", "--noheader", "--array", f"--name={name}", f"--states={state}"]
     return subprocess.check_output([*words, "--format=%i"], text=True).split()
 
@@ -111,11 +114,47 @@ class TestOnSlurm:
         wait_for(lambda: not slurm.alive(tmp_path, "s"))
         wait_for(lambda: states(spec) == {"queued"})
 
+    def test_on_a_store_the_same_command_adds_workers_and_another_machine_stops_them(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "planner"))
+        url, ledger = f"file://{tmp_path}/shared", f"sqlite:///{tmp_path}/ledger.sqlite"
+        axes = {"lr": [0.1, 0.2, 0.3]}
+        fixed = ["pause=0.5", "epochs=6"]
+        spec = fake_spec(runs_root(url, "runs.root"), axes, store=url, fixed=fixed)
+        own = Resources(10, 1, options=(f"--export=ALL,IMG2GPS_CACHE={tmp_path}/node",))
+        launch(spec, ledger, own, 1)
+        assert "_*.log, each on its own machine" in capfd.readouterr().out
+        wait_for(lambda: "s/study.json" in Store(url).listing() and jobs(spec))
+        launch(spec, ledger, own, 2)
+        said = capfd.readouterr().out
+        assert "in Slurm's queue before: 1 worker of this study" in said
+        assert "submitted 1 worker as" in said
+        wait_for(lambda: any(name.endswith("progress.tar") for name in Store(url).listing()))
+        monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "another"))
+        with pytest.raises(SystemExit, match="0"):
+            main(["studies", "stop", "s", "--runs", url])
+        assert "Slurm ends 2 workers; runs under way go back" in capfd.readouterr().out
+        wait_for(lambda: not slurm.alive(Path(spec.root), "s"))
+
+        monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "planner"))
+        launch(spec, ledger, own, 2)
+        wait_for(lambda: len(ended(url)) == 3, 120)
+        (copy,) = (tmp_path / "node" / "stores").iterdir()
+        done = executions(replace(spec, root=str(copy)))
+        assert len(done) == len(set(done)) == 3
+        assert not executions(spec)
+
     def test_what_slurm_refuses_is_said_in_one_line(self, tmp_path: Path) -> None:
         spec = fake_spec(tmp_path, {"lr": [0.1]})
         with pytest.raises(BadInput, match="invalid partition specified: nowhere") as caught:
             launch(spec, url_of(spec), Resources(options=("--partition=nowhere",)), 1)
         assert "\n" not in str(caught.value)
+
+
+def ended(url: str) -> list[str]:
+    """The runs that a store has whole."""
+    return [name for name in Store(url).listing() if name.endswith("/result.json")]
 
 
 def begins_again(spec: Spec, task: str) -> bool:

@@ -15,6 +15,7 @@ from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
 from img2gps.core import process
 from img2gps.core.errors import BadInput
+from img2gps.runs.fetching import fetched_again
 from img2gps.runs.folder import WINNER
 from img2gps.runs.records import RESULT, STUDY, RunState, StudyRecord, read_study, study_names
 from img2gps.study.spec import STORAGE_VARIABLE
@@ -138,7 +139,10 @@ def _show(args: argparse.Namespace) -> int:
     study = read_study(args.root, args.name)
     console = _console()
     if args.watch:
-        with Live(_cells(study), console=console, auto_refresh=False) as live:
+        with (
+            fetched_again(args.root, args.name),
+            Live(_cells(study), console=console, auto_refresh=False) as live,
+        ):
             while study.is_running or _awaited(args, study):
                 time.sleep(WATCH_S)
                 study = read_study(args.root, args.name)
@@ -169,7 +173,8 @@ def _watch(args: argparse.Namespace) -> int:
 
     read_study(args.root, args.name)  # names the studies that there are where there is none
     follower = Follower(args.root / args.name, [args.root, Path("results")])
-    serve(follower, port=args.port, open_browser=args.open)
+    with fetched_again(args.root, args.name):
+        serve(follower, port=args.port, open_browser=args.open)
     return 0
 
 
