@@ -219,7 +219,7 @@ def copy(source: Path, target: Path) -> None:
 def requirements() -> list[str]:
     """The distributions that the image installs, by their names."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = re.search(r"\.\[([\w,]+)\]", (ROOT / "Dockerfile").read_text())
+    extras = re.search(r"\.\[([\w,-]+)\]", (ROOT / "Dockerfile").read_text())
     assert extras is not None
     lines = [*project["dependencies"]]
     for extra in extras[1].split(","):
