@@ -1,8 +1,8 @@
 """What `precision=auto` and `threads=null` take, against every other choice, in turns.
 
 A step is timed on the idle machine and beside a program that keeps one core busy, which is started
-on purpose. Processes of our own take the steps: one as runs are, with threads that wait passively,
-and one as torch leaves it. At last two of ours train at once.
+on purpose. Processes of our own take the steps: one with threads as runs have them, which wait
+passively and stay on their cores, and one as torch leaves it. At last two of ours train at once.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def measure(settings: Settings) -> dict[str, Any]:
     found: dict[str, list[Any]] = {"idle": [], "busy": [], "two": []}
     with ExitStack() as opened:
         ours, other = (
-            opened.enter_context(Stepper(MODEL, photos, size, passive=True)) for _ in range(2)
+            opened.enter_context(Stepper(MODEL, photos, size, as_runs=True)) for _ in range(2)
         )
-        default = opened.enter_context(Stepper(MODEL, photos, size, passive=False))
+        default = opened.enter_context(Stepper(MODEL, photos, size, as_runs=False))
         for stepper in (ours, other, default):
             for choice in choices:
                 _step(stepper, choice)  # warms up
@@ -98,7 +98,7 @@ def _name(choice: Sequence[Any]) -> str:
 
 
 def rows(measured: Mapping[str, Any]) -> list[Row]:
-    """Return auto's step against the best choice, passive waiting, and two trainings at once."""
+    """Return auto's step against the best choice, runs' threads, and two trainings at once."""
     rounds, auto = measured["rounds"], _name(measured["auto"])
     out = []
     for name, where, most in (("idle", "idle", IDLE), ("busy", "beside a busy program", BUSY)):
@@ -106,7 +106,7 @@ def rows(measured: Mapping[str, Any]) -> list[Row]:
             choice: [one["steps"][choice][0] for one in rounds[name]]
             for choice in rounds[name][0]["steps"]
         }
-        passive = ratios(clock[auto], clock.pop("default"))
+        threads = ratios(clock[auto], clock.pop("default"))
         against = {choice: ratios(clock[auto], times) for choice, times in clock.items()}
         best = max(against, key=lambda choice: against[choice]["median"])
         times = "; ".join(f"{c} {1e3 * statistics.median(t):.0f} ms" for c, t in clock.items())
@@ -119,8 +119,8 @@ def rows(measured: Mapping[str, Any]) -> list[Row]:
                 against[best]["median"] <= most,
             ),
             Row(
-                f"step with threads that wait passively / as torch lets them, {where}",
-                spread(passive),
+                f"step with the threads of runs / as torch lets them, {where}",
+                spread(threads),
             ),
         ]
     processor = {

@@ -1,9 +1,10 @@
 """A process that takes training steps when it is told to, so that several can take turns.
 
-    python -m benchmarks.steps resnet18 16 224
+    python -m benchmarks.steps resnet18 16 224 [--as-runs]
 
 reads lines such as `bf16 2 3` (precision, threads, steps) and answers each with a line of JSON:
-seconds on the clock and of processor time for one step.
+seconds on the clock and of processor time for one step. With `--as-runs` its threads stay on their
+cores as those of a run do.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from typing import Self
 
 from benchmarks.harness import OPENMP, config
@@ -24,11 +26,13 @@ def main() -> None:
 
     from img2gps.config.schema import Precision
     from img2gps.core import hardware
+    from img2gps.core.pinning import pinned
     from img2gps.training import model
     from img2gps.training.step import TimedStep
     from img2gps.training.weights import ResolvedWeights
 
     name, photos, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    as_runs = "--as-runs" in sys.argv
     hardware.keep_freed_memory()
     net = model.build(config(f"model={name}").model, ResolvedWeights("none", "none"))
     step = TimedStep(net, photos, size)
@@ -36,21 +40,25 @@ def main() -> None:
     for line in sys.stdin:
         precision, threads, count = line.split()
         torch.set_num_threads(int(threads))
-        began, used = time.perf_counter(), time.process_time()
-        for _ in range(int(count)):
-            step.seconds(Precision(precision))
+        with pinned(int(threads)) if as_runs else nullcontext():
+            began, used = time.perf_counter(), time.process_time()
+            for _ in range(int(count)):
+                step.seconds(Precision(precision))
         times = time.perf_counter() - began, time.process_time() - used
         print(json.dumps([seconds / int(count) for seconds in times]), flush=True)
 
 
 class Stepper:
-    """That process, with OpenMP's threads waiting as told, or as torch lets them."""
+    """That process, with OpenMP's threads as those of runs are, or as torch lets them."""
 
-    def __init__(self, model: str, photos: int, size: int, *, passive: bool) -> None:
+    def __init__(self, model: str, photos: int, size: int, *, as_runs: bool) -> None:
         env = {key: value for key, value in os.environ.items() if key not in OPENMP}
-        if passive:
-            env["OMP_WAIT_POLICY"] = "passive"
         command = [sys.executable, "-m", "benchmarks.steps", model, str(photos), str(size)]
+        if as_runs:
+            env["OMP_WAIT_POLICY"] = "passive"
+            command.append("--as-runs")
+        else:  # a setting of another OpenMP, so that `wait_passively` leaves ours alone
+            env["KMP_BLOCKTIME"] = "200"
         self.process = subprocess.Popen(
             command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -18,6 +18,7 @@ from img2gps.config.schema import Config, Precision
 from img2gps.core import hardware, signals
 from img2gps.core.counted import counted
 from img2gps.core.load import SLACK_CORES, CpuTime, usable_cores
+from img2gps.core.pinning import pinned
 from img2gps.training.average import WeightAverage
 from img2gps.training.checkpoint import CheckpointFile, is_last, load_weights, midway_file
 from img2gps.training.data import PhotoData
@@ -120,7 +121,8 @@ def fit(
             load_weights(module, resume)
             trainer.validate(module, datamodule=data, verbose=False)
         else:
-            trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+            with pinned(torch.get_num_threads()):
+                trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     except SystemExit:  # how Lightning answers a SIGTERM, with status 0
         signals.check()
         raise

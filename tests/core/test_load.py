@@ -57,18 +57,25 @@ def test_training_sets_the_policy_before_torch_is_imported(
 
 
 @pytest.mark.slow
-def test_the_policy_changes_no_number(environment: pytest.MonkeyPatch, workdir: Path) -> None:
-    words = ("threads=2", "precision=fp32", "max_epochs=1")
+def test_how_threads_wait_and_where_they_run_changes_no_number(
+    environment: pytest.MonkeyPatch, workdir: Path
+) -> None:
+    words = (f"threads={load.usable_cores()}", "precision=fp32", "max_epochs=1")
+    settings = {
+        "active": {"OMP_WAIT_POLICY": "active"},
+        "anywhere": {"OMP_PROC_BIND": "false"},
+        "ours": {},
+    }
     predictions = []
-    for policy in ("active", "passive"):
-        command = [sys.executable, "-m", "img2gps.train", *TINY, *words, f"runs.root={policy}"]
+    for root, setting in settings.items():
+        command = [sys.executable, "-m", "img2gps.train", *TINY, *words, f"runs.root={root}"]
         done = subprocess.run(
-            command, env={**os.environ, "OMP_WAIT_POLICY": policy}, capture_output=True, text=True
+            command, env={**os.environ, **setting}, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
-        (found,) = (workdir / policy).glob("default/*/predictions.csv")
+        (found,) = (workdir / root).glob("default/*/predictions.csv")
         predictions.append(found.read_bytes())
-    assert predictions[0] == predictions[1]
+    assert predictions[0] == predictions[1] == predictions[2]
 
 
 @pytest.mark.parametrize(
