@@ -55,7 +55,6 @@ class Stepper:
         env = {key: value for key, value in os.environ.items() if key not in OPENMP}
         command = [sys.executable, "-m", "benchmarks.steps", model, str(photos), str(size)]
         if as_runs:
-            env["OMP_WAIT_POLICY"] = "passive"
             command.append("--as-runs")
         else:  # a setting of another OpenMP, so that `wait_passively` leaves ours alone
             env["KMP_BLOCKTIME"] = "200"

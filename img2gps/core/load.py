@@ -11,16 +11,19 @@ SHORTEST_S = 0.2  # a shorter interval says little, as the kernel counts in 10 m
 WATCHED_S = 0.3  # to see whether the machine is idle
 SLACK_CORES = 0.3  # that other programs may take without a remark
 OWN_POLICY = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+PATIENCE = "1000"  # looks of a waiting thread before it sleeps, some 20 to 50 microseconds
 
 
 def wait_passively() -> None:
     """Let OpenMP threads sleep while they wait for each other, unless the user has decided it.
 
     Threads that spin instead take the core from the one that they wait for as soon as another
-    program needs a core. OpenMP reads this once, so it must be set before torch is imported.
+    program needs a core. GNU's OpenMP still looks for a moment, since most waits are shorter than
+    falling asleep and waking up. OpenMP reads this once: call this before torch is imported.
     """
     if not any(name in os.environ for name in OWN_POLICY):
         os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ["GOMP_SPINCOUNT"] = PATIENCE
 
 
 def usable_cores() -> int:

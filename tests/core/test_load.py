@@ -29,13 +29,17 @@ def test_threads_wait_passively_unless_the_user_has_decided_it(
 ) -> None:
     wait_passively()
     assert os.environ["OMP_WAIT_POLICY"] == "passive"
+    assert 0 < int(os.environ["GOMP_SPINCOUNT"]) < 10_000
     environment.setenv("OMP_WAIT_POLICY", "active")
+    environment.delenv("GOMP_SPINCOUNT")
     wait_passively()
     assert os.environ["OMP_WAIT_POLICY"] == "active"
+    assert "GOMP_SPINCOUNT" not in os.environ
     environment.delenv("OMP_WAIT_POLICY")
-    environment.setenv("GOMP_SPINCOUNT", "1000")
+    environment.setenv("GOMP_SPINCOUNT", "7")
     wait_passively()
     assert "OMP_WAIT_POLICY" not in os.environ
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
 
 
 def test_training_sets_the_policy_before_torch_is_imported(
