@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,14 @@ from benchmarks.harness import ROOT, Row, Settings
 from img2gps.analysis import stats
 from img2gps.core.errors import BadInput
 from img2gps.report.build import load
-from tests.helpers.fake_study import SPREAD_M, Noise, Photos, draw_errors, draw_photos
+from tests.helpers.fake_study import (
+    SPREAD_M,
+    Noise,
+    Photos,
+    draw_photos,
+    draw_runs,
+    rmse_of_average,
+)
 
 TITLE = "Coverage of intervals and marks, in simulated studies"
 RMSE_M = (66.0, 68.0, 70.0, 70.0, 72.0, 74.0, 76.0, 78.0, 80.0)
@@ -30,18 +37,20 @@ ASTRAY = 1.5  # times the errors of a run that went astray
 STUDIES = 1000
 FEWEST_CELLS = 4  # of a study that is simulated: pairs of them are compared
 PULL_ALIKE = 0.4  # share of the RMSE that is pull where errors are alike, so that the rest matters
+TOP = 3  # cells that are averaged
 RESAMPLES = 500
 REPORT_S = 20  # between two lines of progress
 TWO_SIDED = (0.93, 0.97)  # coverage that a nominal 95 % must have
 LEAST = 0.95
 MOST = 0.05
 
-CELL, DIFFERENCE, WINNER = "cell", "difference", "winner"
+CELL, DIFFERENCE, WINNER, AVERAGE = "cell", "difference", "winner", "average"
 BEST, FALSE_MARK, CHANCE, FALSE_EQUAL = "best", "false_mark", "chance", "false_equal"
 KINDS = {
     CELL: "95 % interval of one cell",
     DIFFERENCE: "95 % interval of the difference of two cells chosen beforehand",
     WINNER: "95 % interval of the winner, corrected for having been selected",
+    AVERAGE: f"95 % interval of the average of the {TOP} best cells, corrected likewise",
     CHANCE: "95 % interval of the chance that one cell beats another",
     BEST: "the best cell is in the confidence set",
     FALSE_MARK: "any of nine cells that equal a baseline is marked as better",
@@ -60,6 +69,7 @@ class Case:
     photos: int = 60
     astray: float = 0.0  # share of the runs
     alike_m: float = 0.0  # distance at which 1/e of the correlation between spots is left
+    cells_alike: bool = False  # whether what only one cell gets wrong is alike over it, too
     rmse_m: tuple[float, ...] = RMSE_M  # true ones, ascending
 
     @property
@@ -68,6 +78,7 @@ class Case:
         seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
         astray = f", {self.astray:.0%} of the runs astray" if self.astray else ""
         alike = f", errors alike over {self.alike_m:.0f} m" if self.alike_m else ""
+        alike += ", also what sets cells apart" if self.cells_alike else ""
         return f"{seeds}, luck {100 * self.luck:g} %, {self.spots} spots{astray}{alike}"
 
     @property
@@ -75,12 +86,18 @@ class Case:
         """What the errors of this case are drawn with."""
         if not self.alike_m:
             return Noise(cell_seed=self.luck)
-        return Noise(cell_seed=self.luck, alike_m=self.alike_m, pull=PULL_ALIKE)
+        return Noise(
+            cell_seed=self.luck,
+            alike_m=self.alike_m,
+            cells_alike=self.cells_alike,
+            pull=PULL_ALIKE,
+        )
 
 
 CASES = (
     Case(3),
     Case(3, alike_m=30),
+    Case(3, alike_m=30, cells_alike=True),
     Case(1),
     Case(2),
     Case(5),
@@ -110,12 +127,14 @@ class Simulation:
         key = [case.seeds, case.spots, round(1000 * case.luck), number]
         rng = np.random.default_rng(key)
         photos = draw_photos(rng, case.photos, case.spots)
-        error = self._draw(rng, photos, case.rmse_m)
+        away, level = self._draw(rng, photos, case.rmse_m)
+        error = np.hypot(*away)
         places = stats.Places(photos.spot, self._positions(photos))
         luck = stats.luck_of(error, places)
         held = self._intervals(error, places, luck) | self._chosen(error, places, luck)
-        equal = self._draw(rng, photos, [SPREAD_M] * len(case.rmse_m))
-        self.studies.append(held | self._marked(equal, photos, places))
+        held |= self._averaged(error, away, level, places)
+        equal, _ = self._draw(rng, photos, [SPREAD_M] * len(case.rmse_m))
+        self.studies.append(held | self._marked(np.hypot(*equal), photos, places))
 
     def shares(self) -> dict[str, float]:
         """Return the share of the studies that held the truth, by kind."""
@@ -125,11 +144,14 @@ class Simulation:
         found = {kind: float(values.mean()) for kind, values in table.items()}
         return {**found, CHANCE: float(np.mean((low <= beaten) & (beaten <= high)))}
 
-    def _draw(self, rng: np.random.Generator, photos: Photos, rmse: Any) -> Errors:
-        offset = draw_errors(rng, photos, rmse, self.case.seeds, self.case.noise)
-        gone = rng.random((len(rmse), self.case.seeds, 1)) < self.case.astray
-        distance = np.hypot(offset[..., 0], offset[..., 1])
-        return np.asarray(distance * np.where(gone, ASTRAY, 1.0))
+    def _draw(
+        self, rng: np.random.Generator, photos: Photos, rmse: Sequence[float]
+    ) -> tuple[Errors, Errors]:
+        """Return errors east and north (2, c, s, p), and what luck multiplies them by (c, s)."""
+        offset, luck = draw_runs(rng, photos, rmse, self.case.seeds, self.case.noise)
+        gone = rng.random((len(rmse), self.case.seeds)) < self.case.astray
+        factor = np.where(gone, ASTRAY, 1.0)
+        return np.moveaxis(offset, 3, 0) * factor[..., None], luck * factor
 
     def _positions(self, photos: Photos) -> Errors | None:
         """Return positions where photos are no random draw, as for a split by place."""
@@ -160,6 +182,18 @@ class Simulation:
             WINNER: float(won.interval.low <= self.truth[won.winner] <= won.interval.high),
             "too_high_m": won.corrected - self.truth[won.winner],
             BEST: float(stats.confidence_set(drawn).marked[0]),
+        }
+
+    def _averaged(
+        self, error: Errors, away: Errors, level: Errors, places: stats.Places
+    ) -> dict[str, float]:
+        best = stats.cell_rmse(error).argsort()[:TOP]
+        truth = rmse_of_average([self.case.rmse_m[i] for i in best], level[best], self.case.noise)
+        found = stats.average_of_best(error, away, places, TOP, n=RESAMPLES)
+        assert found.interval is not None
+        return {
+            AVERAGE: float(found.interval.low <= truth <= found.interval.high),
+            "average_too_high_m": found.corrected - truth,
         }
 
     def _marked(self, error: Errors, photos: Photos, places: stats.Places) -> dict[str, float]:

@@ -6,6 +6,7 @@ noticed in 80 of 100 studies. Each is asked many times, and studies with the sam
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Callable, Mapping
@@ -23,10 +24,11 @@ from img2gps.study.estimate import detectable as of_dry_run
 from tests.helpers.fake_study import Noise, draw_errors, draw_photos
 
 TITLE = "Power that is stated, and power that simulated studies have"
-STUDIES = 400
+STUDIES = 1000
 WITHIN = 0.05  # of the stated power
 BEST_M = 60.0
 PILOT = (60, 3)  # photos and seeds
+PILOT_CELLS = (2, 9)  # of which the first two are asked about; all of them show the luck
 NEEDS = ((60, 3, 8.0), (120, 5, 8.0), (240, 5, 5.0))  # photos, seeds, difference in metres
 LUCK = (0.03, 0.043)  # of a run, as part of its RMSE
 NOTICED = ((9, 3, 60), (9, 2, 150), (3, 5, 60))  # cells, seeds, photos
@@ -47,20 +49,29 @@ def _drawn(
     return np.hypot(offset[..., 0], offset[..., 1]), taken.spot
 
 
-def _needs(studies: int, luck: float, photos: int, seeds: int, metres: float) -> dict[str, float]:
-    """Compare what pilots state for a pair of cells with what studies show."""
-    rmse_m, stated, shown = [70.0, 70.0 + metres], [], []
+def _needs(
+    studies: int, cells: int, luck: float, photos: int, seeds: int, metres: float
+) -> dict[str, float]:
+    """Compare what pilots state for a pair of their cells with what studies show."""
+    rmse_m = [70.0, 70.0 + metres, *[74.0] * (cells - 2)]
+    stated, shown = [], []
     for number in range(max(studies // 8, 2)):
         error, spot = _drawn([1, number], rmse_m, *PILOT, luck)
-        pair = stats.with_difference(error, metres)
-        times = min(studies, 50)
+        pair = stats.with_difference(error[:2], metres)
         (row,) = stats.simulated_power(
-            pair, spot, stats.first_is_lower, [photos], [seeds], simulations=times, seed=number
+            pair,
+            spot,
+            stats.first_is_lower,
+            [photos],
+            [seeds],
+            others=stats.luck_of(error[2:], spot) if cells > 2 else stats.ASSUMED,
+            simulations=min(studies, 50),
+            seed=number,
         )
         stated.append(row.power)
     for number in range(studies):
         error, spot = _drawn([2, number], rmse_m, photos, seeds, luck)
-        shown.append(stats.first_is_lower(error, spot, stats.luck_of(error, spot)))
+        shown.append(stats.first_is_lower(error[:2], spot, stats.luck_of(error, spot)))
     return {"stated": statistics.fmean(stated), "real": statistics.fmean(shown)}
 
 
@@ -75,12 +86,12 @@ def _lost(studies: int, draw: Callable[[int], tuple[Errors, Spots]]) -> float:
 
 def _noticed(studies: int, cells: int, seeds: int, photos: int) -> dict[str, float]:
     """Judge studies whose cells are worse by what reports call detectable, in the middle."""
-    pilots = max(studies // 5, 2)
+    pilots = max(studies // 10, 2)
     drawn = [_drawn([3, number], _worse(10.0, cells), photos, seeds) for number in range(pilots)]
     found = [stats.detectable(*one) for one in drawn]
     metres = statistics.median(one.median_m for one in found if one)
     true = _worse(metres, cells)
-    real = _lost(studies // 2, lambda number: _drawn([4, number], true, photos, seeds))
+    real = _lost(studies, lambda number: _drawn([4, number], true, photos, seeds))
     return {"metres": metres, "real": real}
 
 
@@ -114,12 +125,12 @@ def measure(settings: Settings) -> dict[str, Any]:
     studies = 4 if settings.quick else settings.rounds or STUDIES
     few = 1 if settings.quick else None
     found: dict[str, Any] = {"studies": studies, "needs": [], "noticed": [], "dry": []}
-    for luck in LUCK[:few]:
-        for photos, seeds, metres in NEEDS[:few]:
-            what = f"{photos} photos, {seeds} seeds, {metres:g} m, luck {100 * luck:g} %"
-            judge = partial(_needs, studies, luck, photos, seeds, metres)
-            one = settings.part(f"needs, {what}", judge)
-            found["needs"].append({"what": what, **one})
+    for cells, luck, asked in itertools.product(PILOT_CELLS[:few], LUCK[:few], NEEDS[:few]):
+        photos, seeds, metres = asked
+        what = f"{photos} photos, {seeds} seeds, {metres:g} m, luck {100 * luck:g} %"
+        what += f", pilot of {cells} cells"
+        one = settings.part(f"needs, {what}", partial(_needs, studies, cells, luck, *asked))
+        found["needs"].append({"what": what, **one})
     for case in NOTICED[:few]:
         what = _size(*case)
         one = settings.part(f"report, {what}", partial(_noticed, studies, *case))

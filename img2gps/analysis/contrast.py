@@ -107,7 +107,7 @@ def contrast(
 
 
 def pair_of(study: Study, this: Choice, that: Choice, where: Choice) -> tuple[Errors, list[int]]:
-    """Return the errors of a pair of cells, and where in them each of the two is.
+    """Return the errors of a pair of cells and all others, and where in them the two are.
 
     Raises:
         BadInput: the choices make no pair, or several.
@@ -118,7 +118,7 @@ def pair_of(study: Study, this: Choice, that: Choice, where: Choice) -> tuple[Er
             f"{as_text(this)} and {as_text(that)}: {len(pairs)} pairs of cells; choose one with "
             "--where, such as --where batch_size=16"
         )
-    errors = study.errors(rows[rows["rank_cell"].isin(pairs[0])])
+    errors = study.errors(rows)
     return errors, [errors.cells.index(cell) for cell in pairs[0]]
 
 

@@ -62,6 +62,13 @@ class Errors:
             return stats.NO_LUCK
         return stats.luck_of(self.error_m, self.places)
 
+    def luck_without(self, cells: Sequence[int]) -> Luck:
+        """Return the luck of a seed as far as the other cells show it."""
+        if self.solved[list(cells)].all():
+            return stats.NO_LUCK
+        others = ~np.isin(np.arange(len(self.cells)), cells)
+        return stats.luck_of(self.error_m[others], self.places) if others.any() else stats.ASSUMED
+
     @property
     def spot(self) -> NDArray[np.int64]:
         """The spot of each photo."""

@@ -118,6 +118,9 @@ def _needs(
     n = own.shape[2]
     photos = [n * times for times in TIMES_PHOTOS]
     seeds = [have + more for more in MORE_SEEDS]
-    rows = stats.simulated_power(own, errors.places, test, photos, seeds, simulations=times)
+    others = errors.luck_without(order)
+    rows = stats.simulated_power(
+        own, errors.places, test, photos, seeds, others=others, simulations=times
+    )
     seconds = float(study.column("seconds").astype(float).mean())
     return Needs(question, rows, n, have, len(order), seconds)

@@ -84,6 +84,7 @@ class Noise:
     pull: float = 0.8  # share of the RMSE that is pull towards the mean position
     cell_seed: float = 0.03  # standard deviation of a whole run's scale: lucky and unlucky seeds
     alike_m: float = 0.0  # distance at which 1/e of the correlation between spots is left
+    cells_alike: bool = False  # whether what only one cell gets wrong is alike over it, too
 
 
 @dataclass(frozen=True)
@@ -112,34 +113,56 @@ def draw_errors(
     n_seeds: int,
     noise: Noise | None = None,
 ) -> Floats:
-    """East and north errors in metres, shape (cells, seeds, photos, 2), of cells with a true RMSE.
+    """Return errors east and north in metres, (cells, seeds, photos, 2), of cells with a true RMSE.
 
     A prediction is pulled to the mean position and disturbed; the mean square over infinitely many
     spots and seeds is `rmse` squared (but for the 2 m between photos of a spot).
     """
-    noise = noise or Noise()
+    return draw_runs(rng, photos, rmse, n_seeds, noise or Noise())[0]
+
+
+def draw_runs(
+    rng: np.random.Generator, photos: Photos, rmse: Sequence[float], n_seeds: int, noise: Noise
+) -> tuple[Floats, Floats]:
+    """Return the errors of `draw_errors`, and what luck multiplies each run's by, (c, s)."""
     n_cells, n = len(rmse), len(photos.spot)
     n_spots = int(photos.spot.max()) + 1
-    target = np.asarray(rmse, dtype=np.float64)[:, None, None, None]
     position = np.stack([photos.east, photos.north], axis=-1)
-    pull = np.minimum(noise.pull * target / SPREAD_M, 1.0)
-    disturbance = np.sqrt(np.maximum(target**2 - (pull * SPREAD_M) ** 2, 0.0) / 2)
+    pull, disturbance = (part[:, None, None, None] for part in _pull_and_disturbance(rmse, noise))
     scale = np.sqrt(rng.gamma(1 / noise.unevenness, noise.unevenness, n_spots))[photos.spot]
     shared = rng.normal(size=(1, 1, n_spots, 2))[:, :, photos.spot]
+    root = _correlated(photos, noise.alike_m) if noise.alike_m else np.eye(n)
     if noise.alike_m:
-        root = _correlated(photos, noise.alike_m)
         scale = np.exp(ALIKE * root @ rng.normal(size=n) / 2 - ALIKE**2 / 4)  # mean square 1
         shared = (root @ rng.normal(size=(n, 2)))[None, None]
+    of_photo, of_cell = (rng.normal(size=(cells, 1, n, 2)) for cells in (1, n_cells))
     parts = (
         math.sqrt(noise.spot) * shared,
-        math.sqrt(noise.photo) * rng.normal(size=(1, 1, n, 2)),
-        math.sqrt(noise.cell) * rng.normal(size=(n_cells, 1, n, 2)),
+        math.sqrt(noise.photo) * of_photo,
+        math.sqrt(noise.cell) * (root @ of_cell if noise.cells_alike else of_cell),
         math.sqrt(noise.seed) * rng.normal(size=(n_cells, n_seeds, n, 2)),
     )
     unit = scale[:, None] * sum(parts)  # broadcasts to (cells, seeds, photos, 2)
     luck = 1 + noise.cell_seed * rng.normal(size=(n_cells, n_seeds, 1, 1))
     luck /= math.hypot(1, noise.cell_seed)  # mean square 1
-    return np.asarray((disturbance * unit - pull * position) * luck)
+    return np.asarray((disturbance * unit - pull * position) * luck), luck[..., 0, 0]
+
+
+def rmse_of_average(rmse: Sequence[float], luck: Floats, noise: Noise) -> float:
+    """Return the true RMSE of the mean answer of the runs that were drawn with this luck."""
+    pull, disturbance = (part[:, None] * luck for part in _pull_and_disturbance(rmse, noise))
+    own_cell = (disturbance.mean(axis=1) ** 2).sum() / len(luck) ** 2
+    own_run = (disturbance**2).sum() / luck.size**2
+    shared = (noise.spot + noise.photo) * disturbance.mean() ** 2
+    square = shared + noise.cell * own_cell + noise.seed * own_run  # of each axis
+    return math.sqrt((pull.mean() * SPREAD_M) ** 2 + 2 * square)
+
+
+def _pull_and_disturbance(rmse: Sequence[float], noise: Noise) -> tuple[Floats, Floats]:
+    """Return by how much each cell's answers are pulled to the middle, and disturbed in metres."""
+    target = np.asarray(rmse, dtype=np.float64)
+    pull = np.minimum(noise.pull * target / SPREAD_M, 1.0)
+    return pull, np.sqrt(np.maximum(target**2 - (pull * SPREAD_M) ** 2, 0.0) / 2)
 
 
 def _correlated(photos: Photos, alike_m: float) -> Floats:

@@ -61,35 +61,44 @@ ASSUMED = Luck()
 NO_LUCK = Luck(0.0)  # of an answer that no seed changes
 
 
-def luck_of(error: ArrayLike, spot: ArrayLike | Places) -> Luck:
+def luck_of(error: ArrayLike, spot: ArrayLike | Places, before: Luck = ASSUMED) -> Luck:
     """Estimate the luck from all cells of errors (c, s, p) that have several seeds.
 
     Cells whose runs are equal answer alike with every seed, and say nothing of the others.
+
+    Args:
+        error: in metres; NaN where a cell lacks a seed.
+        spot: of each photo.
+        before: what is known of the luck beforehand, such as what other cells show.
     """
     sample = Sample(error, spot)
     variances = np.array(run_variances(sample))
     differ = (sample.n_seeds > 1) & (variances[0] > EQUAL)
     if not differ.any():
-        return ASSUMED
+        return before
     between, photos = variances[:, differ]
     freedom = sample.n_seeds[differ] - 1.0
     noise = float(photos.mean())
-    expected = TYPICAL_RELATIVE**2 + noise
-    usual = _usual(between, freedom, expected)
+    expected = before.relative**2 + noise
+    usual = _usual(between, freedom, expected, before.freedom)
     known = float(freedom[usual].sum())
-    total = known + PRIOR_FREEDOM
-    common = (float(freedom[usual] @ between[usual]) + PRIOR_FREEDOM * expected) / total
-    return Luck(math.sqrt(max(common - noise, 0.0)), total, math.sqrt(common), int(differ.sum()))
+    total = known + before.freedom
+    common = (float(freedom[usual] @ between[usual]) + before.freedom * expected) / total
+    relative, cells = math.sqrt(max(common - noise, 0.0)), before.cells + int(differ.sum())
+    return Luck(relative, total, math.sqrt(common), cells)
 
 
-def _usual(between: Floats, freedom: Floats, expected: float) -> Bools:
-    """Return which cells' variances are no outliers, judged by their median."""
+def _usual(between: Floats, freedom: Floats, expected: float, sure: float) -> Bools:
+    """Return which cells' variances are no outliers, judged by their median.
+
+    `expected` is the variance expected beforehand, and `sure` its degrees of freedom.
+    """
     if len(between) < FEWEST_TO_JUDGE:
         return np.ones(len(between), dtype=bool)
     # A variance with k degrees of freedom has its median at this part of its mean.
     middle = float(np.median(between * freedom / stats.chi2.median(freedom)))
     total = float(freedom.sum())
-    scale = (total * middle + PRIOR_FREEDOM * expected) / (total + PRIOR_FREEDOM)
+    scale = (total * middle + sure * expected) / (total + sure)
     return np.asarray(between <= scale * stats.f.isf(OUTLYING, freedom, total))
 
 

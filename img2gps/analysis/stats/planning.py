@@ -14,7 +14,7 @@ from scipy import stats
 
 from img2gps.analysis.stats.comparisons import confidence_set, resample
 from img2gps.analysis.stats.intervals import estimates, spread_of
-from img2gps.analysis.stats.luck import Luck, luck_of
+from img2gps.analysis.stats.luck import ASSUMED, Luck, luck_of
 from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import LEVEL, Floats, Sample, cell_rmse
 from img2gps.analysis.stats.simulated import Ints, StudyLike
@@ -56,6 +56,7 @@ def simulated_power(
     photos: Sequence[int],
     seeds: Sequence[int],
     *,
+    others: Luck = ASSUMED,
     simulations: int = SIMULATIONS,
     seed: int = 0,
 ) -> list[Power]:
@@ -67,10 +68,11 @@ def simulated_power(
         test: what is asked.
         photos: numbers of validation photos; spots come in proportion.
         seeds: numbers of runs of each cell.
+        others: the luck that the study's other cells show; the typical luck if there are none.
         simulations: studies that are drawn for each pair of numbers.
         seed: of the draws.
     """
-    known = StudyLike(error, places)
+    known = StudyLike(error, places, luck_of(error, places, others))
     found = []
     for n in photos:
         for k in seeds:
@@ -78,7 +80,7 @@ def simulated_power(
             shown = 0
             for _ in range(simulations):
                 drawn, spot = known.draw(rng, n, k)
-                shown += test(drawn, spot, luck_of(drawn, spot))
+                shown += test(drawn, spot, luck_of(drawn, spot, others))
             found.append(Power(n, k, shown / simulations))
     return found
 

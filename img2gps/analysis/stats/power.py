@@ -63,13 +63,12 @@ def detectable(
         reach = sum(stats.t.ppf(tail, spreads[0].freedom) for tail in tails)
         found = np.array([float(reach) * spreads[0].total])
     else:
-        chosen = errors[[best, *others]]
-        own = resample(chosen, spot, luck=luck, n=RESAMPLES, seed=seed)
-        apart_m = _apart(np.cov(own.deviation, rowvar=False))[0]
-        reach = detectable_in(
-            _studies_like(chosen, spot, luck, seed), apart_m / own.estimate[0], len(nearest)
-        )
-        found = reach * apart_m[1 : len(nearest) + 1]
+        studies = _studies_like(errors[[best, *others]], spot, luck, seed)
+        worse = np.where(np.arange(1 + len(others)) > 0, 1 / cell_rmse(errors[[best]]), 0.0)
+        metres = detectable_in(studies, worse, len(nearest))
+        apart_m = np.mean([_apart(_covariance(study))[0] for study in studies], axis=0)
+        own_m = apart_m[1 : len(nearest) + 1]
+        found = metres * own_m / np.median(own_m)
     return Detectable(
         float(np.median(found)),
         float(found.min()),
@@ -112,7 +111,7 @@ def detectable_in(studies: Sequence[Resamples], worse: Floats, nearest: int) -> 
             Their uncertainty grows in the same proportion.
         nearest: how many cells after the first one count.
     """
-    judged = [(study.estimate, *_limit(study.deviation)) for study in studies]
+    judged = [(study.estimate, *_limit(study)) for study in studies]
     most = MOST_SE * max(float(_apart(found[1]).max()) for found in judged)
     most /= float((worse[1:] - worse[0]).min() * np.mean([found[0] for found in judged]))
 
@@ -127,10 +126,15 @@ def detectable_in(studies: Sequence[Resamples], worse: Floats, nearest: int) -> 
     return float(optimize.brentq(missed, 0.0, most, rtol=0.005))
 
 
-def _limit(deviation: Floats) -> tuple[Floats, list[float]]:
+def _limit(study: Resamples) -> tuple[Floats, list[float]]:
     """Return the covariance of the cells' RMSE, and the limits of the confidence set."""
-    covariance = np.cov(deviation, rowvar=False)
-    return covariance, _limits(deviation, _apart(covariance))
+    covariance = _covariance(study)
+    return covariance, _limits(study.deviation, _apart(covariance))
+
+
+def _covariance(study: Resamples) -> Floats:
+    """Return the covariance of the cells' RMSE, (c, c)."""
+    return np.cov(study.deviation, rowvar=False)
 
 
 def _apart(covariance: Floats) -> Floats:
