@@ -95,3 +95,14 @@ def test_cells_whose_seeds_have_much_noise_in_common_keep_some_degrees_of_freedo
     assert spread.freedom >= 1 / (1 / 19 + 1 / 6) - 1e-9
     interval = difference_interval(error[0], error[1], SPOTS)
     assert interval.high - interval.low < 6 * spread.total
+
+
+def test_luck_that_other_cells_show_counts_as_if_all_cells_were_seen_together() -> None:
+    rng = np.random.default_rng(0)
+    luck = 1 + 0.06 * rng.standard_normal((8, 3, 1))
+    error = 60 * luck * rng.chisquare(20, (8, 1, 20)) / 20
+    together = luck_of(error, SPOTS)
+    in_turn = luck_of(error[:2], SPOTS, luck_of(error[2:], SPOTS))
+    assert in_turn.relative == pytest.approx(together.relative)
+    assert (in_turn.freedom, in_turn.cells) == (together.freedom, together.cells)
+    assert luck_of(error[:, :1], SPOTS, together) == together

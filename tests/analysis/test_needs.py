@@ -10,8 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from img2gps.analysis import stats
+from img2gps.analysis.collect import load_study
+from img2gps.analysis.contrast import pair_of
+from img2gps.analysis.stats import Luck
+from img2gps.analysis.stats.simulated import StudyLike
 from img2gps.cli.main import main
-from tests.helpers.fake_study import Options, draw_errors, draw_photos, make_study
+from tests.helpers.fake_study import Noise, Options, draw_errors, draw_photos, make_study
 
 Floats = NDArray[np.float64]
 
@@ -48,6 +52,35 @@ def test_the_power_that_pilots_state_is_the_power_that_studies_have(n: int, seed
     assert actual - 0.09 < stated(40, n, seeds) < actual + 0.05
 
 
+def variance(pairs: list[Floats]) -> float:
+    """Return the variance of the difference of two cells' RMSE."""
+    return float(np.var([np.subtract(*stats.cell_rmse(pair)) for pair in pairs]))
+
+
+def test_more_runs_than_the_pilot_has_make_means_as_much_steadier_as_in_new_studies() -> None:
+    def of_nature(seed: int, runs: int) -> tuple[Floats, NDArray[np.int64]]:
+        rng = np.random.default_rng([2, seed])
+        photos = draw_photos(rng, 60, 42)
+        offset = draw_errors(rng, photos, [70.0, 70.0], runs, Noise(cell_seed=0.0))
+        return np.hypot(offset[..., 0], offset[..., 1]), photos.spot
+
+    nine = [of_nature(seed, 9)[0] for seed in range(500)]
+    real = variance(nine) / variance([pair[:, :3] for pair in nine])
+    drawn_ones = []
+    for seed in range(40):
+        error, spot = of_nature(10_000 + seed, 3)
+        like = StudyLike(stats.with_difference(error, 0.0), spot, Luck(0.0))
+        drawn_ones.append(
+            [
+                variance([like.draw(np.random.default_rng(k), 60, runs)[0] for k in range(30)])
+                for runs in (9, 3)
+            ]
+        )
+    of_nine, of_three = np.mean(drawn_ones, axis=0)
+    # With cells as far apart on a spot as in their three runs, nine runs were no steadier.
+    assert of_nine / of_three == pytest.approx(real, abs=0.08)
+
+
 def test_cells_get_the_difference_that_is_asked_about() -> None:
     error, _ = drawn(3, [70.0, 78.0], 60, 3)
     first, second = stats.cell_rmse(stats.with_difference(error, 5.0))
@@ -60,6 +93,40 @@ def test_cells_that_are_equal_are_told_apart_as_often_as_chance_allows() -> None
     equal = stats.with_difference(error, 0.0)
     (row,) = stats.simulated_power(equal, spot, stats.first_is_lower, [60], [3])
     assert row.power < 0.07  # 2.5 % in one direction
+
+
+def test_a_pair_is_judged_by_the_luck_that_the_other_cells_show() -> None:
+    error, spot = drawn(5, [70.0, 78.0], 60, 2)
+    lucky, unlucky = (
+        stats.simulated_power(error, spot, stats.first_is_lower, [60], [2], others=luck)[0].power
+        for luck in (Luck(0.005, 40.0, 0.01, 20), Luck(0.08, 40.0, 0.09, 20))
+    )
+    assert lucky > unlucky + 0.2
+
+
+def test_heads_that_no_seed_changes_need_no_seeds() -> None:
+    """Before, the typical luck was assumed of them."""
+    error, spot = drawn(6, [70.0, 78.0], 60, 1)
+    one, many = stats.simulated_power(
+        error, spot, stats.first_is_lower, [60], [1, 8], others=stats.NO_LUCK
+    )
+    assert one.power == pytest.approx(many.power, abs=0.1)
+
+
+def test_the_luck_of_the_other_cells_is_that_of_the_whole_study(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"lr": [0.001, 0.003, 0.005], "batch_size": [8, 16]}
+    make_study(tmp_path, "s", Options(axes=axes, seeds=(0, 1, 2)))
+    study = load_study(tmp_path / "s", [tmp_path])
+    errors, pair = pair_of(study, {"lr": "0.001"}, {"lr": "0.003"}, {"batch_size": "8"})
+    assert [errors.cells[cell] for cell in pair] == [
+        "lr=0.001,batch_size=8",
+        "lr=0.003,batch_size=8",
+    ]
+    others = errors.luck_without(pair)
+    assert others.cells == 4
+    together = stats.luck_of(errors.error_m[pair], errors.places, others)
+    assert together.relative == pytest.approx(errors.luck.relative, rel=0.05)
+    assert errors.luck_without(range(len(errors.cells))) == stats.ASSUMED
 
 
 def test_the_command_says_what_more_seeds_would_take(

@@ -31,7 +31,14 @@ from benchmarks.harness import Comparison, Parts, Row, Settings
 from benchmarks.page import BEGIN, END, tables, write_page
 from img2gps.core.errors import BadInput
 from img2gps.photos import exif
-from tests.helpers.fake_study import Options, make_study
+from tests.helpers.fake_study import (
+    Noise,
+    Options,
+    draw_photos,
+    draw_runs,
+    make_study,
+    rmse_of_average,
+)
 
 IN_PROCESS = {
     "around": Comparison(around.TITLE, around.measure, around.rows),
@@ -120,6 +127,15 @@ def test_interval_of_a_ratio_of_rmse_covers_a_known_ratio() -> None:
     by_hand = np.sqrt((common**2).mean(axis=1))
     other = precision.ratio_interval(common, np.full_like(common, 40.0), spot)
     assert other["estimate"] == pytest.approx(math.exp(np.log(by_hand / 40).mean()))
+
+
+@pytest.mark.parametrize("noise", [Noise(cell_seed=0.1), Noise(pull=0.4, cell_seed=0.05)])
+def test_true_error_of_an_average_is_that_on_very_many_photos(noise: Noise) -> None:
+    rng = np.random.default_rng(0)
+    rmse_m = [66.0, 70.0, 80.0]
+    offset, luck = draw_runs(rng, draw_photos(rng, 100_000, 100_000), rmse_m, 2, noise)
+    shown = np.sqrt((offset.mean(axis=(0, 1)) ** 2).sum(axis=1).mean())
+    assert rmse_of_average(rmse_m, luck, noise) == pytest.approx(shown, rel=0.005)
 
 
 def test_page_is_rewritten_between_its_markers_only(tmp_path: Path) -> None:

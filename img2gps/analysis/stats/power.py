@@ -44,7 +44,8 @@ def detectable(
     A cell counts as noticed if it leaves the confidence set, which is the test behind the marks of
     a table. Of two cells, the difference is (t(97.5 %) + t(80 %)) x the standard error of the
     paired difference (Cohen 1988, ch. 2). Of more, studies like this one are drawn in which all
-    other cells are worse by as many standard errors, and each is judged by its own resamples.
+    other cells are worse by as many metres, and each is judged by its own resamples. The figures of
+    single cells are in proportion to the standard error of their difference from the best cell.
     Only the better half of the other cells counts, because the errors of cells that went astray are
     of another kind. None with fewer than two spots, or two cells that differ.
     """
