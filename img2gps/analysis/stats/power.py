@@ -44,8 +44,7 @@ def detectable(
     A cell counts as noticed if it leaves the confidence set, which is the test behind the marks of
     a table. Of two cells, the difference is (t(97.5 %) + t(80 %)) x the standard error of the
     paired difference (Cohen 1988, ch. 2). Of more, studies like this one are drawn in which all
-    other cells are worse by as many metres, and each is judged by its own resamples. The figures of
-    single cells are in proportion to the standard error of their difference from the best cell.
+    other cells are worse by as many standard errors, and each is judged by its own resamples.
     Only the better half of the other cells counts, because the errors of cells that went astray are
     of another kind. None with fewer than two spots, or two cells that differ.
     """
@@ -65,11 +64,9 @@ def detectable(
         found = np.array([float(reach) * spreads[0].total])
     else:
         studies = _studies_like(errors[[best, *others]], spot, luck, seed)
-        worse = np.where(np.arange(1 + len(others)) > 0, 1 / cell_rmse(errors[[best]]), 0.0)
-        metres = detectable_in(studies, worse, len(nearest))
         apart_m = np.mean([_apart(_covariance(study))[0] for study in studies], axis=0)
-        own_m = apart_m[1 : len(nearest) + 1]
-        found = metres * own_m / np.median(own_m)
+        reach = detectable_in(studies, apart_m / cell_rmse(errors[[best]]), len(nearest))
+        found = reach * apart_m[1 : len(nearest) + 1]
     return Detectable(
         float(np.median(found)),
         float(found.min()),
