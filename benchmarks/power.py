@@ -86,7 +86,7 @@ def _lost(studies: int, draw: Callable[[int], tuple[Errors, Spots]]) -> float:
 
 def _noticed(studies: int, cells: int, seeds: int, photos: int) -> dict[str, float]:
     """Judge studies whose cells are worse by what reports call detectable, in the middle."""
-    pilots = max(studies // 4, 2)
+    pilots = max(studies // 10, 2)
     drawn = [_drawn([3, number], _worse(10.0, cells), photos, seeds) for number in range(pilots)]
     found = [stats.detectable(*one) for one in drawn]
     metres = statistics.median(one.median_m for one in found if one)
