@@ -40,7 +40,8 @@ DOUBT = 0.3
 # Probabilities that influences are alike over more than a spot, before they are seen. What makes a
 # place hard for one cell lasts for more than a spot in most of our data sets; between two cells,
 # which are compared photo by photo, much of it cancels. Both were set after seeing how often
-# intervals hold in `benchmarks coverage`, whose cases of errors alike are no fresh test of them.
+# intervals hold in `benchmarks coverage`, whose cases of errors alike are no fresh test of them. In
+# the studies with positions below results/, the most likely values are 1 and 0.75.
 LEVEL_PRIOR = 0.8
 CONTRAST_PRIOR = 0.5
 MIN_SPOTS = 8  # with fewer, nothing is measured
