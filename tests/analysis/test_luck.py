@@ -14,8 +14,10 @@ from img2gps.analysis.collect import load_study
 from img2gps.analysis.stats.intervals import difference_interval, spread_of
 from img2gps.analysis.stats.luck import (
     LEAST_FREEDOM,
+    NO_LUCK,
     OUTLYING,
     PRIOR_FREEDOM,
+    Luck,
     luck_of,
     seed_variances,
 )
@@ -106,3 +108,15 @@ def test_luck_that_other_cells_show_counts_as_if_all_cells_were_seen_together() 
     assert in_turn.relative == pytest.approx(together.relative)
     assert (in_turn.freedom, in_turn.cells) == (together.freedom, together.cells)
     assert luck_of(error[:, :1], SPOTS, together) == together
+
+
+def test_drawn_luck_varies_by_what_is_known_of_it_and_known_luck_not_at_all() -> None:
+    rng = np.random.default_rng(1)
+    sure, unsure = (
+        [Luck(0.04, freedom, 0.05, 9).drawn(rng) for _ in range(2000)] for freedom in (1e6, 8.0)
+    )
+    assert sure == pytest.approx(2000 * [0.04], rel=0.02)
+    totals = np.square(unsure) + 0.05**2 - 0.04**2
+    expected = scipy_stats.invgamma(4.0, scale=4.0 * 0.05**2).median()
+    assert np.median(totals) == pytest.approx(expected, rel=0.05)
+    assert NO_LUCK.drawn(rng) == 0

@@ -131,15 +131,17 @@ def draw_runs(
     pull, disturbance = (part[:, None, None, None] for part in _pull_and_disturbance(rmse, noise))
     scale = np.sqrt(rng.gamma(1 / noise.unevenness, noise.unevenness, n_spots))[photos.spot]
     shared = rng.normal(size=(1, 1, n_spots, 2))[:, :, photos.spot]
-    root = _correlated(photos, noise.alike_m) if noise.alike_m else np.eye(n)
-    if noise.alike_m:
+    root = _correlated(photos, noise.alike_m) if noise.alike_m else None
+    if root is not None:
         scale = np.exp(ALIKE * root @ rng.normal(size=n) / 2 - ALIKE**2 / 4)  # mean square 1
         shared = (root @ rng.normal(size=(n, 2)))[None, None]
     of_photo, of_cell = (rng.normal(size=(cells, 1, n, 2)) for cells in (1, n_cells))
+    if root is not None and noise.cells_alike:
+        of_cell = root @ of_cell
     parts = (
         math.sqrt(noise.spot) * shared,
         math.sqrt(noise.photo) * of_photo,
-        math.sqrt(noise.cell) * (root @ of_cell if noise.cells_alike else of_cell),
+        math.sqrt(noise.cell) * of_cell,
         math.sqrt(noise.seed) * rng.normal(size=(n_cells, n_seeds, n, 2)),
     )
     unit = scale[:, None] * sum(parts)  # broadcasts to (cells, seeds, photos, 2)

@@ -1,6 +1,7 @@
 """The power of a study with other numbers of photos and seeds, by simulation from its own errors.
 
-Each simulated study (simulated.py) is judged by the same test as a real one.
+Each simulated study (simulated.py) has a luck of its own, as likely as what is known of it, and is
+judged by the same test as a real one.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def simulated_power(
             rng = np.random.default_rng([seed, n, k])
             shown = 0
             for _ in range(simulations):
-                drawn, spot = known.draw(rng, n, k)
+                drawn, spot = known.draw(rng, n, k, known.luck.drawn(rng))
                 shown += test(drawn, spot, luck_of(drawn, spot, others))
             found.append(Power(n, k, shown / simulations))
     return found

@@ -41,15 +41,21 @@ class StudyLike:
         rmse = np.sqrt((self.error**2).mean(axis=2))  # NaN where a run is missing
         self.level = np.nanmean(rmse, axis=1)[:, None] / rmse
 
-    def draw(self, rng: np.random.Generator, n_photos: int, seeds: int) -> tuple[Floats, Ints]:
-        """Return errors (c, seeds, p) and spots of a study with about so many photos."""
+    def draw(
+        self, rng: np.random.Generator, n_photos: int, seeds: int, relative: float | None = None
+    ) -> tuple[Floats, Ints]:
+        """Return errors (c, seeds, p) and spots of a study with about so many photos.
+
+        `relative` is the luck of its runs, if it is not that of the study.
+        """
         n_spots = max(round(n_photos * len(self.photos) / self.error.shape[2]), 2)
         spots = rng.integers(len(self.photos), size=n_spots)
         photo = np.concatenate([self.photos[spot] for spot in spots])
         spot = np.repeat(np.arange(n_spots), [len(self.photos[spot]) for spot in spots])
         cells, factor = len(self.error), self._as_new(seeds)
         drawn = np.empty((cells, seeds, len(photo)))
-        spread = self.luck.relative / math.hypot(1, self.luck.relative)
+        relative = self.luck.relative if relative is None else relative
+        spread = relative / math.hypot(1, relative)
         for cell in range(cells):
             runs = np.flatnonzero(self.present[cell])
             turns = np.resize(runs, (n_spots, math.ceil(seeds / len(runs)) * len(runs)))
