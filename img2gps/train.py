@@ -8,7 +8,6 @@ python -m img2gps.train -m sweeps=table1
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING
 
 from img2gps.core.load import CpuTime, wait_passively
@@ -47,20 +46,18 @@ def run(
     cpu_time = CpuTime.now()
     wait_passively()
     # Imported here so that --help and --cfg answer without waiting for torch and Lightning.
-    from img2gps.core.geo import LabelScaler
     from img2gps.photos.resemblance import log_resemblance
     from img2gps.runs import resume
+    from img2gps.runs.assembling import assemble
     from img2gps.runs.folder import open_folder
     from img2gps.runs.keeping import kept_in_store
+    from img2gps.runs.leading import leading
     from img2gps.runs.outcome import ResultWriter, ended_before
     from img2gps.runs.plan import plan_run
     from img2gps.runs.predictions import PredictionTable
     from img2gps.runs.recorder import Recorder
     from img2gps.tracking import open_tracker
-    from img2gps.training import loop, model
-    from img2gps.training.frozen import make_data
-    from img2gps.training.heads.build import build_head
-    from img2gps.training.module import GeoRegression
+    from img2gps.training import loop
 
     planned = plan_run(config, weights, opened, precision)
     dataset, split = planned.dataset, planned.split
@@ -70,31 +67,26 @@ def run(
         start = resume.prepare(folder, planned)
         log.info("trains on %d photos, validates on %d", len(split.train), len(split.val))
         log_resemblance(dataset.manifest, split, config.split)
-        loop.seed_everything(config.seed, start.threads)
-
-        lat, lon = dataset.lat_lon()
-        scaler = LabelScaler.fit(lat[split.train], lon[split.train])
-        regressor = model.build(
-            config.model,
-            planned.weights,
-            partial(build_head, config.head, config.heads),
-            maps=config.needs_maps,
-        )
-        module = GeoRegression(regressor, scaler, config)
-        data = make_data(dataset, split, scaler, config, regressor, planned.weights)
-
+        module, data = assemble(planned, start.threads)
         table = PredictionTable(dataset, split)
         writer = ResultWriter(planned, folder, start, module, table)
         mean_predictor_m = table.mean_predictor_rmse_m()
         tracker = open_tracker(config.logger, folder.path, writer.swept, mean_predictor_m)
-        loop.warn_if_busy(cpu_time, start.threads)
+        loop.warn_if_busy(cpu_time, start.threads, config.trainer.devices)
         with writer.recording(tracker):
             hooks = [tracker.epoch, on_epoch] if on_epoch else [tracker.epoch]
             recorder = Recorder(folder, table, hooks)
-            trainer = loop.make_trainer(
-                config, planned.precision, folder.checkpoint, recorder, keeper.checkpointed
-            )
-            loop.fit(trainer, module, data, folder.checkpoint, start.checkpoint)
+            with leading(planned, start) as module.team:
+                data.team = module.team
+                trainer = loop.make_trainer(
+                    config,
+                    planned.precision,
+                    folder.checkpoint,
+                    recorder,
+                    keeper.checkpointed,
+                    module.team,
+                )
+                loop.fit(trainer, module, data, folder.checkpoint, start.checkpoint)
             writer.finish()
         return writer.outcome
 

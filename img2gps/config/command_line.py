@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from img2gps.config import habits, messages, usage
 from img2gps.config.compose import HYDRA_DEFAULTS, load_config, register_sweeps
 from img2gps.core.advice import next_step
-from img2gps.core.errors import BadInput
+from img2gps.core.errors import BadInput, ProcessLost
 from img2gps.core.load import wait_passively
 from img2gps.core.paths import package_folder
 from img2gps.core.signals import Interrupted, raise_on_signals, received
@@ -59,6 +59,8 @@ def main(run: Callable[[Config], Ended]) -> None:
             return _task(run, cfg)
         except BadInput as error:  # Hydra lets a SystemExit pass without a word
             _exit(str(error))
+        except ProcessLost as error:
+            _exit(str(error), status=1)
         except Interrupted as error:
             _stopped(error)
 
@@ -109,9 +111,9 @@ def _task(run: Callable[[Config], Ended], cfg: DictConfig) -> float | None:
     return outcome.value
 
 
-def _exit(message: str) -> NoReturn:
+def _exit(message: str, status: int = 2) -> NoReturn:
     print(f"img2gps: error: {message}", file=sys.stderr)  # noqa: T201
-    sys.exit(2)
+    sys.exit(status)
 
 
 def _stopped(error: Interrupted) -> NoReturn:

@@ -29,6 +29,7 @@ from img2gps.core.errors import BadInput
 DEFAULT_HEAD = "linear"
 MIN_IMAGE_SIZE = 32  # px; the stride of every backbone here
 MAX_TEST_VIEWS = 6  # the whole photo, its middle and its four corners
+MAX_DEVICES = 1024  # a mistake above it
 MAX_IMAGE_SIZE = 2048  # px; a batch of 16 then takes 0.8 GB before the first layer
 EPOCH_METRICS = (
     "train/mse",
@@ -261,7 +262,7 @@ class TrainerConfig:
     """Group `trainer`: the arguments of Lightning's Trainer that people vary."""
 
     accelerator: Accelerator
-    devices: Any
+    devices: Any  # a number; Lightning also knows lists and words
     limit_train_batches: int | float | None  # as in Lightning: 1 = one batch, 1.0 = all
     limit_val_batches: int | float | None
     gradient_clip_val: float | None
@@ -277,12 +278,12 @@ class TrainerConfig:
             check(f"trainer.{key}", value, fit, remedy)
             if isinstance(value, int) and value > 1:
                 setattr(self, key, float(value))  # run ids have always had it as a float
-        one = type(self.devices) is int and self.devices == 1
+        fit = type(self.devices) is int and 1 <= self.devices <= MAX_DEVICES
         remedy = (
-            "only 1 is supported, because a run is one process; leave it out "
+            f"give how many train the run together, from 1 to {MAX_DEVICES} "
             "(CUDA_VISIBLE_DEVICES=N chooses a GPU)"
         )
-        check("trainer.devices", self.devices, one, remedy)
+        check("trainer.devices", self.devices, fit, remedy)
         positive("trainer.gradient_clip_val", self.gradient_clip_val)
         positive("trainer.accumulate_grad_batches", self.accumulate_grad_batches)
 
@@ -453,6 +454,7 @@ class Config:
         remedy = "a model of your own has a head of its own; leave out head= and model.train="
         check("head", self.head, fit, remedy)
         self._check_losses()
+        self._check_devices()
         frozen = self.model.train is TrainedPart.head
         remedy = "a backbone that is not trained sees one size only; leave it out, or model.train="
         check("min_image_size", self.min_image_size, not (frozen and self.min_image_size), remedy)
@@ -491,6 +493,21 @@ class Config:
             check("data.weight_by_error", "true", not other, remedy)
             remedy = "a loss of your own weighs its photos itself; leave it out"
             check("data.weight_by_error", "true", self.loss.custom is None, remedy)
+
+    def _check_devices(self) -> None:
+        devices = self.trainer.devices
+        if devices == 1:
+            return
+        frozen = self.model.train is TrainedPart.head
+        remedy = "a head on frozen features takes one device; leave it out, or model.train=head"
+        check("trainer.devices", devices, not frozen, remedy)
+        remedy = "trainer.compile=true takes one device; leave one of them out"
+        check("trainer.devices", devices, not self.trainer.compile, remedy)
+        remedy = (
+            f"each takes its share of batch_size={self.batch_size}, so some would have no photo; "
+            f"give trainer.devices={self.batch_size} at most, or a larger batch_size"
+        )
+        check("trainer.devices", devices, self.batch_size >= devices, remedy)
 
     def _check_root(self) -> None:
         remedy = (

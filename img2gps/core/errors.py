@@ -1,4 +1,4 @@
-"""The exception for input that cannot be used."""
+"""Exceptions that end a run, or any command, with one line."""
 
 
 class BadInput(Exception):
@@ -6,3 +6,7 @@ class BadInput(Exception):
 
     Commands print the line without a traceback and exit with status 2.
     """
+
+
+class ProcessLost(Exception):
+    """A process of a run on several devices was killed. The run can go on from its checkpoint."""

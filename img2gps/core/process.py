@@ -1,11 +1,24 @@
-"""Naming a process, and finding out whether it is still alive."""
+"""Processes: their names, whether one is alive, how one ended, and dying with one's parent."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import socket
+import sys
 from functools import cache
 from pathlib import Path
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+HELPER_LOST = 88  # exit status of a process that ended because one that it trained with had ended
+MEANING = {
+    signal.SIGSEGV: "segmentation fault",
+    signal.SIGBUS: "bus error",
+    signal.SIGFPE: "arithmetic error",
+    signal.SIGILL: "illegal instruction",
+    signal.SIGABRT: "aborted by a library",
+}  # signals that the program's own fault raises; all others come from outside
 
 
 @cache
@@ -56,3 +69,26 @@ def known_dead(worker: object) -> bool:
     except PermissionError:
         return False
     return False
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends; exit at once if it has ended.
+
+    Call it in the child's main thread. The parent must have started the child in its main thread.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the line above
+        os._exit(1)
+
+
+def how_it_ended(returncode: int) -> tuple[bool, str]:
+    """Return whether a child ended by its own fault, and how, as the end of a sentence."""
+    if returncode >= 0:
+        return True, f"ended with exit status {returncode}"
+    number = -returncode
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    if number in MEANING:
+        return True, f"died of {name} ({MEANING[signal.Signals(number)]})"
+    why = " (unless somebody did that, the memory ran out)" if name == "SIGKILL" else ""
+    return False, f"was killed by {name}{why}"

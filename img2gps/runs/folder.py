@@ -33,6 +33,7 @@ PREDICTIONS_BEST = "predictions_best.csv"
 PREDICTIONS_TEST = "predictions_test.csv"
 BASELINES = "baselines.csv"
 LOCK = ".lock"
+MEETING = ".processes"  # through it, the processes of a run on several devices find each other
 NOTE = ".store.json"  # what the store listed when the folder was last the same
 WINNER = "winner.json"  # of a study
 # Of a study whose workers run elsewhere: how they were submitted

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 
 from img2gps.config.compose import config_to_dict
 from img2gps.core import hardware
-from img2gps.core.errors import BadInput
+from img2gps.core.errors import BadInput, ProcessLost
 from img2gps.runs.baselines import baselines, write_errors
 from img2gps.runs.folder import BASELINES, PREDICTIONS, Diverged, Pruned, RunFolder, find_result
 from img2gps.runs.plan import RunPlan
@@ -116,8 +116,8 @@ class ResultWriter:
     def recording(self, tracker: Tracker) -> Iterator[None]:
         """Write the result of a run that is pruned, diverges or fails inside.
 
-        An interruption leaves no result, so that the run can go on. The tracker's `finish` is
-        called in every case.
+        An interruption, or a process that was killed, leaves no result, so that the run can go on.
+        The tracker's `finish` is called in every case.
         """
         exit_code = 1
         try:
@@ -128,7 +128,7 @@ class ResultWriter:
             exit_code = 0
         except Diverged as end:
             self._write(RunState.diverged, str(end))
-        except BadInput:
+        except (BadInput, ProcessLost):
             raise
         except Exception as error:
             self._write(RunState.failed, f"{type(error).__name__}: {error}")
@@ -185,6 +185,7 @@ class ResultWriter:
             hardware=self._hardware(),
             precision=str(planned.precision),
             threads=self.start.threads,
+            devices=config.trainer.devices,
             seed=config.seed,
             absent=self._absent,
             identity=planned.identity,

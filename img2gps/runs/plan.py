@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from img2gps.config.schema import Accelerator, Config, DataKind, Precision, TrainedPart
 from img2gps.core import hardware
+from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import cache_folder, expanded
 from img2gps.photos.split import Split, make_split
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from img2gps.photos.ingest import Source
     from img2gps.training.speed import Speed
 
+DIVIDED = {"cpu": "core", "cuda": "GPU"}  # on which several processes train a run together
 QUAD_DEFAULTS = ("n", "width", "height", "seed", "part")
 
 
@@ -42,12 +44,11 @@ class RunPlan:
 
     @property
     def threads(self) -> int:
-        """Return the number of threads that the run takes unless it resumes with another."""
+        """Return the number of threads of each process, unless the run resumes with another."""
         if self.config.threads is not None:
             return self.config.threads
-        if self.speed is None:
-            return hardware.cores()
-        return self.speed.threads(self.precision, hardware.cores())
+        available = max(1, hardware.cores() // self.config.trainer.devices)
+        return self.speed.threads(self.precision, available) if self.speed else available
 
 
 class OpenData:
@@ -132,6 +133,35 @@ def check_machine(config: Config) -> None:
         raise BadInput(
             f"trainer.accelerator={wanted}: torch finds none here; leave it out, or give "
             "trainer.accelerator=cpu"
+        )
+    check_devices(config)
+
+
+def check_devices(config: Config, workers: int = 1) -> None:
+    """Check that there is a device for each process of the runs that go on at once.
+
+    Raises:
+        BadInput: there are too few, or only one process can use the accelerator.
+    """
+    devices, accelerator = config.trainer.devices, config.trainer.accelerator
+    if devices == 1:
+        return
+    from img2gps.training.devices import kind_and_count
+
+    kind, found = kind_and_count(accelerator)
+    if kind not in DIVIDED:
+        raise BadInput(
+            f"trainer.devices={devices}: with {kind}, a run takes one device; leave it out, or "
+            "give trainer.accelerator=cpu"
+        )
+    there = f"there {'is' if found == 1 else 'are'} {counted(found, DIVIDED[kind])} here"
+    if devices > found:
+        raise BadInput(f"trainer.devices={devices}: {there}; give trainer.devices={found} at most")
+    if devices * workers > found:
+        raise BadInput(
+            f"hydra.sweeper.workers={workers}: with trainer.devices={devices} they take "
+            f"{devices * workers}, and {there}; give hydra.sweeper.workers={found // devices} at "
+            "most"
         )
 
 

@@ -150,7 +150,8 @@ class RunResult:
     versions: dict[str, str] = field(default_factory=dict)
     hardware: dict[str, Any] = field(default_factory=dict)
     precision: str = ""
-    threads: int | None = None
+    threads: int | None = None  # of each process
+    devices: int | None = None  # on each of them a process trained; older records do not say
     seed: int = 0
     absent: dict[str, str] = field(default_factory=dict)
     identity: dict[str, Any] = field(default_factory=dict)
@@ -187,6 +188,8 @@ class RunResult:
                 found[_key(item.name)] = _plain(value) if item.name in _FACTS else value
         if self.cost.predict_ms is None:  # runs from before it was measured have no such key
             del found["cost"]["predict_ms"]
+        if self.devices is None:  # likewise
+            del found["devices"]
         return {**found, "state": str(self.state), **self.extra}
 
     def figures(self, names: Iterable[str]) -> dict[str, float | None]:

@@ -50,6 +50,7 @@ def prepare(folder: RunFolder, planned: RunPlan) -> Start:
             how = counted(before, "thread")
             log.info("going on with %s, as the run began (not %d)", how, threads)
             threads = before
+        _note_devices(folder, config.trainer.devices)
         where = f"in epoch {epoch + 1}" if batches else f"after epoch {epoch}"
         after = f", after batch {batches}," if batches else ""
         log.info("going on %s of %d%s in %s", where, config.max_epochs, after, folder.path)
@@ -62,6 +63,16 @@ def prepare(folder: RunFolder, planned: RunPlan) -> Start:
         saved["data"]["root"] = str(expanded(config.data.root, "data.root").absolute())
     write_config(folder.path, saved)
     return Start(epoch, threads, checkpoint)
+
+
+def _note_devices(folder: RunFolder, devices: int) -> None:
+    """Say so if the run goes on with another number of processes: a machine may have fewer."""
+    before = (read_config_plain(folder.path).get("trainer") or {}).get("devices", devices)
+    if before != devices:
+        log.info(
+            "going on with trainer.devices=%s, and not %s as before: figures may differ in their "
+            "last digits", devices, before,
+        )  # fmt: skip
 
 
 def checkpoint_epoch(folder: RunFolder, epochs: int) -> int:

@@ -1,4 +1,4 @@
-"""A GPU for each worker process."""
+"""The GPUs of each worker process: one, unless its runs take several."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ def visible() -> list[str]:
     return [name.strip() for name in given.split(",")][:count]
 
 
-def of_worker(index: int, gpus: Sequence[str]) -> dict[str, str]:
-    """Return the variable that gives a worker its GPU; empty without a GPU.
+def of_worker(index: int, gpus: Sequence[str], each: int = 1) -> dict[str, str]:
+    """Return the variable that gives a worker its GPUs, `each` of them; empty without a GPU.
 
     Workers beyond the number of GPUs share them in turn.
 
     >>> [of_worker(index, ["2", "5"]) for index in (1, 2)]
     [{'CUDA_VISIBLE_DEVICES': '5'}, {'CUDA_VISIBLE_DEVICES': '2'}]
+    >>> of_worker(1, ["0", "1", "2", "3"], each=2)
+    {'CUDA_VISIBLE_DEVICES': '2,3'}
     """
-    return {VARIABLE: gpus[index % len(gpus)]} if gpus else {}
+    own = [gpus[(index * each + i) % len(gpus)] for i in range(min(each, len(gpus)))]
+    return {VARIABLE: ",".join(own)} if gpus else {}
 
 
 def sharing(workers: int, gpus: Sequence[str]) -> str:

@@ -78,7 +78,7 @@ class Pool:
         with self.log(index).open("ab") as log:
             child = subprocess.Popen(  # noqa: S603
                 command,
-                env={**self._environment, **gpus.of_worker(index, self._gpus)},
+                env={**self._environment, **gpus.of_worker(index, self._gpus, self.spec.devices)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

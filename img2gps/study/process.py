@@ -1,38 +1,17 @@
-"""Processes: dying with one's parent, how a process ended, and stopping in time."""
+"""Worker processes: what the end of one means for its run, and stopping in time."""
 
 from __future__ import annotations
 
-import ctypes
-import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from img2gps.core.process import HELPER_LOST, how_it_ended
 from img2gps.core.signals import Interrupted
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # of schedulers, too
 HUNG, OVERTIME = 86, 87  # exit statuses of a worker that ended itself
-MEANING = {
-    signal.SIGSEGV: "segmentation fault",
-    signal.SIGBUS: "bus error",
-    signal.SIGFPE: "arithmetic error",
-    signal.SIGILL: "illegal instruction",
-    signal.SIGABRT: "aborted by a library",
-}  # signals that the program's own fault raises; all others come from outside
-
-
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends; exit at once if it has ended.
-
-    Call it in the child's main thread. The parent must have started the child in its main thread.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before the line above
-        os._exit(1)
 
 
 def how_it_died(returncode: int) -> tuple[str, str]:
@@ -45,14 +24,10 @@ def how_it_died(returncode: int) -> tuple[str, str]:
         return "exception", f"made no progress for hydra.sweeper.max_silence_s; {where}"
     if returncode == OVERTIME:
         return "bad input", "took longer than hydra.sweeper.max_run_minutes"
-    if returncode >= 0:
-        return "exception", f"worker process ended with exit status {returncode}"
-    number = -returncode
-    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    if number in MEANING:
-        return "exception", f"worker process died of {name} ({MEANING[signal.Signals(number)]})"
-    why = " (unless somebody did that, the memory ran out)" if name == "SIGKILL" else ""
-    return "preempted", f"worker process was killed by {name}{why}"
+    if returncode == HELPER_LOST:
+        return "preempted", "lost a process that it trained with"
+    own_fault, how = how_it_ended(returncode)
+    return "exception" if own_fault else "preempted", f"worker process {how}"
 
 
 class Stop:

@@ -63,6 +63,7 @@ class Spec:
         usual: the base configuration's own values of the knobs that are varied.
         sampler, pruner: a preset's name, or a mapping with `_target_`.
         warm_start: studies whose finished runs the sampler begins with.
+        devices: on which each run trains.
         first_rung: epochs before a pruner may judge.
         weights: weights as resolved at the study's start, by model.
     """
@@ -85,6 +86,7 @@ class Spec:
     race: Rules = field(default_factory=Rules)
     pruner: Any = "none"
     max_epochs: int = 0
+    devices: int = 1
     first_rung: int = 1
     overrides: tuple[str, ...] = ()
     base: dict[str, Any] = field(default_factory=dict)

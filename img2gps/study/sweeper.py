@@ -99,7 +99,7 @@ class BaseSweeper(Sweeper):
     def spec(self, arguments: Sequence[str]) -> Spec:
         """Return the study that the command line and the study file ask for."""
         from img2gps.analysis.winner import read_rule
-        from img2gps.runs.plan import check_machine
+        from img2gps.runs.plan import check_devices, check_machine
         from img2gps.study.composing import Composer, references
         from img2gps.study.search import check_race, first_rung
 
@@ -110,6 +110,8 @@ class BaseSweeper(Sweeper):
         config = composer.load(draft.overrides_of(draft.space.first()))
         _check_config(config, options.direction)
         check_machine(config)
+        if options.launcher is None:
+            check_devices(config, max(1, options.workers))
         store = url_of(config.runs.root) or ""
         if store:
             self._check_store(store)
@@ -127,6 +129,7 @@ class BaseSweeper(Sweeper):
             results=config.runs.results,
             seeds=draft.seeds or _own_seed(composed, config),
             max_epochs=config.max_epochs,
+            devices=config.trainer.devices,
             first_rung=options.first_rung or first_rung(config.scheduler, config.max_epochs),
             overrides=(*draft.overrides, f"study={name}"),
             base=base,

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from img2gps.core import pulse
-from img2gps.core.errors import BadInput
-from img2gps.core.process import identity
+from img2gps.core.errors import BadInput, ProcessLost
+from img2gps.core.process import die_with, identity
 from img2gps.core.signals import Interrupted
 from img2gps.runs.folder import Locked
 from img2gps.runs.records import RunState
@@ -29,7 +29,7 @@ from img2gps.study.budget import Budget
 from img2gps.study.drawing import Draws
 from img2gps.study.ledger import Claim, Ledger, Lost
 from img2gps.study.patience import Unreachable, is_full
-from img2gps.study.process import HUNG, OVERTIME, Stop, die_with, how_it_died
+from img2gps.study.process import HUNG, OVERTIME, Stop, how_it_died
 from img2gps.study.repeats import Repeats
 from img2gps.study.space import name_of
 from img2gps.study.spec import (
@@ -42,7 +42,7 @@ from img2gps.study.spec import (
     make_runner,
 )
 from img2gps.study.storage import open_storage
-from img2gps.study.trials import BAD_INPUT, EXCEPTION, INTERRUPTED, POSTPONED
+from img2gps.study.trials import BAD_INPUT, EXCEPTION, INTERRUPTED, POSTPONED, PREEMPTED
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +144,9 @@ class Worker:
                 return POSTPONED, line
             case BadInput():
                 return BAD_INPUT, line
+            case ProcessLost():
+                log.warning("%s", line)
+                return PREEMPTED, line
             case SystemExit():
                 return EXCEPTION, f"the run ended its process: {line}"
         traceback.print_exception(error)  # into the worker's log

@@ -23,6 +23,7 @@ from img2gps.config.schema import AugmentationName, Config
 from img2gps.core.geo import LabelScaler
 from img2gps.training.augment import augment, resize
 from img2gps.training.losses import label_weights
+from img2gps.training.team import WHOLE, Share, Team
 
 if TYPE_CHECKING:
     from img2gps.photos.dataset import Dataset
@@ -48,6 +49,7 @@ class Batch(NamedTuple):
     label: Tensor  # (n, 2) float64, degrees
     rows: Tensor  # (n,) int64, rows of the manifest
     weight: Tensor | None = None  # (n,) float32, of each photo in the loss
+    share: Share = WHOLE  # of the batch, which other processes may have parts of
 
 
 class EpochBatches(Sampler[list[int]]):
@@ -140,6 +142,7 @@ class PhotoData(pl.LightningDataModule):
         inner: Rows | None = None,
     ) -> None:
         super().__init__()
+        self.team = Team()
         lat, lon = dataset.lat_lon()
         self.store = PixelStore(dataset.pixels())
         self.train, self.val, self.inner = split.train, split.val, inner
@@ -186,29 +189,41 @@ class PhotoData(pl.LightningDataModule):
         return batch
 
     def on_after_batch_transfer(self, rows: Tensor, _: int) -> Batch:
-        """Turn rows into a whole batch on the device."""
+        """Turn rows into a batch on the device, or into this process's share of it."""
         trainer = self.trainer
         device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
+        share = self.team.share(len(rows))
+        mine = rows[share.photos]
         return Batch(
-            self._inputs(rows, device),
-            self.targets[rows].to(device, non_blocking=True),
-            self.label[rows],
-            rows,
-            None if self.weight is None else self.weight[rows].to(device),
+            self._inputs(rows, share, device),
+            self.targets[mine].to(device, non_blocking=True),
+            self.label[mine],
+            mine,
+            None if self.weight is None else self.weight[mine].to(device),
+            share,
         )
 
-    def _inputs(self, rows: Tensor, device: torch.device) -> Tensor:
-        """Return the photos, changed at random while training, and normalised."""
-        images = self.store.gather(rows, device)
-        if self.trainer is not None and self.trainer.training:
-            images = self._changed(images, self.trainer)
+    def _inputs(self, rows: Tensor, share: Share, device: torch.device) -> Tensor:
+        """Return the share's photos, changed at random while training, and normalised.
+
+        Each process changes the whole batch, so that a photo's changes do not depend on the shares.
+        """
+        if self.trainer is not None and self.trainer.training and self._changes:
+            images = self.store.gather(rows, device)
+            images = self._changed(images, self.trainer)[share.photos]
+        else:
+            images = self.store.gather(rows[share.photos], device)
         return self.normalise(images)
+
+    @property
+    def _changes(self) -> bool:
+        """Whether training photos are changed at random."""
+        config = self.config
+        return config.augmentation.name is not AugmentationName.none or bool(config.min_image_size)
 
     def _changed(self, images: Tensor, trainer: pl.Trainer) -> Tensor:
         """Return the photos of a training batch as the seed and the batch's number change them."""
         augmentation, least = self.config.augmentation, self.config.min_image_size
-        if augmentation.name is AugmentationName.none and least is None:
-            return images
         batch = trainer.fit_loop.total_batch_idx + 1  # counts batches, not optimiser steps
         seed = derived_seed(self.config.seed_of_augmentation, batch)
         draws = torch.Generator().manual_seed(seed)
@@ -235,8 +250,9 @@ class FeatureData(PhotoData):
         """Leave the rows where they are."""
         return batch
 
-    def _inputs(self, rows: Tensor, device: torch.device) -> Tensor:
-        return torch.from_numpy(self.features[rows.numpy()]).float().to(device)
+    def _inputs(self, rows: Tensor, share: Share, device: torch.device) -> Tensor:
+        mine = rows[share.photos].numpy()
+        return torch.from_numpy(self.features[mine]).float().to(device)
 
 
 def _loader(rows: Rows, batches: EpochBatches) -> DataLoader[Tensor]:

@@ -49,17 +49,19 @@ class DensityFit(Metric):
     mass: list[Tensor]  # of the region that is at least as likely as the label
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=False)  # see `collect`
         for name in ("log_likelihood", "mass"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
-    def update(self, head: Density, features: Tensor, targets: Tensor) -> None:
-        """Add photos by their features (m, d) and scaled labels (m, 2)."""
+    def update(
+        self, head: Density, features: Tensor, targets: Tensor, counted: slice = slice(None)
+    ) -> None:
+        """Add the `counted` photos of a batch by features (m, d) and scaled labels (m, 2)."""
         at_label = head.log_density(features, targets[:, None])
         drawn = head.draw(features, DRAWS, Generator(features.device).manual_seed(0))
         likelier = head.log_density(features, drawn) > at_label
-        self.log_likelihood.append(at_label[:, 0])
-        self.mass.append(likelier.float().mean(dim=1))
+        self.log_likelihood.append(at_label[counted, 0])
+        self.mass.append(likelier.float().mean(dim=1)[counted])
 
     def summary(self) -> dict[str, float]:
         """Return what `compute` does; NaN where there are no photos."""

@@ -21,6 +21,15 @@ def has_gpu() -> bool:
     return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
+def kind_and_count(accelerator: str = "auto") -> tuple[str, int]:
+    """Return what Lightning computes on, and how many of these this process may use."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "cuda", torch.cuda.device_count()
+    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return "mps", 1
+    return ("cpu", hardware.cores()) if accelerator in ("auto", "cpu") else (accelerator, 1)
+
+
 def gpu_name() -> str:
     """Return the name of the CUDA device; "" if there is none."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else ""

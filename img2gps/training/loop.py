@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.strategies import Strategy
 
 from img2gps.config.own import make_own
-from img2gps.config.schema import Config, Precision
+from img2gps.config.schema import Config, Family, Precision
 from img2gps.core import hardware, signals
 from img2gps.core.counted import counted
 from img2gps.core.load import SLACK_CORES, CpuTime, usable_cores
@@ -24,6 +24,7 @@ from img2gps.training.checkpoint import CheckpointFile, is_last, load_weights, m
 from img2gps.training.data import PhotoData
 from img2gps.training.midway import MidwayCheckpoint
 from img2gps.training.module import INNER_RMSE, GeoRegression
+from img2gps.training.team import ALONE, Team, TeamEnvironment, TeamStrategy
 
 log = logging.getLogger(__name__)
 
@@ -42,20 +43,22 @@ def make_trainer(
     config: Config,
     precision: Precision,
     checkpoint: Path,
-    recorder: pl.Callback,
+    recorder: pl.Callback | None,
     saved: Callable[[], None] = lambda: None,
+    team: Team = ALONE,
 ) -> pl.Trainer:
     """Return a Trainer that logs through `recorder` and saves `checkpoint` after every epoch.
 
-    `saved` is called after each checkpoint, those inside an epoch included.
+    `saved` is called after each checkpoint, those inside an epoch included. Of a run's processes,
+    the first alone has a recorder.
     """
     _quiet()
-    callbacks = [recorder]
+    callbacks = [] if recorder is None else [recorder]
     if config.ema is not None and not config.is_solved:
         callbacks.append(WeightAverage(decay=config.ema))
     if config.stops_early:
         callbacks.append(_early_stopping(config.patience))
-    shown = config.trainer.progress_bar and sys.stderr.isatty()
+    shown = config.trainer.progress_bar and sys.stderr.isatty() and team.leads
     if shown:
         callbacks.append(TQDMProgressBar(leave=False))
     callbacks += [make_own(f"callbacks.{k}", node) for k, node in config.callbacks.items()]
@@ -69,7 +72,8 @@ def make_trainer(
     )
     return pl.Trainer(
         accelerator=config.trainer.accelerator,
-        devices=config.trainer.devices,
+        devices=team.size,
+        strategy=_strategy(config, team),
         precision=LIGHTNING_PRECISION[precision],  # type: ignore[arg-type]  # typed as literals
         max_epochs=config.epochs,
         limit_train_batches=config.trainer.limit_train_batches,
@@ -79,7 +83,7 @@ def make_trainer(
         callbacks=[*callbacks, saving],
         plugins=[
             CheckpointFile(config.epochs, saved, keep_optimizer=config.runs.keep_optimizer),
-            LightningEnvironment(),  # within Slurm, Lightning would take over its signals
+            TeamEnvironment(team),  # within Slurm, Lightning would take over its signals
         ],
         logger=False,
         enable_progress_bar=shown,
@@ -90,16 +94,27 @@ def make_trainer(
     )
 
 
-def warn_if_busy(since: CpuTime | None, threads: int) -> None:
-    """Warn in one line if other programs have taken cores since that moment, with what it costs."""
+def _strategy(config: Config, team: Team) -> Strategy | str:
+    if team.size == 1:
+        return "auto"
+    own = config.model.family is Family.custom  # whose parameters may have no part in the loss
+    return TeamStrategy(find_unused_parameters=own)
+
+
+def warn_if_busy(since: CpuTime | None, threads: int, processes: int = 1) -> None:
+    """Warn in one line if other programs have taken cores since that moment, with what it costs.
+
+    `threads` is the number of each of the run's processes.
+    """
     taken = since.taken_by_others() if since else None
     cores = usable_cores()
+    threads *= processes
     if taken is not None and threads > cores - taken + SLACK_CORES:
         beside = max(1, round(cores - taken))
         log.warning(
             "other programs take %.1f of %d cores: training with %s will take at least %.1f times "
             "as long%s", taken, cores, counted(threads, "thread"), (threads + taken) / cores,
-            f"; threads={beside} fits beside them" if beside < threads else "",
+            f"; threads={beside} fits beside them" if beside < threads and processes == 1 else "",
         )  # fmt: skip
 
 
@@ -155,6 +170,9 @@ def _quiet() -> None:
         ".*this fit will run with no optimizer.*",
         ".*`srun` command is available.*",  # Slurm starts workers, which need no srun
         ".*in eval mode at the start of training.*",
+        ".*sync_dist=True.*",  # the figures are the same in all processes
+        ".*`broadcast_buffers` is deprecated.*",  # what replaces it is too new
+        ".*Grad strides do not match.*",  # of 1 x 1 convolutions in channels_last
         ".*ended before the epoch ended.*",  # PhotoData skips the batches of that epoch
     ):
         warnings.filterwarnings("ignore", message)

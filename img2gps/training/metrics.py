@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from img2gps.core.errors import BadInput
 from img2gps.core.geo import Floats, distance_m, to_east_north_m
+from img2gps.training.team import Team
 
 WITHIN_M = (5, 10, 25, 50)
 SETTLED = 0.02  # share of the final RMSE within which a curve has converged
@@ -85,7 +86,7 @@ class PositionErrors(Metric):
     predicted: list[Tensor]
 
     def __init__(self, extra: Mapping[str, ExtraMetric] | None = None) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=False)  # see `collect`
         self.extra = dict(extra or {})
         for name in ("rows", "label", "predicted"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
@@ -121,6 +122,19 @@ class PositionErrors(Metric):
         out = summarise(distance_m(*columns))
         out.update({name: float(metric(*columns)) for name, metric in self.extra.items()})
         return out
+
+
+def collect(metric: Metric, names: Sequence[str], team: Team) -> None:
+    """Give a metric what all processes of the run have in its lists of these names.
+
+    torchmetrics would do so for as long as it computes; predictions are read after that, too.
+    """
+    if team.size == 1:
+        return
+    for name in names:
+        own = getattr(metric, name)
+        parts = team.gather(dim_zero_cat(own).detach().cpu() if own else None)
+        setattr(metric, name, [part for part in parts if part is not None])
 
 
 def load_extra(nodes: Mapping[str, Any]) -> dict[str, ExtraMetric]:

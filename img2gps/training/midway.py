@@ -29,14 +29,18 @@ class MidwayCheckpoint(pl.Callback):
         self._batches = 0  # of the epoch, while a checkpoint is written between two of them
         self._restored: dict[str, Any] | None = None
 
-    def on_train_epoch_start(self, *_: Any) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         """Remove the checkpoint of the epoch before: that of its end has replaced it."""
-        self.path.unlink(missing_ok=True)
+        self._remove(trainer)
         self._saved = time.monotonic()
 
-    def on_train_end(self, *_: Any) -> None:
+    def on_train_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         """Remove the checkpoint of the last epoch."""
-        self.path.unlink(missing_ok=True)
+        self._remove(trainer)
+
+    def _remove(self, trainer: pl.Trainer) -> None:
+        if trainer.is_global_zero:
+            self.path.unlink(missing_ok=True)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any
@@ -44,9 +48,12 @@ class MidwayCheckpoint(pl.Callback):
         """Save if it is time to, unless the epoch ends here or gradients are being accumulated."""
         *_, batch_index = args
         batches = batch_index + 1
-        if self._interval_s is None or time.monotonic() - self._saved < self._interval_s:
+        if self._interval_s is None:
             return
         if batches == trainer.num_training_batches or batches % trainer.accumulate_grad_batches:
+            return
+        due = time.monotonic() - self._saved >= self._interval_s
+        if not trainer.strategy.broadcast(due):  # all processes must save at the same moment
             return
         self._batches = batches
         try:
@@ -62,12 +69,13 @@ class MidwayCheckpoint(pl.Callback):
         if not self._batches:
             return
         assert isinstance(module, GeoRegression)
-        checkpoint[MIDWAY] = {
-            "batches": self._batches,
+        own = {
             "loss": module.loss_so_far(),
             "draws": torch.get_rng_state(),
             "cuda_draws": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
+        first, *helpers = module.team.gather(own)
+        checkpoint[MIDWAY] = {"batches": self._batches, **first, "helpers": helpers}
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -86,8 +94,17 @@ class MidwayCheckpoint(pl.Callback):
         if self._restored is None:
             return
         assert isinstance(module, GeoRegression)
-        module.restore_loss(self._restored["loss"])
-        torch.set_rng_state(self._restored["draws"])
-        if self._restored["cuda_draws"]:
-            torch.cuda.set_rng_state_all(self._restored["cuda_draws"])
+        states = [self._restored, *self._restored.get("helpers", [])]
+        if len(states) == module.team.size:
+            own = states[module.team.rank]
+            module.restore_loss(own["loss"])
+        else:  # another number of processes began the epoch: the first has all its losses
+            own = self._restored
+            sums, weights = zip(*(state["loss"] for state in states), strict=True)
+            scale = module.team.size / len(states)  # each process adds up every batch
+            if module.team.leads:
+                module.restore_loss((scale * sum(sums), scale * sum(weights)))
+        torch.set_rng_state(own["draws"])
+        if own["cuda_draws"]:
+            torch.cuda.set_rng_state_all(own["cuda_draws"])
         self._restored = None

@@ -30,8 +30,10 @@ from img2gps.training.data import Batch, derived_seed
 from img2gps.training.density import Density, DensityFit
 from img2gps.training.heads.ground import GroundHead
 from img2gps.training.losses import make_loss
-from img2gps.training.metrics import PositionErrors, as_degrees, load_extra
+from img2gps.training.metrics import PositionErrors, as_degrees, collect, load_extra
 from img2gps.training.model import Regressor
+from img2gps.training.shared_norm import SharedBatchNorm
+from img2gps.training.team import Team
 
 VALIDATION_PHASES = ("val", "train", "inner")  # in the order of PhotoData.val_dataloader
 INNER_RMSE = "inner/rmse_m"  # of the training photos that only stop the training
@@ -53,6 +55,7 @@ class GeoRegression(pl.LightningModule):
         config: Config,
     ) -> None:
         super().__init__()
+        self.team = Team()
         self.model = model
         respond = model.answer if config.model.train is TrainedPart.head else model.forward
         self.automatic_optimization = not config.is_solved
@@ -66,6 +69,7 @@ class GeoRegression(pl.LightningModule):
         self.loss = make_loss(config.loss, scaler)
         self._brings_loss = any(isinstance(part, GroundHead) for part in model.head.modules())
         self.density_fit = DensityFit() if isinstance(model.head, Density) else None
+        # Means over batches, however many photos each has: "disable" leaves weights out.
         # "disable": a NaN must show, and looking for one would cost a CUDA sync per batch.
         self.train_mse = MeanMetric(nan_strategy="disable")
         self.val_mse = MeanMetric(nan_strategy="disable")
@@ -94,19 +98,21 @@ class GeoRegression(pl.LightningModule):
             scaled = self._regress(batch.inputs)
         mse = functional.mse_loss(scaled, batch.targets)
         if phase == "fit":
-            self.train_mse.update(mse.detach(), weight=len(batch.rows))
+            self.train_mse.update(mse.detach() * batch.share.scale)
             plain = self.config.loss.name is LossName.mse and batch.weight is None
             return mse if plain else self.loss(scaled, batch.targets, batch.weight)
         if phase == "val":
-            self.val_mse.update(mse, weight=len(batch.rows))
-        self.position_errors(phase).update(batch.rows, batch.label, self._degrees(scaled))
+            self.val_mse.update(mse * batch.share.scale)
+        counted = batch.share.counted
+        predicted = self._degrees(scaled)[counted]
+        self.position_errors(phase).update(batch.rows[counted], batch.label[counted], predicted)
         return mse
 
     def _fit_step(self, batch: Batch) -> Tensor:
         """Return the loss that the head brings."""
         features = self._features(batch)
         mse = functional.mse_loss(self.model.answer(features).detach(), batch.targets)
-        self.train_mse.update(mse, weight=len(batch.rows))
+        self.train_mse.update(mse * batch.share.scale)
         return self.model.head_loss(features, batch.targets, self.loss)
 
     def _judge_density(self, batch: Batch, fit: DensityFit) -> Tensor:
@@ -114,7 +120,7 @@ class GeoRegression(pl.LightningModule):
         assert isinstance(self.model.head, Density)
         features = self._features(batch).float()
         with torch.autocast(features.device.type, enabled=False):
-            fit.update(self.model.head, features, batch.targets)
+            fit.update(self.model.head, features, batch.targets, batch.share.counted)
         return self.model.answer(features)
 
     def _features(self, batch: Batch) -> Tensor:
@@ -130,8 +136,11 @@ class GeoRegression(pl.LightningModule):
         return errors
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Return the mean squared error of the scaled positions."""
-        return self._step("fit", batch)
+        """Return the loss; of a share, scaled as its number of photos asks."""
+        if not batch.share.is_divided:
+            return self._step("fit", batch)
+        with SharedBatchNorm():
+            return self._step("fit", batch) * batch.share.scale
 
     def validation_step(self, batch: Batch, _: int, dataloader_idx: int = 0) -> None:
         """Collect the errors of the validation part or of the training sample."""
@@ -152,13 +161,14 @@ class GeoRegression(pl.LightningModule):
         self.train_mse.mean_value, self.train_mse.weight = (part.to(device) for part in loss)
 
     def on_train_batch_start(self, _: Any, batch_index: int) -> None:
-        """Seed the draws inside the model, such as dropout, by seed and epoch alone.
+        """Seed the draws inside the model, such as dropout, by seed, epoch and process alone.
 
         Not before the first batch, because making its iterator draws a number as well, and a
         resumed run makes it at another moment.
         """
         if batch_index == 0:
-            torch.manual_seed(derived_seed(self.config.seed, self.current_epoch))
+            of_process = () if self.team.leads else (self.team.rank,)
+            torch.manual_seed(derived_seed(self.config.seed, self.current_epoch, *of_process))
 
     def on_validation_epoch_start(self) -> None:
         """Forget the errors of the last epoch."""
@@ -170,6 +180,11 @@ class GeoRegression(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Compute the metrics of the epoch."""
+        for name in self.errors:
+            errors = self.position_errors(name.removeprefix("errors_"))
+            collect(errors, ("rows", "label", "predicted"), self.team)
+        if self.density_fit is not None:
+            collect(self.density_fit, ("log_likelihood", "mass"), self.team)
         trained = self.train_mse.update_called
         validation = self.position_errors("val").summary()
         if self.density_fit is not None:
