@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks import (
     around,
     choice,
+    claims,
     coverage,
     epoch,
     limit,
@@ -42,7 +43,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
 COVERAGE = "coverage"  # has a page of its own, written case by case, and depends on no processor
 STATISTICS = ROOT / "docs" / "statistics.md"
-LONG = ("power", "precision", COVERAGE, "race")  # only when named
+LONG = ("power", "precision", COVERAGE, "race", "claims")  # only when named
 
 COMPARISONS = {
     "choice": Comparison(choice.TITLE, choice.measure, choice.rows),
@@ -58,6 +59,7 @@ COMPARISONS = {
     "power": Comparison(power.TITLE, power.measure, power.rows),
     "planning": Comparison(planning.TITLE, planning.measure, planning.rows),
     "ledger": others.ledger,
+    "claims": Comparison(claims.TITLE, claims.measure, claims.rows),
     "scale": Comparison(scale.TITLE, scale.measure, scale.rows),
     "report": others.report,
     "precision": Comparison(precision.TITLE, precision.measure, precision.rows),

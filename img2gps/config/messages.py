@@ -115,6 +115,11 @@ def _unknown(key: str) -> str:
         meant = " or ".join(f"{group}={choice}" for choice in having)
         return f"{key}: the chosen {group} has no such key; it belongs to {meant}"
     known_here = _sweeper_keys() if key.startswith(SWEEPER) else known_keys()
+    above = key.rpartition(".")[0] + "."
+    if key.startswith(SWEEPER) and above != SWEEPER:
+        beside = [known.removeprefix(above) for known in known_here if known.startswith(above)]
+        if beside:
+            return f"{key}: no such key; {above[:-1]} has {', '.join(beside)}"
     close = [known for known in difflib.get_close_matches(key, known_here, n=2) if known != key]
     meant = f"; did you mean {close[0]}?" if close else ""
     return f"{key}: no such key{meant}; see --cfg job for all keys"

@@ -134,6 +134,19 @@ def references(cfg: DictConfig) -> dict[str, Any]:
     return {key: leaf for key, leaf in leaves.items() if "${" in _CONSTANT.sub("", str(leaf))}
 
 
+def refers_to(key: str, value: Any, names: Sequence[str]) -> bool:
+    """Return whether the value of a key refers to one of these keys, by its path or relatively.
+
+    >>> refers_to("scheduler.eta_min", "${..lr}", ["lr"]), refers_to("lr", "${seed}", ["lr"])
+    (True, False)
+    """
+    for dots, name in re.findall(r"\$\{(\.*)([^${}:]+)\}", str(value)):
+        above = key.split(".")[: -len(dots)] if dots else []
+        if ".".join([*above, name]) in names:
+            return True
+    return False
+
+
 def _leaves(cfg: DictConfig, *, resolve: bool) -> dict[str, Any]:
     container: Any = OmegaConf.to_container(cfg, resolve=resolve)
     return flat(container)

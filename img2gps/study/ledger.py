@@ -33,11 +33,12 @@ from img2gps.core.errors import BadInput
 from img2gps.runs.confirm import Confirmation
 from img2gps.runs.race import Look
 from img2gps.runs.records import RunState
+from img2gps.study.bulk import add_trials, new_trials, open_trials, read_trials, take_first
 from img2gps.study.locking import study_lock
 from img2gps.study.patience import Patience
 from img2gps.study.space import Params, cell_id
 from img2gps.study.spec import Done, Limits, RunRef, Spec
-from img2gps.study.storage import database_of, in_bulk, open_trials
+from img2gps.study.storage import database_of, in_bulk
 from img2gps.study.trials import (
     ALIVE,
     CELL,
@@ -66,7 +67,7 @@ CONFIRMATION = "confirmation"
 WARM = "warm start"  # by study, the observations that the sampler began with
 
 FIRST_CALL_TRIES = 5
-FEW = 64  # trials, up to which reading them one by one takes less than reading all
+FEW = 1000  # trials, up to which reading them alone takes less than reading all
 CHEAP_TO_READ = 2000  # trials; in a larger ledger `claim` looks only at a queue that seems empty
 
 
@@ -94,13 +95,14 @@ class Ledger:
         Raises:
             KeyError: there is none of that name.
         """
+        self._storage = optuna.storages.get_storage(storage)  # with Optuna's cache
+        self.patience = Patience(self._storage, Limits().storage_patience_s)
         self.study = optuna.load_study(
             study_name=name,
-            storage=storage,
+            storage=self._storage,
             sampler=optuna.samplers.RandomSampler(),
             pruner=optuna.pruners.NopPruner(),  # Optuna's default would prune a grid
         )
-        self._storage = self.study._storage  # the cached one, where Optuna adds a cache
         self._id = self.study._study_id
         self._trials: list[FrozenTrial] = []
         self._open: set[int] = set()  # numbers of trials that may still change
@@ -113,9 +115,15 @@ class Ledger:
         self.looks: list[Look] = []  # what a race has decided
         self.places: dict[str, Any] = {}  # folders of this machine in place of the ledger's
         self.identity = process.identity()
-        self.patience = Patience(self._storage, Limits().storage_patience_s)
         self._database = database_of(self._storage)
+        self._in_postgresql = (
+            self._database is not None and self._database.engine.dialect.name == "postgresql"
+        )
         self._open_trials = self.patience.patient(open_trials)
+        self._new_trials = self.patience.patient(new_trials)
+        self._read_trials = self.patience.patient(read_trials)
+        self._take_first = self.patience.patient(take_first)
+        self._add_trials = self.patience.patient(add_trials)
         self.engine: dict[str, str | int] | None = None  # the process that looks after this worker
         self.reload()
 
@@ -213,8 +221,8 @@ class Ledger:
         if self._database is not None:
             changed = self._changed(self._open_trials(self._database, self._id, known))
             if len(changed) <= FEW:
-                for trial_id in changed:
-                    self._take_in(self._storage.get_trial(trial_id))
+                for trial in self._read_trials(self._database, self._id, changed):
+                    self._take_in(trial)
                 return
         trials = self._storage.get_all_trials(self._id, deepcopy=False)
         for number in [*self._open, *range(known, len(trials))]:
@@ -232,6 +240,12 @@ class Ledger:
 
     def _refresh_key(self, key: str) -> None:
         """Read new trials and those of one run. In a large ledger that is faster than `refresh`."""
+        if self._database is not None:
+            new = self._new_trials(self._database, self._id, len(self._trials))
+            open_ = [self._trials[n]._trial_id for n in self._of.get(key, ()) if n in self._open]
+            for trial in self._read_trials(self._database, self._id, [*open_, *new]):
+                self._take_in(trial)
+            return
         while True:
             try:
                 trial_id = self._storage.get_trial_id_from_study_id_trial_number(
@@ -270,9 +284,13 @@ class Ledger:
         """Add the runs that are not in the ledger yet, and return them."""
         self.refresh()
         new = [run for run in runs if not self._live(run.key)]
-        with in_bulk(self._storage):
-            for run in new:
-                self.study.add_trial(trial_of(run, self.spec))
+        trials = [trial_of(run, self.spec) for run in new]
+        if self._database is not None:
+            self._add_trials(self._database, self._id, trials)
+        else:
+            with in_bulk(self._storage):
+                for trial in trials:
+                    self.study.add_trial(trial)
         self.refresh()
         return new
 
@@ -328,13 +346,7 @@ class Ledger:
 
     def claim(self) -> Claim | None:
         """Claim the next queued run; return None if there is none at the moment."""
-        while True:
-            if len(self._trials) < CHEAP_TO_READ or self._first_waiting() is None:
-                self.refresh()
-            if (number := self._first_waiting()) is None:
-                return None
-            if (trial := self._take(number)) is None:
-                continue
+        while (trial := self._begin_first()) is not None:
             key = trial.user_attrs[KEY]
             try:
                 self.beat(trial._trial_id)
@@ -348,6 +360,29 @@ class Ledger:
             attributes = trial.user_attrs
             params = attributes.get(PARAMS)
             return Claim(trial, key, int(attributes[SEED]), params, ref_of(attributes))
+        return None
+
+    def _begin_first(self) -> optuna.Trial | None:
+        """Begin the queued trial that comes first; None if none is queued."""
+        if self._in_postgresql and not (self.begun and self.spec.repeated):
+            trial_id = self._take_first(self._database, self._id)
+            return None if trial_id is None else self._begun(trial_id)
+        while True:
+            if len(self._trials) < CHEAP_TO_READ or self._first_waiting() is None:
+                self.refresh()
+            if (number := self._first_waiting()) is None:
+                return None
+            if (trial := self._take(number)) is not None:
+                return trial
+
+    def _begun(self, trial_id: int) -> optuna.Trial:
+        """Return a trial that this process has begun."""
+        self.study._thread_local.cached_all_trials = None  # so that a sampler reads them anew
+        trial = optuna.Trial(self.study, trial_id)
+        if trial.number >= len(self._trials):
+            self.refresh()
+        self._take_in(trial._cached_frozen_trial)
+        return trial
 
     def _first_waiting(self) -> int | None:
         waiting = (n for n in self._open if self._trials[n].state is TrialState.WAITING)
@@ -368,11 +403,10 @@ class Ledger:
             taken = self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
         except UpdateFinishedTrialError:
             taken = False
-        self._take_in(self._storage.get_trial(trial_id))
         if not taken:
+            self._take_in(self._storage.get_trial(trial_id))
             return None
-        self.study._thread_local.cached_all_trials = None  # so that a sampler reads them anew
-        return optuna.Trial(self.study, trial_id)
+        return self._begun(trial_id)
 
     def draw(self, claim: Claim, params: Params, name: str) -> None:
         """Write down what the sampler drew for a slot."""

@@ -32,8 +32,11 @@ def study_lock(root: Path, study: str, ledger: BaseStorage | None = None) -> Ite
         raise BadInput(
             f"runs.root={root}: {folder} cannot be made ({error.strerror}); give another runs.root"
         ) from error
-    apart = ledger is not None and url_of(root) is not None
-    with _file_lock(folder / LOCK), _ledger_lock(ledger, study) if apart else nullcontext():
+    apart = url_of(root) is not None
+    with (
+        _file_lock(folder / LOCK),
+        _ledger_lock(ledger, study) if ledger is not None and apart else nullcontext(),
+    ):
         yield
 
 
@@ -45,8 +48,9 @@ def _file_lock(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _ledger_lock(ledger: BaseStorage | None, study: str) -> Iterator[None]:
+def _ledger_lock(ledger: BaseStorage, study: str) -> Iterator[None]:
     from img2gps.study.storage import file_of
+    from img2gps.study.tickets import ticket_lock
 
     if (file := file_of(ledger)) is not None:
         with _file_lock(file.with_name(f"{file.name}.{LOCK}")):
@@ -54,14 +58,15 @@ def _ledger_lock(ledger: BaseStorage | None, study: str) -> Iterator[None]:
     elif (database := _postgresql(ledger)) is not None:
         with _advisory_lock(database, study):
             yield
-    else:  # a database whose locks we do not know: two machines might both take the last run
-        yield
+    else:  # a database whose locks we do not know, or cannot reach through its proxy
+        with ticket_lock(ledger, study):
+            yield
 
 
-def _postgresql(ledger: BaseStorage | None) -> RDBStorage | None:
+def _postgresql(ledger: BaseStorage) -> RDBStorage | None:
     from img2gps.study.storage import database_of
 
-    database = None if ledger is None else database_of(ledger)
+    database = database_of(ledger)
     found = database is not None and database.engine.dialect.name == "postgresql"
     return database if found else None
 

@@ -34,11 +34,23 @@ class Patience:
         hurried: asked before each try; once it returns true, nothing is tried again.
     """
 
-    def __init__(self, storage: BaseStorage, patience_s: float) -> None:
-        self.patience_s = patience_s
+    def __init__(
+        self,
+        storage: BaseStorage | None,
+        patience_s: float,
+        passes: Callable[[BaseException], bool] | None = None,
+    ) -> None:
+        """Make the calls of a storage patient, if there is one yet.
+
+        Args:
+            storage: the storage.
+            patience_s: how long to try again.
+            passes: tells which errors may pass by themselves; by default `is_passing`.
+        """
+        self.patience_s, self._passes = patience_s, passes or is_passing
         self.hurried: Callable[[], bool] = lambda: False
         self._gone = False
-        for name in dir(BaseStorage):
+        for name in dir(BaseStorage) if storage is not None else ():
             if not name.startswith("_"):
                 setattr(storage, name, self.patient(getattr(storage, name)))
 
@@ -52,7 +64,7 @@ class Patience:
                 try:
                     found = call(*args, **options)
                 except Exception as error:
-                    if not is_passing(error):
+                    if not self._passes(error):
                         raise
                     away = time.monotonic() - started
                     reason = _reason(error)
@@ -87,6 +99,16 @@ def is_passing(error: BaseException) -> bool:
     # A connection that breaks while its transaction ends leaves a transaction to roll back.
     gone = OperationalError | InterfaceError | PendingRollbackError
     return isinstance(error, gone) or is_full(error) or _from_proxy(error)
+
+
+def is_crowded(error: BaseException | None) -> bool:
+    """Whether PostgreSQL has as many connections as it allows."""
+    crowded = ("too many clients already", "remaining connection slots are reserved")
+    while error is not None:
+        if any(words in str(error) for words in crowded):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _from_proxy(error: BaseException | None) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from img2gps.analysis.racing import Course, End, Verdict, judge
 from img2gps.analysis.winner import FOLD_AXIS
+from img2gps.runs.fetching import Finder
 from img2gps.runs.folder import without_fold
 from img2gps.runs.race import Drop, Look, RaceRecord
 from img2gps.runs.records import RunState, now
@@ -33,6 +34,7 @@ class Race:
         self._by_key = {run.key: run for run in runs}
         self._steps = _steps(runs, self.spec.seeds)
         self._folds = max(len({_fold(run) for run in runs}), 1)
+        self._finder = Finder(Path(self.spec.root))
 
     def advance(self) -> bool:
         """Queue the runs that are due, or decide the next look; False once the race has ended."""
@@ -97,12 +99,14 @@ class Race:
         seeds = len(self.spec.seeds)
         if not sound:
             return Look(number, {}, {}, out, [], [], seeds, end=End.none, at=now())
-        errors = read_errors(
+        finished = [
             Finished(Path(self.spec.root, entry.done.path), entry.done.run_id, cell, entry.seed)
             for cell, own in sound.items()
             for entry in own
             if entry.done
-        )
+        ]
+        self._finder.fetch([run.run_id for run in finished])
+        errors = read_errors(finished)
         fold = min(self._fold_of(own) for own in sound.values())
         course = Course(number, len(self._steps), seeds, fold, self._folds)
         found = judge(errors.error_m, errors.places, course, self.spec.race)

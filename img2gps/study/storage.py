@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,15 +26,17 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
-from optuna.trial import TrialState
 
 from img2gps.core.errors import BadInput
 from img2gps.core.stores import url_of
+from img2gps.study.patience import Patience, Unreachable, is_crowded
+from img2gps.study.spec import Limits
 
 log = logging.getLogger(__name__)
 
 JOURNAL = "ledger.journal"
 OPENING_TRIES = 8
+CROWDED_S = Limits().storage_patience_s  # until other workers leave a connection free
 SQLITE_PATIENCE_S = 60.0  # seconds that a writer waits for another
 PROXY = "grpc://"
 PROXY_PORT = 13000  # Optuna's
@@ -88,26 +91,6 @@ def file_of(storage: BaseStorage | None) -> Path | None:
     if database is None or database.engine.dialect.name != "sqlite":
         return None
     return Path(str(database.engine.url.database))
-
-
-def open_trials(
-    database: RDBStorage, study_id: int, known: int
-) -> list[tuple[int, int, TrialState]]:
-    """Return number, id and state of each trial that has not ended or is not among the first known.
-
-    Optuna would read every trial that has not ended with all its attributes, which takes a second
-    where thousands are queued.
-    """
-    from optuna.storages._rdb.models import TrialModel
-    from sqlalchemy import or_, select
-
-    unfinished = TrialModel.state.in_((TrialState.WAITING, TrialState.RUNNING))
-    wanted = select(TrialModel.number, TrialModel.trial_id, TrialModel.state).where(
-        TrialModel.study_id == study_id, or_(unfinished, TrialModel.number >= known)
-    )
-    with database.engine.connect() as connection:
-        rows = connection.execute(wanted.order_by(TrialModel.number))
-        return [(number, trial_id, state) for number, trial_id, state in rows]
 
 
 class _KernelLock(BaseJournalFileLock):
@@ -215,8 +198,15 @@ def _database(url: str) -> BaseStorage:
     arguments: dict[str, Any] = {"pool_pre_ping": True}  # a server may close an idle connection
     if sqlite:
         arguments = {"connect_args": {"timeout": SQLITE_PATIENCE_S}}
+    opening = partial(_retried, lambda: RDBStorage(_with_driver(url), engine_kwargs=arguments))
     try:
-        storage = _retried(lambda: RDBStorage(_with_driver(url), engine_kwargs=arguments))
+        storage: RDBStorage = Patience(None, CROWDED_S, passes=is_crowded).patient(opening)()
+    except Unreachable as error:
+        raise BadInput(
+            f"hydra.sweeper.storage={masked(url)}: takes no more connections, also after "
+            f"{CROWDED_S:g} s ({error}); raise its max_connections, or let workers share those of "
+            "`img2gps proxy`"
+        ) from error
     except Exception as error:
         reason = " ".join(str(error.__cause__ or error).split())[:200]
         raise BadInput(
@@ -232,7 +222,8 @@ def _behind_proxy(url: str) -> BaseStorage:
     where = f"hydra.sweeper.storage={url}"
     try:
         import grpc
-        from optuna.storages import GrpcStorageProxy
+
+        from img2gps.study.proxied import ProxiedStorage
     except ImportError as error:
         raise BadInput(
             f"{where}: gRPC is not installed; run `pip install 'img2gps[grpc]'`"
@@ -240,7 +231,7 @@ def _behind_proxy(url: str) -> BaseStorage:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or PROXY_PORT
-        storage = GrpcStorageProxy(host=host, port=port)
+        storage = ProxiedStorage(host=host, port=port)
         storage.wait_server_ready(PROXY_PATIENCE_S)
         with suppress(KeyError):  # no study has that name, as a database that answers knows
             storage.get_study_id_from_name("")

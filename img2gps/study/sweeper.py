@@ -112,9 +112,6 @@ class BaseSweeper(Sweeper):
         check_machine(config)
         if options.launcher is None:
             check_devices(config, max(1, options.workers))
-        store = url_of(config.runs.root) or ""
-        if store:
-            self._check_store(store)
         composed = composer.compose([])
         draft = _aiming(draft, config.aims)
         base = base_config(config, draft.space, references(composed))
@@ -125,7 +122,7 @@ class BaseSweeper(Sweeper):
             draft,
             name=name,
             root=config.runs.root,
-            store=store,
+            store=url_of(config.runs.root) or "",
             results=config.runs.results,
             seeds=draft.seeds or _own_seed(composed, config),
             max_epochs=config.max_epochs,
@@ -136,19 +133,6 @@ class BaseSweeper(Sweeper):
             usual=_usual(composed, draft.space),
             select=vars(read_rule(options.select, draft.monitor, options.direction)),
         )
-
-    def _check_store(self, url: str) -> None:
-        """Refuse what needs the runs of all machines in one folder."""
-        options = self.options
-        asked = {
-            "sampler=race": options.sampler == "race",
-            "warm_start": bool(options.warm_start),
-        }
-        for key in (key for key, given in asked.items() if given):
-            raise BadInput(
-                f"hydra.sweeper.{key}: does not work with runs.root={url}; give runs.root=FOLDER, "
-                "which all machines share"
-            )
 
     def _draft(self, arguments: Sequence[str]) -> Spec:
         """Return what can be said of the study before its configuration is composed."""
@@ -281,8 +265,10 @@ def base_config(config: Config, varied: Space, references: Mapping[str, Any]) ->
     from img2gps.config.newer import as_older
 
     base = as_older(config, config_to_dict(config))
-    varying = [f"${{{name}}}" for name in ("seed", *varied.names)]
-    kept = {k: v for k, v in references.items() if any(name in str(v) for name in varying)}
+    from img2gps.study.composing import refers_to
+
+    varying = ("seed", *varied.names)
+    kept = {k: v for k, v in references.items() if refers_to(k, v, varying)}
     removed = (*NOT_IDENTITY, *varied.names)
     for key in (*kept, *removed):
         *groups, name = key.split(".")

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.core.errors import BadInput
+from img2gps.runs.fetching import fetch
 from img2gps.runs.folder import read_config_plain, without_fold
 from img2gps.runs.records import STUDY, RunState, StudyRecord, StudyRun, read_result, read_study
 from img2gps.study.differences import differences
@@ -86,6 +87,7 @@ def observations(spec: Spec, runner: Runner, name: str) -> list[Observation]:
 def _read(spec: Spec, name: str) -> tuple[StudyRecord, Path]:
     if name == spec.name:
         raise BadInput(f"{KEY}={name}: is this study itself; leave it out")
+    fetch(Path(spec.root), name)
     published = Path(spec.results or spec.root)
     own = (Path(spec.root) / name / STUDY).exists() or not (published / name / STUDY).exists()
     root = Path(spec.root) if own else published

@@ -10,6 +10,7 @@ import faulthandler
 import json
 import logging
 import os
+import random
 import sys
 import threading
 import time
@@ -47,6 +48,7 @@ from img2gps.study.trials import BAD_INPUT, EXCEPTION, INTERRUPTED, POSTPONED, P
 log = logging.getLogger(__name__)
 
 POLL_S = 0.5  # between two looks at a ledger that has nothing queued
+IDLE_SHARE, LONGEST_IDLE_PAUSE_S = 0.1, 10.0  # of the time that a worker has waited
 LONGEST_PAUSE_S = 60.0  # when all that is queued had to be postponed
 REASON_LENGTH = 300
 
@@ -81,6 +83,7 @@ class Worker:
         ledger = self.ledger
         ledger.reap()
         postponed = 0  # runs in a row
+        idle_since = time.monotonic()
         while True:
             if self.stop.wanted:
                 raise Interrupted(self.stop.signum or 0)
@@ -91,16 +94,18 @@ class Worker:
             if claim is not None:
                 before_each()
                 postponed = 0 if self.attempt(claim) else postponed + 1
+                idle_since = time.monotonic()
                 if not postponed:
                     continue
             else:
                 ledger.reap()
                 if ledger.settle():
+                    idle_since = time.monotonic()
                     continue
                 if not wait if ledger.busy() else not more():
                     return
             with self.stop.interruptible():
-                time.sleep(min(POLL_S * 2 ** min(postponed, 10), LONGEST_PAUSE_S))
+                time.sleep(_pause(postponed, time.monotonic() - idle_since))
 
     def _claim(self) -> Claim | None:
         """Claim a run that the budget allows; no two workers may both take the last one."""
@@ -175,6 +180,19 @@ class Worker:
                 "result.json, or leave that aim out"
             )
         return done
+
+
+def _pause(postponed: int, idle_s: float) -> float:
+    """Return the seconds until the ledger is looked at again.
+
+    Args:
+        postponed: how many runs in a row had to be.
+        idle_s: for how long nothing was queued. The pause grows with it, so that many workers that
+            wait for the last runs of others ask the ledger little.
+    """
+    if postponed:
+        return min(POLL_S * 2.0 ** min(postponed, 10), LONGEST_PAUSE_S)
+    return min(max(POLL_S, IDLE_SHARE * idle_s), LONGEST_IDLE_PAUSE_S) * random.uniform(0.8, 1.2)
 
 
 @contextmanager

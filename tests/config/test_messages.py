@@ -50,7 +50,11 @@ def said(
         (["lr=(1"], "lr=(1: no readable value; quote one with special characters twice: "),
         (
             ["-m", "lr=1,2", "hydra.sweeper.confirm={topp:3}"],
-            "hydra.sweeper.confirm.topp: no such key; did you mean hydra.sweeper.confirm.top?",
+            "hydra.sweeper.confirm.topp: no such key; hydra.sweeper.confirm has top, seeds",
+        ),
+        (
+            ["-m", "lr=1,2", "hydra.sweeper.budget={hours:1}"],
+            "hydra.sweeper.budget.hours: no such key; hydra.sweeper.budget has minutes, epochs, ",
         ),
         (
             ["-m", "lr=1,2", "hydra.sweeper.workers=two"],

@@ -15,6 +15,7 @@ from PIL import Image
 
 from benchmarks import (
     around,
+    claims,
     coverage,
     harness,
     limit,
@@ -49,6 +50,7 @@ IN_PROCESS = {
     "ingest": others.ingest,
     "power": Comparison(power.TITLE, power.measure, power.rows),
     "ledger": others.ledger,
+    "claims": Comparison(claims.TITLE, claims.measure, claims.rows),
     "planning": Comparison(planning.TITLE, planning.measure, planning.rows),
 }
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import subprocess
 import sys
 import tempfile
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,11 @@ from img2gps.core.errors import BadInput
 from img2gps.core.process import identity, known_dead
 from img2gps.runs.records import RunState
 from img2gps.study import process, storage
+from img2gps.study.bulk import add_trials
 from img2gps.study.ledger import Claim, Ledger, Lost
 from img2gps.study.space import cell_id
 from img2gps.study.spec import Done, Limits, RunRef, Spec
-from img2gps.study.trials import EXCEPTION, PREEMPTED, NewRun, key_of
+from img2gps.study.trials import EXCEPTION, PREEMPTED, NewRun, key_of, trial_of
 from tests.helpers.studies import fake_spec
 
 
@@ -96,6 +99,34 @@ def test_four_threads_claim_each_run_once(url: str, spec: Spec) -> None:
         thread.join()
     assert sorted(taken) == sorted(cell(i).key for i in range(12))
     assert states(Ledger(storage.open_storage(url), "s")) == {"finished": 12}
+
+
+def test_trials_written_at_once_are_those_that_optuna_writes_one_by_one(
+    tmp_path: Path, spec: Spec
+) -> None:
+    spec = replace(spec, aims={"val/rmse_m": "minimize", "cost": "minimize"})
+    opened = storage.open_storage(f"sqlite:///{tmp_path}/ledger.sqlite")
+    ended = Done("id7", "t/id7", RunState.finished, "", 60.0, 3, aims={"val/rmse_m": 6, "cost": 2})
+    runs = [cell(1), replace(cell(2), name="named"), NewRun("trial 0", None, 1)]
+    runs += [replace(cell(3), done=ended), replace(cell(4), done=replace(ended, value=math.inf))]
+    runs += [replace(cell(5), done=replace(ended, state=RunState.diverged))]
+    trials = [trial_of(run, spec) for run in runs]
+    found = []
+    for name in ("one by one", "at once"):
+        study = optuna.create_study(
+            storage=opened, study_name=name, directions=["minimize", "minimize"]
+        )
+        study.add_trial(trials[0])
+        if name == "at once":
+            database = storage.database_of(opened)
+            assert database is not None
+            add_trials(database, study._study_id, trials[1:])
+        else:
+            study.add_trials(trials[1:])
+        found.append(study.get_trials())
+    for one, other in zip(*found, strict=True):
+        other._trial_id = one._trial_id
+        assert one == other
 
 
 def test_a_claim_asks_a_database_no_more_where_more_is_queued(tmp_path: Path, spec: Spec) -> None:

@@ -109,6 +109,28 @@ def test_a_study_whose_ledger_stays_away_ends_in_one_line(
         run_study(spec, url_of(spec), workers=1)
 
 
+def test_who_finds_no_connection_free_waits_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("img2gps.study.patience.time.sleep", lambda _: None)
+    full = OperationalError("connect", {}, Exception("FATAL:  sorry, too many clients already"))
+    errors = itertools.chain([full] * 8, itertools.repeat(None))
+    whole = optuna.storages.RDBStorage
+
+    def opened(*args: object, **options: object) -> object:
+        if (error := next(errors)) is not None:
+            raise error
+        return whole(*args, **options)  # type: ignore[arg-type]  # passed on
+
+    monkeypatch.setattr(storage, "RDBStorage", opened)
+    assert storage.open_storage(f"sqlite:///{tmp_path}/l.sqlite").get_all_studies() == []
+    errors = itertools.chain(itertools.repeat(full))
+    now = itertools.count(step=50.0)
+    monkeypatch.setattr("img2gps.study.patience.time.monotonic", lambda: next(now))
+    with pytest.raises(BadInput, match=r"takes no more connections, also after 300 s \(FATAL"):
+        storage.open_storage(f"sqlite:///{tmp_path}/l.sqlite")
+
+
 def test_processes_that_make_the_tables_at_once_try_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

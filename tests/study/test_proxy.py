@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Event, Semaphore
 from typing import Any
@@ -25,7 +25,7 @@ from img2gps.study import proxy, storage
 from img2gps.study.display import Display
 from img2gps.study.engine import plan_alone, run_study
 from img2gps.study.ledger import Ledger
-from img2gps.study.patience import Unreachable
+from img2gps.study.patience import Patience, Unreachable
 from img2gps.study.spec import Limits, Spec
 from tests.helpers import postgres
 from tests.helpers.studies import cells_of, executions, fake_spec, url_of, wait_for
@@ -139,15 +139,16 @@ def test_calls_that_wait_do_not_keep_a_proxy_that_is_told_to_end(
 
 
 @pytest.mark.server
+@pytest.mark.parametrize("through", ["proxy", "database"])
 def test_two_workers_that_claim_at_once_never_get_the_same_run(
-    database: str, tmp_path: Path
+    database: str, tmp_path: Path, through: str
 ) -> None:
-    spec = fake_spec(tmp_path, {"lr": [k / 100 for k in range(1, 21)]}, name="claims")
-    with proxied(database, free_port()) as address:
+    spec = fake_spec(tmp_path, {"lr": [k / 100 for k in range(1, 21)]}, name=f"by {through}")
+    with proxied(database, free_port()) if through == "proxy" else nullcontext(database) as address:
         plan_alone(spec, address, Display())
 
         def claimed_by_one() -> list[str]:
-            ledger, keys = Ledger(storage.open_storage(address), "claims"), []
+            ledger, keys = Ledger(storage.open_storage(address), spec.name), []
             while (claim := ledger.claim()) is not None:
                 keys.append(claim.key)
             return keys
@@ -155,7 +156,7 @@ def test_two_workers_that_claim_at_once_never_get_the_same_run(
         with ThreadPoolExecutor() as pool:
             four = [pool.submit(claimed_by_one) for _ in range(4)]
         claimed = [key for one in four for key in one.result()]
-        ledger = Ledger(storage.open_storage(address), "claims")
+        ledger = Ledger(storage.open_storage(address), spec.name)
         ledger.refresh()
         assert ledger.waiting() == 0
     assert len(claimed) == len(set(claimed)) == 20
@@ -185,6 +186,22 @@ def test_a_proxy_that_stays_away_is_given_up_when_patience_ends(
         ledger = Ledger(storage.open_storage(address), "away")
     with pytest.raises(Unreachable, match="failed to connect to all addresses"):
         ledger.refresh()
+
+
+@pytest.mark.server
+def test_a_proxy_that_is_back_after_a_while_is_found_soon(database: str) -> None:
+    port = free_port()
+    with proxied(database, port) as address:
+        opened = storage.open_storage(address)
+        opened.get_all_studies()
+    gone = time.monotonic()
+    while time.monotonic() - gone < 20:  # by then, gRPC itself would wait for longer and longer
+        with pytest.raises(grpc.RpcError):
+            opened.get_all_studies()
+        time.sleep(0.5)
+    with proxied(database, port):
+        Patience(opened, 15.0)
+        opened.get_all_studies()
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,15 @@ from img2gps.runs.records import RunState, read_study, write_study
 from img2gps.runs.store import Store
 from img2gps.study.display import Display
 from img2gps.study.engine import plan_alone, run_study
+from img2gps.study.ledger import Ledger
 from img2gps.study.planning import same_study
+from img2gps.study.process import Stop
+from img2gps.study.space import Axis, Space
 from img2gps.study.spec import Spec
-from img2gps.study.storage import default_url
+from img2gps.study.storage import default_url, open_storage
+from img2gps.study.worker import Worker
 from tests.helpers import object_store
+from tests.helpers.fake_runner import FakeRunner
 from tests.helpers.fake_study import make_study
 from tests.helpers.studies import executions, fake_spec, wait_for
 
@@ -197,6 +202,48 @@ def test_commands_read_a_study_out_of_a_store_and_add_the_winner(
     winners = [path.read_text() for path in tmp_path.glob("*/stores/*/table1/winner.json")]
     store.get("table1/winner.json", tmp_path / "winner")
     assert [(tmp_path / "winner").read_text()] * 2 == winners
+
+
+def test_a_race_is_decided_on_runs_that_another_machine_has_made(
+    tmp_path: Path, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    axes = {"lr": [0.5, 0.52, 0.9, 0.95]}
+    settings: dict[str, Any] = {"kind": "race", "sampler": "race", "fixed": ("photos=60",)}
+    settings["seeds"] = (0, 1, 2)
+    alone, url = fake_spec(tmp_path / "alone", axes, **settings), f"file://{tmp_path}/shared"
+    assert run_study(alone, default_url(alone.root, alone.name), workers=0) == 0
+
+    def spec() -> Spec:
+        return fake_spec(runs_root(url, "runs.root"), axes, store=url, **settings)
+
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "first"))
+    plan_alone(spec(), ledger, Display())
+    made = Ledger(open_storage(ledger), "s")
+    Worker(made, FakeRunner(spec()), Stop()).work()  # the first run of each cell
+    assert not made.looks
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "second"))
+    assert run_study(spec(), ledger, workers=0) == 0
+    assert len(executions(spec())) < len(read_study(alone.root, "s").runs)
+    races = [read_study(root, "s").race for root in (alone.root, spec().root)]
+    looks = [[replace(look, at="") for look in race.looks] for race in races if race]
+    assert looks[0] == looks[1]
+    assert looks[0]
+
+
+def test_a_search_begins_with_runs_that_another_machine_has_made(
+    tmp_path: Path,
+    ledger: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    url = f"file://{tmp_path}/shared"
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "first"))
+    assert run_study(spec_on(url, name="old"), ledger, workers=0) == 0
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "second"))
+    drawn = Space((Axis("lr", low=0.1, high=0.3),))
+    settings: dict[str, Any] = {"kind": "tpe", "sampler": "tpe", "n_trials": 2, "space": drawn}
+    assert run_study(spec_on(url, warm_start=("old",), **settings), ledger, workers=0) == 0
+    assert "the sampler begins with 3 runs of 3 cells of old" in capsys.readouterr().out
 
 
 def test_a_study_that_others_work_on_is_followed_to_its_end(

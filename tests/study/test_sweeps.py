@@ -220,10 +220,11 @@ def test_where_a_source_of_ones_own_finds_its_photos_is_no_part_of_the_study() -
     assert here.overrides != there.overrides
 
 
-def test_what_refers_to_a_varied_knob_is_no_part_of_the_base_configuration() -> None:
-    decay = "optimizer.weight_decay=${lr}"
+@pytest.mark.parametrize("reference", ["${lr}", "${..lr}"])
+def test_what_refers_to_a_varied_knob_is_no_part_of_the_base_configuration(reference: str) -> None:
+    decay = f"optimizer.weight_decay={reference}"
     one, other = (study("table1", decay, f"lr={rate}") for rate in (0.1, 0.2))
-    assert one.base["optimizer"]["weight_decay"] == "${lr}"
+    assert one.base["optimizer"]["weight_decay"] == reference
     assert one.base == other.base
 
 
