@@ -195,7 +195,8 @@ def _journal(path: Path) -> BaseStorage:
 
 def _database(url: str) -> BaseStorage:
     sqlite = url.startswith("sqlite")
-    arguments: dict[str, Any] = {"pool_pre_ping": True}  # a server may close an idle connection
+    # A server may close an idle connection. One is kept; the others are left to other workers.
+    arguments: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 9}
     if sqlite:
         arguments = {"connect_args": {"timeout": SQLITE_PATIENCE_S}}
     opening = partial(_retried, lambda: RDBStorage(_with_driver(url), engine_kwargs=arguments))
