@@ -110,7 +110,7 @@ class BaseSweeper(Sweeper):
         config = composer.load(draft.overrides_of(draft.space.first()))
         _check_config(config, options.direction)
         check_machine(config)
-        if options.launcher is None:
+        if options.launcher == "local":
             check_devices(config, max(1, options.workers))
         composed = composer.compose([])
         draft = _aiming(draft, config.aims)

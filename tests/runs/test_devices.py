@@ -165,6 +165,15 @@ def test_a_study_trains_each_run_in_two_processes_also_after_one_was_killed(work
     assert not helpers()
 
 
+def test_workers_and_devices_are_no_more_than_the_machine_has(workdir: Path) -> None:
+    if hardware.cores() < 2:
+        pytest.skip("one core alone is refused before")
+    words = [*command()[:3], "-m", *TINY, *TWO, "lr=0.1,0.2", "hydra.sweeper.workers=500"]
+    done = subprocess.run(words, cwd=workdir, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert "workers=500: with trainer.devices=2 they take 1000, and there are" in done.stderr
+
+
 def test_the_processes_of_a_run_share_the_cores(
     workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
