@@ -74,7 +74,8 @@ def publish(name: str, root: Path, out: Path, *, moved: bool = False) -> Publish
         there = None if moved else find_result(run.run_id, [out])
         if there is None or there.parent == out / name:
             there = out / name / run.run_id
-            _copy_run(run.folder(root), there, hider, origin)
+            if not (there.exists() and there.samefile(run.folder(root))):  # published, and linked
+                _copy_run(run.folder(root), there, hider, origin)
         path = there.relative_to(out)
         copied[run.path] = replace(run, path=path.as_posix(), linked=path.parts[0] != name)
     runs = [copied.get(run.path, run) for run in study.runs]

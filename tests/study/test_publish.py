@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,28 @@ def test_publishing_again_is_the_same(made: FakeStudy, tmp_path: Path) -> None:
     for _ in range(2):
         publish("s", tmp_path / "runs", tmp_path / "results")
     assert len(list((tmp_path / "results" / "s").glob("*/result.json"))) == 7
+
+
+def test_a_published_study_grows_by_the_runs_of_one_that_links_it(
+    made: FakeStudy, tmp_path: Path
+) -> None:
+    results, again = tmp_path / "results", tmp_path / "again" / "s"
+    publish("s", tmp_path / "runs", results)
+    record = json.loads((made.folder / "study.json").read_text())
+    own = next(cell for cell in record["cells"] if cell["state"] == "finished")
+    for cell in record["cells"]:
+        if cell["state"] == "finished" and cell is not own:
+            cell |= {"path": f"../results/s/{cell['run_id']}", "linked": True}
+    shutil.rmtree(results / "s" / own["run_id"])
+    again.mkdir(parents=True)
+    shutil.copytree(made.folder / own["run_id"], again / own["run_id"])
+    (again / "study.json").write_text(json.dumps(record))
+    kept = {path: path.read_bytes() for path in results.glob("s/*/*")}
+    assert publish("s", tmp_path / "again", results).runs == 7
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert len(list(results.glob("s/*/result.json"))) == 7
+    cells = json.loads((results / "s" / "study.json").read_text())["cells"]
+    assert all(not cell["linked"] for cell in cells)
 
 
 def test_nothing_to_publish_is_bad_input(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ def execute(args: argparse.Namespace) -> int:
         done = publish(args.study, args.root, args.out, moved=args.moved)
     except OSError as error:
         raise BadInput(
-            f"{error.filename or args.out}: {error.strerror}; give the study's whole folder, and "
-            "--out=FOLDER that you may write to"
+            f"{error.filename or args.out}: {error.strerror or error}; give the study's whole "
+            "folder, and --out=FOLDER that you may write to"
         ) from error
     left = f"; {done.left_out} planned runs have not ended" if done.left_out else ""
     print(f"{done.folder}: {done.runs} runs, {done.size_bytes / 1e6:.1f} MB{left}")
