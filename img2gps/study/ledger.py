@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -123,7 +123,7 @@ class Ledger:
         self._new_trials = self.patience.patient(new_trials)
         self._read_trials = self.patience.patient(read_trials)
         self._take_first = self.patience.patient(take_first)
-        self._add_trials = self.patience.patient(add_trials)
+        self._add_missing = self.patience.patient(self._write_missing)
         self.engine: dict[str, str | int] | None = None  # the process that looks after this worker
         self.reload()
 
@@ -284,15 +284,20 @@ class Ledger:
         """Add the runs that are not in the ledger yet, and return them."""
         self.refresh()
         new = [run for run in runs if not self._live(run.key)]
-        trials = [trial_of(run, self.spec) for run in new]
         if self._database is not None:
-            self._add_trials(self._database, self._id, trials)
+            self._add_missing(self._database, new)
         else:
             with in_bulk(self._storage):
-                for trial in trials:
-                    self.study.add_trial(trial)
+                for run in new:
+                    self.study.add_trial(trial_of(run, self.spec))
         self.refresh()
         return new
+
+    def _write_missing(self, database: RDBStorage, runs: Sequence[NewRun]) -> None:
+        """Add those of the runs that a try before this one has not added."""
+        self.refresh()
+        missing = [run for run in runs if not self._live(run.key)]
+        add_trials(database, self._id, [trial_of(run, self.spec) for run in missing])
 
     def settle(self) -> int:
         """Enqueue again the runs that ended without a result and have attempts left; count them."""

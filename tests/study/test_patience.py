@@ -14,13 +14,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from img2gps.core.errors import BadInput
-from img2gps.study import storage
+from img2gps.study import bulk, storage
 from img2gps.study.engine import run_study
 from img2gps.study.ledger import Ledger
 from img2gps.study.patience import Unreachable, is_full
@@ -51,6 +52,32 @@ def broken(ledger: Ledger, errors: Iterator[Exception | None]) -> None:
         return whole(*args, **options)  # type: ignore[arg-type]  # passed on
 
     ledger._storage.get_all_trials = ledger.patience.patient(read)  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("answer_is_lost", [False, True])
+def test_runs_that_were_written_before_the_server_went_away_are_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer_is_lost: bool
+) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1, 0.2, 0.3, 0.4, 0.5]})
+    (tmp_path / spec.name).mkdir()
+    ledger = Ledger.create(storage.open_storage(f"sqlite:///{tmp_path}/ledger.sqlite"), spec)
+    write, calls = bulk._add, itertools.count(1)
+
+    def once_away(*args: Any) -> None:
+        second = next(calls) == 2
+        if second and not answer_is_lost:
+            raise AWAY
+        write(*args)
+        if second:
+            args[0].commit()
+            raise AWAY
+
+    monkeypatch.setattr(bulk, "AT_ONCE", 2)
+    monkeypatch.setattr(bulk, "_add", once_away)
+    monkeypatch.setattr("img2gps.study.patience.time.sleep", lambda _: None)
+    plan_study(ledger, spec)
+    assert next(calls) > 3
+    assert len(ledger.study.get_trials()) == len(ledger.keys()) == 5
 
 
 def test_a_call_is_tried_again_until_the_server_is_back(
