@@ -81,6 +81,7 @@ def _frames(
             for frame in container.decode(video=0):
                 if frame.time is not None and frame.time >= due:
                     due = (frame.time // every_s + 1) * every_s
+                    # PyAV has no hint for it.
                     picture: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
                     picture = picture.rotate(frame.rotation, expand=True)
                     yield started + timedelta(seconds=frame.time), picture

@@ -127,7 +127,7 @@ def _solve_penalised(matrix: Tensor, right: Tensor, penalties: Sequence[float]) 
     one = torch.eye(len(matrix), dtype=matrix.dtype)
     try:
         factors = [torch.linalg.cholesky(matrix + p * one) for p in penalties]
-    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # torch hides its name
         raise BadInput(
             f"heads.*.penalty={min(penalties):g}: too small to solve the head with; give a larger "
             "penalty, or null to have it chosen"
