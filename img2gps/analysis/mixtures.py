@@ -19,6 +19,8 @@ _ALIKE = {
 def mixtures(rows: pd.DataFrame) -> list[str]:
     """Return what a reader must know about the runs of one ranking."""
     found = [_different(rows[column], what) for column, what in _ALIKE.items() if column in rows]
+    if "hardware/gpu" in rows:
+        found.append(_different(rows["hardware/gpu"].replace("", "the processor"), "devices"))
     if "weights/resolved" in rows and bool((rows["weights/resolved"] == "random").any()):
         reasons = ", ".join(filter(None, dict.fromkeys(rows["weights/reason"].dropna())))
         found.append(f"the requested weights were not available ({reasons}): trained from scratch")

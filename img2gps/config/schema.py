@@ -49,6 +49,7 @@ COSTS = (
     "cost/seconds",
     "cost/train_seconds",
     "cost/peak_memory_mb",
+    "cost/peak_gpu_memory_mb",
     "cost/predict_ms",
     "model/parameters",
     "model/flops",

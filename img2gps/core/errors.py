@@ -8,5 +8,9 @@ class BadInput(Exception):
     """
 
 
+class GpuFull(BadInput):
+    """A GPU has too little memory for a run, perhaps only because other programs use it, too."""
+
+
 class ProcessLost(Exception):
     """A process of a run on several devices was killed. The run can go on from its checkpoint."""

@@ -179,7 +179,11 @@ class ResultWriter:
             swept=self.swept,
             model=described,
             weights=WeightsFacts(**planned.weights.record()),
-            cost=replace(cost(history), predict_ms=self._predict_ms()),
+            cost=replace(
+                cost(history),
+                peak_gpu_memory_mb=devices.peak_gpu_memory_mb(config.trainer.accelerator),
+                predict_ms=self._predict_ms(),
+            ),
             code=hardware.code(),
             versions=hardware.versions(),
             hardware=self._hardware(),
@@ -204,7 +208,10 @@ class ResultWriter:
     def _hardware(self) -> dict[str, Any]:
         speed = self.planned.speed
         measured = {"speed": speed.record()} if speed else {}
-        return {**hardware.describe(devices.gpu_name()), **measured}
+        return {
+            **hardware.describe(devices.gpu_name(self.planned.config.trainer.accelerator)),
+            **measured,
+        }
 
     def _model(self) -> dict[str, Any]:
         regressor, size = self.module.model, self.planned.config.image_size

@@ -108,6 +108,7 @@ class Cost:
     seconds: float = 0.0
     train_seconds: float = 0.0
     peak_memory_mb: float | None = None
+    peak_gpu_memory_mb: float | None = None
     predict_ms: float | None = None  # from the pixels of one photo to its position
 
 
@@ -186,8 +187,9 @@ class RunResult:
             value = getattr(self, item.name)
             if item.name != "extra":
                 found[_key(item.name)] = _plain(value) if item.name in _FACTS else value
-        if self.cost.predict_ms is None:  # runs from before it was measured have no such key
-            del found["cost"]["predict_ms"]
+        for key in ("predict_ms", "peak_gpu_memory_mb"):
+            if found["cost"][key] is None:  # runs from before it was measured have no such key
+                del found["cost"][key]
         if self.devices is None:  # likewise
             del found["devices"]
         return {**found, "state": str(self.state), **self.extra}

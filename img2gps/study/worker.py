@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from img2gps.core import pulse
-from img2gps.core.errors import BadInput, ProcessLost
+from img2gps.core.errors import BadInput, GpuFull, ProcessLost
 from img2gps.core.process import die_with, identity
 from img2gps.core.signals import Interrupted
 from img2gps.runs.folder import Locked
@@ -147,6 +147,9 @@ class Worker:
             case Locked() | StoreAway():  # by a single run, an upload, or a worker given up
                 log.warning("%s; trying again later", line)
                 return POSTPONED, line
+            case GpuFull():  # perhaps only beside other workers, so it is attempted again
+                log.warning("%s", line)
+                return EXCEPTION, line
             case BadInput():
                 return BAD_INPUT, line
             case ProcessLost():

@@ -30,6 +30,11 @@ def kind_and_count(accelerator: str = "auto") -> tuple[str, int]:
     return ("cpu", hardware.cores()) if accelerator in ("auto", "cpu") else (accelerator, 1)
 
 
-def gpu_name() -> str:
-    """Return the name of the CUDA device; "" if there is none."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+def gpu_name(accelerator: str = "auto") -> str:
+    """Return the name of the CUDA device that Lightning computes on; "" if there is none."""
+    return torch.cuda.get_device_name() if kind_and_count(accelerator)[0] == "cuda" else ""
+
+
+def peak_gpu_memory_mb(accelerator: str = "auto") -> float | None:
+    """Return the most memory that a run's tensors took on the GPU, in 10**6 bytes."""
+    return torch.cuda.max_memory_allocated() / 1e6 if gpu_name(accelerator) else None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -17,11 +19,13 @@ from img2gps.config.own import make_own
 from img2gps.config.schema import Config, Family, Precision
 from img2gps.core import hardware, signals
 from img2gps.core.counted import counted
+from img2gps.core.errors import GpuFull
 from img2gps.core.load import SLACK_CORES, CpuTime, usable_cores
 from img2gps.core.pinning import pinned
 from img2gps.training.average import WeightAverage
 from img2gps.training.checkpoint import CheckpointFile, is_last, load_weights, midway_file
 from img2gps.training.data import PhotoData
+from img2gps.training.devices import gpu_name
 from img2gps.training.midway import MidwayCheckpoint
 from img2gps.training.module import INNER_RMSE, GeoRegression
 from img2gps.training.team import ALONE, Team, TeamEnvironment, TeamStrategy
@@ -32,11 +36,15 @@ LIGHTNING_PRECISION = {Precision.fp32: "32-true", Precision.bf16: "bf16-mixed"}
 
 
 def seed_everything(seed: int, threads: int) -> None:
-    """Set all seeds and the thread count, which together decide the numbers of a CPU run."""
+    """Set all seeds, the thread count and the order of additions, which decide a run's numbers."""
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
     pl.seed_everything(seed, workers=True, verbose=False)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    if torch.cuda.is_available():
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS adds in one order
+        torch.backends.cudnn.benchmark = False  # picks the fastest algorithm, not always the same
+        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def make_trainer(
@@ -132,17 +140,41 @@ def fit(
     hardware.keep_freed_memory()
     module.model.use_channels_last()
     try:
-        if resume and _is_last(resume, trainer.max_epochs):
-            load_weights(module, resume)
-            trainer.validate(module, datamodule=data, verbose=False)
-        else:
-            with pinned(torch.get_num_threads()):
-                trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+        with _within_gpu_memory(module.config):
+            _fit(trainer, module, data, resume)
     except SystemExit:  # how Lightning answers a SIGTERM, with status 0
         signals.check()
         raise
     if module.config.is_solved:  # Lightning saves only what an optimiser has changed
         trainer.save_checkpoint(checkpoint, weights_only=False)
+
+
+def _fit(trainer: pl.Trainer, module: GeoRegression, data: PhotoData, resume: Path | None) -> None:
+    if resume and _is_last(resume, trainer.max_epochs):
+        load_weights(module, resume)
+        trainer.validate(module, datamodule=data, verbose=False)
+    else:
+        with pinned(torch.get_num_threads()):
+            trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+
+
+@contextmanager
+def _within_gpu_memory(config: Config) -> Iterator[None]:
+    """Say in one line that a GPU has too little memory, and leave none that others could use."""
+    gpu = gpu_name(config.trainer.accelerator)
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        wanted = " ".join(str(error).split(". ")[1:3])
+        raise GpuFull(
+            f"batch_size={config.batch_size}: {gpu or 'the GPU'} has too little memory ({wanted}); "
+            "give a smaller batch_size or image_size, or fewer workers (hydra.sweeper.workers=1)"
+        ) from error
+    finally:
+        if gpu:
+            torch.cuda.empty_cache()
 
 
 def _early_stopping(patience: int | None) -> EarlyStopping:

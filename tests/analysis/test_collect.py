@@ -248,6 +248,18 @@ def test_other_data_or_code_within_a_ranking_is_a_warning(tmp_path: Path) -> Non
     ]
 
 
+def test_runs_of_a_gpu_among_others_are_a_warning(tmp_path: Path) -> None:
+    made = small(tmp_path)
+    path = run_folder(load(made), A, 0) / "result.json"
+    result = json.loads(path.read_text())
+    result["hardware"]["gpu"] = "NVIDIA A100"
+    path.write_text(json.dumps(result))
+    (group,) = load(made).groups()
+    assert group.warnings == [
+        "runs of different devices in one ranking: NVIDIA A100 (1 run), the processor (7 runs)"
+    ]
+
+
 def test_runs_without_a_known_commit_are_named_as_such(tmp_path: Path) -> None:
     made = small(tmp_path)
     path = run_folder(load(made), A, 0) / "result.json"

@@ -23,13 +23,13 @@ from sklearn.metrics.pairwise import haversine_distances
 from img2gps import train
 from img2gps.analysis import collect
 from img2gps.config.schema import Config
-from img2gps.core.errors import BadInput
+from img2gps.core.errors import BadInput, GpuFull
 from img2gps.runs import outcome
 from img2gps.runs.folder import CHECKPOINT, HISTORY, PREDICTIONS, PREDICTIONS_BEST, History, Pruned
 from img2gps.runs.outcome import Outcome
 from img2gps.runs.predictions import PredictionTable
 from img2gps.runs.records import RESULT, RunState
-from img2gps.training import data, model
+from img2gps.training import data, loop, model
 from img2gps.training.data import derived_seed
 from tests.helpers.tiny import TINY, tiny_config
 
@@ -412,3 +412,29 @@ def test_run_without_validation_photos_trains_on_all_and_claims_no_error(
     assert "no photo was held out, so no error is known" in caplog.text
     again = train.run(tiny_config(*given))
     assert again.skipped
+
+
+class NoMemory:
+    """A trainer whose GPU has too little memory."""
+
+    max_epochs = 1
+
+    def fit(self, *_: object, **__: object) -> None:
+        raise torch.cuda.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 98.00 MiB. GPU 0 has a total capacity of "
+            "190.73 MiB of which 37.00 MiB is free. Of the allocated memory\n80 MiB is reserved."
+        )
+
+
+def test_a_gpu_with_too_little_memory_is_one_line_with_a_remedy(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "make_trainer", lambda *_: NoMemory())
+    with pytest.raises(GpuFull) as caught:
+        train.run(tiny_config("batch_size=9"))
+    line = str(caught.value)
+    assert line.startswith("batch_size=9: ")
+    assert "Tried to allocate 98.00 MiB" in line
+    assert "37.00 MiB is free" in line
+    assert "hydra.sweeper.workers=1" in line
+    assert "\n" not in line

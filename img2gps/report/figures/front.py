@@ -28,6 +28,7 @@ _TITLES = {
     "cost/train_seconds": "seconds of training a run",
     "cost/predict_ms": "milliseconds a photo",
     "cost/peak_memory_mb": "peak memory (MB)",
+    "cost/peak_gpu_memory_mb": "peak GPU memory (MB)",
     "model/parameters": "trained parameters",
     "model/flops": "operations a photo",
 }
