@@ -79,6 +79,8 @@ AugmentationName = StrEnum(
 Precision = StrEnum("Precision", ["auto", "fp32", "bf16"])
 # Devices that Lightning computes on; `auto` takes the best one available.
 Accelerator = StrEnum("Accelerator", ["auto", "cpu", "gpu", "cuda", "mps", "tpu"])
+# What each of the processes of a run keeps: a copy of the weights, or its part of them.
+StrategyName = StrEnum("StrategyName", ["ddp", "fsdp"])
 # Services that mirror a run. history.csv is written in any case.
 LoggerKind = StrEnum(
     "LoggerKind", ["wandb", "wandb_offline", "csv", "none", "tensorboard", "mlflow"]
@@ -270,6 +272,12 @@ class TrainerConfig:
     accumulate_grad_batches: int
     compile: bool
     progress_bar: bool
+    strategy: StrategyName = StrategyName.ddp
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process of the run has a part of the weights."""
+        return self.devices > 1 and self.strategy is StrategyName.fsdp
 
     def __post_init__(self) -> None:
         for key in ("limit_train_batches", "limit_val_batches"):
@@ -509,6 +517,12 @@ class Config:
             f"give trainer.devices={self.batch_size} at most, or a larger batch_size"
         )
         check("trainer.devices", devices, self.batch_size >= devices, remedy)
+        own = self.trainer.is_sharded and self.optimizer.name is OptimizerName.custom
+        remedy = (
+            "an optimiser of your own may need whole weights, of which each process has a part; "
+            "give trainer=ddp, or another optimizer="
+        )
+        check("trainer.strategy", self.trainer.strategy, not own, remedy)
 
     def _check_root(self) -> None:
         remedy = (

@@ -11,6 +11,7 @@ from img2gps.training.data import PhotoData
 from img2gps.training.frozen import make_data
 from img2gps.training.heads.build import build_head
 from img2gps.training.module import GeoRegression
+from img2gps.training.sharding import check_shardable
 
 
 def assemble(planned: RunPlan, threads: int) -> tuple[GeoRegression, PhotoData]:
@@ -25,6 +26,8 @@ def assemble(planned: RunPlan, threads: int) -> tuple[GeoRegression, PhotoData]:
         partial(build_head, config.head, config.heads),
         maps=config.needs_maps,
     )
+    if config.trainer.is_sharded:
+        check_shardable(regressor)
     module = GeoRegression(regressor, scaler, config)
     data = make_data(dataset, split, scaler, config, regressor, planned.weights)
     return module, data

@@ -19,7 +19,7 @@ NEWER_KNOBS = (
     "min_image_size",
     "patience",
 )  # where they are not at their default
-NOT_OF_THE_TRAINER = ("accelerator", "devices", "progress_bar")  # they change no result
+NOT_OF_THE_TRAINER = ("accelerator", "devices", "strategy", "progress_bar")  # they change no result
 
 
 def run_identity(

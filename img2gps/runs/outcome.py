@@ -190,6 +190,7 @@ class ResultWriter:
             precision=str(planned.precision),
             threads=self.start.threads,
             devices=config.trainer.devices,
+            strategy=str(config.trainer.strategy) if config.trainer.devices > 1 else None,
             seed=config.seed,
             absent=self._absent,
             identity=planned.identity,

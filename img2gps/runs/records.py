@@ -153,6 +153,7 @@ class RunResult:
     precision: str = ""
     threads: int | None = None  # of each process
     devices: int | None = None  # on each of them a process trained; older records do not say
+    strategy: str | None = None  # fsdp where each had only a part of the weights
     seed: int = 0
     absent: dict[str, str] = field(default_factory=dict)
     identity: dict[str, Any] = field(default_factory=dict)
@@ -190,8 +191,9 @@ class RunResult:
         for key in ("predict_ms", "peak_gpu_memory_mb"):
             if found["cost"][key] is None:  # runs from before it was measured have no such key
                 del found["cost"][key]
-        if self.devices is None:  # likewise
-            del found["devices"]
+        for name in ("devices", "strategy"):  # likewise
+            if found[name] is None:
+                del found[name]
         return {**found, "state": str(self.state), **self.extra}
 
     def figures(self, names: Iterable[str]) -> dict[str, float | None]:

@@ -46,7 +46,8 @@ DEFAULT_STUDY = "default"  # of conf/train.yaml: the user gave no name
 # These cannot change a result, so a study goes on when they change.
 NOT_IDENTITY = ("study", "seed", "runs", "logger", "threads", "force", "baselines", "monitor",
                 "weights_required", "checkpoint_minutes", "data.cache", "data.root", "data.custom",
-                "trainer.progress_bar", "trainer.accelerator", "trainer.devices")  # fmt: skip
+                "trainer.progress_bar", "trainer.accelerator", "trainer.devices",
+                "trainer.strategy")  # fmt: skip
 NULLED = ("data.custom",)  # of these, keys that stay in a study's base configuration, as null
 
 

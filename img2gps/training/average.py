@@ -34,6 +34,14 @@ class WeightAverage(EMAWeightAveraging):
             if name in checkpoint.get(BUFFERS, {}):  # older checkpoints have none
                 buffer.copy_(checkpoint[BUFFERS][name])
 
+    @property
+    def averaged(self) -> pl.LightningModule:
+        """The module that holds the average; there is one during training."""
+        assert self._average_model is not None
+        module = self._average_model.module
+        assert isinstance(module, pl.LightningModule)
+        return module
+
     def _buffers(self) -> dict[str, Tensor]:
         if self._average_model is None:  # outside training
             return {}

@@ -28,6 +28,7 @@ from img2gps.training.data import PhotoData
 from img2gps.training.devices import gpu_name
 from img2gps.training.midway import MidwayCheckpoint
 from img2gps.training.module import INNER_RMSE, GeoRegression
+from img2gps.training.sharding import ShardedStrategy
 from img2gps.training.team import ALONE, Team, TeamEnvironment, TeamStrategy
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,8 @@ def make_trainer(
 def _strategy(config: Config, team: Team) -> Strategy | str:
     if team.size == 1:
         return "auto"
+    if config.trainer.is_sharded:
+        return ShardedStrategy()
     own = config.model.family is Family.custom  # whose parameters may have no part in the loss
     return TeamStrategy(find_unused_parameters=own)
 
@@ -142,6 +145,8 @@ def fit(
     try:
         with _within_gpu_memory(module.config):
             _fit(trainer, module, data, resume)
+        if isinstance(trainer.strategy, ShardedStrategy) and module.team.leads:
+            load_weights(module, checkpoint)
     except SystemExit:  # how Lightning answers a SIGTERM, with status 0
         signals.check()
         raise
