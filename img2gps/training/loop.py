@@ -210,6 +210,7 @@ def _quiet() -> None:
         ".*sync_dist=True.*",  # the figures are the same in all processes
         ".*`broadcast_buffers` is deprecated.*",  # what replaces it is too new
         ".*Grad strides do not match.*",  # of 1 x 1 convolutions in channels_last
+        ".*GPU available but not used.*",  # trainer.accelerator=cpu says so
         ".*ended before the epoch ended.*",  # PhotoData skips the batches of that epoch
     ):
         warnings.filterwarnings("ignore", message)

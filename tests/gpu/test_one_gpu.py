@@ -132,7 +132,7 @@ def test_workers_that_share_the_gpu_train_as_one_alone() -> None:
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    torch.cuda.set_per_process_memory_fraction(2e8 / torch.cuda.mem_get_info()[1])
+    torch.cuda.set_per_process_memory_fraction(6e8 / torch.cuda.mem_get_info()[1])
     yield
     torch.cuda.set_per_process_memory_fraction(1.0)
 
