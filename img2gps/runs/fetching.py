@@ -296,6 +296,23 @@ def check_store(root: str | Path) -> None:
         patiently(lambda: store.put(mark, MARK), store, first=True, patience_s=READING_PATIENCE_S)
 
 
+def remove_records(root: Path, study: str, kept: Collection[str] = ()) -> None:
+    """Delete a study's own files, none of its runs, from the store; nothing for a plain folder.
+
+    Raises:
+        StoreAway: the store cannot be reached; the same call again deletes the rest.
+    """
+    store = Store.of(root)
+    if store is None:
+        return
+    listed = patiently(
+        partial(store.listing, study), store, first=True, patience_s=READING_PATIENCE_S
+    )
+    own = [name for name in listed if name.split("/") == [study, Path(name).name]]
+    gone = [name for name in own if Path(name).name not in kept]
+    patiently(partial(store.remove, gone), store, patience_s=READING_PATIENCE_S)
+
+
 def send(root: Path, names: Sequence[str]) -> None:
     """Send files that a command has written into a local copy, by their names below it."""
     store = Store.of(root)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -292,7 +293,6 @@ def test_a_page_that_follows_a_study_gets_what_other_machines_write(
     [
         (["final", "s"], "final: does not work on file://"),
         (["sync", "s"], "sync: does not work on file://"),
-        (["studies", "forget", "s"], "studies forget: does not work on file://"),
     ],
 )
 def test_a_command_that_does_not_work_on_a_store_says_so_with_the_remedy(
@@ -318,3 +318,79 @@ def test_failed_runs_are_queued_again_from_another_machine(
     assert main_status("studies", "show", "s", "--runs", url) == 0
     states = {run.state for run in read_study(runs_root(url, "runs.root"), "s").runs}
     assert states == {"queued"}
+
+
+def forget(url: str, ledger: str) -> int:
+    return main_status("studies", "forget", "s", "--yes", "--runs", url, "--storage", ledger)
+
+
+def test_a_study_is_forgotten_in_a_store_without_its_runs_and_other_studies(
+    tmp_path: Path, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "maker"))
+    shared = tmp_path / "shared"
+    for name in ("s", "s2"):
+        assert run_study(spec_on(f"file://{shared}", name=name), ledger, workers=0) == 0
+    (shared / "s" / "winner.json").write_text("{}")
+    before = {path for path in shared.rglob("*") if path.is_file()}
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "another"))
+    assert forget(f"file://{shared}", ledger) == 0
+    after = {path for path in shared.rglob("*") if path.is_file()}
+    assert before - after == {shared / "s" / "study.json"}
+    with pytest.raises(KeyError):
+        Ledger(open_storage(ledger), "s")
+    Ledger(open_storage(ledger), "s2")
+
+
+def test_a_study_that_another_machine_works_on_is_not_forgotten_in_a_store(
+    tmp_path: Path, ledger: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fetching, "AGAIN_S", 0.1)
+    monkeypatch.setattr("img2gps.cli.commands.studies.WATCH_S", 0.1)
+    url, plain = f"file://{tmp_path}/shared", tmp_path / "plain"
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "maker"))
+    assert run_study(spec_on(url), ledger, workers=0) == 0
+    record = read_study(runs_root(url, "runs.root"), "s")
+    engine = {"pid": 1, "machine": "elsewhere/0", "started": 0}
+    written = Store(url)
+
+    def renew(number: int) -> None:
+        write_study(
+            plain, replace(record, engine=engine, updated_at=f"2030-01-01T00:00:{number:02}")
+        )
+        written.put(plain / "s" / "study.json", "s/study.json")
+
+    renew(0)
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "another"))
+    renewal = threading.Timer(3.0, renew, [1])
+    renewal.start()
+    assert forget(url, ledger) == 2
+    renewal.join()
+    assert "an engine works on it (process 1 on elsewhere)" in capsys.readouterr().err
+    Ledger(open_storage(ledger), "s")
+
+
+def test_forgetting_while_the_store_is_away_changes_nothing_and_can_be_repeated(
+    s3: object_store.ObjectStore,
+    tmp_path: Path,
+    ledger: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(fetching, "READING_PATIENCE_S", 1.0)
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "maker"))
+    assert run_study(spec_on(s3.url), ledger, workers=0) == 0
+    store = Store(s3.url)
+    listed = store.listing()
+
+    def away(self: Store, names: object) -> None:
+        raise ConnectionError("it went away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "remove", away)
+        assert forget(s3.url, ledger) == 2
+    assert "cannot be reached" in capsys.readouterr().err.splitlines()[-1]
+    assert store.listing() == listed
+    Ledger(open_storage(ledger), "s")
+    assert forget(s3.url, ledger) == 0
+    assert listed.keys() - store.listing().keys() == {"s/study.json"}

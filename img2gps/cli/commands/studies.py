@@ -15,7 +15,7 @@ from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
 from img2gps.core import process
 from img2gps.core.errors import BadInput
-from img2gps.runs.fetching import fetched_again
+from img2gps.runs.fetching import fetched_again, remove_records
 from img2gps.runs.folder import WINNER
 from img2gps.runs.records import RESULT, STUDY, RunState, StudyRecord, read_study, study_names
 from img2gps.study.spec import STORAGE_VARIABLE
@@ -288,10 +288,11 @@ def _at_work(args: argparse.Namespace) -> bool:
     # Clocks of two machines may differ by hours, so only a change of the record counts.
     print(f"{args.name}: its engine was on another machine; is it alive? (up to {RENEWED_S:.0f} s)")
     end = time.monotonic() + RENEWED_S
-    while time.monotonic() < end:
-        time.sleep(min(WATCH_S, RENEWED_S / 4))
-        if read_study(args.root, args.name).updated_at != study.updated_at:
-            return True
+    with fetched_again(args.root, args.name):
+        while time.monotonic() < end:
+            time.sleep(min(WATCH_S, RENEWED_S / 4))
+            if read_study(args.root, args.name).updated_at != study.updated_at:
+                return True
     return False
 
 
@@ -334,6 +335,8 @@ def _forget(args: argparse.Namespace) -> int:
     if not args.yes and not _confirmed(args.name):
         print("nothing forgotten")
         return 0
+    # The ledger and this machine's record go last: without them nobody could forget the rest.
+    remove_records(args.root, args.name, kept=[WINNER])
     ledger.delete()
     folder = args.root / args.name
     for path in folder.iterdir():
