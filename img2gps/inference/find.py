@@ -15,6 +15,7 @@ from img2gps.config.overrides import training_command
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import expanded, package_folder
 from img2gps.runs.folder import (
+    CHECKPOINT,
     CONFIG,
     WINNER,
     find_with_weights,
@@ -117,7 +118,8 @@ def with_weights(folder: Path, roots: Sequence[Path]) -> Path:
         return folder  # loading it says what is wrong
     command = training_command(read_config(folder / CONFIG))
     raise BadInput(
-        f"{folder}: this run was published without its weights; train it here with: {command}"
+        f"{folder}: has no weights; it was published without them, or {CHECKPOINT} was deleted "
+        f"(then add force=true); train it here with: {command}"
     )
 
 

@@ -96,7 +96,8 @@ def test_published_study_without_weights_is_told_how_to_train_its_winner() -> No
     with pytest.raises(BadInput) as end:
         find("table1", [PUBLISHED])
     assert str(end.value).endswith(
-        "published without its weights; train it here with: "
+        "has no weights; it was published without them, or last.ckpt was deleted "
+        "(then add force=true); train it here with: "
         "python -m img2gps.train split.group_near_copies=false split.rule=1 study=table1 "
         "batch_size=32 weights=none"
     )
