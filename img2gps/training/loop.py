@@ -140,7 +140,8 @@ def fit(
 
     Afterwards the module holds the predictions of the final epoch.
     """
-    hardware.keep_freed_memory()
+    if not module.config.trainer.is_sharded:  # it would keep most of what sharding frees
+        hardware.keep_freed_memory()
     module.model.use_channels_last()
     try:
         with _within_gpu_memory(module.config):
