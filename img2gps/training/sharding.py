@@ -163,7 +163,7 @@ def shard(module: nn.Module, mesh: DeviceMesh) -> _Step:
         divide(block)
     for divided in step.modules():
         if isinstance(divided, FSDPModule):
-            # gloo sums where it is asked for the mean: pytorch/pytorch#162338.
+            # Some versions of gloo sum where they are asked for the mean: pytorch/pytorch#162338.
             divided.set_force_sum_reduction_for_comms(True)
     return step
 
@@ -220,7 +220,7 @@ def _gathered(value: Any, *, keep: bool) -> Any:
         return None
     # The layout of other checkpoints: optimisers take it for that of the weights.
     layout = torch.channels_last if whole.ndim == 4 else torch.contiguous_format
-    return whole.cpu().contiguous(memory_format=layout)
+    return torch.empty_like(whole, device="cpu", memory_format=layout).copy_(whole)
 
 
 def _part(value: Any, parameter: Tensor) -> Any:
