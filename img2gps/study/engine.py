@@ -25,7 +25,7 @@ from img2gps.study import search
 from img2gps.study.confirming import Confirming
 from img2gps.study.display import Display, best_line, front_lines, progress_line, run_name
 from img2gps.study.ledger import Ledger
-from img2gps.study.locking import study_lock
+from img2gps.study.locking import folder_lock, ledger_lock
 from img2gps.study.patience import Unreachable, is_full
 from img2gps.study.planning import plan_study
 from img2gps.study.pool import Death, Pool
@@ -101,16 +101,18 @@ def _planned(spec: Spec, url: str, display: Display) -> tuple[Engine, Runner]:
     """Plan the study, and say what that found."""
     search.check(spec)
     check_store(spec.root)
-    storage = open_storage(url)
     if spec.pruner in search.PRUNERS[1:] and spec.first_rung >= spec.max_epochs:
         display.say(
             f"note: {spec.pruner} first judges after epoch {spec.first_rung}, so it cuts no run of "
             f"{spec.max_epochs} epochs short"
         )
-    with study_lock(Path(spec.root), spec.name, storage):
-        ledger = Ledger.create(storage, spec)
-        ledger.places = spec.places
-        changes, runner = plan_study(ledger, spec)
+    root = Path(spec.root)
+    with folder_lock(root, spec.name):
+        storage = open_storage(url)
+        with ledger_lock(root, spec.name, storage):
+            ledger = Ledger.create(storage, spec)
+            ledger.places = spec.places
+            changes, runner = plan_study(ledger, spec)
     planners: list[Race | Repeats | Confirming] = (
         [Race(ledger, changes.runs, display.say)]
         if spec.raced

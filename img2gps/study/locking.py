@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,26 +26,72 @@ def study_lock(root: Path, study: str, ledger: BaseStorage | None = None) -> Ite
     Raises:
         BadInput: the folder cannot be made.
     """
-    folder = root / study
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(
-            f"runs.root={root}: {folder} cannot be made ({error.strerror}); give another runs.root"
-        ) from error
-    apart = url_of(root) is not None
-    with (
-        _file_lock(folder / LOCK),
-        _ledger_lock(ledger, study) if ledger is not None and apart else nullcontext(),
-    ):
+    with folder_lock(root, study), ledger_lock(root, study, ledger):
         yield
 
 
 @contextmanager
+def folder_lock(root: Path, study: str) -> Iterator[None]:
+    """Lock a study in its folder; a new one that is refused meanwhile leaves no folder behind.
+
+    Its ledger is to be opened inside: another process may have removed a file opened earlier.
+
+    Raises:
+        BadInput: the folder cannot be made.
+    """
+    folder = root / study
+    try:
+        with _file_lock(folder / LOCK):
+            new = os.listdir(folder) == [LOCK]
+            try:
+                yield
+            except BadInput:
+                if new:
+                    _remove_unused(folder)
+                raise
+    except OSError as error:
+        if folder.is_dir():
+            raise
+        raise BadInput(
+            f"runs.root={root}: {folder} cannot be made ({error.strerror}); give another runs.root"
+        ) from error
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove a study's folder that holds nothing but locks and a ledger without runs."""
+    from img2gps.study.storage import JOURNAL
+
+    found = list(folder.iterdir())
+    if {path.name for path in found} <= {LOCK, JOURNAL, f"{JOURNAL}.lock"}:
+        for path in found:
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # another process has begun to use it
+            folder.rmdir()
+
+
+@contextmanager
 def _file_lock(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = path.open("w")
+        except FileNotFoundError:  # its folder has just been removed
+            continue
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(lock.fileno())):
+                yield
+                return
+
+
+@contextmanager
+def ledger_lock(root: Path, study: str, ledger: BaseStorage | None) -> Iterator[None]:
+    """Lock a study in its ledger where machines share no folder."""
+    if ledger is None or url_of(root) is None:
         yield
+    else:
+        with _ledger_lock(ledger, study):
+            yield
 
 
 @contextmanager

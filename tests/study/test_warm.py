@@ -141,6 +141,16 @@ def test_unknown_study_and_the_study_itself_are_refused(tmp_path: Path) -> None:
         run(search(tmp_path))
     with pytest.raises(BadInput, match="warm_start=new: is this study itself; leave it out"):
         run(search(tmp_path, warm_start=("new",)))
+    assert list(tmp_path.iterdir()) == []  # a refused study leaves nothing behind
+
+
+def test_study_that_is_refused_later_keeps_what_it_had(tmp_path: Path) -> None:
+    run(spec := search(tmp_path, warm_start=()))
+    before = read_study(spec.root, spec.name)
+    with pytest.raises(BadInput):
+        run(search(tmp_path, Axis("behave", ("a", "b")), warm_start=("old",)))
+    assert read_study(spec.root, spec.name) == before
+    assert (tmp_path / "new" / "ledger.journal").stat().st_size
 
 
 def test_grid_needs_no_warm_start() -> None:
