@@ -10,9 +10,9 @@ from img2gps.core.paths import runs_folder
 from img2gps.core.stores import url_of
 
 ITSELF = ("worker",)  # trains in the local copy
-OF_STUDY = ("report", "contrast", "needs", "publish")  # read no run of another study
+OF_STUDY = ("report", "contrast", "needs", "publish", "replay")  # read no run of another study
 RECORDS = (None, "show", "stop", "retry", "forget")  # actions of `studies` that read no run
-REFUSED = ("final", "replay", "start", "sync")
+REFUSED = ("final", "start", "sync")
 
 
 def fetch_first(command: str, args: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -195,6 +196,10 @@ def test_commands_read_a_study_out_of_a_store_and_add_the_winner(
     assert read.winner.cell == made.winner.cell
     assert read.corrected.corrected == made.corrected.corrected
     assert (read.errors.error_m == made.errors.error_m).all()
+
+    figures_of = tmp_path / "replayed.json"
+    assert main_status("replay", "table1", "--runs", url, "--out", str(figures_of)) == 0
+    assert json.loads(figures_of.read_text())["winner"] == made.winner.cell
 
     assert main_status("studies", "--runs", url) == 0
     assert main_status("select", "table1", "--runs", url) == 0
