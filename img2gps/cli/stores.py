@@ -12,7 +12,7 @@ from img2gps.core.stores import url_of
 ITSELF = ("worker",)  # trains in the local copy
 OF_STUDY = ("report", "contrast", "needs", "publish", "replay")  # read no run of another study
 RECORDS = (None, "show", "stop", "retry", "forget")  # actions of `studies` that read no run
-REFUSED = ("final", "start", "sync")
+REFUSED = ("final", "start", "sync --to mlflow")
 
 
 def fetch_first(command: str, args: argparse.Namespace) -> None:
@@ -34,6 +34,8 @@ def _fetch(command: str, args: argparse.Namespace, root: Path, url: str) -> None
 
     action = getattr(args, "action", None)
     asked = f"{command} {action}" if action else command
+    if getattr(args, "to", None) == "mlflow":
+        asked += " --to mlflow"
     if asked in REFUSED:
         raise BadInput(f"{asked}: does not work on {url}; {_remedy(url)}")
     if command == "studies":

@@ -28,6 +28,7 @@ from img2gps.runs.folder import (
     CHECKPOINT,
     NOTE,
     SUBMISSIONS,
+    UPLOADS,
     WINNER,
     Locked,
     RunFolder,
@@ -43,7 +44,7 @@ PROGRESS = "progress.tar"  # in the store: a run under way
 AT_ONCE = 200  # runs that are locked and fetched together
 READING_PATIENCE_S = 30.0
 AGAIN_S = 5.0  # between two looks at the record of a study that is followed
-RECORDS = (STUDY, WINNER, *SUBMISSIONS)  # of a study, beside its runs
+RECORDS = (STUDY, WINNER, UPLOADS, *SUBMISSIONS)  # of a study, beside its runs
 LISTED_S = 300.0  # after which a listing is made again to look for single runs
 
 Listing = dict[str, str]

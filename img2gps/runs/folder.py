@@ -36,6 +36,7 @@ LOCK = ".lock"
 MEETING = ".processes"  # through it, the processes of a run on several devices find each other
 NOTE = ".store.json"  # what the store listed when the folder was last the same
 WINNER = "winner.json"  # of a study
+UPLOADS = "wandb.json"  # of a run or a study: what W&B has of it
 # Of a study whose workers run elsewhere: how they were submitted
 SUBMISSIONS = ("slurm.jobs", "ray.address", "kubernetes.yaml", "skypilot.yaml")
 

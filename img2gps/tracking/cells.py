@@ -22,13 +22,12 @@ from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.config.schema import LoggerConfig
 from img2gps.core.files import read_json, write_json
 from img2gps.core.progress import watched
-from img2gps.runs.folder import run_id
+from img2gps.runs.folder import UPLOADS, run_id
 from img2gps.runs.records import MEAN_PREDICTOR, RunState
 from img2gps.tracking import content, session
 
 CELL_MEAN = "cell-mean"  # job types
 TABLE = "study"
-RECEIPT = "wandb.json"  # in the study's folder
 MEAN, LOWEST, HIGHEST = "seed_mean", "seed_min", "seed_max"
 SPREAD = ("train/mse", "val/rmse_m")  # the lowest and highest seed of these are sent too
 NOT_METRICS = ("epoch", "run", "run_id", "cell", "seed")  # columns of a study's history
@@ -149,7 +148,7 @@ def publish(
     """
     study = collect.load_study(folder, roots)
     target = f"{session.server()}/{logger.entity}/{logger.project}"
-    receipt = read_json(folder / RECEIPT) or {}
+    receipt = read_json(folder / UPLOADS) or {}
     there = set(receipt.get(target, []))
     missing = [extra for extra in extras(study) if extra.about.run_id not in there]
     sent = []
@@ -158,7 +157,7 @@ def publish(
         if not dry_run:
             _send(extra, logger, folder)
             there.add(extra.about.run_id)
-            write_json(folder / RECEIPT, {**receipt, target: sorted(there)})
+            write_json(folder / UPLOADS, {**receipt, target: sorted(there)})
     return sent
 
 

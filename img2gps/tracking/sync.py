@@ -12,8 +12,10 @@ from img2gps.config.schema import LoggerConfig, LoggerKind
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.core.progress import watched
-from img2gps.runs.folder import HISTORY, History, list_folders, open_folder
-from img2gps.runs.records import STUDY, StudyRecord, read_result
+from img2gps.core.stores import url_of
+from img2gps.runs.fetching import noted, send
+from img2gps.runs.folder import HISTORY, UPLOADS, History, list_folders, open_folder
+from img2gps.runs.records import RESULT, STUDY, StudyRecord, read_result
 from img2gps.tracking import cells, content, session, uploads
 
 MIRRORED = (LoggerKind.wandb, LoggerKind.wandb_offline)
@@ -93,7 +95,10 @@ def choose_studies(root: Path, name: str | None) -> dict[Path, list[Path]]:
         BadInput: there is no such study, or there are no runs.
     """
     studies: dict[Path, list[Path]] = {}
+    ended_only = url_of(root) is not None  # others may have gone on with the rest
     for folder in list_folders(root):
+        if ended_only and not (folder / RESULT).is_file():
+            continue
         studies.setdefault(folder.parent, []).append(folder)
     chosen = {folder: runs for folder, runs in studies.items() if name in (None, folder.name)}
     if not chosen:
@@ -115,8 +120,20 @@ def _lines(studies: dict[Path, list[Path]], options: Options) -> Iterator[Line]:
             line = _run(folder, study, options)
             in_vain = in_vain + 1 if line.outcome is Result.no_answer else 0
             yield line
+            if not options.dry_run:
+                _send_receipt(folder, line)
         if in_vain < GIVE_UP_AFTER:
             yield from _cells(study_folder, options)
+            if not options.dry_run and (study_folder / UPLOADS).is_file():
+                send(study_folder.parent, [f"{study_folder.name}/{UPLOADS}"])
+
+
+def _send_receipt(folder: Path, line: Line) -> None:
+    """Tell the store of an upload, so that other machines do not repeat it."""
+    name = f"{folder.parent.name}/{folder.name}/{UPLOADS}"
+    lacking = line.outcome is Result.up_to_date and name not in (noted(folder) or {})
+    if line.outcome is Result.uploaded or lacking:
+        send(folder.parent.parent, [name])
 
 
 def _run(folder: Path, study: StudyRecord | None, options: Options) -> Line:

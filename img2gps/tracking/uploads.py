@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 from img2gps.config.schema import LoggerConfig
 from img2gps.core.files import read_json, write_json
-from img2gps.runs.folder import CHECKPOINT, HISTORY, History
+from img2gps.runs.fetching import fetch_weights
+from img2gps.runs.folder import CHECKPOINT, HISTORY, UPLOADS, History
 from img2gps.runs.records import RunResult, RunState, read_result
 from img2gps.tracking import content, media, session
 
 if TYPE_CHECKING:
     import wandb
-
-RECEIPT = "wandb.json"  # in the run folder
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Receipt:
 
     @classmethod
     def _read(cls, folder: Path) -> list[Receipt]:
-        saved = read_json(folder / RECEIPT) or {}
+        saved = read_json(folder / UPLOADS) or {}
         names = {item.name for item in fields(cls)}
         return [cls(**one) for one in saved.get("uploads", []) if one.keys() == names]
 
@@ -72,7 +71,7 @@ class Receipt:
             if (receipt.server, receipt.project, receipt.id) != (self.server, self.project, self.id)
         ]
         uploaded = [asdict(receipt) for receipt in (*others, self)]
-        write_json(folder / RECEIPT, {"uploads": uploaded})
+        write_json(folder / UPLOADS, {"uploads": uploaded})
 
     def covers(self, result: RunResult | None, epochs: int) -> bool:
         """Whether W&B has all that the run folder has."""
@@ -111,6 +110,8 @@ def upload(
         Exception: whatever the SDK raises. Repeating goes on from there.
     """
     result = read_result(folder)
+    if logger.checkpoint:
+        fetch_weights(folder)
     history = History(folder / HISTORY).rows()
     run = session.start(about, logger, folder.parent, online=True, run_id=run_id)
     ended_well = result is not None and result.state in (RunState.finished, RunState.pruned)

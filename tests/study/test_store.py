@@ -297,7 +297,7 @@ def test_a_page_that_follows_a_study_gets_what_other_machines_write(
     ("words", "said"),
     [
         (["final", "s"], "final: does not work on file://"),
-        (["sync", "s"], "sync: does not work on file://"),
+        (["sync", "s", "--to", "mlflow"], "sync --to mlflow: does not work on file://"),
     ],
 )
 def test_a_command_that_does_not_work_on_a_store_says_so_with_the_remedy(

@@ -20,8 +20,11 @@ from img2gps.analysis import collect
 from img2gps.cli.main import main
 from img2gps.config.schema import LoggerKind
 from img2gps.core.errors import BadInput
+from img2gps.core.paths import runs_root
+from img2gps.runs.fetching import fetch
 from img2gps.runs.folder import CONFIG, HISTORY, History, open_folder
 from img2gps.runs.records import RESULT
+from img2gps.runs.store import Store
 from img2gps.tracking import cells, sync, uploads
 from img2gps.tracking.cells import extras, table
 from tests.helpers import fake_study
@@ -98,6 +101,27 @@ def test_what_is_there_is_not_sent_again(server: Server, tmp_path: Path) -> None
     assert [call for call in server.calls if call.endswith("file_stream")] == []
     assert {key: list(there.writes) for key, there in server.runs.items()} == before
     assert len(made) == 4
+
+
+def test_what_one_machine_has_sent_out_of_a_store_no_other_sends_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, url = tmp_path / "plain", f"file://{tmp_path}/shared"
+    make_runs(plain)
+    store = Store(url)
+    for path in sorted(path for path in plain.rglob("*") if path.is_file()):
+        store.put(path, path.relative_to(plain).as_posix())
+    said = []
+    for machine in ("one", "another"):
+        monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / machine))
+        root = runs_root(url, "runs.root")
+        fetch(root)
+        under_way = root / "table1" / "0123456789"
+        under_way.mkdir()
+        (under_way / CONFIG).write_text("{}")  # left here; another machine went on with it
+        said.append(synced(root))
+    assert of_runs(said[0]) == ["uploaded"] * 4
+    assert [line.outcome for line in said[1]] == ["up to date"] * 4  # and no mean once more
 
 
 def test_a_run_tracked_online_is_up_to_date(server: Server, tmp_path: Path) -> None:
