@@ -42,7 +42,7 @@ def folder_lock(root: Path, study: str) -> Iterator[None]:
     folder = root / study
     try:
         with _file_lock(folder / LOCK):
-            new = os.listdir(folder) == [LOCK]
+            new = [path.name for path in folder.iterdir()] == [LOCK]
             try:
                 yield
             except BadInput:
