@@ -7,12 +7,16 @@ the same photos.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from img2gps.config.own import own_function
 from img2gps.config.schema import AugmentationConfig, AugmentationName
+from img2gps.core.errors import BadInput
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 GREY = 127.5
@@ -45,8 +49,30 @@ def _change(
         case AugmentationName.rotate:
             return rotate(images, config.degrees, generator)
         case AugmentationName.custom:
-            changed: Tensor = own_function("augmentation", config.custom or {})(images, generator)
-            return changed
+            return _own(images, config, generator)
+
+
+def own_augmentation(config: AugmentationConfig) -> Callable[..., Any] | None:
+    """Return the augmentation of the user's own, if the configuration has one.
+
+    Raises:
+        BadInput: it cannot be found, or cannot be called with photos and a generator.
+    """
+    if config.custom is None:
+        return None
+    return own_function("augmentation", config.custom, "images", "generator")
+
+
+def _own(images: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
+    own = own_augmentation(config)
+    changed = images if own is None else own(images, generator)
+    if not isinstance(changed, Tensor) or changed.shape != images.shape:
+        what = list(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+        raise BadInput(
+            f"augmentation._target_={(config.custom or {})['_target_']}: returns {what}; return "
+            f"photos of the shape that it is given, {list(images.shape)}"
+        )
+    return changed
 
 
 def _uniform(images: Tensor, low: float, high: float, generator: Generator) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional
 
 from img2gps.config.own import own_function
 from img2gps.config.schema import LossConfig, LossName
+from img2gps.core.errors import BadInput
 from img2gps.core.geo import LabelScaler
 
 TINY_M2 = 1e-4  # a centimetre squared: the root has no slope at zero
@@ -38,8 +40,7 @@ def make_loss(config: LossConfig, scaler: LabelScaler) -> Loss:
     answers and targets, both scaled. `nll` comes from the head.
     """
     if config.custom is not None:
-        own = own_function("loss", config.custom)
-        return lambda answers, targets, _=None: own(answers, targets)
+        return _own(config.custom)
     reduced = _mse if config.name in (LossName.mse, LossName.nll) else _of_distances(config, scaler)
 
     def loss(answers: Tensor, targets: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -47,6 +48,22 @@ def make_loss(config: LossConfig, scaler: LabelScaler) -> Loss:
             return reduced(answers, targets, "mean")
         each = reduced(answers, targets, "none").reshape(len(answers), -1).mean(dim=1)
         return (each * weight).mean()
+
+    return loss
+
+
+def _own(node: Mapping[str, Any]) -> Loss:
+    own = own_function("loss", node, "answers", "targets")
+
+    def loss(answers: Tensor, targets: Tensor, _: Tensor | None = None) -> Tensor:
+        found = own(answers, targets)
+        if not isinstance(found, Tensor) or found.numel() != 1:
+            what = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise BadInput(
+                f"loss._target_={node['_target_']}: returns {what}; return a tensor with one "
+                "number, such as the mean over the photos"
+            )
+        return found
 
     return loss
 

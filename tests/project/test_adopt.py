@@ -139,6 +139,13 @@ def power_loss(answers, targets, power):
 def darker(images, generator, factor):
     return images * factor
 """
+UNFIT_FUNCTIONS = """
+def lonely(one):
+    return one
+
+def bigger(images, generator):
+    return images.repeat(2, 1, 1, 1)
+"""
 OWN_CALLBACK = """
 import pathlib
 import pytorch_lightning as pl
@@ -205,3 +212,32 @@ def test_own_loss_that_does_not_exist_is_one_line(project: Path) -> None:
     done = train(project, "data=mine", "+loss._target_=mine.absent")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("img2gps: error: loss._target_: cannot be found")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["++loss._target_=mine.lonely"],  # with the key of the group that was chosen before
+            "loss._target_=mine.lonely: cannot be called with (answers, targets) and the keys of "
+            "the group (delta_m): ",
+        ),
+        (
+            ["+augmentation._target_=mine.lonely"],
+            "augmentation._target_=mine.lonely: cannot be called with (images, generator): ",
+        ),
+        (
+            ["+augmentation._target_=mine.bigger"],
+            "augmentation._target_=mine.bigger: returns [32, 3, 64, 64]; return photos of the ",
+        ),
+    ],
+)
+def test_own_function_that_does_not_fit_is_one_line(
+    project: Path, overrides: list[str], said: str
+) -> None:
+    with (project / "mine.py").open("a") as file:
+        file.write(UNFIT_FUNCTIONS)
+    done = train(project, "data=mine", *overrides)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
