@@ -238,16 +238,19 @@ def _validated(root: str | Path, run: StudyRun) -> list[tuple[str, ...]]:
     """Return a run's validation photos with their labels; none where it has no such file.
 
     Raises:
-        BadInput: the file lacks a column.
+        BadInput: the file lacks a column, or its end.
     """
+    path = run.folder(root) / PREDICTIONS
     try:
-        with (run.folder(root) / PREDICTIONS).open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
-            return [(row["content"], row["lat_deg"], row["lon_deg"]) for row in rows]
+        text = path.read_text(encoding="utf-8")
     except OSError:
         return []
+    if not text.endswith("\n"):
+        raise BadInput(f"{path}: the end of the file is missing; repeat the run")
+    try:
+        rows = csv.DictReader(text.splitlines())
+        return [(row["content"], row["lat_deg"], row["lon_deg"]) for row in rows]
     except KeyError as error:
-        path = run.folder(root) / PREDICTIONS
         raise BadInput(f"{path}: no column {error.args[0]}; repeat the run") from error
 
 

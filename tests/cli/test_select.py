@@ -376,8 +376,11 @@ def test_preferred_aim_takes_from_the_front_and_says_why(
     assert winner(tmp_path)["cell"] == "a"
 
 
-def test_a_damaged_table_of_predictions_is_named(tmp_path: Path) -> None:
+def test_a_damaged_or_cut_table_of_predictions_is_named(tmp_path: Path) -> None:
     study = write(tmp_path, CELLS[:6])
     (tmp_path / "s" / "b1" / "predictions.csv").write_text("rubbish\n1\n")
     with pytest.raises(BadInput, match=r"b1/predictions.csv: no column content; repeat the run"):
+        select(study, tmp_path)
+    (tmp_path / "s" / "b1" / "predictions.csv").write_text("content,lat_deg,lon_deg\na1,1.0,2.")
+    with pytest.raises(BadInput, match=r"b1/predictions.csv: the end of the file is missing"):
         select(study, tmp_path)

@@ -260,7 +260,7 @@ def _ranking_title(ranked: pd.DataFrame, winner: str | None) -> str:
     if compared < 2:
         return f"{lowest}; which others could be as good is not known"
     if same == compared:
-        return f"None of the {same} cells can be told apart from the lowest"
+        return f"The {same} cells cannot be told apart"
     if same > 1:
         return f"{same} of {compared} cells, the lowest included, cannot be told apart"
     return f"{lowest}, told apart from all others"
