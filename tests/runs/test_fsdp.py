@@ -18,9 +18,9 @@ from img2gps.runs.folder import CHECKPOINT, Pruned
 from img2gps.runs.records import RESULT, RunState, read_result
 from img2gps.training import devices
 from tests.helpers.tiny import tiny_config
-from tests.runs.test_devices import ONE, helpers, predictions
+from tests.runs.test_devices import ONE, check_step_agrees, helpers, predictions
 from tests.runs.test_midway import EVERY_BATCH, train_killed
-from tests.runs.test_train import assert_same_run, history, weights
+from tests.runs.test_train import assert_same_run, weights
 
 TWO = ("trainer=fsdp", *ONE)
 
@@ -33,23 +33,8 @@ def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_step_is_the_same_in_two_processes(workdir: Path) -> None:
-    # The first epoch's two batches, of seven photos and of one, are one step.
-    knobs = (
-        *("batch_size=7", "split.n_train=8", "split.n_val=13", "val_batch_size=6", "max_epochs=1"),
-        *("optimizer=sgd", "augmentation=crop", "trainer.accumulate_grad_batches=2", "ema=0.5"),
-    )
-    one = train.run(tiny_config(*ONE, *knobs, "study=one"))
-    two = train.run(tiny_config(*TWO, *knobs, "study=two"))
-    assert two.run_id == one.run_id
-    for key, weight in weights(one.folder).items():
-        torch.testing.assert_close(weights(two.folder)[key], weight, rtol=1e-4, atol=1e-5)
-    for row, usual in zip(predictions(two.folder), predictions(one.folder), strict=True):
-        assert row["photo"] == usual["photo"]
-        assert float(row["error_m"]) == pytest.approx(float(usual["error_m"]), abs=0.05)
-    for figure, expected in zip(history(two.folder)[0], history(one.folder)[0], strict=True):
-        assert float(figure) == pytest.approx(float(expected), rel=1e-3)
-    assert not helpers()
-    found, alone = read_result(two.folder), read_result(one.folder)
+    one, two = check_step_agrees(TWO)
+    found, alone = read_result(two), read_result(one)
     assert found is not None
     assert alone is not None
     assert (found.strategy, found.devices) == ("fsdp", 2)
@@ -57,13 +42,11 @@ def test_a_step_is_the_same_in_two_processes(workdir: Path) -> None:
     assert found.model == alone.model
     assert found.cost.predict_ms is not None
     assert found.absent == {}
-    dataset = dataset_of(two.folder)  # one process can predict from the checkpoint
+    dataset = dataset_of(two)  # one process can predict from the checkpoint
     assert dataset is not None
-    rows = [dataset.manifest["photo"].tolist().index(r["photo"]) for r in predictions(two.folder)]
-    again = Predictor.load(two.folder).positions(dataset.pixels()[rows])
-    positions = [
-        [float(r["pred_lat_deg"]), float(r["pred_lon_deg"])] for r in predictions(two.folder)
-    ]
+    rows = [dataset.manifest["photo"].tolist().index(r["photo"]) for r in predictions(two)]
+    again = Predictor.load(two).positions(dataset.pixels()[rows])
+    positions = [[float(r["pred_lat_deg"]), float(r["pred_lon_deg"])] for r in predictions(two)]
     assert again == pytest.approx(np.array(positions), abs=1e-8)
 
 
