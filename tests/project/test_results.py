@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.stats import fisher_exact
 
 from img2gps.analysis import collect
 from img2gps.config.compose import read_config
@@ -47,3 +49,24 @@ def test_every_run_is_readable_and_is_what_its_id_says(folder: Path) -> None:
         saved = read_config(path.parent / CONFIG)
         assert (saved.data.root, saved.data.cache, saved.runs.root) == (None, None, "runs")
         assert saved.lr == result.swept["lr"]
+
+
+def test_as_many_seeds_went_astray_with_a_one_photo_batch_as_the_study_says() -> None:
+    counted = {}
+    for name in ("last_batch_resnet50", "last_batch_224"):
+        by_knob: dict[bool, list[float]] = {True: [], False: []}
+        for run in read_study(RESULTS, name).runs:
+            assert run.value is not None
+            by_knob[run.params["drop_last"]].append(run.value)
+        without, with_it = by_knob[True], by_knob[False]
+        assert len(without) == len(with_it)
+        assert max(without) <= min(with_it) + 15
+        counted[name] = sum(value > max(without) + 15 for value in with_it), len(with_it)
+    astray, seeds = map(sum, zip(*counted.values(), strict=True))
+    chance = fisher_exact(np.array([[astray, seeds - astray], [0, seeds]])).pvalue
+    assert counted["last_batch_resnet50"] == (3, 5)
+    assert (astray, seeds) == (4, 8)
+    text = (ROOT / "docs" / "study.md").read_text()
+    assert text.count(f"Fisher's exact test, p = {chance:.2f}") == 2
+    assert "Three of the five seeds with the step end more than 15 m above" in text
+    assert text.count("four of eight") == 2
