@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from img2gps.core import pulse
-from img2gps.core.errors import BadInput
+from img2gps.core.errors import BadInput, GpuFull
 from img2gps.core.files import read_json, write_json
 from img2gps.core.stores import url_of
 from img2gps.runs.fetching import Finder
@@ -140,6 +140,9 @@ def _misbehave(how: str, folder: Path) -> None:
             raise SystemExit(0)
         case "bad_input":
             raise BadInput("lr=0: must be above 0")
+        case "gpu_full_once" if not (folder / "full").exists():
+            (folder / "full").touch()
+            raise GpuFull("batch_size=9: the GPU has too little memory")
         case "segfault":
             ctypes.string_at(0)
         case "killed":
