@@ -46,6 +46,17 @@ def load_config(cfg: DictConfig) -> Config:
         BadInput: an unknown key, a wrong type or an impossible value; the message names the key,
             the value and the remedy.
     """
+    config = typed_config(cfg)
+    config.check_trainable()
+    return config
+
+
+def typed_config(cfg: DictConfig) -> Config:
+    """Return the `Config` of what Hydra has composed, which need not be trainable as a whole.
+
+    Raises:
+        BadInput: an unknown key or a wrong type.
+    """
     try:
         plain = _plain(OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
@@ -59,7 +70,6 @@ def load_config(cfg: DictConfig) -> Config:
     config.runs.root = str(runs_root(config.runs.root, "runs.root"))
     if config.runs.results:
         config.runs.results = str(expanded(config.runs.results, "runs.results"))
-    config.check_trainable()
     return config
 
 

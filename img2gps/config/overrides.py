@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from img2gps.config.compose import config_to_dict, load_config, register_sweeps
+from img2gps.config.compose import config_to_dict, register_sweeps, typed_config
 from img2gps.config.schema import Config, DataKind
 from img2gps.core.nested import flat
 from img2gps.core.paths import package_folder
@@ -48,11 +48,10 @@ def overrides(config: Config) -> list[str]:
 
 
 def _composed(given: list[str]) -> Config:
+    """Return what these groups choose. They may need keys that are not among them, so no check."""
     register_sweeps()
-    # Photos of one's own have no default root, and without one nothing is composed.
-    root = [f"data.root={NO_ROOT}"] if any(group.startswith("data=") for group in given) else []
     with initialize_config_dir(str(package_folder("conf")), version_base="1.3"):
-        return load_config(compose("train", overrides=[*given, *root]))
+        return typed_config(compose("train", overrides=given))
 
 
 def _text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,16 @@ from img2gps.core.nested import flat
 from tests.conftest import ROOT
 from tests.helpers.tiny import config
 
-PUBLISHED = sorted(ROOT.glob("results/*/*/config.yaml"))[::40]
+CHOICE = re.compile(r"^(?:  (?:name|kind|train)|head): .*$", re.MULTILINE)
 NOT_THE_RUN = ("runs.", "logger.", "trainer.progress_bar", "force", "threads", "data.cache")
+
+
+def _one_of_each_kind() -> list[Path]:
+    """Return one published configuration for each set of choices that the results have."""
+    found: dict[tuple[str, ...], Path] = {}
+    for path in sorted(ROOT.glob("results/*/*/config.yaml")):
+        found.setdefault(tuple(CHOICE.findall(path.read_text(encoding="utf-8"))), path)
+    return list(found.values())
 
 
 def test_defaults_need_no_overrides() -> None:
@@ -29,7 +38,12 @@ def test_groups_come_before_their_keys() -> None:
     assert "split.n_val=9" in command
 
 
-@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
+def test_choices_that_need_keys_of_their_own_are_named_with_them() -> None:
+    given = ["loss=nll", "head=mixture"]
+    assert overrides(config(*given)) == given
+
+
+@pytest.mark.parametrize("path", _one_of_each_kind(), ids=lambda path: path.parent.name)
 def test_command_gives_a_published_configuration_again(path: Path) -> None:
     saved = read_config(path)
     if saved.data.root is None and saved.data.kind != "quad":
