@@ -508,7 +508,10 @@ class Config:
         if devices == 1:
             return
         frozen = self.model.train is TrainedPart.head
-        remedy = "a head on frozen features takes one device; leave it out, or model.train=head"
+        remedy = (
+            "model.train=head computes features once and takes one device; give trainer.devices=1, "
+            "or leave model.train=head out"
+        )
         check("trainer.devices", devices, not frozen, remedy)
         remedy = "trainer.compile=true takes one device; leave one of them out"
         check("trainer.devices", devices, not self.trainer.compile, remedy)

@@ -195,7 +195,11 @@ def test_the_processes_of_a_run_share_the_cores(
 @pytest.mark.parametrize(
     ("knobs", "said"),
     [
-        (("model.train=head",), "trainer.devices=2: a head on frozen features takes one device"),
+        (
+            ("model.train=head",),
+            "trainer.devices=2: model.train=head computes features once and takes one device; give "
+            "trainer.devices=1, or leave model.train=head out",
+        ),
         (("trainer.compile=true",), "trainer.devices=2: trainer.compile=true takes one device"),
         (("batch_size=1",), "trainer.devices=2: each takes its share of batch_size=1, so"),
     ],
