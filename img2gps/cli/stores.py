@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from img2gps.core.errors import BadInput
@@ -50,7 +51,10 @@ def _fetch(command: str, args: argparse.Namespace, root: Path, url: str) -> None
 def _remedy(url: str) -> str:
     """Return how to get the runs into a folder."""
     scheme, _, rest = url.partition("://")
-    copying = {"s3": f"aws s3 sync {url} runs", "gs": f"gcloud storage rsync -r {url} runs"}
-    copying["file"] = f"cp -r {rest} runs"
+    copying = {
+        "s3": f"aws s3 sync {shlex.quote(url)} runs",
+        "gs": f"gcloud storage rsync -r {shlex.quote(url)} runs",
+        "file": f"cp -r {shlex.quote(f'{rest}/.')} runs",  # also into a folder that there is
+    }
     how = f"copy it by `{copying[scheme]}`" if scheme in copying else "copy it into a folder"
     return f"{how}, and give --runs runs"

@@ -44,6 +44,9 @@ PROGRESS = "progress.tar"  # in the store: a run under way
 AT_ONCE = 200  # runs that are locked and fetched together
 READING_PATIENCE_S = 30.0
 AGAIN_S = 5.0  # between two looks at the record of a study that is followed
+PROBE = (
+    ".writable"  # in the store; a name of its own, so that a copy of the store is a plain folder
+)
 RECORDS = (STUDY, WINNER, UPLOADS, *SUBMISSIONS)  # of a study, beside its runs
 LISTED_S = 300.0  # after which a listing is made again to look for single runs
 
@@ -294,7 +297,7 @@ def check_store(root: str | Path) -> None:
     """
     if (store := Store.of(root)) is not None:
         mark = Path(root) / MARK
-        patiently(lambda: store.put(mark, MARK), store, first=True, patience_s=READING_PATIENCE_S)
+        patiently(lambda: store.put(mark, PROBE), store, first=True, patience_s=READING_PATIENCE_S)
 
 
 def remove_records(root: Path, study: str, kept: Collection[str] = ()) -> None:

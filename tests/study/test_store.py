@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -307,8 +309,23 @@ def test_a_command_that_does_not_work_on_a_store_says_so_with_the_remedy(
     assert main_status(*words, "--runs", url) == 2
     lines = capsys.readouterr().err.splitlines()
     assert said in lines[-1]
-    remedy = f"copy it by `cp -r {workdir}/shared runs`, and give --runs runs"
+    remedy = f"copy it by `cp -r {workdir}/shared/. runs`, and give --runs runs"
     assert remedy in lines[-1]
+
+
+def test_the_copy_that_the_remedy_makes_is_a_plain_folder(
+    workdir: Path, ledger: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(workdir / "maker"))
+    url = f"file://{workdir}/a shared folder"
+    planned(url, ledger)
+    (workdir / "runs").mkdir()
+    assert main_status("sync", "s", "--to", "mlflow", "--runs", url) == 2
+    found = re.search("copy it by `(.+)`", capsys.readouterr().err)
+    assert found is not None
+    subprocess.run(shlex.split(found[1]), check=True)
+    assert (workdir / "runs" / "s" / "study.json").is_file()
+    assert Store.of(workdir / "runs") is None
 
 
 def test_failed_runs_are_queued_again_from_another_machine(
