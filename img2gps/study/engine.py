@@ -7,7 +7,9 @@ that they agree on is in the ledger; a kill of the engine itself loses nothing.
 from __future__ import annotations
 
 import math
+import random
 import shlex
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -74,7 +76,7 @@ def run_study(
     """
     stop = stop or Stop()
     display = display or Display()
-    with _errors_in_one_line(spec, stop):
+    with _errors_in_one_line(spec, url, stop):
         engine, runner = _planned(spec, url, display)
         engine.ledger.patience.hurried = lambda: stop.wanted
         stop.install()
@@ -92,7 +94,7 @@ def plan_alone(spec: Spec, url: str, display: Display) -> int:
     Raises:
         BadInput: there is another study of this name.
     """
-    with _errors_in_one_line(spec, Stop()):
+    with _errors_in_one_line(spec, url, Stop()):
         engine, _ = _planned(spec, url, display)
         return engine.prepare()
 
@@ -128,8 +130,8 @@ def _planned(spec: Spec, url: str, display: Display) -> tuple[Engine, Runner]:
 
 
 @contextmanager
-def _errors_in_one_line(spec: Spec, stop: Stop) -> Iterator[None]:
-    """Tell a user in one line that the ledger stayed away or that the disk is full."""
+def _errors_in_one_line(spec: Spec, url: str, stop: Stop) -> Iterator[None]:
+    """Tell a user in one line that the ledger stayed away or forgot, or that the disk is full."""
     try:
         yield
     except Unreachable as error:
@@ -140,6 +142,13 @@ def _errors_in_one_line(spec: Spec, stop: Stop) -> Iterator[None]:
             f"{spec.limits.storage_patience_s:g} s ({error}); check the server or the disk, and "
             "give the same command again"
         ) from error
+    except (KeyError, FileNotFoundError) as error:
+        if not _is_forgotten(spec, url):
+            raise
+        raise BadInput(
+            f"study={spec.name}: was forgotten (img2gps studies forget) while this command worked "
+            "on it; start it again with -m, which finds the runs that have ended"
+        ) from error
     except OSError as error:
         if not is_full(error):
             raise
@@ -147,6 +156,16 @@ def _errors_in_one_line(spec: Spec, stop: Stop) -> Iterator[None]:
             f"runs.root={spec.root}: no room on the disk; make room, and give the same command "
             "again"
         ) from error
+
+
+def _is_forgotten(spec: Spec, url: str) -> bool:
+    if "://" not in url and not Path(url).is_file():
+        return True
+    try:
+        Ledger(open_storage(url), spec.name)
+    except KeyError:
+        return True
+    return False
 
 
 class Engine:
@@ -222,9 +241,9 @@ class Engine:
         )
 
     def save(self) -> None:
-        """Write the record of a study that no engine works on."""
-        self._at_work = None
+        """Write the record as this engine leaves it, to another one if there is one."""
         self.ledger.refresh()
+        self._at_work = next(iter(self.ledger.workers()), None)
         self._write(self.record())
 
     def _write(self, study: StudyRecord) -> None:
@@ -268,11 +287,42 @@ class Engine:
         """Run everything in this process: for a debugger, and where there can be no others."""
         self.update(last=True)
         try:
-            Worker(self.ledger, runner, stop).work(
-                before_each=self.update, more=self._more, enough=self._over_budget, wait=wait
-            )
+            with self._renewing():
+                Worker(self.ledger, runner, stop).work(
+                    before_each=self.update, more=self._more, enough=self._over_budget, wait=wait
+                )
         except Interrupted:
             stop.signum = stop.signum or 2
+
+    @contextmanager
+    def _renewing(self) -> Iterator[None]:
+        """Renew the record in the block, where a run may take hours, from another thread."""
+        ended = threading.Event()
+
+        def renew(others: int) -> None:
+            twin: Engine | None = None
+            # The more there are who renew it, the less often each of them does.
+            while not ended.wait(RENEWAL_S * max(1, others) * random.uniform(0.5, 1.0)):
+                with suppress(Exception, Unreachable):  # the run's own thread will meet it, too
+                    twin = twin or self._twin()
+                    twin.update()
+                    others = twin.ledger.running()
+
+        thread = threading.Thread(
+            target=renew, args=[self.ledger.running()], name="record", daemon=True
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _twin(self) -> Engine:
+        """Return an engine that writes the same record in another thread."""
+        twin = Engine(self.ledger.twin())
+        twin._sender = self._sender
+        return twin
 
     def work_apart(self, pool: Pool, stop: Stop) -> None:
         """Keep worker processes busy until nothing is queued or running."""

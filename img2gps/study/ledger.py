@@ -16,8 +16,8 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ class Claim:
 
 
 class Ledger:
-    """One study's trials. Each process opens its own; several threads may share one."""
+    """One study's trials. Each process opens its own; threads share one only to write."""
 
     def __init__(self, storage: BaseStorage, name: str) -> None:
         """Open an existing study.
@@ -146,6 +146,13 @@ class Ledger:
                     raise
                 time.sleep(0.1 * (attempt + 1))
         return cls(storage, spec.name)
+
+    def twin(self) -> Ledger:
+        """Return the same ledger for another thread to read."""
+        twin = Ledger(self._storage, self.study.study_name)
+        twin.places, twin.identity, twin.engine = self.places, self.identity, self.engine
+        twin.reload()
+        return twin
 
     # The study
 
@@ -428,18 +435,20 @@ class Ledger:
 
     def check(self, claim: Claim) -> None:
         """Raise `Lost` unless the trial is still this worker's."""
-        trial = self._storage.get_trial(claim.trial._trial_id)
+        with _lost_if_gone(claim.key):
+            trial = self._storage.get_trial(claim.trial._trial_id)
         worker = trial.user_attrs.get(ALIVE, {}).get("worker")
         if trial.state is not TrialState.RUNNING or worker != self.identity:
             raise Lost(claim.key)
 
     def report(self, claim: Claim, epoch: int, value: float) -> None:
         """Write down the monitored metric of an epoch."""
-        if self.spec.aims:  # Optuna itself refuses reports of trials with several values
-            trial_id = claim.trial._trial_id
-            self._storage.set_trial_intermediate_value(trial_id, epoch, value)
-        else:
-            claim.trial.report(value, epoch)
+        with _lost_if_gone(claim.key):
+            if self.spec.aims:  # Optuna itself refuses reports of trials with several values
+                trial_id = claim.trial._trial_id
+                self._storage.set_trial_intermediate_value(trial_id, epoch, value)
+            else:
+                claim.trial.report(value, epoch)
 
     def finish(self, claim: Claim, done: Done) -> None:
         """Record how a run ended by itself. Raises `Lost`."""
@@ -548,6 +557,24 @@ class Ledger:
         """Count the runs under way, including those whose worker is gone."""
         return self._count(TrialState.RUNNING)
 
+    def workers(self) -> list[dict[str, str | int]]:
+        """Return who works on the runs under way, beside this process; the dead are left out.
+
+        A worker that an engine looks after stands for its engine.
+        """
+        signs = self.signs_of_life().values()
+        found = [alive["engine"] or alive["worker"] for alive in signs if alive]
+        return [one for one in found if one != self.identity and not process.known_dead(one)]
+
+    def signs_of_life(self) -> dict[int, dict[str, Any]]:
+        """Return what each worker last wrote of itself, by the trial under way."""
+        trials = (self._trials[number] for number in sorted(self._open))
+        return {
+            t.number: t.user_attrs.get(ALIVE, {})
+            for t in trials
+            if t.state is TrialState.RUNNING and KEY in t.user_attrs
+        }
+
     def busy(self) -> bool:
         """Whether anything is queued or running."""
         return bool(self.waiting() or self.running())
@@ -583,12 +610,23 @@ class Ledger:
 
     def _note(self, trial_id: int, key: str, value: Any) -> None:
         try:
-            self._storage.set_trial_user_attr(trial_id, key, value)
+            with _lost_if_gone(str(trial_id)):
+                self._storage.set_trial_user_attr(trial_id, key, value)
         except UpdateFinishedTrialError as error:
             raise Lost(str(trial_id)) from error
 
     def _tell(self, trial_id: int, state: TrialState, values: list[float] | None = None) -> None:
         try:
-            self._storage.set_trial_state_values(trial_id, state, values)
+            with _lost_if_gone(str(trial_id)):
+                self._storage.set_trial_state_values(trial_id, state, values)
         except UpdateFinishedTrialError as error:
             raise Lost(str(trial_id)) from error
+
+
+@contextmanager
+def _lost_if_gone(what: str) -> Iterator[None]:
+    """Raise `Lost` where the trial is gone because its study was forgotten."""
+    try:
+        yield
+    except (KeyError, FileNotFoundError) as error:  # the latter of a journal file
+        raise Lost(what) from error

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,10 @@ from typing import Any
 import pytest
 
 from img2gps.cli.main import main
-from img2gps.runs.records import RunState
+from img2gps.runs.records import RunState, StudyRecord, write_study
+from img2gps.study import engine
+from img2gps.study.display import Display
+from img2gps.study.engine import plan_alone
 from img2gps.study.ledger import Ledger
 from img2gps.study.planning import plan_study
 from img2gps.study.process import HUNG
@@ -40,6 +44,13 @@ def planned(spec: Spec, url: str | None = None) -> Ledger:
     ledger = Ledger.create(open_storage(url or url_of(spec)), spec)
     plan_study(ledger, spec)
     return ledger
+
+
+def main_status(*words: str) -> int:
+    """The exit status of a command."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    return int(str(ended.value.code))
 
 
 def worker(root: Path, *words: str, name: str = "s", **options: Any) -> subprocess.Popen[str]:
@@ -109,6 +120,78 @@ def test_until_empty_a_worker_does_not_wait_for_the_others(tmp_path: Path) -> No
 def _running(ledger: Ledger) -> int:
     ledger.refresh()
     return ledger.running()
+
+
+def test_a_worker_that_leaves_names_the_one_that_goes_on(tmp_path: Path) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1]}, fixed=["pause=60"])
+    ledger = planned(spec)
+    first = worker(tmp_path)
+    try:
+        wait_for(lambda: _running(ledger))
+        worker(tmp_path, "--until-empty").communicate(timeout=60)
+        assert read_record(spec)["engine"]["pid"] == first.pid
+    finally:
+        first.terminate()
+        first.communicate(timeout=60)
+    assert read_record(spec)["engine"] is None
+
+
+def test_a_worker_renews_the_record_while_its_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "RENEWAL_S", 0.1)
+    spec = fake_spec(tmp_path, {"lr": [0.1]}, fixed=["pause=1"])
+    planned(spec)
+    written: list[StudyRecord] = []
+
+    def write(root: str, record: StudyRecord) -> None:
+        written.append(record)
+        write_study(root, record)
+
+    monkeypatch.setattr(engine, "write_study", write)
+    assert main_status("worker", "s", "--runs", str(tmp_path)) == 0
+    meanwhile = {(record.is_running, record.runs[0].state, record.runs[0].epochs)
+                 for record in written}  # fmt: skip
+    assert {(True, "running", 1), (True, "running", 2)} <= meanwhile
+    assert written[-1].engine is None
+
+
+@pytest.mark.parametrize("ledger_of", ["{}/s/ledger.journal", "sqlite:///{}/ledger.sqlite"])
+def test_a_worker_whose_study_is_forgotten_says_so_in_one_line(
+    tmp_path: Path, ledger_of: str
+) -> None:
+    url = ledger_of.format(tmp_path)
+    spec = fake_spec(tmp_path, {"lr": [0.1, 0.2]}, fixed=["pause=1"])
+    ledger = planned(spec, url)
+    process = worker(tmp_path, "--storage", url)
+    wait_for(lambda: _running(ledger))
+    words = ("studies", "forget", "s", "--yes", "--force", "--runs", str(tmp_path))
+    assert main_status(*words, "--storage", url) == 0
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, said
+    assert "study=s: was forgotten" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert not (tmp_path / "s" / "study.json").exists()
+
+
+def test_a_study_is_not_forgotten_while_a_worker_of_another_machine_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1]})
+    ledger = planned(spec)
+    plan_alone(spec, url_of(spec), Display())
+    ledger.identity = {"machine": "elsewhere/0", "pid": 7, "started": ""}
+    claim = ledger.claim()
+    assert claim is not None
+    monkeypatch.setattr("img2gps.cli.commands.studies.WATCH_S", 0.1)
+    monkeypatch.setattr("img2gps.cli.commands.studies.RENEWED_S", 3.0)
+    beating = threading.Timer(0.5, ledger.beat, [claim.trial._trial_id])
+    beating.start()
+    words = ("studies", "forget", "s", "--yes", "--runs", str(tmp_path))
+    assert main_status(*words) == 2
+    beating.join()
+    assert "an engine works on it (process 7 on elsewhere)" in capsys.readouterr().err
+    assert main_status(*words) == 0  # nothing has been heard of it since
 
 
 def test_a_worker_uses_the_folders_of_its_own_machine(tmp_path: Path) -> None:

@@ -265,12 +265,15 @@ def _run_id(entry: Entry) -> str:
     return where.run_id if where else ""
 
 
-def _refuse_at_work(args: argparse.Namespace) -> None:
-    """Refuse to change a ledger that an engine works on, unless the user insists."""
-    engine = read_study(args.root, args.name).engine or {}
-    who = f"process {engine.get('pid')} on {str(engine.get('machine')).partition('/')[0]}"
-    if not _at_work(args):
+def _refuse_at_work(args: argparse.Namespace, ledger: Ledger) -> None:
+    """Refuse to change a ledger that somebody works on, unless the user insists."""
+    ledger.refresh()
+    record = read_study(args.root, args.name).engine
+    possible = [*([record] if record else []), *ledger.workers()]
+    others = [one for one in possible if not process.known_dead(one)]
+    if not others or not (args.force or _any_alive(args, ledger, others)):
         return
+    who = f"process {others[0].get('pid')} on {str(others[0].get('machine')).partition('/')[0]}"
     if not args.force:
         raise BadInput(
             f"{args.name}: an engine works on it ({who}); stop that first, or give --force if it "
@@ -279,19 +282,22 @@ def _refuse_at_work(args: argparse.Namespace) -> None:
     print(f"warning: {args.name}: an engine may still work on it ({who})", file=sys.stderr)
 
 
-def _at_work(args: argparse.Namespace) -> bool:
-    study = read_study(args.root, args.name)
-    if not study.engine or process.known_dead(study.engine):
-        return False
-    if process.is_local(study.engine) or args.force:
+def _any_alive(
+    args: argparse.Namespace, ledger: Ledger, others: list[dict[str, str | int]]
+) -> bool:
+    """Whether one of these works on the study; one of another machine gives signs of that."""
+    if any(process.is_local(one) for one in others):
         return True
-    # Clocks of two machines may differ by hours, so only a change of the record counts.
+    # Clocks of two machines may differ by hours, so only a change of what they write counts.
     print(f"{args.name}: its engine was on another machine; is it alive? (up to {RENEWED_S:.0f} s)")
+    record, signs = read_study(args.root, args.name).updated_at, ledger.signs_of_life()
     end = time.monotonic() + RENEWED_S
     with fetched_again(args.root, args.name):
         while time.monotonic() < end:
             time.sleep(min(WATCH_S, RENEWED_S / 4))
-            if read_study(args.root, args.name).updated_at != study.updated_at:
+            ledger.refresh()
+            renewed = read_study(args.root, args.name).updated_at != record
+            if renewed or ledger.signs_of_life() != signs:
                 return True
     return False
 
@@ -308,7 +314,7 @@ def _stop(args: argparse.Namespace) -> int:
 
 def _retry(args: argparse.Namespace) -> int:
     ledger = _ledger(args)
-    _refuse_at_work(args)
+    _refuse_at_work(args, ledger)
     ledger.refresh()
     chosen = _chosen(ledger.entries(), args.run)
     keys = [entry.key for entry in chosen if entry.state is RunState.failed]
@@ -324,7 +330,7 @@ def _retry(args: argparse.Namespace) -> int:
 
 def _forget(args: argparse.Namespace) -> int:
     ledger = _ledger(args)
-    _refuse_at_work(args)
+    _refuse_at_work(args, ledger)
     ledger.refresh()
     if args.run:
         keys = [entry.key for entry in _chosen(ledger.entries(), args.run)]
