@@ -289,7 +289,7 @@ def _fetch_some(root: Path, store: Store, folders: dict[str, Listing]) -> None:
             note(root / name, folders[name])
 
 
-def check_store(root: str | Path) -> None:
+def check_store(root: str | Path, patience_s: float = READING_PATIENCE_S) -> None:
     """Check that a store can be read and written before anything is begun.
 
     Raises:
@@ -297,7 +297,7 @@ def check_store(root: str | Path) -> None:
     """
     if (store := Store.of(root)) is not None:
         mark = Path(root) / MARK
-        patiently(lambda: store.put(mark, PROBE), store, first=True, patience_s=READING_PATIENCE_S)
+        patiently(lambda: store.put(mark, PROBE), store, first=True, patience_s=patience_s)
 
 
 def remove_records(root: Path, study: str, kept: Collection[str] = ()) -> None:

@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 
 from img2gps.core.signals import Interrupted
-from img2gps.runs.fetching import PROGRESS, fetch_run, has_ended, note, noted
+from img2gps.runs.fetching import PROGRESS, check_store, fetch_run, has_ended, note, noted
 from img2gps.runs.folder import CHECKPOINT, RunFolder
 from img2gps.runs.records import RESULT, STUDY
-from img2gps.runs.store import Absence, Store, StoreAway, patiently
+from img2gps.runs.store import PATIENCE_S, Absence, Store, StoreAway, patiently
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,8 @@ class StoreKeeper(Keeper):
             return
         fetch = partial(fetch_run, self._folder, self._store, self._name)
         patiently(fetch, self._store, first=True)
+        if noted(self._folder.path) is None:  # nothing tells yet that this machine may write there
+            check_store(self._folder.path.parent.parent, PATIENCE_S)
         if self._result in (noted(self._folder.path) or {}):
             self._in_store = self._content()
 

@@ -20,6 +20,7 @@ from img2gps.core import process
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_json
 from img2gps.core.nested import flat
+from img2gps.core.stores import as_typed
 from img2gps.runs.confirm import Confirmation
 from img2gps.runs.race import RaceRecord
 
@@ -418,7 +419,8 @@ def read_study(root: str | Path, name: str) -> StudyRecord:
     if not path.exists():
         known = ", ".join(study_names(root)) or "none"
         raise BadInput(
-            f"{name}: no such study below {root}; studies there: {known} (see img2gps studies)"
+            f"{name}: no such study below {as_typed(root)}; studies there: {known} (see img2gps "
+            "studies)"
         )
     return read_study_file(path)
 

@@ -241,7 +241,10 @@ class Absence:
 
 def _is_refusal(error: Exception) -> bool:
     """Whether a store's error is about what was asked for: no such bucket, no access, no key."""
-    if isinstance(error, FileNotFoundError | PermissionError | NotImplementedError):
+    not_a_folder = FileNotFoundError | NotADirectoryError | FileExistsError
+    if isinstance(error, not_a_folder | PermissionError | NotImplementedError):
+        return True
+    if isinstance(error, OSError) and error.errno == errno.EROFS:  # a disk for reading alone
         return True
     return type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError")
 

@@ -173,7 +173,7 @@ def test_a_run_that_is_repeated_leaves_nothing_of_the_one_before(machines: list[
         epoch(folder, 1)
         end(folder)
     with open_folder(machines[1] / RUN) as folder, kept_in_store(folder, anew=True):
-        assert store.listing() == {}
+        assert store.listing(RUN) == {}
         assert not folder.checkpoint.exists()
 
 
@@ -278,6 +278,25 @@ def test_a_bucket_that_is_missing_is_named_at_once(s3: object_store.ObjectStore)
     store = Store("s3://no-such-bucket/runs")
     with pytest.raises(StoreAway, match=r"no-such-bucket/runs: .*does not exist; check the name"):
         patiently(store.listing, store, first=True)
+
+
+@pytest.mark.parametrize("name", ["a file", "proc/below"])
+def test_a_store_that_cannot_be_written_is_named_before_a_run_begins(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a file").touch()
+    (tmp_path / "proc").symlink_to("/proc")
+    root = runs_root(f"file://{tmp_path}/{name}", "runs.root")
+    begun = time.monotonic()
+    with (
+        pytest.raises(
+            StoreAway, match=f"runs.root=file://.*/{name}: .*that you may read and write"
+        ),
+        training(root),
+    ):
+        pytest.fail("it has begun")
+    assert time.monotonic() - begun < 5
 
 
 def test_without_keys_the_store_is_refused_at_once(

@@ -328,14 +328,30 @@ def test_the_copy_that_the_remedy_makes_is_a_plain_folder(
     assert Store.of(workdir / "runs") is None
 
 
+def test_a_store_without_the_study_is_named_by_its_url(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("IMG2GPS_CACHE", str(workdir / "here"))
+    url = f"file://{workdir}/empty"
+    assert main_status("studies", "--runs", url) == 0
+    assert f"no studies below {url}\n" in capsys.readouterr().out
+    assert main_status("replay", "s", "--runs", url) == 2
+    assert main_status("studies", "show", "s", "--runs", url) == 2
+    assert f"s: no such study below {url}; studies there: none" in capsys.readouterr().err
+
+
 def test_failed_runs_are_queued_again_from_another_machine(
-    tmp_path: Path, ledger: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ledger: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "maker"))
     url = f"file://{tmp_path}/shared"
     assert run_study(spec_on(url, fixed=("behave=bad_input",)), ledger, workers=0) == 1
     monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "another"))
     assert main_status("studies", "retry", "s", "--runs", url, "--storage", ledger) == 0
+    assert "s: 6 failed runs are queued again" in capsys.readouterr().out
+    one = ("studies", "forget", "s", "lr=0.1", "--runs", url, "--storage", ledger)
+    assert main_status(*one) == 0
+    assert "s: 1 run forgotten; the study's command plans it anew" in capsys.readouterr().out
     monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "third"))
     assert main_status("studies", "show", "s", "--runs", url) == 0
     states = {run.state for run in read_study(runs_root(url, "runs.root"), "s").runs}

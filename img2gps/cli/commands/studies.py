@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
 from img2gps.core import process
+from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
+from img2gps.core.stores import as_typed
 from img2gps.runs.fetching import fetched_again, remove_records
 from img2gps.runs.folder import WINNER
 from img2gps.runs.records import RESULT, STUDY, RunState, StudyRecord, read_study, study_names
@@ -93,7 +95,7 @@ def _list(args: argparse.Namespace) -> int:
             f"folders of single runs, which img2gps report NAME shows: {', '.join(sorted(single))}"
         )
     if not names:
-        print(f"no studies below {args.root}")
+        print(f"no studies below {as_typed(args.root)}")
         suggest("img2gps train -m lr=0.001,0.003", "a first study, on the built-in quad")
         return 0
     table = Table("study", "kind", "done", "running", "failed", "best cell", "value", "changed")
@@ -322,9 +324,10 @@ def _retry(args: argparse.Namespace) -> int:
         raise BadInput(f"{chosen[0].key}: is {chosen[0].state}; only failed runs are tried again")
     ledger.forget(keys, again=True)
     _rewrite(args, ledger)
-    print(f"{args.name}: {len(keys)} failed runs are queued again")
+    are = "is" if len(keys) == 1 else "are"
+    print(f"{args.name}: {counted(len(keys), 'failed run')} {are} queued again")
     if keys:
-        print(f"run them: {ledger.spec.command}")
+        print(f"run {_them(keys)}: {ledger.spec.command}")
     return 0
 
 
@@ -336,7 +339,8 @@ def _forget(args: argparse.Namespace) -> int:
         keys = [entry.key for entry in _chosen(ledger.entries(), args.run)]
         ledger.forget(keys, again=False)
         _rewrite(args, ledger)
-        print(f"{args.name}: {len(keys)} runs forgotten; the study's command plans them anew")
+        gone = counted(len(keys), "run")
+        print(f"{args.name}: {gone} forgotten; the study's command plans {_them(keys)} anew")
         return 0
     if not args.yes and not _confirmed(args.name):
         print("nothing forgotten")
@@ -353,6 +357,10 @@ def _forget(args: argparse.Namespace) -> int:
         shutil.rmtree(folder)
     print(f"{args.name}: forgotten; its run folders stay, and studies that need them link them")
     return 0
+
+
+def _them(keys: list[str]) -> str:
+    return "it" if len(keys) == 1 else "them"
 
 
 def _confirmed(name: str) -> bool:
