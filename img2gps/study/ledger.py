@@ -560,11 +560,12 @@ class Ledger:
     def workers(self) -> list[dict[str, str | int]]:
         """Return who works on the runs under way, beside this process; the dead are left out.
 
-        A worker that an engine looks after stands for its engine.
+        Those of this machine come first. An engine stands for the workers that it looks after.
         """
         signs = self.signs_of_life().values()
         found = [alive["engine"] or alive["worker"] for alive in signs if alive]
-        return [one for one in found if one != self.identity and not process.known_dead(one)]
+        others = [one for one in found if one != self.identity and not process.known_dead(one)]
+        return sorted(others, key=lambda one: not process.is_local(one))
 
     def signs_of_life(self) -> dict[int, dict[str, Any]]:
         """Return what each worker last wrote of itself, by the trial under way."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from img2gps.core import process
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
-from img2gps.runs.records import StudyRecord
+from img2gps.runs.records import StudyRecord, read_study
 from img2gps.study import kubernetes, ray_workers, slurm
 
 SCHEDULERS: dict[str, tuple[Callable[[Path, str], int], str]] = {
@@ -47,12 +47,22 @@ def stop_study(root: Path, study: StudyRecord) -> str:
     if not process.is_local(engine):
         if unknown:
             raise unknown[0]
-        host = str(engine["machine"]).partition("/")[0]
-        raise BadInput(
-            f"{study.study}: process {engine['pid']} on {host} works on it; stop it there"
-        )
+        raise BadInput(f"{study.study}: {_name(engine)} works on it; stop it there")
     _end(engine)
+    # What was stopped has left the record to another process, if one works on.
+    while (other := _at_work(read_study(root, study.study))) and process.is_local(other):
+        _end(other)
+    if other:
+        return f"stopped on this machine; {_name(other)} goes on with it: stop it there"
     return "stopped; the runs under way go on from their last epoch"
+
+
+def _at_work(study: StudyRecord) -> dict[str, str | int] | None:
+    return study.engine if study.is_running else None
+
+
+def _name(engine: Mapping[str, str | int]) -> str:
+    return f"process {engine['pid']} on {str(engine['machine']).partition('/')[0]}"
 
 
 def _end(engine: Mapping[str, str | int]) -> None:

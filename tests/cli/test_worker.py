@@ -23,7 +23,7 @@ from img2gps.study.engine import plan_alone
 from img2gps.study.ledger import Ledger
 from img2gps.study.planning import plan_study
 from img2gps.study.process import HUNG
-from img2gps.study.spec import Spec
+from img2gps.study.spec import Limits, Spec
 from img2gps.study.storage import open_storage
 from tests.helpers.studies import (
     QUICK,
@@ -269,6 +269,27 @@ def test_a_worker_that_hangs_ends_and_gives_its_run_back(tmp_path: Path) -> None
     ledger.refresh()
     (entry,) = ledger.entries()
     assert (entry.state, entry.attempts) == (RunState.queued, 1)
+
+
+def test_stop_ends_every_worker_of_this_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = fake_spec(tmp_path, {"lr": [0.1, 0.2, 0.3]}, fixed=["pause=60"], limits=Limits())
+    ledger = planned(spec)
+    elsewhere = Ledger(open_storage(url_of(spec)), "s")
+    elsewhere.identity = {"machine": "elsewhere/0", "pid": 7, "started": ""}
+    assert elsewhere.claim() is not None
+    both = [worker(tmp_path) for _ in range(2)]
+    try:
+        wait_for(lambda: _running(ledger) == 3)
+        assert main_status("studies", "stop", "s", "--runs", str(tmp_path)) == 0
+        codes = [process.wait(10) for process in both]
+    finally:
+        for process in both:
+            process.kill()
+    assert codes == [128 + signal.SIGTERM] * 2
+    said = capsys.readouterr().out
+    assert "stopped on this machine; process 7 on elsewhere goes on with it: stop it there" in said
 
 
 def test_stop_ends_what_works_on_a_study_and_its_run_goes_on_later(
