@@ -6,16 +6,13 @@ photos were taken; all that a report says of errors stays true.
 
 from __future__ import annotations
 
-import csv
 import shutil
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from img2gps.core import geo
 from img2gps.core.errors import BadInput
-from img2gps.core.files import write_csv
 from img2gps.runs.folder import (
     BASELINES,
     HISTORY,
@@ -28,13 +25,9 @@ from img2gps.runs.folder import (
 from img2gps.runs.records import StudyRun, read_result, read_study, write_result, write_study
 from img2gps.runs.winner import Winner, read_winner, write_winner
 from img2gps.study.hiding import Hider
+from img2gps.study.moving import Shift, shifts
 
 TABLES = (PREDICTIONS, PREDICTIONS_TEST)
-POSITIONS = ("", "pred_", "true_")  # what stands before lat_deg and lon_deg
-PRIVATE = ("photo", "taken_at")
-
-LatLon = tuple[float, float]
-Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -55,11 +48,13 @@ def publish(name: str, root: Path, out: Path, *, moved: bool = False) -> Publish
         root: runs root.
         out: where the copy goes; runs there that belong to other studies are linked.
         moved: shift all positions so that the middle of all photos is at 0 N, 0 E, and leave out
-            the photos' names and times. All runs are copied then, because each study has a middle
-            of its own.
+            the photos' names and times. Runs that other studies published are copied then, too,
+            because each study has a middle of its own. Those that this one published before stay,
+            and the others are moved to where their photos are in them.
 
     Raises:
-        BadInput: there is no such study, or none of its runs has ended.
+        BadInput: there is no such study, none of its runs has ended, or its runs cannot be moved
+            alike.
     """
     if root.resolve() == out.resolve():
         raise BadInput(f"--out {out}: is where the study lies; give another folder")
@@ -68,14 +63,20 @@ def publish(name: str, root: Path, out: Path, *, moved: bool = False) -> Publish
     if not ended:
         raise BadInput(f"{name}: none of its runs has ended; go on with: {study.command}")
     hider = Hider.of(study, moved=moved)
-    origin = _middle([run.folder(root) for run in ended]) if moved else None
+    sources = {run.path: run.folder(root) for run in ended}
+    stays = {
+        path: _is_published(source, out / name / source.name, root, moved=moved)
+        for path, source in sources.items()
+    }
+    moves = _moves(sources, stays, out / name, root) if moved else {}
     copied: dict[str, StudyRun] = {}
     for run in ended:
         there = None if moved else find_result(run.run_id, [out])
         if there is None or there.parent == out / name:
             there = out / name / run.run_id
-            if not (there.exists() and there.samefile(run.folder(root))):  # published, and linked
-                _copy_run(run.folder(root), there, hider, origin)
+            if not stays[run.path]:
+                source = sources[run.path]
+                _copy_run(source, there, hider, moves.get(_frame(source, root)))
         path = there.relative_to(out)
         copied[run.path] = replace(run, path=path.as_posix(), linked=path.parts[0] != name)
     runs = [copied.get(run.path, run) for run in study.runs]
@@ -97,52 +98,40 @@ def _relocated(winner: Winner, copied: Mapping[str, StudyRun]) -> Winner:
     )
 
 
-def _copy_run(source: Path, target: Path, hider: Hider, origin: LatLon | None) -> None:
+def _is_published(source: Path, target: Path, root: Path, *, moved: bool) -> bool:
+    """Whether a run is in the copy already, and the study at hand only links it."""
+    if not target.exists():
+        return False
+    is_linked = moved and _frame(source, root) != root and read_result(target) is not None
+    return is_linked or target.samefile(source)
+
+
+def _moves(
+    sources: Mapping[str, Path], stays: Mapping[str, bool], target: Path, root: Path
+) -> dict[Path, Shift]:
+    """Return how the runs that do not stay are moved, by the frame of their positions."""
+    frames: defaultdict[Path, list[Path]] = defaultdict(list)
+    for path, source in sorted(sources.items(), key=lambda item: _frame(item[1], root) != root):
+        if not stays[path]:
+            frames[_frame(source, root)].append(source)
+    return shifts(frames, [target / sources[path].name for path in sources if stays[path]])
+
+
+def _frame(source: Path, root: Path) -> Path:
+    """Return what names the frame of a run's positions: published runs may have been moved."""
+    return root if source.resolve().is_relative_to(root.resolve()) else source.parent
+
+
+def _copy_run(source: Path, target: Path, hider: Hider, move: Shift | None) -> None:
     """Copy a run's figures. result.json comes last, because with it a run counts as finished."""
     target.mkdir(parents=True, exist_ok=True)
     write_config(target, hider.config(read_config_plain(source)))
     for file in (HISTORY, BASELINES, *TABLES):
         if not (source / file).is_file():
             continue
-        if origin is None or file not in TABLES:
+        if move is None or file not in TABLES:
             shutil.copyfile(source / file, target / file)
         else:
-            columns, rows = _read(source / file)
-            write_csv(target / file, columns, [_moved(row, origin) for row in rows])
+            move.table(source / file, target / file)
     if result := read_result(source):
         write_result(target, hider.result(result))
-
-
-def _read(path: Path) -> tuple[Sequence[str], list[Row]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        return reader.fieldnames or (), list(reader)
-
-
-def _middle(folders: Sequence[Path]) -> LatLon:
-    """Return the mean position of all photos on which any of the runs was validated."""
-    labels = {
-        row["content"]: (float(row["lat_deg"]), float(row["lon_deg"]))
-        for folder in folders
-        if (folder / PREDICTIONS).is_file()
-        for row in _read(folder / PREDICTIONS)[1]
-    }
-    if not labels:
-        raise BadInput("no run has predictions, so there are no positions to move")
-    return geo.mean_position(*zip(*(labels[key] for key in sorted(labels)), strict=True))
-
-
-def _moved(row: Mapping[str, str], origin: LatLon) -> dict[str, Any]:
-    """Return a row of predictions as far from 0 N, 0 E as it was from `origin`, in metres.
-
-    The photo's name and time are left out.
-    """
-    out: dict[str, Any] = {**row, **dict.fromkeys(PRIVATE, "")}
-    out["photo"] = row["content"][:12]
-    for prefix in POSITIONS:
-        lat, lon = f"{prefix}lat_deg", f"{prefix}lon_deg"
-        if row[lat]:
-            east, north = geo.to_east_north_m(float(row[lat]), float(row[lon]), *origin)
-            new_lat, new_lon = geo.from_east_north_m(east, north, 0.0, 0.0)
-            out |= {lat: repr(float(new_lat)), lon: repr(float(new_lon))}
-    return out

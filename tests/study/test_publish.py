@@ -196,26 +196,68 @@ def test_publishing_again_is_the_same(made: FakeStudy, tmp_path: Path) -> None:
     assert len(list((tmp_path / "results" / "s").glob("*/result.json"))) == 7
 
 
-def test_a_published_study_grows_by_the_runs_of_one_that_links_it(
-    made: FakeStudy, tmp_path: Path
-) -> None:
-    results, again = tmp_path / "results", tmp_path / "again" / "s"
-    publish("s", tmp_path / "runs", results)
+def linking_all_but_one(made: FakeStudy, results: Path, again: Path) -> str:
+    """Let the study in `again` link its runs in `results` but for one; return that one's id."""
     record = json.loads((made.folder / "study.json").read_text())
     own = next(cell for cell in record["cells"] if cell["state"] == "finished")
     for cell in record["cells"]:
         if cell["state"] == "finished" and cell is not own:
-            cell |= {"path": f"../results/s/{cell['run_id']}", "linked": True}
-    shutil.rmtree(results / "s" / own["run_id"])
+            cell |= {"path": f"../{results.name}/s/{cell['run_id']}", "linked": True}
     again.mkdir(parents=True)
-    shutil.copytree(made.folder / own["run_id"], again / own["run_id"])
-    (again / "study.json").write_text(json.dumps(record))
-    kept = {path: path.read_bytes() for path in results.glob("s/*/*")}
-    assert publish("s", tmp_path / "again", results).runs == 7
-    assert {path: path.read_bytes() for path in kept} == kept
-    assert len(list(results.glob("s/*/result.json"))) == 7
-    cells = json.loads((results / "s" / "study.json").read_text())["cells"]
+    shutil.copytree(made.folder / own["run_id"], again / "s" / own["run_id"])
+    (again / "s" / "study.json").write_text(json.dumps(record))
+    return str(own["run_id"])
+
+
+@pytest.mark.parametrize("checkout", ["results", "elsewhere"])
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_published_study_grows_by_the_runs_of_one_that_links_it(
+    made: FakeStudy, tmp_path: Path, moved: bool, checkout: str
+) -> None:
+    results, out = tmp_path / "results", tmp_path / checkout
+    publish("s", tmp_path / "runs", results, moved=moved)
+    if out != results:
+        shutil.copytree(results, out)
+    own = linking_all_but_one(made, results, tmp_path / "again")
+    before = predictions(out / "s")
+    shutil.rmtree(out / "s" / own)
+    kept = {path: path.read_bytes() for path in out.glob("s/*/*")}
+    assert publish("s", tmp_path / "again", out, moved=moved).runs == 7
+    if moved or out == results:
+        assert {path: path.read_bytes() for path in kept} == kept
+    assert len(list(out.glob("s/*/result.json"))) == 7
+    cells = json.loads((out / "s" / "study.json").read_text())["cells"]
     assert all(not cell["linked"] for cell in cells)
+    for old, new in zip(before, predictions(out / "s"), strict=True):
+        for key in ("lat_deg", "lon_deg", "pred_lat_deg", "pred_lon_deg"):
+            assert float(new[key]) == pytest.approx(float(old[key]), abs=1e-9), key  # 0.1 mm
+
+
+def test_moved_runs_of_another_study_are_put_among_those_of_this_one(
+    made: FakeStudy, tmp_path: Path
+) -> None:
+    publish("s", tmp_path / "runs", tmp_path / "moved", moved=True)
+    linking_all_but_one(made, tmp_path / "moved", tmp_path / "again")
+    publish("s", tmp_path / "again", tmp_path / "results", moved=True)
+    old, new = (predictions(tmp_path / name / "s") for name in ("moved", "results"))
+    for key in ("lat_deg", "lon_deg", "pred_lat_deg", "pred_lon_deg"):
+        same = pytest.approx([float(row[key]) for row in old], abs=1e-9)
+        assert [float(row[key]) for row in new] == same, key
+
+
+def test_runs_without_a_common_photo_are_not_moved_beside_each_other(
+    made: FakeStudy, tmp_path: Path
+) -> None:
+    publish("s", tmp_path / "runs", tmp_path / "moved", moved=True)
+    own = linking_all_but_one(made, tmp_path / "moved", tmp_path / "again")
+    path = tmp_path / "again" / "s" / own / "predictions.csv"
+    path.write_text("\n".join(
+        line if not number else ",".join([f"p{number}", f"other{number}", *line.split(",")[2:]])
+        for number, line in enumerate(path.read_text().splitlines())
+    ))  # fmt: skip
+    with pytest.raises(BadInput, match=r"on none of the photos of the other.*runs\.results=null"):
+        publish("s", tmp_path / "again", tmp_path / "results", moved=True)
+    assert not (tmp_path / "results").exists()
 
 
 def test_nothing_to_publish_is_bad_input(tmp_path: Path) -> None:
