@@ -8,11 +8,15 @@ The document contains blocks, which may also be part of a line:
 
 The name of the study is followed by one of these:
 
-    answer                               the report's three sentences
+    answer                               the report's four sentences
     table KEY                            a table of the report, such as summary or table1_resnet18
     number NAME                          one number of numbers.tex, such as WinnerRmse
     cell KNOB=VALUE ...                  one cell: RMSE, interval, mean predictor on the same photos
     seconds KNOB=VALUE ...               mean seconds of a run of one cell
+    rival [KNOB=VALUE ...]               the strongest answer without training on the photos of one
+                                         cell, or of the lowest one: RMSE and name
+    beats rival|mean [KNOB=VALUE ...]    whether that cell is shown to be better than every answer
+                                         without training, or than the mean predictor
     versus STUDY                         this study's winner against another's, paired
     contrast A=1 [B=2] vs A=3 [where C=4]    difference of two choices, paired; where it is
                                          significant, with its p value after Holm's correction
@@ -33,6 +37,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
+from img2gps.analysis.baselines import NAMES
 from img2gps.analysis.choices import ABSENT, NAME, fits, read_choice
 from img2gps.analysis.contrast import Contrast, contrast
 from img2gps.analysis.overview import Analysis
@@ -165,6 +170,28 @@ def _seconds(study: Analysis, words: Sequence[str]) -> str:
     return f"{seconds.mean():.2g}" if seconds.mean() < 10 else f"{seconds.mean():,.0f}"
 
 
+def _rival(study: Analysis, words: Sequence[str]) -> str:
+    ranking, cell = _cell_or_lowest(study, words)
+    place = ranking.errors.cells.index(cell.cell)
+    own = [baseline for baseline in ranking.baselines if place in baseline.cells]
+    strongest = min(own, key=lambda baseline: baseline.rmse_m)
+    return f"{strongest.rmse_m:.1f} m ({NAMES[strongest.name]})"
+
+
+def _beats(study: Analysis, words: Sequence[str]) -> str:
+    against, *choice = words
+    _, cell = _cell_or_lowest(study, choice)
+    mark = {"rival": cell.beats_baselines, "mean": cell.beats_mean}[against]
+    return "is shown to be better" if mark else "is not shown to be better"
+
+
+def _cell_or_lowest(study: Analysis, words: Sequence[str]) -> tuple[Ranking, Cell]:
+    if words:
+        return _only_cell(study, words)
+    first = study.rankings[0]
+    return first, first.winner
+
+
 def _only_cell(study: Analysis, words: Sequence[str]) -> tuple[Ranking, Cell]:
     """Return the one cell that has these values, and its ranking."""
     wanted = read_choice(words)
@@ -238,5 +265,7 @@ KINDS: dict[str, Kind] = {
     "number": _number,
     "cell": _cell,
     "seconds": _seconds,
+    "rival": _rival,
+    "beats": _beats,
     "command": _command,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +107,47 @@ def test_a_verdict_among_others_is_a_hint(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "phrase"),
+    [
+        # The mean predictor gets about 89 m and the neighbours 0.82 of that, which 40 m is far
+        # below and 95 m above.
+        ("beats rival lr=0.001", "is shown to be better"),
+        ("beats mean lr=0.001", "is shown to be better"),
+        ("beats rival lr=0.003", "is not shown to be better"),
+        ("beats mean lr=0.003", "is not shown to be better"),
+        ("beats rival", "is shown to be better"),
+    ],
+)
+def test_a_cell_is_said_to_beat_an_answer_without_training_only_where_that_is_shown(
+    tmp_path: Path, words: str, phrase: str
+) -> None:
+    true = {0.001: 40.0, 0.003: 95.0}
+    options = Options(
+        axes={"lr": list(true)}, n_val=60, n_spots=40, effect=lambda params: true[params["lr"]]
+    )
+    make_study(tmp_path, "s", options)
+    block = f"<!-- img2gps: s {words} -->"
+    assert fill(f"{block}<!-- /img2gps -->", [tmp_path]) == f"{block}{phrase}<!-- /img2gps -->"
+
+
+def test_the_strongest_answer_without_training_is_the_lowest_of_those_stored(root: Path) -> None:
+    block = "<!-- img2gps: s rival lr=0.001 batch_size=8 -->"
+    filled = fill(f"{block}<!-- /img2gps -->", [root])
+    path = next((root / "s").glob("*/result.json"))
+    stored = json.loads(path.read_text())["baselines"]
+    lowest = min(stored, key=lambda name: stored[name]["val/rmse_m"])
+    name = {"knn": "nearest neighbours of frozen features", "ridge": "ridge regression"}[lowest]
+    assert filled.startswith(f"{block}{stored[lowest]['val/rmse_m']:.1f} m ({name}")
+
+
+@pytest.mark.parametrize(
     ("block", "reason"),
     [
         ("s guess x", "one of answer, table, number"),
         ("s table nonsense", "no table nonsense; there are summary"),
         ("s number Nonsense", "no number Nonsense"),
         ("s cell lr=0.001", "2 cells fit lr=0.001"),
+        ("s beats everyone", "'everyone'"),
         ("nowhere answer", "study 'nowhere': not below"),
         ("s", "cannot be filled"),
     ],
