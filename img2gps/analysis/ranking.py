@@ -333,8 +333,10 @@ def _astray(errors: Errors, winner: int) -> list[str]:
         return []
     rmse = np.sqrt(np.mean(np.square(errors.error_m), axis=2))
     named = [f"{errors.cells[c]} with seed {errors.seeds[s]} ({rmse[c, s]:.1f} m)" for c, s in runs]
-    went = "One run went astray" if len(runs) == 1 else f"{len(runs)} runs went astray"
-    note = f"{went}, far from the other seeds of its cell: {', '.join(named[:5])}."
+    went = "One run went astray, far from the other seeds of its cell"
+    if len(runs) > 1:
+        went = f"{len(runs)} runs went astray, far from the other seeds of their cells"
+    note = f"{went}: {', '.join(named[:5])}."
     if len(errors.cells) > 1:
         note += (
             " A cell without such a run may have been lucky. The winner's corrected figure "
