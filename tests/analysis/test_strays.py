@@ -92,6 +92,18 @@ def test_a_run_that_went_astray_does_not_score_its_cell() -> None:
     assert found.corrected == pytest.approx(10 * (1 + 0.5 * share))
 
 
+def test_a_winner_one_of_whose_two_runs_went_astray_is_not_said_to_have_one_seed() -> None:
+    error, spot = drawn(6, [50.0, 120.0])
+    error = error[:, :2]
+    error[0, 1] *= 1.9
+    luck = stats.Luck(0.03, 20.0, 0.04, 2)
+    found = stats.selection_corrected(error, spot, luck=luck, n=100)
+    assert stats.strays_of(error, luck).runs.tolist() == [[False, True], [False, False]]
+    assert found.winner == 0
+    assert found.interval is not None
+    assert (found.interval.n_seeds, found.interval.notes) == (2, [])
+
+
 def test_the_corrected_interval_is_wider_by_the_doubt_about_the_share_and_more_so_above() -> None:
     error, spot = drawn(3, [50.0, 90.0, 90.0])
     error[2, 1] *= 1.6

@@ -89,6 +89,7 @@ def selection_corrected(
         math.sqrt(luck_m2 + wins @ (strays.excess * doubt * without.cell_rmse()) ** 2)
         for doubt in (strays.doubt_below, strays.doubt)
     )
+    n_seeds = int(sample.n_seeds[winner])
     own_se = math.hypot(own.se_photos, own.se_seeds)
     wider = [math.hypot(own.se_photos, se) / own_se if own_se else 1.0 for se in (below, above)]
     interval = replace(
@@ -98,7 +99,8 @@ def selection_corrected(
         high=corrected * (own.high / own.estimate) ** wider[1],
         se_photos=own.se_photos * factor,
         se_seeds=above * factor,
-        n_seeds=int(sample.n_seeds[winner]),
+        n_seeds=n_seeds,
+        luck=own.luck if n_seeds == 1 else None,
     )
     return Corrected(winner, float(estimate[winner]), corrected, interval, wins)
 
