@@ -158,7 +158,8 @@ class Simulation:
         return np.stack([photos.east, photos.north], axis=1) if self.case.alike_m else None
 
     def _intervals(self, error: Errors, places: stats.Places, luck: stats.Luck) -> dict[str, float]:
-        cell = stats.cell_interval(error[2], places, luck=luck)
+        strays = stats.strays_of(error, luck).of([2])
+        cell = stats.cell_interval(error[2], places, luck=luck, strays=strays)
         pair, apart_m = error[[1, 3]], self.truth[1] - self.truth[3]
         apart = stats.contrast_interval(pair, [1, -1], places, luck=luck)
         chance = stats.chance_of_lower(pair, [1, -1], places, luck=luck)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from img2gps.analysis import stats
 from img2gps.analysis.folders import long_table
-from img2gps.analysis.stats import Luck, Places
+from img2gps.analysis.stats import Luck, Places, Strays
 from img2gps.config.heads import SOLVED_HEADS
 from img2gps.config.schema import SplitKind
 from img2gps.core import geo
@@ -61,6 +61,11 @@ class Errors:
         if self.seedless:
             return stats.NO_LUCK
         return stats.luck_of(self.error_m, self.places)
+
+    @cached_property
+    def strays(self) -> Strays:
+        """The runs that went astray, and the share of each cell's runs that is expected to."""
+        return stats.strays_of(self.error_m, self.luck, self.solved)
 
     def luck_without(self, cells: Sequence[int]) -> Luck:
         """Return the luck of a seed as far as the other cells show it."""

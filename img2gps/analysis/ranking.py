@@ -264,7 +264,7 @@ def rank(study: Study, group: Group) -> Ranking:
             cell=cell,
             name=rows["name"][cell],
             params=knobs(rows["params"][cell], study.axes),
-            interval=stats.cell_interval(errors.error_m[i], errors.places, luck=errors.luck_of(i)),
+            interval=_interval(errors, i),
             run_rmse_m=tuple(float(value) for value in rmse[i] if not np.isnan(value)),
             planned=int(planned[cell]),
             in_best_set=marked.in_best_set[i],
@@ -291,10 +291,15 @@ def rank(study: Study, group: Group) -> Ranking:
             *group.warnings,
             *incomplete,
             *marked.notes,
-            *_astray(errors),
+            *_astray(errors, corrected.winner),
             *_limits(study, len(may_win), errors),
         ],
     )
+
+
+def _interval(errors: Errors, cell: int) -> Interval:
+    own, luck, strays = errors.error_m[cell], errors.luck_of(cell), errors.strays.of([cell])
+    return stats.cell_interval(own, errors.places, luck=luck, strays=strays)
 
 
 def _averaged_rmse(errors: Errors, cell: int) -> float:
@@ -313,21 +318,32 @@ def _corrected(errors: Errors, may_win: Indices) -> Corrected:
     """Correct the selection among the cells that may win; the others win in no resample."""
     n = resamples(len(errors.cells))
     data = errors.error_m[may_win], errors.places
-    found = stats.selection_corrected(*data, luck=errors.luck, n=n)
+    strays = errors.strays.of(may_win)
+    found = stats.selection_corrected(*data, luck=errors.luck, strays=strays, n=n)
     wins = np.zeros(len(errors.cells))
     wins[may_win] = found.wins
     return replace(found, winner=int(may_win[found.winner]), wins=wins)
 
 
-def _astray(errors: Errors) -> list[str]:
-    """Name the runs that are far worse than the other runs of their cell."""
-    rmse = np.sqrt(np.mean(np.square(errors.error_m), axis=2))
-    runs = np.argwhere(stats.astray(errors.error_m, errors.luck))
+def _astray(errors: Errors, winner: int) -> list[str]:
+    """Name the runs that are far worse than the other runs of their cell, and say what follows."""
+    strays = errors.strays
+    runs = np.argwhere(strays.runs)
     if not len(runs):
         return []
+    rmse = np.sqrt(np.mean(np.square(errors.error_m), axis=2))
     named = [f"{errors.cells[c]} with seed {errors.seeds[s]} ({rmse[c, s]:.1f} m)" for c, s in runs]
-    went = "One run went astray" if len(runs) == 1 else f"{len(runs)} runs went astray"
-    return [f"{went}, far from the other seeds of its cell: {', '.join(named[:5])}."]
+    went = "One run went astray, far from the other seeds of its cell"
+    if len(runs) > 1:
+        went = f"{len(runs)} runs went astray, far from the other seeds of their cells"
+    note = f"{went}: {', '.join(named[:5])}."
+    if len(errors.cells) > 1:
+        note += (
+            " A cell without such a run may have been lucky. The winner's corrected figure "
+            f"therefore counts on {strays.share[winner]:.1%} of its runs going astray, with errors "
+            f"{strays.excess:.0%} larger; so do the upper ends of the cells' intervals."
+        )
+    return [note]
 
 
 def _limits(study: Study, tried: int, errors: Errors) -> list[str]:

@@ -46,6 +46,7 @@ from img2gps.analysis.stats.planning import (
 from img2gps.analysis.stats.power import POWER, Detectable, detectable, photos_needed
 from img2gps.analysis.stats.sample import LEVEL, MIN_SPOTS, N_RESAMPLES, cell_rmse
 from img2gps.analysis.stats.selection import Corrected, selection_corrected
+from img2gps.analysis.stats.strays import Strays, strays_of
 from img2gps.analysis.stats.tuning import (
     ORDERS,
     Tuning,
@@ -73,4 +74,5 @@ __all__ += ["ASSUMED", "NO_LUCK", "Luck", "above_baseline", "astray", "beats_bas
 __all__ += ["average_error_m", "average_of_best", "cell_interval", "cell_rmse", "confidence_set"]
 __all__ += ["contrast_interval", "detectable", "difference_interval", "fold_mean", "holm"]
 __all__ += ["importance", "label_floor_m", "photos_needed", "resample", "selection_corrected"]
+__all__ += ["Strays", "strays_of"]
 __all__ += ["ORDERS", "Tuning", "as_it_went", "in_any_order", "of_random_search"]

@@ -37,6 +37,7 @@ from img2gps.analysis.stats.sample import (
     Sample,
     mean_over_seeds,
 )
+from img2gps.analysis.stats.strays import Strays
 
 ROUNDING = 1e-9  # the weights of a contrast sum to 0, but for this
 MIN_FREEDOM = 8  # of correlated spots; with fewer, an interval is called unreliable
@@ -75,17 +76,31 @@ class Interval:
 
 
 def cell_interval(
-    error: ArrayLike, spot: ArrayLike | Places, *, luck: Luck | None = None, seed: int = 0
+    error: ArrayLike,
+    spot: ArrayLike | Places,
+    *,
+    luck: Luck | None = None,
+    strays: Strays | None = None,
+    seed: int = 0,
 ) -> Interval:
     """Return the interval of one cell's RMSE on other photos and with other seeds.
 
-    `error` has the shape (s, p); seeds that are missing are NaN.
-
     It is computed on the log scale, which stabilises the variance (Efron & Tibshirani, ch. 12.6).
+
+    Args:
+        error: of the cell's runs (s, p), in metres; NaN for a seed that is missing.
+        spot: of each photo.
+        luck: of a seed; estimated from this cell's runs if it is not given.
+        strays: of this cell alone. Where none of its runs went astray, the upper end counts on the
+            share that is expected to; where one did, its own variance is large enough.
+        seed: of the resamples.
     """
     cell = np.asarray(error, dtype=np.float64)[None]
     luck = luck or luck_of(cell, spot)
-    return _interval(Sample(cell, spot), np.array([1.0]), luck, seed, log=True)
+    found = _interval(Sample(cell, spot), np.array([1.0]), luck, seed, log=True)
+    if strays is None or strays.runs.any():
+        return found
+    return replace(found, high=found.high * float(strays.factor[0]))
 
 
 def difference_interval(
