@@ -17,6 +17,7 @@ from pathlib import Path
 
 from img2gps import tracking
 from img2gps.core.advice import next_step
+from img2gps.core.beside import beside
 from img2gps.core.errors import BadInput
 from img2gps.core.signals import Interrupted
 from img2gps.runs.fetching import check_store, fetch
@@ -297,10 +298,10 @@ class Engine:
     @contextmanager
     def _renewing(self) -> Iterator[None]:
         """Renew the record in the block, where a run may take hours, from another thread."""
-        ended = threading.Event()
 
-        def renew(others: int) -> None:
+        def renew(ended: threading.Event) -> None:
             twin: Engine | None = None
+            others = running
             # The more there are who renew it, the less often each of them does.
             while not ended.wait(RENEWAL_S * max(1, others) * random.uniform(0.5, 1.0)):
                 with suppress(Exception, Unreachable):  # the run's own thread will meet it, too
@@ -308,15 +309,9 @@ class Engine:
                     twin.update()
                     others = twin.ledger.running()
 
-        thread = threading.Thread(
-            target=renew, args=[self.ledger.running()], name="record", daemon=True
-        )
-        thread.start()
-        try:
+        running = self.ledger.running()
+        with beside(renew, "record"):
             yield
-        finally:
-            ended.set()
-            thread.join()
 
     def _twin(self) -> Engine:
         """Return an engine that writes the same record in another thread."""

@@ -19,6 +19,8 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from img2gps.core.beside import beside
+
 log = logging.getLogger(__name__)
 
 NAME = "img2gps lock of {}"  # of the study that has the tickets
@@ -34,23 +36,19 @@ def ticket_lock(ledger: BaseStorage, study: str) -> Iterator[None]:
     """Hold the lock of a study."""
     own = _study_id(ledger, NAME.format(study))
     ticket = ledger.create_new_trial(own)
-    ended = threading.Event()
 
-    def renew() -> None:
+    def renew(ended: threading.Event) -> None:
         count = 0
         while not ended.wait(RENEWAL_S):
             count += 1
             with suppress(Exception):  # the server may be back in a moment
                 ledger.set_trial_user_attr(ticket, RENEWED, count)
 
-    renewing = threading.Thread(target=renew, name="lock", daemon=True)
-    renewing.start()
     try:
-        _wait_for(ledger, own, ticket)
-        yield
+        with beside(renew, "lock"):
+            _wait_for(ledger, own, ticket)
+            yield
     finally:
-        ended.set()
-        renewing.join()
         _give_back(ledger, ticket)
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from img2gps.core import pulse
+from img2gps.core.beside import beside
 from img2gps.core.errors import BadInput, GpuFull, ProcessLost
 from img2gps.core.process import die_with, identity
 from img2gps.core.signals import Interrupted
@@ -204,11 +205,10 @@ def _heartbeat(ledger: Ledger, claim: Claim, limits: Limits) -> Iterator[None]:
 
     A thread that hangs in a library cannot be interrupted, so the whole process ends.
     """
-    ended = threading.Event()
     parent = os.environ.get(PARENT_VARIABLE)
     watchdog = Watchdog(limits)
 
-    def beat() -> None:
+    def beat(ended: threading.Event) -> None:
         while not ended.wait(limits.heartbeat_s):
             if parent and os.getppid() != int(parent):  # not every kernel does that for us
                 os._exit(1)
@@ -221,13 +221,8 @@ def _heartbeat(ledger: Ledger, claim: Claim, limits: Limits) -> Iterator[None]:
             except Exception as error:  # the server may be back in a moment
                 log.warning("heartbeat not written (%s); trying again", error)
 
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-    thread.start()
-    try:
+    with beside(beat, "heartbeat"):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 class Watchdog:
