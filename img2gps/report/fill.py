@@ -179,9 +179,11 @@ def _rival(study: Analysis, words: Sequence[str]) -> str:
 
 
 def _beats(study: Analysis, words: Sequence[str]) -> str:
-    against, *choice = words
-    _, cell = _cell_or_lowest(study, choice)
-    mark = {"rival": cell.beats_baselines, "mean": cell.beats_mean}[against]
+    against = words[0] if words else ""
+    if against not in ("rival", "mean"):
+        raise ValueError(f"beats {against}: give rival or mean, such as beats rival lr=0.001")
+    _, cell = _cell_or_lowest(study, words[1:])
+    mark = cell.beats_baselines if against == "rival" else cell.beats_mean
     return "is shown to be better" if mark else "is not shown to be better"
 
 
