@@ -44,9 +44,7 @@ PROGRESS = "progress.tar"  # in the store: a run under way
 AT_ONCE = 200  # runs that are locked and fetched together
 READING_PATIENCE_S = 30.0
 AGAIN_S = 5.0  # between two looks at the record of a study that is followed
-PROBE = (
-    ".writable"  # in the store; a name of its own, so that a copy of the store is a plain folder
-)
+PROBE = ".writable"  # in the store; not MARK, so that a copy of the store is a plain folder
 RECORDS = (STUDY, WINNER, UPLOADS, *SUBMISSIONS)  # of a study, beside its runs
 LISTED_S = 300.0  # after which a listing is made again to look for single runs
 
