@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from img2gps.analysis.stats import power
 from img2gps.analysis.stats.comparisons import resample
+from img2gps.analysis.stats.detection import detectable_in
 from img2gps.analysis.stats.luck import TYPICAL_RELATIVE
 from img2gps.config.schema import TrainedPart
 from img2gps.core import hardware
@@ -34,7 +34,7 @@ WARM_UP_STEPS, TIMED_STEPS = 1, 3
 FROZEN_RUN_S = 0.7  # a head on features that are computed already, files and ledger included
 VALIDATION_SHARE = 1 / 3  # of a training step's time: forward only
 RECORD_BYTES = 100_000  # config, history, predictions, result
-DRAWN = 100  # studies; a power of 80 % is then known to 3 points
+DRAWN = 400  # studies; a power of 80 % is then known to 2 points
 RESAMPLES = 300  # of each
 MOST_CELLS = 20  # of a study that is drawn; more cells hardly change what is detectable
 MOST_SPOTS = 100  # of a study that is drawn
@@ -110,7 +110,7 @@ def detectable(rmse_m: float, n_photos: int, cells: int, seeds: int) -> tuple[fl
     the lower figure, and of 0.5 for the higher one.
 
     >>> [round(x) for x in detectable(70.0, 60, cells=2, seeds=3)]
-    [10, 14]
+    [11, 14]
     """
     shape = min(max(cells, 2), MOST_CELLS), seeds, n_photos
     high, low = (rmse_m * _typical(shape, correlation) for correlation in CORRELATIONS)
@@ -123,7 +123,7 @@ def _typical(shape: tuple[int, int, int], correlation: float) -> float:
     drawn = (_errors(rng, shape, correlation) for _ in range(DRAWN))
     studies = [resample(error, np.arange(error.shape[2]), n=RESAMPLES) for error in drawn]
     worse = np.where(np.arange(shape[0]) > 0, 0.5, -0.5)  # about the same mean
-    return power.detectable_in(studies, worse, shape[0] - 1)
+    return detectable_in(studies, worse, shape[0] - 1)
 
 
 def _errors(

@@ -22,6 +22,7 @@ from img2gps.analysis.stats.comparisons import (
     holm,
     resample,
 )
+from img2gps.analysis.stats.detection import POWER, Detectable, detectable, photos_needed
 from img2gps.analysis.stats.floor import label_floor_m
 from img2gps.analysis.stats.folds import FoldMean, fold_mean
 from img2gps.analysis.stats.importance import Effect, importance
@@ -34,7 +35,7 @@ from img2gps.analysis.stats.intervals import (
 )
 from img2gps.analysis.stats.luck import ASSUMED, NO_LUCK, Luck, astray, luck_of
 from img2gps.analysis.stats.places import Places
-from img2gps.analysis.stats.planning import (
+from img2gps.analysis.stats.power import (
     SIMULATIONS,
     Power,
     Test,
@@ -43,7 +44,6 @@ from img2gps.analysis.stats.planning import (
     simulated_power,
     with_difference,
 )
-from img2gps.analysis.stats.power import POWER, Detectable, detectable, photos_needed
 from img2gps.analysis.stats.sample import LEVEL, MIN_SPOTS, N_RESAMPLES, cell_rmse
 from img2gps.analysis.stats.selection import Corrected, selection_corrected
 from img2gps.analysis.stats.strays import Strays, strays_of

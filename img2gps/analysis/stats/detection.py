@@ -1,0 +1,179 @@
+"""What a validation set can tell: detectable differences, and photos that would be needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import optimize, stats
+
+from img2gps.analysis.stats.comparisons import Resamples, resample, widening
+from img2gps.analysis.stats.intervals import spread_of
+from img2gps.analysis.stats.luck import Luck, luck_of
+from img2gps.analysis.stats.places import Places
+from img2gps.analysis.stats.sample import LEVEL, TINY_M, Bools, Floats, Sample, cell_rmse, ratio
+from img2gps.analysis.stats.simulated import StudyLike
+
+POWER = 0.80  # the probability with which a detectable difference is detected
+DRAWS = 150  # simulated studies; a power of 80 % is then known to 3 points
+RESAMPLES = 300  # of each simulated study
+MOST_CELLS = 20  # of more, so many are compared, which hardly changes what is detectable
+MOST_SE = 12.0  # standard errors of a difference that is surely detected
+LEAST_FACTOR = 0.05  # no cell gets better than this part of its RMSE
+
+
+@dataclass(frozen=True)
+class Detectable:
+    """The differences that this validation set can show between the best cell and others."""
+
+    median_m: float  # smallest difference detected with the given power, the middle pair
+    low_m: float
+    high_m: float
+    se_photos_m: float  # of the middle pair: the part that more photos make smaller
+    n_photos: int
+
+
+def detectable(
+    error: ArrayLike, spot: ArrayLike | Places, *, luck: Luck | None = None, seed: int = 0
+) -> Detectable | None:
+    """Return the smallest difference between the best cell and another that would be noticed.
+
+    A cell counts as noticed if it leaves the confidence set, which is the test behind the marks of
+    a table. Of two cells, the difference is (t(97.5 %) + t(80 %)) x the standard error of the
+    paired difference (Cohen 1988, ch. 2). Of more, studies like this one are drawn in which all
+    other cells are worse by as many standard errors, and each is judged by its own resamples.
+    Only the better half of the other cells counts, because the errors of cells that went astray are
+    of another kind. None with fewer than two spots, or two cells that differ.
+    """
+    luck = luck or luck_of(error, spot)
+    errors = np.asarray(error, dtype=np.float64)
+    best, *others = cell_rmse(errors).argsort()
+    others = [o for o in others if not np.array_equal(errors[o], errors[best], equal_nan=True)]
+    if not others or Sample(errors, spot).n_spots < 2:
+        return None
+    others = others[:: math.ceil(len(others) / MOST_CELLS)]
+    nearest = others[: math.ceil(len(others) / 2)]
+    sign = np.array([1.0, -1.0])
+    spreads = [spread_of(Sample(errors[[o, best]], spot), sign, luck) for o in nearest]
+    if len(others) == 1:
+        tails = ((1 + LEVEL) / 2, POWER)
+        reach = sum(stats.t.ppf(tail, spreads[0].freedom) for tail in tails)
+        found = np.array([float(reach) * spreads[0].total])
+    else:
+        studies = _studies_like(errors[[best, *others]], spot, luck, seed)
+        apart_m = np.mean([_apart(_covariance(study))[0] for study in studies], axis=0)
+        reach = detectable_in(studies, apart_m / cell_rmse(errors[[best]]), len(nearest))
+        found = reach * apart_m[1 : len(nearest) + 1]
+    return Detectable(
+        float(np.median(found)),
+        float(found.min()),
+        float(found.max()),
+        float(np.median([spread.se_spots for spread in spreads])),
+        errors.shape[2],
+    )
+
+
+def _studies_like(
+    errors: Floats, places: ArrayLike | Places, luck: Luck, seed: int
+) -> list[Resamples]:
+    """Return studies like one whose cells (c, s, p) are made equally good.
+
+    Drawn spots have no positions, so what correlation between spots does is put on top.
+    """
+    rmse = cell_rmse(errors)
+    known = StudyLike(errors * (rmse[0] / rmse)[:, None, None], places, luck)
+    seeds = round(float(np.median(known.present.sum(axis=1))))
+    rng = np.random.default_rng(seed)
+    drawn = (known.draw(rng, errors.shape[2], seeds) for _ in range(DRAWS))
+    unseen = None if luck.cells else luck  # a study that shows its luck is judged by what it shows
+    studies = [resample(*study, luck=unseen, n=RESAMPLES) for study in drawn]
+    if not isinstance(places, Places) or places.position_m is None:
+        return studies
+    wider = widening(Sample(errors, places)) / widening(Sample(errors, places.spot))
+    return [
+        Resamples(rmse[0] + wider * (study.estimate - rmse[0]), wider * study.deviation)
+        for study in studies
+    ]
+
+
+def detectable_in(studies: Sequence[Resamples], worse: Floats, nearest: int) -> float:
+    """Return how far cells must be apart for the confidence set to drop the worse ones.
+
+    Args:
+        studies: simulated ones whose cells are all equally good. Each is judged by its own
+            resamples, as a real one is.
+        worse: the part of their RMSE by which cells (c,) get worse with each unit of the result.
+            Their uncertainty grows in the same proportion.
+        nearest: how many cells after the first one count.
+    """
+    judged = [(study.estimate, *_limit(study)) for study in studies]
+    most = MOST_SE * max(float(_apart(found[1]).max()) for found in judged)
+    most /= float((worse[1:] - worse[0]).min() * np.mean([found[0] for found in judged]))
+
+    def missed(units: float) -> float:
+        factor = np.maximum(1 + units * worse, LEAST_FACTOR)
+        dropped = [
+            _dropped(estimate * factor, _apart(covariance * np.outer(factor, factor)), limits)
+            for estimate, covariance, limits in judged
+        ]
+        return float(np.mean([found[1 : nearest + 1] for found in dropped])) - POWER
+
+    return float(optimize.brentq(missed, 0.0, most, rtol=0.005))
+
+
+def _limit(study: Resamples) -> tuple[Floats, list[float]]:
+    """Return the covariance of the cells' RMSE, and the limits of the confidence set."""
+    covariance = _covariance(study)
+    return covariance, _limits(study.deviation, _apart(covariance))
+
+
+def _covariance(study: Resamples) -> Floats:
+    """Return the covariance of the cells' RMSE, (c, c)."""
+    return np.cov(study.deviation, rowvar=False)
+
+
+def _apart(covariance: Floats) -> Floats:
+    """Return the standard errors of all differences of two cells, (c, c)."""
+    variance = np.diag(covariance)
+    se = np.sqrt(np.maximum(variance[:, None] + variance - 2 * covariance, 0.0))
+    se[se < TINY_M] = 0.0
+    return se
+
+
+def _limits(deviation: Floats, se: Floats) -> list[float]:
+    """Return the largest studentised difference that chance allows among the first 2, 3, ... cells.
+
+    The list begins with two values that stand for no cell and one cell.
+    """
+    largest = np.zeros(len(deviation))
+    found = [math.inf, math.inf]
+    for last in range(1, deviation.shape[1]):
+        apart = np.abs(deviation[:, last, None] - deviation[:, :last])
+        np.maximum(largest, ratio(apart, se[last, :last]).max(axis=1), out=largest)
+        found.append(float(np.quantile(largest, LEVEL)))
+    return found
+
+
+def _dropped(estimate: Floats, se: Floats, limits: Sequence[float]) -> Bools:
+    """Return which cells (c,) leave the confidence set; its limit depends on how many are left."""
+    worst = ratio(estimate[:, None] - estimate, se).max(axis=1)
+    kept = len(estimate)
+    while kept > 1 and (left := int((worst <= limits[kept]).sum())) < kept:
+        kept = left
+    return np.asarray(worst > limits[max(kept, 2)])
+
+
+def photos_needed(difference_m: float, se_photos_m: float, n_photos: int) -> int:
+    """Return how many validation photos would tell apart two cells that differ by `difference_m`.
+
+    The seeds' luck is left out. The standard error falls with the square root of the number of
+    photos if they come from new spots in the same proportion.
+
+    >>> photos_needed(1.0, 1.0, 100)
+    785
+    """
+    factor = stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(POWER)
+    return math.ceil(n_photos * (float(factor) * se_photos_m / difference_m) ** 2)
