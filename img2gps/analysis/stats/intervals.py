@@ -8,7 +8,7 @@ freedom. Spots with unequal numbers of photos count for fewer (places.py). With 
 the bootstrap's quantiles are unstable, and Student's t replaces them.
 
 `python -m benchmarks coverage` measures how often the intervals hold the truth, and
-docs/statistics.md has the figures: of a cell with two or more seeds 93 to 96 %. A plain percentile
+docs/statistics.md has the figures: of a cell 94 to 96 %. A plain percentile
 interval had 88 to 94 %. The interval of a single run includes a typical or borrowed luck (luck.py).
 """
 
