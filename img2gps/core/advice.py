@@ -20,6 +20,15 @@ def next_step(command: str, why: str, root: str | Path | None = None) -> str:
     >>> next_step("img2gps report mine", "tables and figures", "my runs")
     "next: img2gps report mine --runs 'my runs'    # tables and figures"
     """
-    if root is not None and Path(root) != runs_folder():
-        command += f" --runs {shlex.quote(as_typed(root))}"
-    return f"next: {command}    # {why}"
+    return f"next: {command if root is None else with_runs(command, root)}    # {why}"
+
+
+def with_runs(command: str, root: str | Path) -> str:
+    """Return a command that is to use this folder of runs; `--runs` is added where it is needed.
+
+    >>> with_runs("img2gps sync mine", "elsewhere")
+    'img2gps sync mine --runs elsewhere'
+    """
+    if Path(root).resolve() == runs_folder().resolve():
+        return command
+    return f"{command} --runs {shlex.quote(as_typed(root))}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from img2gps.analysis.winner import complete_cells
 from img2gps.config.compose import read_config
 from img2gps.config.overrides import training_command
+from img2gps.core.advice import with_runs
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import expanded, package_folder
 from img2gps.runs.folder import (
@@ -90,9 +91,8 @@ def find(name: str, roots: Sequence[Path]) -> Found:
         return Found(folder, False, f"{name}: the winner", winner.candidates, others)
     unselected = [root / name for root in roots if (root / name / STUDY).is_file()]
     if unselected and not (given / CONFIG).is_file():
-        raise BadInput(
-            f"{name}: no winner of this study has been selected; run: img2gps select {name}"
-        )
+        remedy = with_runs(f"img2gps select {shlex.quote(name)}", unselected[0].parent)
+        raise BadInput(f"{name}: no winner of this study has been selected; run: {remedy}")
     if name == PACKAGED and not (given / CONFIG).is_file():
         return Found(package_folder("models") / PACKAGED, exported=True)
     card = given / "README.md"
@@ -156,7 +156,7 @@ def newest(roots: Sequence[Path]) -> str:
     if unselected:
         raise BadInput(
             f"--run: no study below {where} has a winner with weights; choose one first, such as: "
-            f"img2gps select {unselected[0]}"
+            + with_runs(f"img2gps select {unselected[0]}", roots[0])
         )
     run = _newest_run(roots[0])
     return PACKAGED if run is None else str(run)

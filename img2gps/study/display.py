@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 from img2gps.analysis.front import points
-from img2gps.analysis.winner import best_cell
+from img2gps.analysis.winner import RMSE, Candidate, best_cell, pooled
 from img2gps.runs.records import RunState, StudyRecord, StudyRun
 
 SHOWN_RUNNING = 8
@@ -35,7 +35,7 @@ def duration(seconds: float | None) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
-def metres(value: float | None, monitor: str = "val/rmse_m") -> str:
+def metres(value: float | None, monitor: str = RMSE) -> str:
     """Return a value, with its unit if the monitored metric is in metres."""
     if value is None:
         return "-"
@@ -48,18 +48,22 @@ def run_name(run: StudyRun) -> str:
 
 
 def best_line(study: StudyRecord) -> str:
-    """Return the best cell so far, always beside the mean predictor."""
-    monitor = study.monitor
-    means = [run.mean_predictor for run in study.runs if run.mean_predictor is not None]
-    beside = ""
-    if means and monitor == "val/rmse_m":
-        low, high = min(means), max(means)
-        figure = metres(low) if high - low < 0.005 else f"{low:.2f} to {high:.2f} m"
-        beside = f" (the mean predictor gets {figure})"
+    """Return the best cell so far, beside the mean predictor on the same photos."""
     best = best_cell(study)
     if best is None:
-        return f"no cell has finished with all its seeds yet{beside}"
-    return f"{best.cell}: {monitor} {metres(best.value, monitor)}{beside}"
+        return "no cell has finished with all its seeds yet"
+    mean = _mean_predictor(best) if study.monitor == RMSE else None
+    beside = "" if mean is None else f" (the mean predictor gets {metres(mean)})"
+    return f"{best.cell}: {study.monitor} {metres(best.value, study.monitor)}{beside}"
+
+
+def _mean_predictor(cell: Candidate) -> float | None:
+    """Return its RMSE over all folds of the cell's first seed; None where a run does not say."""
+    folds = [run for run in cell.runs if run.seed == cell.runs[0].seed]
+    means = [run.mean_predictor for run in folds if run.mean_predictor is not None]
+    if len(means) < len(folds):
+        return None
+    return pooled(RMSE, means, [run.n_val or 1 for run in folds])
 
 
 def front_lines(study: StudyRecord) -> list[str]:
@@ -103,7 +107,7 @@ def run_line(run: StudyRun, monitor: str) -> str:
     if run.state is not RunState.finished:
         return f"{run_name(run)}: {run.state}: {run.reason}"
     mean = run.mean_predictor
-    in_metres = mean is not None and monitor == "val/rmse_m"
+    in_metres = mean is not None and monitor == RMSE
     beside = f" (mean predictor {metres(mean)})" if in_metres else ""
     linked = f", linked from {run.path}" if run.linked else ""
     took = f", {duration(run.seconds)}" if run.seconds is not None else ""

@@ -29,6 +29,7 @@ from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.analysis.wording import cell_name
 from img2gps.config.compose import read_config
 from img2gps.config.schema import Config, SplitKind
+from img2gps.core.advice import with_runs
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.core.files import write_text_atomic
@@ -96,9 +97,8 @@ def _selected(name: str, root: Path) -> Winner:
     read_study(root, name)  # says which studies there are
     winner = read_winner(root / name)
     if winner is None:
-        raise BadInput(
-            f"{name}: no winner of this study has been selected; run: img2gps select {name}"
-        )
+        remedy = with_runs(f"img2gps select {name}", root)
+        raise BadInput(f"{name}: no winner of this study has been selected; run: {remedy}")
     return winner
 
 

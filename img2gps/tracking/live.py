@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from img2gps.core.advice import with_runs
 from img2gps.runs.records import RunResult
 from img2gps.tracking import content, session, uploads
 from img2gps.tracking.mail import MailTracker
@@ -74,8 +75,7 @@ class WandbTracker(MailTracker):
         finally:
             run.finish(exit_code=self._mail.end.exit_code)
         if run.offline:
-            name = self._folder.parent.name
-            log.info("W&B: this run is offline; upload it with: img2gps sync %s", name)
+            log.info("W&B: this run is offline; upload it with: %s", _sync(self._folder.parent))
         else:
             epochs = len(self._history.rows())
             uploads.Receipt.of(run, self._mail.end.result, epochs).write(self._folder)
@@ -84,7 +84,7 @@ class WandbTracker(MailTracker):
         session.log_rows(run, content.rows(rows, self._mean_predictor_m))
 
     def _warn(self, why: str) -> None:
-        log.warning("W&B: %s; upload later: img2gps sync %s", why, self._folder.parent.name)
+        log.warning("W&B: %s; upload later: %s", why, _sync(self._folder.parent))
 
 
 def publish_cells(study_folder: Path) -> None:
@@ -97,6 +97,8 @@ def publish_cells(study_folder: Path) -> None:
             for name, _ in cells.publish(study_folder, first.logger(), [study_folder.parent]):
                 log.info("W&B: %s", name)
     except Exception as error:  # a finished study must not fail because of W&B
-        log.warning(
-            "W&B: %s; upload later: img2gps sync %s", session.short(error), study_folder.name
-        )
+        log.warning("W&B: %s; upload later: %s", session.short(error), _sync(study_folder))
+
+
+def _sync(study_folder: Path) -> str:
+    return with_runs(f"img2gps sync {study_folder.name}", study_folder.parent)

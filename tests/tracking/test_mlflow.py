@@ -212,7 +212,8 @@ def test_a_server_that_does_not_answer_is_given_up_and_left_alone_by_the_next_ru
         asked = _connections(silent)
         other.track(replace(LOGGER, timeout_s=1_000))
         assert (len(asked), len(_connections(silent))) == (1, 0)
-    assert "MLflow: no answer in time; upload later: img2gps sync table1 --to mlflow" in caplog.text
+    later = f"upload later: img2gps sync table1 --to mlflow --runs {tmp_path}"
+    assert f"MLflow: no answer in time; {later}" in caplog.text
     assert "it did not answer an earlier run" in caplog.text
     assert "secret" not in caplog.text
 

@@ -421,7 +421,7 @@ def test_a_study_that_ends_online_sends_its_means_and_table(
     (folder / "wandb.json").unlink()
     with_logger(made[0], timeout_s=1)
     tracking.end_study(folder)
-    assert caplog.messages[-1].endswith("; upload later: img2gps sync table1")
+    assert caplog.messages[-1].endswith(f"; upload later: img2gps sync table1 --runs {tmp_path}")
 
 
 def test_an_unfinished_study_has_means_of_finished_cells_only(

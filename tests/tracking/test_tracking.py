@@ -281,7 +281,8 @@ def test_without_a_key_the_run_is_offline_calls_nobody_and_says_how_to_upload_it
     with caplog.at_level(logging.INFO, logger="img2gps"):
         run.track()
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("img2gps")]
-    assert ours == ["W&B: this run is offline; upload it with: img2gps sync table1"]
+    sync = f"img2gps sync table1 --runs {tmp_path}"
+    assert ours == [f"W&B: this run is offline; upload it with: {sync}"]
     assert listening.calls == []
     assert len(list(tmp_path.glob("table1/wandb/offline-run-*/run-*.wandb"))) == 1
     assert not (run.folder / "wandb.json").exists()
@@ -371,7 +372,8 @@ def test_unreachable_server_is_one_warning_and_an_offline_run(
     assert time.monotonic() - began < 3  # the second does not wait again
     (warning,) = warnings_of(caplog)
     assert warning.startswith("W&B: ")
-    assert warning.endswith("; going on offline; upload later: img2gps sync table1")
+    sync = f"img2gps sync table1 --runs {tmp_path}"
+    assert warning.endswith(f"; going on offline; upload later: {sync}")
     assert len(list(tmp_path.glob("table1/wandb/offline-run-*/run-*.wandb"))) == 2
 
 
@@ -398,7 +400,8 @@ def test_training_never_hears_of_errors(
     monkeypatch.setattr(session, "start", broken)
     with caplog.at_level(logging.WARNING):
         one_run(tmp_path).track()
-    assert warnings_of(caplog)[-1] == "W&B: disk full; upload later: img2gps sync table1"
+    sync = f"img2gps sync table1 --runs {tmp_path}"
+    assert warnings_of(caplog)[-1] == f"W&B: disk full; upload later: {sync}"
 
 
 def test_epochs_do_not_wait_for_the_server(server: Server, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from img2gps.analysis.winner import best_cell
 from img2gps.config.schema import LoggerConfig, LoggerKind
+from img2gps.core.advice import with_runs
 from img2gps.runs.folder import CHECKPOINT, CONFIG, WINNER
 from img2gps.runs.records import RunState
 from img2gps.runs.winner import Winner
@@ -40,10 +41,8 @@ def end_study(study_folder: Path) -> None:
                     opened.client.set_tag(run, f"runs.{state}", str(counts[state]))
             opened.client.set_terminated(run)
     except Exception as error:  # a study must not fail because of its mirror
-        log.warning(
-            "MLflow: %s; upload later: img2gps sync %s --to mlflow",
-            store.said(error), study_folder.name,
-        )  # fmt: skip
+        later = with_runs(f"img2gps sync {study_folder.name} --to mlflow", study_folder.parent)
+        log.warning("MLflow: %s; upload later: %s", store.said(error), later)
 
 
 def register_winner(study_folder: Path, winner: Winner) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from img2gps.config.schema import LoggerConfig
+from img2gps.core.advice import with_runs
 from img2gps.runs.records import RunResult
 from img2gps.tracking import content
 from img2gps.tracking.mail import MailTracker
@@ -85,5 +86,6 @@ class MlflowTracker(MailTracker):
         mirror.end(end.result, end.exit_code, checkpoint=self._logger.checkpoint)
 
     def _warn(self, why: str) -> None:
-        name = self._folder.parent.name
-        log.warning("MLflow: %s; upload later: img2gps sync %s --to mlflow", why, name)
+        study = self._folder.parent
+        later = with_runs(f"img2gps sync {study.name} --to mlflow", study.parent)
+        log.warning("MLflow: %s; upload later: %s", why, later)

@@ -1,0 +1,38 @@
+"""What a study says of itself in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from img2gps.runs.records import RunState, StudyRecord, StudyRun
+from img2gps.study.display import best_line
+
+
+def _fold(split: str, fold: int, value: float, mean: float | None, **changes: Any) -> StudyRun:
+    return StudyRun(
+        f"split={split},split.fold={fold}",
+        seed=0,
+        state=RunState.finished,
+        value=value,
+        mean_predictor=mean,
+        **{"n_val": 10, **changes},
+    )
+
+
+def test_the_best_cell_stands_beside_the_mean_predictor_on_its_own_photos() -> None:
+    runs = [
+        _fold("kfold", 0, 30.0, 80.0),
+        _fold("kfold", 1, 40.0, 100.0, n_val=30),
+        _fold("place_kfold", 0, 70.0, 120.0),
+    ]
+    # sqrt((10 x 80^2 + 30 x 100^2) / 40) = 95.39
+    assert best_line(StudyRecord("s", runs=runs)).endswith("(the mean predictor gets 95.39 m)")
+
+
+def test_no_mean_predictor_is_named_where_a_fold_does_not_say_or_nothing_has_finished() -> None:
+    runs = [_fold("kfold", 0, 30.0, 80.0), _fold("kfold", 1, 40.0, None)]
+    assert best_line(StudyRecord("s", runs=runs)) == "split=kfold: val/rmse_m 35.36 m"
+    waiting = [StudyRun("lr=0.1", 0)]
+    assert (
+        best_line(StudyRecord("s", runs=waiting)) == "no cell has finished with all its seeds yet"
+    )
