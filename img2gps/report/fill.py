@@ -90,7 +90,7 @@ def fill(
     def contrasted(study: Analysis, words: Sequence[str]) -> str:
         found, p_value = _contrast(study, words), corrected[study.study.folder.name, *words]
         notes = list(found.notes)
-        if found.interval.p_value < 0.05:
+        if _differs(found):
             tests = len(corrected)
             notes.append(f"p = {p_value:.2g} after Holm's correction for {tests} contrasts")
         return "; ".join([found.difference.removesuffix(")"), *notes]) + ")"
@@ -227,10 +227,15 @@ def _verdict(found: Contrast, corrected_p: float) -> str:
     """Return what a difference allows to say, given its p value among all of the document."""
     if math.isnan(found.interval.p_value):
         return "has no interval"
-    if found.interval.p_value < 0.05:
+    if _differs(found):
         word = "better" if found.interval.estimate < 0 else "worse"
         return f"is {word}" if corrected_p < 0.05 else f"may be {word} (a hint)"
     return "is not shown to differ"
+
+
+def _differs(found: Contrast) -> bool:
+    """Return whether both the bootstrap's interval and Student's t tell a difference from 0."""
+    return found.interval.p_value < 0.05 and found.interval.low * found.interval.high > 0
 
 
 def _equivalence(found: Contrast, margin_m: float) -> str:

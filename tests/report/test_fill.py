@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from img2gps.analysis.contrast import Contrast, contrast
 from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
 from img2gps.report import build, paper, several
@@ -70,6 +72,22 @@ def test_every_kind_of_block_is_filled_and_filling_again_changes_nothing(root: P
     assert "stale words" not in filled
     assert filled.startswith("# A paper\n")
     assert fill(filled, [root]) == filled
+
+
+@pytest.mark.parametrize(("low", "phrase"), [(0.2, "is worse"), (-0.2, "is not shown to differ")])
+def test_no_verdict_contradicts_the_interval_beside_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch, low: float, phrase: str
+) -> None:
+    def drawn(*args: Any) -> Contrast:
+        found = contrast(*args)
+        return replace(found, interval=replace(found.interval, low=low, high=6.0, p_value=0.03))
+
+    monkeypatch.setattr("img2gps.report.fill.contrast", drawn)
+    words = "lr=0.003 vs lr=0.001"
+    blocks = [f"<!-- img2gps: s {kind} {words} -->" for kind in ("verdict", "contrast")]
+    filled = fill("".join(f"{block}<!-- /img2gps -->" for block in blocks), [root])
+    assert f"{blocks[0]}{phrase}<" in filled
+    assert ("Holm's correction" in filled) == (low > 0)
 
 
 @pytest.mark.parametrize(
