@@ -69,6 +69,12 @@ def test_json_endpoint_answers_a_photo(client: TestClient, photo: bytes) -> None
     assert client.get("/api/card").json() == Fixed().card
 
 
+def test_a_name_is_decoded_once(client: TestClient, photo: bytes) -> None:
+    name = "50%20 off.jpg"  # the file is called so
+    found = client.post("/api/predict", params={"name": name}, content=photo)
+    assert found.json()["photo"] == name
+
+
 def test_what_is_no_photo_gets_its_reason(client: TestClient) -> None:
     found = client.post("/api/predict", content=b"hello")
     assert found.status_code == 422

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import anyio
 from anyio import to_thread
@@ -102,7 +101,7 @@ class App:
 
     async def _answer(self, request: Request) -> tuple[Position, bytes]:
         data = await self._body(request, self.limits.photo_bytes)
-        name = unquote(request.query_params.get("name", "photo"))[:200]
+        name = request.query_params.get("name", "photo")[:200]  # decoded already
         if not data:
             raise HTTPException(400, "no photo in the body")
         position: Position = await self._timed(self.model.locate, data, name)
