@@ -14,6 +14,7 @@ from img2gps.core import geo
 
 REACH = 4.0  # standard deviations around each Gaussian that a grid covers
 NEGLIGIBLE = 1e-4  # share of a Gaussian that a grid need not cover
+ROUNDING = 0.01  # of the sum of many shares, each of which `plain` rounds
 CELLS = 192  # along the longer side of a grid
 
 Floats = NDArray[np.float64]
@@ -78,8 +79,10 @@ class Density:
         known = len(shares) == len(lat) == len(lon) == len(width) > 0
         if not known or not all(map(math.isfinite, (*shares, *lat, *lon, *width))):
             raise ValueError("a density needs as many finite shares as positions and widths")
-        if min(shares) < 0 or sum(shares) <= 0 or min(width) <= 0:
+        if min(shares) < 0 or min(width) <= 0:
             raise ValueError("shares and widths of a density must be positive")
+        if abs(sum(shares) - 1) > ROUNDING:
+            raise ValueError("the shares of a density must add up to one")
         return cls(tuple(shares), tuple(lat), tuple(lon), tuple(width))
 
     def log_density(self, lat_deg: ArrayLike, lon_deg: ArrayLike) -> Floats:

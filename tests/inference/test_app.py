@@ -101,6 +101,7 @@ def test_names_are_escaped_on_the_page(client: TestClient, photo: bytes) -> None
         b'[{"photo": "a", "lat_deg": "x"}]',
         b"3",
         b'[{"photo": "a", "lat_deg": NaN}]',
+        b'[{"photo": "a", "lat_deg": 1' + 400 * b"0" + b"}]",  # too large for a float
     ],
 )
 def test_map_of_nonsense_is_refused(body: bytes, client: TestClient) -> None:

@@ -114,6 +114,7 @@ def test_page_draws_the_density_of_answers_that_it_sends_back() -> None:
         {"shares": []},
         {"shares": [-1.0, 2.0]},
         {"shares": [0.0, 0.0]},
+        {"shares": [1e-5, 1e-5]},
         {"width_m": [0.0, 1.0]},
         {"width_m": [math.inf, 1.0]},
         {"width_m": [1e300, 1.0]},
