@@ -201,6 +201,8 @@ def test_a_copied_folder_is_served_to_this_machine_alone_until_ctrl_c(
         assert httpx.get(f"{address}/../study.json").status_code == 404
         other = httpx.get(f"{address}/content", headers={"Host": "evil.org:80"})
         assert other.status_code == 403
+        at_port_80 = httpx.get(f"{address}/content", headers={"Host": "localhost"})
+        assert at_port_80.status_code == 200
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
         assert (process.returncode, out, err) == (130, "", "img2gps: interrupted\n")
