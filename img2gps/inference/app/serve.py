@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import uvicorn
 
 from img2gps.core.errors import BadInput
+from img2gps.core.hosts import is_loopback
 from img2gps.inference.app.model import Model
 from img2gps.inference.app.server import LOOPBACK, create
 
@@ -29,6 +29,7 @@ def serve(
     Raises:
         BadInput: the address would expose the app without being asked to, or cannot be had.
     """
+    host = host.strip("[]")  # around an IPv6 address, as in a URL
     local = is_loopback(host)
     if not local and not expose:
         raise BadInput(f"--host {host}: {EXPOSED}. If that is meant, add --expose")
@@ -47,18 +48,6 @@ def serve(
         timeout_keep_alive=_IDLE_S,
     )
     uvicorn.Server(config).run(sockets=[listening])
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address is reached from this machine alone.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
-    (True, True, False)
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _listen(host: str, port: int) -> socket.socket:
