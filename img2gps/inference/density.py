@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from img2gps.core import geo
 
 REACH = 4.0  # standard deviations around each Gaussian that a grid covers
-NEGLIGIBLE = 1e-4  # share of a Gaussian that a grid need not cover
+NEGLIGIBLE = 1e-4  # share of all the Gaussians together that a grid need not cover
+LEAST_WIDTH_M = 0.01  # of a Gaussian on a grid, whose cells must have a size
 ROUNDING = 0.01  # of the sum of many shares, each of which `plain` rounds
 CELLS = 192  # along the longer side of a grid
 
@@ -120,9 +121,17 @@ class Density:
 
     def _reach(self, at_m: Floats) -> tuple[float, float]:
         """Return the two ends of what a grid covers along one axis."""
-        counted = np.array(self.shares) > NEGLIGIBLE
-        away = REACH * np.array(self.width_m)[counted]
+        counted = self._counted()
+        away = REACH * np.maximum(self.width_m, LEAST_WIDTH_M)[counted]
         return float((at_m[counted] - away).min()), float((at_m[counted] + away).max())
+
+    def _counted(self) -> NDArray[np.bool_]:
+        """Return which Gaussians a grid covers: all but the smallest, which are negligible."""
+        shares = np.array(self.shares)
+        rising = np.argsort(shares)
+        counted = np.ones(len(shares), np.bool_)
+        counted[rising[np.cumsum(shares[rising]) <= NEGLIGIBLE]] = False
+        return counted
 
     def _between(self, edges_m: Floats, at_m: Floats) -> Floats:
         """Return the probability (k, n) of each Gaussian between one edge and the next."""
