@@ -245,6 +245,22 @@ def test_published_runs_have_their_best_epochs_too_but_for_folds(tmp_path: Path)
         assert cell.best_rmse_m == pytest.approx(np.mean([curve.min() for curve in curves]))
 
 
+def test_the_lowest_known_best_epoch_is_bold_and_without_any_there_is_no_such_table(
+    tmp_path: Path,
+) -> None:
+    axes: dict[str, list[Any]] = {"lr": [0.001, 0.003], "batch_size": [8, 16]}
+    made = make_study(tmp_path, "s", Options(axes=axes, seeds=(0,), epochs=2, effect=effect))
+    first, *others = json.loads((made.folder / "study.json").read_text())["cells"]
+    (tmp_path / first["path"] / "history.csv").unlink()
+    found = tables.study_tables(analyse(collect.load_study(made.folder, [tmp_path])))
+    best = fields(named(found, "best_epoch"))
+    assert [key for key, entry in best.items() if entry.bold] == [("0.001", "batch size 16")]
+    for run in others:
+        (tmp_path / run["path"] / "history.csv").unlink()
+    found = tables.study_tables(analyse(collect.load_study(made.folder, [tmp_path])))
+    assert "best_epoch" not in {table.key for table in found}
+
+
 def test_summary_sets_the_corrected_and_the_test_figure_beside_the_lowest(
     table1: Analysis,
 ) -> None:
