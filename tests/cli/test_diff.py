@@ -135,6 +135,10 @@ def test_a_run_without_predictions_still_has_its_keys(
     assert status == 0
     assert "0.003" in out
     assert "No validation photo in common" in out
+    status, out, err = run(capsys, str(first), str(second), "--csv", "d.csv")
+    assert status == 2
+    assert "0.003" in out
+    assert err.startswith("img2gps: error: --csv d.csv: not written, because the runs have no ")
 
 
 def test_an_unknown_or_ambiguous_run_is_bad_input(

@@ -60,6 +60,11 @@ def execute(args: argparse.Namespace) -> int:
     console.print()
     for line in found.summary():
         console.print(Text(line))
+    if not found.photos and args.csv:
+        raise BadInput(
+            f"--csv {args.csv}: not written, because the runs have no validation photo in common; "
+            "compare finished runs of one data set and split"
+        )
     if not found.photos:
         return 0
     shown = found.photos[: args.photos or None]
