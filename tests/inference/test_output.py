@@ -87,6 +87,13 @@ def test_copy_has_the_position_and_the_same_picture(position: Position, tmp_path
         assert np.array_equal(np.asarray(old), np.asarray(new))
 
 
+def test_copy_keeps_no_error_of_the_former_position(tmp_path: Path) -> None:
+    original = make_photo(tmp_path / "a.jpg", 10.0, 20.0, gps_error_m=5.0)
+    found = exif.read(geotag.with_position(original.read_bytes(), replace(HERE, radius_m=None)))
+    assert found.lat_deg == pytest.approx(HERE.lat_deg, abs=1e-7)
+    assert found.gps_error_m is None
+
+
 def test_exiftool_reads_the_copy(tmp_path: Path) -> None:
     if shutil.which("exiftool") is None:
         pytest.skip("no exiftool here; `make test-all` installs it")
