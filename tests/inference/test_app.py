@@ -176,6 +176,17 @@ def test_nothing_is_exposed_without_the_word_for_it() -> None:
         serve(Fixed(), host="127.0.0.1", port=99999)
 
 
+def test_an_address_that_cannot_be_had_is_refused_with_the_reason_in_whatever_form(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no such family")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(BadInput, match=r"cannot listen on ::1 \(no such family\); give another"):
+        _listen("::1", 0)
+
+
 def test_address_that_is_printed_can_be_reached_at_once() -> None:
     listening = _listen("127.0.0.1", 0)
     with listening, socket.create_connection(listening.getsockname(), timeout=5):

@@ -59,7 +59,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.listen()  # before the address is printed, so that nobody is refused
     except (OSError, OverflowError) as error:
         listening.close()
-        reason = getattr(error, "strerror", "ports go up to 65535")
+        too_high = isinstance(error, OverflowError)
+        reason = "ports go up to 65535" if too_high else getattr(error, "strerror", None) or error
         raise BadInput(
             f"--port {port}: cannot listen on {host} ({reason}); give another, or 0 for any that "
             "is free"
