@@ -666,6 +666,13 @@ def test_the_pack_holds_every_table_and_a_command_for_every_number(table1: Analy
     assert names["igpsRunsFailed"] == "3"
 
 
+def test_every_ranking_has_its_numbers_however_many_there_are(table1: Analysis) -> None:
+    found = paper.numbers(replace(table1, rankings=table1.rankings[:1] * 10))
+    prefixes = {name.removesuffix("WinnerRmse") for name in found if name.endswith("WinnerRmse")}
+    assert len(prefixes) == 10
+    assert {"", "RankingTwo", "RankingEight", "RankingNine", "RankingOneZero"} <= prefixes
+
+
 def test_the_pack_tells_methods_and_exact_commands(table1: Analysis) -> None:
     files = paper.pack(table1)
     text = files["methods.txt"]
