@@ -25,12 +25,12 @@ from img2gps.core.errors import BadInput
 from img2gps.runs.race import Rules
 from img2gps.study import search
 from img2gps.study.replay import Curve, train
+from img2gps.study.rest import NOTICED_M
 from img2gps.study.space import Axis, Space, cell_id
 from img2gps.study.spec import Spec
 from img2gps.study.storage import quiet
 
 TIMES = 100
-NOTICED_M = 5.0  # a chosen cell that is worse than the best by more than this is a wrong answer
 CELL = "cell"  # the one axis of a replayed search whose cells are no full grid
 
 Floats = NDArray[np.float64]

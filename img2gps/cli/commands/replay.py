@@ -66,7 +66,7 @@ def _replayed(args: argparse.Namespace, name: str) -> dict[str, Any]:
 def _judged(folder: Path, roots: list[Path], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Print what each way answers; nothing where the study has a single seed."""
     from img2gps.runs.race import Rules
-    from img2gps.study import judging
+    from img2gps.study import judging, rest
 
     recorded = judging.read(folder, roots)
     if recorded.seeds < 2:
@@ -75,7 +75,7 @@ def _judged(folder: Path, roots: list[Path], args: argparse.Namespace) -> list[d
     found = judging.judge(recorded, rules=Rules(args.margin_m), times=args.times)
     print(
         f"{recorded.name}: {recorded.cells} cells with {recorded.seeds} seeds; runs and epochs are "
-        f"shares of the grid's; wrong: more than {judging.NOTICED_M:g} m above the best cell; "
+        f"shares of the grid's; wrong: more than {rest.NOTICED_M:g} m above the best cell; "
         "lost: a better cell was given up"
     )
     for line in judging.table(found):
