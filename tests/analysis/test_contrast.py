@@ -197,6 +197,15 @@ def test_a_pair_has_a_chance_and_a_margin_says_whether_both_are_as_good(
     assert "--margin 0: not above 0" in capsys.readouterr().err
 
 
+def test_a_margin_that_is_none_is_refused_before_the_study_is_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["contrast", "nowhere", "--this", "lr=1", "--that", "lr=2", "--runs", str(tmp_path)]
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--margin", "0"])
+    assert "--margin 0: not above 0" in capsys.readouterr().err
+
+
 def test_cells_that_answer_alike_have_no_interval(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

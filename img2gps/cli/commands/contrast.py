@@ -50,13 +50,13 @@ def execute(args: argparse.Namespace) -> int:
     from img2gps.core.errors import BadInput
     from img2gps.report import build
 
-    roots = [args.root, Path("results")]
-    this, that, where = map(read_choice, (args.this, args.that, args.where))
-    study = collect.load_study(build.find(args.study, roots), roots)
     if args.margin is not None and not args.margin > 0:
         raise BadInput(
             f"--margin {args.margin:g}: not above 0; give metres that do not matter to you"
         )
+    roots = [args.root, Path("results")]
+    this, that, where = map(read_choice, (args.this, args.that, args.where))
+    study = collect.load_study(build.find(args.study, roots), roots)
     found = contrast(study, this, that, where, args.margin)
     print(f"{' '.join(args.this)}: {found.this_m:.1f} m; {' '.join(args.that)}: "
           f"{found.that_m:.1f} m (mean over {found.counted})")  # fmt: skip
