@@ -65,7 +65,9 @@ def test_tracks_hold_the_photos_with_an_answer(ending: str, tmp_path: Path) -> N
 
 
 def test_unknown_ending_is_bad_input() -> None:
-    with pytest.raises(BadInput, match=r"--to a\.shp: ends in none of \.csv, \.json, \.geojson"):
+    with pytest.raises(
+        BadInput, match=r"--to a\.shp: name a file that ends in one of \.csv, \.json, \.geojson"
+    ):
         files.check_ending(Path("a.shp"))
 
 
