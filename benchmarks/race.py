@@ -22,7 +22,7 @@ from img2gps.analysis import racing, stats
 from img2gps.analysis.racing import End
 from img2gps.core.errors import BadInput
 from img2gps.runs.race import Rules
-from img2gps.study import judging
+from img2gps.study import judging, rest
 from img2gps.study.judging import Recorded
 from img2gps.study.replay import Curve
 from tests.helpers.fake_study import TABLE1, Noise, draw_errors, draw_photos, true_rmse_m
@@ -243,7 +243,7 @@ def rows(measured: Mapping[str, Any]) -> list[Row]:
             Row(
                 f"simulated, {one['way']}",
                 f"{one['median']:.0%} of the grid's epochs (9 of 10: {one['tenth']:.0%}); more "
-                f"than {judging.NOTICED_M:g} m above the best: {one['wrong']:.0%}; a better cell "
+                f"than {rest.NOTICED_M:g} m above the best: {one['wrong']:.0%}; a better cell "
                 f"given up: {one['lost']:.0%}",
             )
             for one in measured["ways"]

@@ -14,7 +14,7 @@ from img2gps.analysis.choices import ABSENT, plain
 from img2gps.analysis.errors import Errors
 from img2gps.analysis.stats import Effect, FoldMean, Interval
 from img2gps.analysis.study import Group, Study
-from img2gps.analysis.winner import FOLD_AXIS
+from img2gps.analysis.winner import FOLD_AXIS, RMSE
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def fold_mean(group: Group, cell: str) -> FoldMean | None:
     if group.folds < 2:
         return None
     rows = group.runs[group.runs["rank_cell"] == cell]
-    means = rows.groupby("split/fold")["val/rmse_m"].mean().astype(float)
+    means = rows.groupby("split/fold")[RMSE].mean().astype(float)
     n_train, n_val = (
         float(rows[f"data/{part}"].astype(float).mean()) for part in ("n_train", "n_val")
     )
@@ -94,9 +94,14 @@ def importance(
 
 
 def best_epochs(study: Study, group: Group) -> dict[str, float]:
-    """Return each cell's RMSE at its runs' best epochs, an optimistic choice, in metres."""
+    """Return each cell's RMSE at its runs' best epochs, an optimistic choice, in metres.
+
+    A cell whose runs have no readable history has none, or NaN.
+    """
     if FOLD_AXIS not in study.axes:
-        lowest = study.history.groupby("run_id")["val/rmse_m"].min()
+        if RMSE not in study.history:
+            return {}
+        lowest = study.history.groupby("run_id")[RMSE].min()
         runs = group.runs.assign(lowest=group.runs["run_id"].map(lowest))
         means = runs.groupby("rank_cell")["lowest"].mean()
         return {str(cell): float(rmse) for cell, rmse in means.items()}

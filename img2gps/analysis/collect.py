@@ -14,7 +14,7 @@ import pandas as pd
 from img2gps.analysis.folders import long_table
 from img2gps.analysis.single import single_runs
 from img2gps.analysis.study import Study
-from img2gps.analysis.wording import count_of_runs
+from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import CONFIG, HISTORY, list_folders, without_fold
 from img2gps.runs.records import RESULT, STUDY, RunState, StudyRun, read_result, read_study_file
@@ -102,7 +102,7 @@ def _missing(runs: pd.DataFrame) -> list[str]:
     if not gone:
         return []
     names = ", ".join(gone[:5]) + (", ..." if len(gone) > 5 else "")
-    return [f"{count_of_runs(len(gone))} without a readable {RESULT}, left out: {names}"]
+    return [f"{counted(len(gone), 'run')} without a readable {RESULT}, left out: {names}"]
 
 
 def _unplanned(runs: Sequence[Path]) -> list[str]:
@@ -111,5 +111,5 @@ def _unplanned(runs: Sequence[Path]) -> list[str]:
         return []
     names = ", ".join(run.name for run in runs[:5]) + (", ..." if len(runs) > 5 else "")
     return [
-        f"{count_of_runs(len(runs))} in {runs[0].parent} without a planned cell, left out: {names}"
+        f"{counted(len(runs), 'run')} in {runs[0].parent} without a planned cell, left out: {names}"
     ]

@@ -49,7 +49,7 @@ class Comparison:
     only: tuple[int, int]  # photos that one run alone has validated
 
     def summary(self) -> list[str]:
-        """The comparison in a few lines."""
+        """Return the comparison in a few lines."""
         if self.difference is None:
             return ["No validation photo in common: the errors cannot be compared."]
         change, (a, b) = self.difference, self.rmse_m

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pandas as pd
 
-from img2gps.analysis.wording import count_of_runs
+from img2gps.core.counted import counted
 
 _ALIKE = {
     "data/fingerprint": "data fingerprints",
@@ -26,10 +26,10 @@ def mixtures(rows: pd.DataFrame) -> list[str]:
         found.append(f"the requested weights were not available ({reasons}): trained from scratch")
     if "absent/baselines" in rows and bool((missing := rows["absent/baselines"].dropna()).size):
         why = ", ".join(dict.fromkeys(missing.astype(str)))
-        found.append(f"{count_of_runs(len(missing))} without baselines ({why})")
+        found.append(f"{counted(len(missing), 'run')} without baselines ({why})")
     if "code/dirty" in rows and (count := int(rows["code/dirty"].eq(True).sum())):
         were = "was" if count == 1 else "were"
-        found.append(f"{count_of_runs(count)} {were} made with uncommitted changes to the code")
+        found.append(f"{counted(count, 'run')} {were} made with uncommitted changes to the code")
     return [warning for warning in found if warning]
 
 
@@ -39,6 +39,6 @@ def _different(values: pd.Series[str], what: str) -> str:
         return ""
     shown = (value[:7] if what == "code commits" else value for value in counts)
     parts = [
-        f"{value} ({count_of_runs(n)})" for value, n in zip(shown, counts.values(), strict=True)
+        f"{value} ({counted(n, 'run')})" for value, n in zip(shown, counts.values(), strict=True)
     ]
     return f"runs of different {what} in one ranking: {', '.join(parts)}"

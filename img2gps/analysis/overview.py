@@ -14,7 +14,8 @@ from img2gps.analysis.sources import Sources, sources
 from img2gps.analysis.stats import average_of_best
 from img2gps.analysis.study import DONE, Study
 from img2gps.analysis.winner import Rule, read_rule
-from img2gps.analysis.wording import count_of_runs, span
+from img2gps.analysis.wording import span
+from img2gps.core.counted import counted
 from img2gps.runs.winner import read_winner
 
 
@@ -65,7 +66,7 @@ def analyse(study: Study) -> Analysis:
     if study.record.left_out:
         notes.append(f"{study.record.left_out}.")
     notes += [
-        f"The search began with {count_of_runs(count)} of {name}."
+        f"The search began with {counted(count, 'run')} of {name}."
         for name, count in study.record.warm_start.items()
     ]
     notes += _raced(study)

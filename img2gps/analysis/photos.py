@@ -11,7 +11,7 @@ from scipy import stats as scipy_stats
 
 from img2gps.analysis.stats import NO_LUCK, cell_interval
 
-FEW_SPOTS = 8  # in a group of photos, below which it has no interval and is not tested
+MIN_GROUP_SPOTS = 8  # in a group of photos, below which it has no interval and is not tested
 _MEANS = frozenset({"error_m", "east_m", "north_m", "pred_lat_deg", "pred_lon_deg"})
 
 
@@ -33,7 +33,7 @@ class Groups:
 
     Attributes:
         table: one row a group: `group, photos, spots, rmse_m, low_m, high_m`, the interval NaN
-            where there are fewer than `FEW_SPOTS` spots.
+            where there are fewer than `MIN_GROUP_SPOTS` spots.
         p: of the Kruskal-Wallis test that the groups with enough spots do not differ.
     """
 
@@ -43,7 +43,7 @@ class Groups:
     @property
     def tested(self) -> pd.DataFrame:
         """The groups with enough spots."""
-        return self.table[self.table["spots"] >= FEW_SPOTS]
+        return self.table[self.table["spots"] >= MIN_GROUP_SPOTS]
 
 
 def by_group(photos: pd.DataFrame) -> Groups | None:
@@ -53,7 +53,7 @@ def by_group(photos: pd.DataFrame) -> Groups | None:
     """
     rows = [_group(str(name), part) for name, part in photos.groupby("group")]
     table = pd.DataFrame(rows, columns=["group", "photos", "spots", "rmse_m", "low_m", "high_m"])
-    enough = table.loc[table["spots"] >= FEW_SPOTS, "group"]
+    enough = table.loc[table["spots"] >= MIN_GROUP_SPOTS, "group"]
     if len(enough) < 2:
         return None
     kept = photos[photos["group"].isin(set(enough))]
@@ -64,7 +64,7 @@ def by_group(photos: pd.DataFrame) -> Groups | None:
 
 def _group(name: str, photos: pd.DataFrame) -> dict[str, str | float]:
     spots, low, high = photos["spot"].nunique(), math.nan, math.nan
-    if spots >= FEW_SPOTS:
+    if spots >= MIN_GROUP_SPOTS:
         found = cell_interval(
             photos[["error_m"]].to_numpy().T, photos["spot"].to_numpy(), luck=NO_LUCK
         )

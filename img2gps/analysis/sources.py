@@ -12,6 +12,7 @@ import pandas as pd
 from img2gps.analysis.stats.components import Component, components
 from img2gps.analysis.stats.sample import Floats
 from img2gps.analysis.study import Study
+from img2gps.analysis.winner import RMSE
 
 # Seeds that may be varied apart from each other, and what they draw.
 DRAWN_BY = {
@@ -21,7 +22,6 @@ DRAWN_BY = {
     "split.seed": "split",
 }
 FOLLOWERS = ("order_seed", "augmentation_seed")  # null follows `seed`
-METRIC = "val/rmse_m"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def sources(study: Study) -> Sources | None:
 
 def _log_rmse(runs: pd.DataFrame, factors: Sequence[str], levels: pd.MultiIndex) -> Floats:
     """Return the logarithm of the RMSE of every combination; NaN where there is none."""
-    known = runs.drop_duplicates(list(factors)).set_index(list(factors))[METRIC]
+    known = runs.drop_duplicates(list(factors)).set_index(list(factors))[RMSE]
     return np.asarray(np.log(known.reindex(levels).to_numpy(np.float64)))
 
 

@@ -69,8 +69,3 @@ def span(interval: Interval) -> str:
     if np.isnan(interval.low):
         return "no interval"
     return f"{interval.low:.1f} to {interval.high:.1f} m"
-
-
-def count_of_runs(count: int) -> str:
-    """Return `1 run`, `12 runs`."""
-    return "1 run" if count == 1 else f"{count} runs"

@@ -16,6 +16,7 @@ from img2gps.inference.deployed import Deployed
 from img2gps.inference.features import looks_of
 from img2gps.inference.held_out import HeldOut
 from img2gps.inference.network import Member, Network, as_images
+from img2gps.inference.position import finite
 from img2gps.inference.predict import BATCH
 from img2gps.inference.trust import Styles, TrustFacts, fitted
 from img2gps.photos.dataset import Dataset
@@ -45,7 +46,7 @@ def calibrated(deployed: Deployed, errors: HeldOut, *, strangers: bool = True) -
         what=errors.what,
         n_photos=len(photos),
         n_spots=int(photos["spot"].nunique()),
-        radius_m=_finite(float(trust.radius_m) * float(np.median(scale))),
+        radius_m=finite(float(trust.radius_m) * float(np.median(scale))),
         knows_strangers=math.isfinite(float(trust.limit)),
         adaptive=deviation_m is not None,
         ranked_cells=errors.ranked_cells,
@@ -94,7 +95,3 @@ def _deviation_m(member: Member, dataset: Dataset, rows: NDArray[np.int64]) -> N
             answer = member(as_images(photos))
             batches.append(answer.deviation_m.double().numpy())
     return np.concatenate(batches) if batches else np.zeros(0)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

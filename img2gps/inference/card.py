@@ -11,6 +11,7 @@ from img2gps.analysis import stats
 from img2gps.analysis.errors import places_of
 from img2gps.config.schema import Family, ModelConfig
 from img2gps.inference.held_out import HeldOut, rmse_m
+from img2gps.inference.position import finite
 from img2gps.inference.trust import TrustFacts
 from img2gps.runs.records import RunResult
 
@@ -65,8 +66,8 @@ class Expected:
             what=held_out.what,
             rmse_m=rmse_m(error),
             median_m=float(error.median()),
-            low_m=_finite(interval.low),
-            high_m=_finite(interval.high),
+            low_m=finite(interval.low),
+            high_m=finite(interval.high),
             n_photos=len(photos),
             n_spots=interval.n_spots,
             known_spots_rmse_m=rmse_m(error[known]) if known.any() else None,
@@ -186,7 +187,3 @@ def baseline_figures(results: Sequence[RunResult]) -> dict[str, float]:
             square = sum(n * rmse**2 for rmse, n in known) / max(sum(n for _, n in known), 1)
             found[name] = math.sqrt(square)
     return found
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from img2gps.core import geo
 
 REACH = 4.0  # standard deviations around each Gaussian that a grid covers
-NEGLIGIBLE = 1e-4  # share of a Gaussian that a grid need not cover
+NEGLIGIBLE = 1e-4  # share of all the Gaussians together that a grid need not cover
+LEAST_WIDTH_M = 0.01  # of a Gaussian on a grid, whose cells must have a size
+ROUNDING = 0.01  # of the sum of many shares, each of which `plain` rounds
 CELLS = 192  # along the longer side of a grid
 
 Floats = NDArray[np.float64]
@@ -78,8 +80,10 @@ class Density:
         known = len(shares) == len(lat) == len(lon) == len(width) > 0
         if not known or not all(map(math.isfinite, (*shares, *lat, *lon, *width))):
             raise ValueError("a density needs as many finite shares as positions and widths")
-        if min(shares) < 0 or sum(shares) <= 0 or min(width) <= 0:
+        if min(shares) < 0 or min(width) <= 0:
             raise ValueError("shares and widths of a density must be positive")
+        if abs(sum(shares) - 1) > ROUNDING:
+            raise ValueError("the shares of a density must add up to one")
         return cls(tuple(shares), tuple(lat), tuple(lon), tuple(width))
 
     def log_density(self, lat_deg: ArrayLike, lon_deg: ArrayLike) -> Floats:
@@ -117,9 +121,17 @@ class Density:
 
     def _reach(self, at_m: Floats) -> tuple[float, float]:
         """Return the two ends of what a grid covers along one axis."""
-        counted = np.array(self.shares) > NEGLIGIBLE
-        away = REACH * np.array(self.width_m)[counted]
+        counted = self._counted()
+        away = REACH * np.maximum(self.width_m, LEAST_WIDTH_M)[counted]
         return float((at_m[counted] - away).min()), float((at_m[counted] + away).max())
+
+    def _counted(self) -> NDArray[np.bool_]:
+        """Return which Gaussians a grid covers: all but the smallest, which are negligible."""
+        shares = np.array(self.shares)
+        rising = np.argsort(shares)
+        counted = np.ones(len(shares), np.bool_)
+        counted[rising[np.cumsum(shares[rising]) <= NEGLIGIBLE]] = False
+        return counted
 
     def _between(self, edges_m: Floats, at_m: Floats) -> Floats:
         """Return the probability (k, n) of each Gaussian between one edge and the next."""

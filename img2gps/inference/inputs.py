@@ -41,7 +41,6 @@ class Input:
 
 _idle: list[Readers] = []  # kept, as starting their processes takes longer than one answer
 
-
 _KINDS = "give paths, file contents, PIL pictures or uint8 arrays of upright photos"
 
 
@@ -59,7 +58,7 @@ def several(photos: Photo | Iterable[Photo]) -> Iterable[Photo]:
 def read_inputs(photos: Iterable[Photo], size: int) -> Iterator[Input]:
     """Yield each photo, decoded to a square of `size` pixels by worker processes, in order."""
     asked, named = tee(photos)
-    readers = _idle.pop() if _idle else Readers(cores())
+    readers = _readers()
     outcomes = readers.read(partial(_request, photo, size) for photo in asked)
     for photo, outcome in zip(named, outcomes, strict=True):
         if isinstance(outcome, Unusable):
@@ -69,6 +68,14 @@ def read_inputs(photos: Iterable[Photo], size: int) -> Iterator[Input]:
             label = None if lat is None or lon is None else (lat, lon)
             yield Input(_name(photo), outcome.pixels, label)
     _idle.append(readers)
+
+
+def _readers() -> Readers:
+    """Return readers that are idle; start some if there are none."""
+    try:
+        return _idle.pop()  # asking before whether there are any would race with other threads
+    except IndexError:
+        return Readers(cores())
 
 
 def read_input(photo: Photo, size: int, name: str = "") -> Input:

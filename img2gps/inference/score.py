@@ -27,7 +27,6 @@ from img2gps.photos.spots import spot_radius_m, spots
 from img2gps.runs.predictions import COLUMNS, COPIED
 from img2gps.training.metrics import summarise
 
-PREDICTIONS = "predictions.csv"
 ALL, KNOWN, NEW = "all", "known spots", "new spots"
 
 

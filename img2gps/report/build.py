@@ -178,7 +178,7 @@ def write(shown: Page, folder: Path) -> Path:
 
 
 def answer(analysis: Analysis) -> list[str]:
-    """Return three sentences, also where nothing has finished."""
+    """Return the answer in a few sentences, also where nothing has finished."""
     if analysis.rankings:
         first, *rest = sentences(analysis.rankings[0])
         if len(analysis.rankings) > 1:

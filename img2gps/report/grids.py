@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -137,7 +138,8 @@ def _with_reference(table: Table, grid: _Grid, reference: Reference) -> Table:
 
 
 def _best_epochs(grid: _Grid) -> Table:
-    lowest = min(cell.best_rmse_m for cell in grid.ranking.cells)
+    known = [m for cell in grid.ranking.cells if not math.isnan(m := cell.best_rmse_m)]
+    lowest = min(known, default=math.nan)
     cells, rows = grid.cells, []
     for lr in grid.rows:
         row = [Entry(str(lr))]

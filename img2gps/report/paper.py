@@ -27,7 +27,7 @@ from img2gps.report.steps import with_override
 from img2gps.report.table import Table, latex_text
 
 PREFIX = "igps"
-_PLACES = ("", *(f"Ranking{n}" for n in ("Two", "Three", "Four", "Five", "Six", "Seven", "Eight")))
+_DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 _STARTS = {
     "imagenet": "started from ImageNet weights",
     "file": "started from weights in a file",
@@ -81,7 +81,8 @@ def cells_csv(study: Analysis) -> str:
 def numbers(study: Analysis) -> dict[str, str]:
     """Return the study's numbers by name; names are letters only, as LaTeX wants them.
 
-    Metres have one decimal. The names of a second ranking begin with `RankingTwo`, and so on.
+    Metres have one decimal. The names of a second ranking begin with `RankingTwo`, those of a tenth
+    with `RankingOneZero`.
     `cells.csv` has the figures of every cell.
     """
     counts = study.study.counts()
@@ -89,8 +90,9 @@ def numbers(study: Analysis) -> dict[str, str]:
     found |= {f"Runs{state.title()}": str(count) for state, count in counts.items()}
     epochs = pd.to_numeric(study.study.column("epochs"), errors="coerce")
     found["Epochs"] = str(int(epochs.fillna(0).sum()))
-    for place, ranking in zip(_PLACES, study.rankings, strict=False):
-        found |= {place + name: text for name, text in _of_ranking(ranking).items()}
+    for place, ranking in enumerate(study.rankings, start=1):
+        prefix = "" if place == 1 else f"Ranking{''.join(_DIGITS[int(d)] for d in str(place))}"
+        found |= {prefix + name: text for name, text in _of_ranking(ranking).items()}
     return {name: text for name, text in found.items() if text != "nan"}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 from rich.live import Live
@@ -14,6 +14,8 @@ from img2gps.analysis.winner import RMSE, Candidate, best_cell, pooled
 from img2gps.runs.records import RunState, StudyRecord, StudyRun
 
 SHOWN_RUNNING = 8
+
+_End = tuple[int, str, RunState]  # place in the study, cell, and how it ended
 
 
 def duration(seconds: float | None) -> str:
@@ -120,7 +122,7 @@ class Display:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
-        self._announced: set[tuple[str, int, RunState]] = set()
+        self._announced: set[_End] = set()
 
     def __enter__(self) -> Display:
         if self.console.is_terminal:
@@ -134,13 +136,13 @@ class Display:
 
     def begin(self, study: StudyRecord) -> None:
         """Take note of the runs that ended before this session, which are not announced again."""
-        self._announced = {_end(run) for run in study.runs if run.state.has_ended}
+        self._announced = {end for end, _ in _ended(study)}
 
     def show(self, study: StudyRecord, left_s: float | None) -> None:
         """Update the table and announce each run that has ended since."""
-        for run in study.runs:
-            if run.state.has_ended and _end(run) not in self._announced:
-                self._announced.add(_end(run))
+        for end, run in _ended(study):
+            if end not in self._announced:
+                self._announced.add(end)
                 self.say(
                     f"[{len(self._announced)}/{len(study.runs)}] {run_line(run, study.monitor)}"
                 )
@@ -152,8 +154,11 @@ class Display:
         self.console.print(line, soft_wrap=True)
 
 
-def _end(run: StudyRun) -> tuple[str, int, RunState]:
-    return run.cell, run.seed, run.state
+def _ended(study: StudyRecord) -> Iterator[tuple[_End, StudyRun]]:
+    """Yield the runs that have ended, told apart by their places: trials may have no cell."""
+    for place, run in enumerate(study.runs):
+        if run.state.has_ended:
+            yield (place, run.cell, run.state), run
 
 
 def _table(study: StudyRecord, left_s: float | None) -> Table:

@@ -39,7 +39,7 @@ from img2gps.inference.deployed import Deployed, from_runs
 from img2gps.inference.export import hub
 from img2gps.inference.export.readme import model_card
 from img2gps.inference.exported import write_exported
-from img2gps.inference.find import FINAL
+from img2gps.inference.find import FINAL, with_weights
 from img2gps.inference.held_out import HeldOut
 from img2gps.runs.folder import CONFIG, find_with_weights, without_fold
 from img2gps.runs.records import RunState, StudyRun, read_study
@@ -118,6 +118,8 @@ def _with_weights(runs: Sequence[StudyRun], root: Path) -> list[tuple[StudyRun, 
     folders = [find_with_weights(run.folder(root), [root]) for run in runs]
     found = [(r, folder) for r, folder in zip(runs, folders, strict=True) if folder is not None]
     if not found:
+        for run in runs[:1]:
+            with_weights(run.folder(root), [root])  # says how to train it here
         raise BadInput("no run of the winning cell has weights; run the study on this machine")
     if len(found) < len(runs):
         log.warning("%d of %d runs have weights; the others are left out", len(found), len(runs))

@@ -20,16 +20,17 @@ from img2gps.analysis import racing, stats
 from img2gps.analysis.collect import load_study
 from img2gps.analysis.overview import analyse
 from img2gps.analysis.winner import RMSE
+from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.runs.race import Rules
 from img2gps.study import search
 from img2gps.study.replay import Curve, train
+from img2gps.study.rest import NOTICED_M
 from img2gps.study.space import Axis, Space, cell_id
 from img2gps.study.spec import Spec
 from img2gps.study.storage import quiet
 
 TIMES = 100
-NOTICED_M = 5.0  # a chosen cell that is worse than the best by more than this is a wrong answer
 CELL = "cell"  # the one axis of a replayed search whose cells are no full grid
 
 Floats = NDArray[np.float64]
@@ -234,15 +235,20 @@ def read(folder: Path, roots: Sequence[Path]) -> Recorded:
     study = load_study(folder, roots)
     rankings = analyse(study).rankings
     unfinished = len(study.runs) - len(study.finished)
-    if unfinished or len(rankings) != 1:
+    if unfinished:
+        without = counted(unfinished, "run") + " without a final figure"
+        raise BadInput(f"{folder}: has {without}; finish the study first")
+    if len(rankings) != 1:
         raise BadInput(
-            f"{folder}: {unfinished} runs have no final figure and {len(rankings)} rankings exist; "
-            "finish the study first, with one kind of start"
+            f"{folder}: has {len(rankings)} rankings, which answer different questions (their "
+            "starts or splits differ); replay a study with one"
         )
     errors = rankings[0].errors
-    if len(errors.cells) < 2 or np.isnan(errors.error_m).any():
-        raise BadInput(f"{folder}: its cells do not all have the same seeds; replay a study of "
-                       "several cells that have")  # fmt: skip
+    if len(errors.cells) < 2:
+        raise BadInput(f"{folder}: only one of its cells has finished; replay a study of several")
+    if np.isnan(errors.error_m).any():
+        raise BadInput(f"{folder}: its cells do not all have the same seeds; replay a study whose "
+                       "cells have, or run the seeds that are missing")  # fmt: skip
     if rankings[0].group.folds:
         raise BadInput(f"{folder}: has folds, which this replay does not know; replay another")
     runs = {(row["rank_cell"], row["seed"]): run for run, row in study.finished.iterrows()}

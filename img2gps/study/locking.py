@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from img2gps.core.errors import BadInput
 from img2gps.core.stores import url_of
@@ -79,9 +79,17 @@ def _file_lock(path: Path) -> Iterator[None]:
             continue
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if path.exists() and os.path.samestat(path.stat(), os.fstat(lock.fileno())):
+            if _is_at(path, lock):
                 yield
                 return
+
+
+def _is_at(path: Path, lock: IO[str]) -> bool:
+    """Return whether the open file is still the one at this path, which may have been removed."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(lock.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -87,7 +87,9 @@ def shifts(frames: Mapping[Path, Sequence[Path]], published: Sequence[Path]) -> 
         )
         placed = {key: found[frame].position(value) for key, value in labels.items()} | placed
     if not placed:
-        raise BadInput("no run has predictions, so there are no positions to move")
+        raise BadInput(
+            f"no run has {PREDICTIONS}, so there are no positions to move; finish a run first"
+        )
     return found
 
 

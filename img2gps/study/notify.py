@@ -67,11 +67,18 @@ def telling(target: str | None, root: str, study: str) -> Iterator[None]:
         line = " ".join(str(error).split())[:300] or type(error).__name__
         _tell(target, study, "stopped", line)
         raise
-    record = read_study(root, study)
-    wrong = any(run.state.went_wrong for run in record.runs)
-    left = not all(run.state.has_ended for run in record.runs)
-    state = "runs failed" if wrong else "runs left" if left else "finished"
-    _tell(target, study, state, _progress(root, study))
+    _tell(target, study, _state(root, study), _progress(root, study))
+
+
+def _state(root: str, study: str) -> str:
+    """Return how a study's command has ended, of which its record says more where it is read."""
+    try:
+        runs = read_study(root, study).runs
+    except BadInput:  # forgotten or damaged meanwhile, which is no error of the command
+        return "ended"
+    wrong = any(run.state.went_wrong for run in runs)
+    left = not all(run.state.has_ended for run in runs)
+    return "runs failed" if wrong else "runs left" if left else "finished"
 
 
 def _progress(root: str, study: str) -> str:

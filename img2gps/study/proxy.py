@@ -11,13 +11,8 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 
 from img2gps.core.errors import BadInput
-from img2gps.study.storage import (
-    OPEN_TO_ALL,
-    PROXY,
-    is_loopback,
-    masked,
-    open_storage,
-)
+from img2gps.core.hosts import is_loopback
+from img2gps.study.storage import OPEN_TO_ALL, PROXY, masked, open_storage
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import operator
 import statistics
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from img2gps.runs.records import StudyRecord
 from img2gps.study import search
 from img2gps.study.space import Axis, Space, cell_id
 from img2gps.study.spec import Spec
+from img2gps.study.storage import quiet
 
 TIMES = 200
 DRAWS = 20  # times the number of cells, after which a search that only repeats itself ends
@@ -140,8 +140,7 @@ def _spec(record: StudyRecord, last_epoch: int) -> Spec:
 
 def prices(grid: Grid, *, times: int = TIMES, strategies: Sequence[str] = ()) -> list[Price]:
     """Replay each strategy `times` times."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # TPE's group
+    quiet()
     found = []
     for name in strategies or STRATEGIES:
         sampler, pruner = STRATEGIES[name]

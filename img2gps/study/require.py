@@ -126,4 +126,7 @@ def _applied(what: Callable[[Any, Any], Any], one: Any, other: Any, line: str) -
     try:
         return what(one, other)
     except (TypeError, ArithmeticError) as error:
-        raise BadInput(f"hydra.sweeper.require: {line}: cannot be computed ({error})") from error
+        raise BadInput(
+            f"hydra.sweeper.require: {line}: cannot be computed ({error}); compare numbers with "
+            "numbers, and divide by nothing that can be 0"
+        ) from error

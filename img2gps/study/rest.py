@@ -18,7 +18,7 @@ from img2gps.runs.records import RunState, StudyRecord, StudyRun
 from img2gps.study.display import duration
 from img2gps.study.photo_errors import Finished, read_errors
 
-NOTICED_M = 5.0  # the difference whose power is told
+NOTICED_M = 5.0  # a difference between cells that matters to somebody
 
 
 def rest_lines(study: StudyRecord, root: str, left_s: float | None) -> list[str]:

@@ -169,8 +169,10 @@ def _rule(study: StudyRecord, prefer: str) -> Rule:
 
 def _asked_for(study: StudyRecord, where: Choice) -> list[StudyRun]:
     """Return the runs whose cell is known and has the values asked for."""
-    if unknown := set(where) - {knob for run in study.runs for knob in run.params}:
-        raise BadInput(f"--where {min(unknown)}=...: {study.study} does not vary it")
+    knobs = dict.fromkeys(knob for run in study.runs for knob in run.params)
+    if unknown := set(where) - set(knobs):
+        remedy = f"name one of {', '.join(knobs)}" if knobs else "leave --where out"
+        raise BadInput(f"--where {min(unknown)}=...: {study.study} does not vary it; {remedy}")
     found = [
         run
         for run in study.runs

@@ -6,7 +6,6 @@ A database may also be behind a proxy: see `img2gps.study.proxy`.
 from __future__ import annotations
 
 import fcntl
-import ipaddress
 import json
 import logging
 import os
@@ -28,6 +27,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 
 from img2gps.core.errors import BadInput
+from img2gps.core.hosts import is_loopback
 from img2gps.core.stores import url_of
 from img2gps.study.patience import Patience, Unreachable, is_crowded
 from img2gps.study.spec import Limits
@@ -255,18 +255,6 @@ OPEN_TO_ALL = (
     "A proxy asks for no password and encrypts nothing, so that whoever reaches its port can read, "
     "change and delete studies: keep it on 127.0.0.1 and reach it through a tunnel (ssh -L)."
 )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address is reached from this machine alone.
-
-    >>> is_loopback("localhost"), is_loopback("127.0.0.1"), is_loopback("10.0.0.1")
-    (True, True, False)
-    """
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _retried(opening: Callable[[], RDBStorage]) -> RDBStorage:

@@ -1,4 +1,4 @@
-"""A backbone that also puts out its finer feature maps, whose cells head=match compares."""
+"""A backbone that also puts out its finer feature maps, which some heads read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from img2gps.config.heads import MAPS_HEADS
 from img2gps.core.errors import BadInput
 from img2gps.training.stages import FeatureMap, feature_maps
 
@@ -49,8 +50,9 @@ def with_maps(net: nn.Module, width: int, name: str) -> WithMaps:
         found.channels: found for found in feature_maps(net) if found.stride == STRIDE
     }  # the last one of each number of channels
     if not fitting:
+        heads = " and ".join(f"head={head}" for head in MAPS_HEADS)
         raise BadInput(
-            f"head=match: {name} has no feature map of {STRIDE} pixels a cell; choose another "
-            "model=, such as efficientnet_lite0, or another head="
+            f"{heads} need a feature map of {STRIDE} pixels a cell, which {name} does not have; "
+            "choose another model=, such as efficientnet_lite0, or another head="
         )
     return WithMaps(net, width, list(fitting.values())[-LAYERS:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +195,30 @@ def test_a_pair_has_a_chance_and_a_margin_says_whether_both_are_as_good(
     with pytest.raises(SystemExit, match="2"):
         main([*pair, "--margin", "0"])
     assert "--margin 0: not above 0" in capsys.readouterr().err
+
+
+def test_a_margin_that_is_none_is_refused_before_the_study_is_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["contrast", "nowhere", "--this", "lr=1", "--that", "lr=2", "--runs", str(tmp_path)]
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--margin", "0"])
+    assert "--margin 0: not above 0" in capsys.readouterr().err
+
+
+def test_cells_that_answer_alike_have_no_interval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_study(tmp_path, "s", Options(axes={"lr": [0.001, 0.003]}))
+    runs = json.loads((made.folder / "study.json").read_text())["cells"]
+    folders = {(run["params"]["lr"], run["seed"]): tmp_path / run["path"] for run in runs}
+    for (lr, seed), folder in folders.items():
+        if lr == 0.003:  # such as a knob that a solved head does not read
+            shutil.copy(folders[0.001, seed] / "predictions.csv", folder)
+    words = ["--this", "lr=0.003", "--that", "lr=0.001", "--margin", "5"]
+    with pytest.raises(SystemExit, match="0"):
+        main(["contrast", "s", *words, "--runs", str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert "nan" not in shown
+    assert "as many other photos: 50% (no interval)" in shown
+    assert "they are not shown to be equivalent (no interval)" in shown

@@ -117,6 +117,15 @@ def test_the_command_prints_keys_summary_and_photos(
     assert np.allclose(written["b_m"] - written["a_m"], written["difference_m"])
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_printed(
+    pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = pair
+    status, out, err = run(capsys, str(first), str(second), "--csv", str(first))
+    assert (status, out) == (2, "")
+    assert err == f"img2gps: error: --csv {first}: is a folder; name a file\n"
+
+
 def test_a_run_without_predictions_still_has_its_keys(
     pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +135,10 @@ def test_a_run_without_predictions_still_has_its_keys(
     assert status == 0
     assert "0.003" in out
     assert "No validation photo in common" in out
+    status, out, err = run(capsys, str(first), str(second), "--csv", "d.csv")
+    assert status == 2
+    assert "0.003" in out
+    assert err.startswith("img2gps: error: --csv d.csv: not written, because the runs have no ")
 
 
 def test_an_unknown_or_ambiguous_run_is_bad_input(

@@ -244,7 +244,7 @@ def test_cells_validated_on_different_photos_have_no_common_winner(
     assert command(tmp_path, "--where", "split=place_kfold", "--again") == 0
     assert winner(tmp_path)["cell"] == "lr=0.2,split=place_kfold"
     assert command(tmp_path, "--where", "depth=18", "--again") == 2
-    assert "--where depth=...: s does not vary it" in capsys.readouterr().err
+    assert "--where depth=...: s does not vary it; name one of lr, split" in capsys.readouterr().err
 
 
 def test_sizes_of_pictures_are_named_as_what_keeps_cells_apart(

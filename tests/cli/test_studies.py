@@ -98,6 +98,15 @@ def test_retry_gives_failed_runs_a_new_chance(spec: Spec) -> None:
     assert len(executions(spec)) == 2
 
 
+def test_a_run_that_is_named_twice_is_forgotten_once(
+    spec: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = next(cell for cell in cells_of(spec) if cell["state"] == "finished")
+    assert studies(Path(spec.root), "forget", "s", cell["cell"], cell["run_id"]) == 0
+    said = "s: 1 run forgotten; the study's command plans it anew"
+    assert said in capsys.readouterr().out
+
+
 def test_forgotten_runs_leave_the_study_and_their_folders_stay(spec: Spec) -> None:
     cell = next(cell for cell in cells_of(spec) if cell["state"] == "finished")
     assert studies(Path(spec.root), "forget", "s", cell["cell"]) == 0

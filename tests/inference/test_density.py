@@ -25,6 +25,8 @@ from tests.inference.test_app import Fixed
 TWO = Density((0.7, 0.3), (39.9515, 39.9525), (-75.1913, -75.1905), (12.0, 4.0))
 ONE = Density((1.0,), (39.9515,), (-75.1913,), (10.0,))
 ANTIMERIDIAN = Density((0.5, 0.5), (-17.0, -17.0), (179.9999, -179.9999), (5.0, 5.0))
+MANY = Density(*(tuple(np.repeat(one, 12_000)) for one in (1 / 12_000, 39.9515, -75.1913, 10.0)))
+NARROW = Density((1e-5, 1 - 1e-5), (39.9515, 39.9525), (-75.1913, -75.1905), (12.0, 1e-20))
 PHOTO = Position("a.jpg", 39.9517, -75.1911, 80.0, density=TWO)
 
 
@@ -46,6 +48,13 @@ def test_it_integrates_to_one(density: Density) -> None:
     assert grid.probability.sum() == pytest.approx(1, abs=1e-3)
     per_m2 = np.exp(density.log_density(grid.lat_deg[:, None], grid.lon_deg))
     assert per_m2.sum() * grid.cell_m**2 == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("density", [MANY, NARROW])
+def test_grid_covers_many_small_shares_and_a_gaussian_narrower_than_any_cell(
+    density: Density,
+) -> None:
+    assert density.grid().probability.sum() == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9])
@@ -114,6 +123,7 @@ def test_page_draws_the_density_of_answers_that_it_sends_back() -> None:
         {"shares": []},
         {"shares": [-1.0, 2.0]},
         {"shares": [0.0, 0.0]},
+        {"shares": [1e-5, 1e-5]},
         {"width_m": [0.0, 1.0]},
         {"width_m": [math.inf, 1.0]},
         {"width_m": [1e300, 1.0]},

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from img2gps.inference import inputs
 from img2gps.inference.inputs import read_inputs, several
 
 
@@ -54,3 +55,17 @@ def test_what_holds_no_photos_is_an_error_that_names_what_does() -> None:
     photos: Any = 3
     with pytest.raises(TypeError, match=r"give paths, file contents, .*; not int"):
         several(photos)
+
+
+def test_threads_that_ask_at_once_do_not_take_the_same_readers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class TakenMeanwhile(list[Any]):
+        """Idle readers that another thread takes right after they have been seen."""
+
+        def __bool__(self) -> bool:
+            return True
+
+    monkeypatch.setattr(inputs, "_idle", TakenMeanwhile())
+    (found,) = read_inputs([np.zeros((8, 8, 3), np.uint8)], 16)
+    assert (found.error, found.pixels is None) == ("", False)

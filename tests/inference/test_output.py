@@ -65,7 +65,9 @@ def test_tracks_hold_the_photos_with_an_answer(ending: str, tmp_path: Path) -> N
 
 
 def test_unknown_ending_is_bad_input() -> None:
-    with pytest.raises(BadInput, match=r"--to a\.shp: ends in none of \.csv, \.json, \.geojson"):
+    with pytest.raises(
+        BadInput, match=r"--to a\.shp: name a file that ends in one of \.csv, \.json, \.geojson"
+    ):
         files.check_ending(Path("a.shp"))
 
 
@@ -85,6 +87,13 @@ def test_copy_has_the_position_and_the_same_picture(position: Position, tmp_path
     assert (found.orientation, found.taken_at) == (6, "2024-05-01T12:30:00")
     with Image.open(original) as old, Image.open(copy) as new:
         assert np.array_equal(np.asarray(old), np.asarray(new))
+
+
+def test_copy_keeps_no_error_of_the_former_position(tmp_path: Path) -> None:
+    original = make_photo(tmp_path / "a.jpg", 10.0, 20.0, gps_error_m=5.0)
+    found = exif.read(geotag.with_position(original.read_bytes(), replace(HERE, radius_m=None)))
+    assert found.lat_deg == pytest.approx(HERE.lat_deg, abs=1e-7)
+    assert found.gps_error_m is None
 
 
 def test_exiftool_reads_the_copy(tmp_path: Path) -> None:

@@ -10,16 +10,18 @@ import shutil
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from img2gps import Localizer, train
-from img2gps.cli.commands.predict import _files
+from img2gps.cli.commands.predict import _files, _say_which
 from img2gps.cli.main import main
 from img2gps.core import signals
 from img2gps.core.errors import BadInput
@@ -67,6 +69,17 @@ def predict(*arguments: str) -> Done:
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
         main(["predict", *arguments])
     return Done(int(end.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def test_another_model_is_suggested_by_a_command_that_a_shell_reads_as_it_is_meant(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("img2gps.inference.find.selected", lambda _: ["newest", "older"])
+    localizer: Any = SimpleNamespace(card=SimpleNamespace(title="", synthetic=False, trust=None))
+    args = Namespace(run="", root=Path(), photos=[Path("my photos/a b.jpg")])
+    _say_which(localizer, args)
+    said = "img2gps: another: img2gps predict 'my photos/a b.jpg' --run older\n"
+    assert said in capsys.readouterr().err
 
 
 def test_answers_are_those_of_the_run_itself(finished: Outcome, photos: Path) -> None:

@@ -245,6 +245,22 @@ def test_published_runs_have_their_best_epochs_too_but_for_folds(tmp_path: Path)
         assert cell.best_rmse_m == pytest.approx(np.mean([curve.min() for curve in curves]))
 
 
+def test_the_lowest_known_best_epoch_is_bold_and_without_any_there_is_no_such_table(
+    tmp_path: Path,
+) -> None:
+    axes: dict[str, list[Any]] = {"lr": [0.001, 0.003], "batch_size": [8, 16]}
+    made = make_study(tmp_path, "s", Options(axes=axes, seeds=(0,), epochs=2, effect=effect))
+    first, *others = json.loads((made.folder / "study.json").read_text())["cells"]
+    (tmp_path / first["path"] / "history.csv").unlink()
+    found = tables.study_tables(analyse(collect.load_study(made.folder, [tmp_path])))
+    best = fields(named(found, "best_epoch"))
+    assert [key for key, entry in best.items() if entry.bold] == [("0.001", "batch size 16")]
+    for run in others:
+        (tmp_path / run["path"] / "history.csv").unlink()
+    found = tables.study_tables(analyse(collect.load_study(made.folder, [tmp_path])))
+    assert "best_epoch" not in {table.key for table in found}
+
+
 def test_summary_sets_the_corrected_and_the_test_figure_beside_the_lowest(
     table1: Analysis,
 ) -> None:
@@ -648,6 +664,13 @@ def test_the_pack_holds_every_table_and_a_command_for_every_number(table1: Analy
     assert names["igpsMeanPredictorRmse"] == f"{ranking.mean_predictor.estimate:.1f}"
     assert names["igpsRuns"] == "54"
     assert names["igpsRunsFailed"] == "3"
+
+
+def test_every_ranking_has_its_numbers_however_many_there_are(table1: Analysis) -> None:
+    found = paper.numbers(replace(table1, rankings=table1.rankings[:1] * 10))
+    prefixes = {name.removesuffix("WinnerRmse") for name in found if name.endswith("WinnerRmse")}
+    assert len(prefixes) == 10
+    assert {"", "RankingTwo", "RankingEight", "RankingNine", "RankingOneZero"} <= prefixes
 
 
 def test_the_pack_tells_methods_and_exact_commands(table1: Analysis) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from typing import Any
 
+from rich.console import Console
+
 from img2gps.runs.records import RunState, StudyRecord, StudyRun
-from img2gps.study.display import best_line
+from img2gps.study.display import Display, best_line
 
 
 def _fold(split: str, fold: int, value: float, mean: float | None, **changes: Any) -> StudyRun:
@@ -36,3 +39,16 @@ def test_no_mean_predictor_is_named_where_a_fold_does_not_say_or_nothing_has_fin
     assert (
         best_line(StudyRecord("s", runs=waiting)) == "no cell has finished with all its seeds yet"
     )
+
+
+def test_each_trial_that_failed_before_its_cell_was_drawn_is_announced_once() -> None:
+    screen = StringIO()
+    display = Display(Console(file=screen, width=200))
+    failed = [StudyRun("", 0, state=RunState.failed, reason=reason) for reason in ("one", "two")]
+    display.show(StudyRecord("s", runs=[StudyRun("", 0), failed[1]]), None)
+    for _ in range(2):
+        display.show(StudyRecord("s", runs=failed), None)
+    assert screen.getvalue().splitlines() == [
+        "[1/2] trial seed=0: failed: two",
+        "[2/2] trial seed=0: failed: one",
+    ]

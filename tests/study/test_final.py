@@ -235,6 +235,9 @@ def test_card_says_which_runs_could_not_become_part_of_the_model(
     note = "1 run of 2 had no weights and did not become part of it."
     assert note in made.card.notes
     assert note in (folder / "README.md").read_text()
+    (best_two(tmp_path)[0].parent / CHECKPOINT).unlink()
+    with pytest.raises(BadInput, match=r"has no weights; .* train it here with: python -m"):
+        make_final("cells", tmp_path)
 
 
 def test_each_fold_is_judged_on_photos_that_it_did_not_see(root: Path) -> None:

@@ -99,3 +99,19 @@ def test_folds_are_refused(tmp_path: Path) -> None:
     make_study(tmp_path, "k", Options(axes=axes, seeds=(0, 1), n_val=40, split_kind="kfold"))
     with pytest.raises(BadInput, match="has folds"):
         judging.read(tmp_path / "k", [tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("rates", "failed", "said"),
+    [
+        ([0.001], {}, "only one of its cells has finished"),
+        ([0.001, 0.003], {("lr=0.003", 1): ("failed", "nan")}, "has 1 run without a final figure"),
+    ],
+)
+def test_cells_that_cannot_be_compared_are_refused_with_the_reason(
+    tmp_path: Path, rates: list[float], failed: dict[tuple[str, int], tuple[str, str]], said: str
+) -> None:
+    axes: dict[str, list[Any]] = {"lr": rates}
+    make_study(tmp_path, "s", Options(axes=axes, seeds=(0, 1), n_val=40, states=failed))
+    with pytest.raises(BadInput, match=said):
+        judging.read(tmp_path / "s", [tmp_path])

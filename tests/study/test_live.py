@@ -20,13 +20,14 @@ import pytest
 
 from img2gps.analysis import collect
 from img2gps.analysis.racing import Course, End, doubts, judge
+from img2gps.analysis.study import Study
 from img2gps.cli.commands import studies
 from img2gps.core.process import identity
 from img2gps.runs.race import Drop, Look, RaceRecord, Rules
 from img2gps.runs.records import RunState, read_study, write_study
 from img2gps.study import slurm
 from img2gps.study.display import best_line, progress_line
-from img2gps.study.live import figures
+from img2gps.study.live import figures, following
 from img2gps.study.live.content import Content, Figures, content_of
 from img2gps.study.live.following import Follower
 from tests.cli.test_studies import studies as command
@@ -201,6 +202,8 @@ def test_a_copied_folder_is_served_to_this_machine_alone_until_ctrl_c(
         assert httpx.get(f"{address}/../study.json").status_code == 404
         other = httpx.get(f"{address}/content", headers={"Host": "evil.org:80"})
         assert other.status_code == 403
+        at_port_80 = httpx.get(f"{address}/content", headers={"Host": "localhost"})
+        assert at_port_80.status_code == 200
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
         assert (process.returncode, out, err) == (130, "", "img2gps: interrupted\n")
@@ -226,6 +229,23 @@ def test_a_figure_that_cannot_be_drawn_does_not_end_the_page(
         wait_for(lambda: b"The figures could not be drawn: no such colour" in follower.newest[1])
         change(root, question="And now?")
         wait_for(lambda: b"And now?" in follower.newest[1])
+
+
+def test_a_study_whose_content_cannot_be_made_is_shown_as_it_stood_before(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_on_news(study: Study, drawn: Figures) -> Content:
+        if study.record.question == "And now?":
+            raise KeyError("no such knob")
+        return content_of(study, drawn)
+
+    monkeypatch.setattr(following, "content_of", fail_on_news)
+    with Follower(root / "s", [root]) as follower:
+        change(root, question="And now?")
+        said = b"KeyError('no such knob'); the page shows how it stood before"
+        wait_for(lambda: said in follower.newest[1])
+        change(root, question="And then?")
+        wait_for(lambda: b"And then?" in follower.newest[1])
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from img2gps.core.paths import runs_root
 from img2gps.study import tickets
-from img2gps.study.locking import study_lock
+from img2gps.study.locking import LOCK, folder_lock, study_lock
 from img2gps.study.storage import open_storage
 from tests.helpers import postgres
 
@@ -49,6 +51,22 @@ def test_machines_that_share_a_store_decide_one_after_the_other(
         assert not decided.wait(1.0)
     assert decided.wait(30.0)
     other.join()
+
+
+@pytest.mark.parametrize("look", [1, 2])
+def test_a_lock_that_is_removed_while_it_is_looked_at_is_made_again(
+    look: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat, looks = Path.stat, count(1)
+
+    def forget_before(path: Path, **options: bool) -> os.stat_result:
+        if path.name == LOCK and next(looks) == look:
+            path.unlink()
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", forget_before)
+    with folder_lock(tmp_path, "s"):
+        assert list((tmp_path / "s").iterdir()) == [tmp_path / "s" / LOCK]
 
 
 def test_a_ledger_whose_own_locks_are_not_known_is_locked_by_tickets(

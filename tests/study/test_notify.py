@@ -100,6 +100,13 @@ def test_a_message_that_cannot_be_sent_stops_nothing_and_names_no_address(
     assert "secret" not in line
 
 
+def test_a_study_that_was_forgotten_meanwhile_has_ended_without_an_error(tmp_path: Path) -> None:
+    command = f"echo $IMG2GPS_STATE: $IMG2GPS_TEXT >'{tmp_path}/told'"
+    with notify.telling(command, str(tmp_path), "s"):
+        pass
+    assert (tmp_path / "told").read_text().startswith("ended: img2gps: study s: ended: s: ")
+
+
 @pytest.mark.parametrize("target", ["", "ftp://host/x", "echo 'open"])
 def test_a_target_that_can_be_told_nothing_is_refused(target: str) -> None:
     with pytest.raises(BadInput, match=r"hydra\.sweeper\.notify: "):

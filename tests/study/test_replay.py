@@ -117,6 +117,16 @@ def test_command_prints_and_writes_the_same_figures_twice(
     assert "in the best set" in capsys.readouterr().out
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_replayed(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["replay", "grid", "--runs", str(root), "--out", str(root)])
+    printed = capsys.readouterr()
+    assert (end.value.code, printed.out) == (2, "")
+    assert printed.err == f"img2gps: error: --out {root}: is a folder; name a file\n"
+
+
 def test_cells_that_are_no_full_grid_are_refused(root: Path) -> None:
     path = root / "grid" / "study.json"
     facts = json.loads(path.read_text())

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from img2gps.config.heads import MatchConfig
+from img2gps.core.errors import BadInput
 from img2gps.training.heads.match import Match
 from img2gps.training.heads.matching import describe, fit_whitening, match_scores
 from img2gps.training.heads.solved import Examples
+from img2gps.training.maps import with_maps
 
 WIDTH, CHANNELS, SIDE = 8, (6, 10), 5
 
@@ -30,6 +32,13 @@ def test_score_counts_mutual_nearest_neighbours_by_the_cube_of_their_cosine() ->
             if cosines[:, partner].argmax() == cell:
                 expected += max(cosines[cell, partner], 0.0) ** 3
         assert score == pytest.approx(expected / 9, abs=1e-6)
+
+
+def test_a_backbone_without_feature_maps_is_refused_for_each_head_that_reads_them() -> None:
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(4))
+    said = "head=local_ridge and head=match need a feature map of 16 pixels a cell, which vit does"
+    with pytest.raises(BadInput, match=said):
+        with_maps(net, 4, "vit")
 
 
 def test_a_photo_matches_itself_whole_wherever_its_parts_lie() -> None:

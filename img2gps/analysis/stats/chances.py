@@ -14,8 +14,6 @@ from img2gps.analysis.stats.luck import Luck, luck_of, seed_variances
 from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import LEVEL, Floats, Sample
 
-NOTABLE = 0.75  # a chance that is worth acting on (Bouthillier et al. 2021, section 4)
-
 
 @dataclass(frozen=True)
 class Chance:

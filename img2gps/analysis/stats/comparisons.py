@@ -32,6 +32,19 @@ class Resamples:
     estimate: Floats  # RMSE, (c,)
     deviation: Floats  # resampled RMSE less the estimate, (r, c)
 
+    @property
+    def covariance(self) -> Floats:
+        """The covariance of the cells' RMSE, (c, c)."""
+        return np.atleast_2d(np.cov(self.deviation, rowvar=False))
+
+
+def se_of_differences(covariance: Floats) -> Floats:
+    """Return the standard errors of all differences of two cells, (c, c)."""
+    variance = np.diag(covariance)
+    se = np.sqrt(np.maximum(variance[:, None] + variance - 2 * covariance, 0.0))
+    se[se < TINY_M] = 0.0  # cells with equal errors
+    return se
+
 
 def resample(
     error: ArrayLike,
@@ -103,10 +116,7 @@ def confidence_set(resamples: Resamples) -> Verdicts:
     each cell was in the set in 98 % and all nine in 90 to 94 %.
     """
     estimate = resamples.estimate
-    covariance = np.atleast_2d(np.cov(resamples.deviation, rowvar=False))
-    variance = np.diag(covariance)
-    se = np.sqrt(np.maximum(variance[:, None] + variance - 2 * covariance, 0.0))
-    se[se < TINY_M] = 0.0  # cells with equal errors
+    se = se_of_differences(resamples.covariance)
     worst = ratio(estimate[:, None] - estimate, se).max(axis=1)
     alive, p_value = np.arange(len(estimate)), np.ones(len(estimate))
     least = 0.0

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
-from img2gps.analysis.stats.comparisons import Resamples, resample, widening
+from img2gps.analysis.stats.comparisons import Resamples, resample, se_of_differences, widening
 from img2gps.analysis.stats.intervals import spread_of
 from img2gps.analysis.stats.luck import Luck, luck_of
 from img2gps.analysis.stats.places import Places
-from img2gps.analysis.stats.sample import LEVEL, TINY_M, Bools, Floats, Sample, cell_rmse, ratio
+from img2gps.analysis.stats.sample import LEVEL, Bools, Floats, Sample, cell_rmse, ratio
 from img2gps.analysis.stats.simulated import StudyLike
 
 POWER = 0.80  # the probability with which a detectable difference is detected
@@ -64,7 +64,7 @@ def detectable(
         found = np.array([float(reach) * spreads[0].total])
     else:
         studies = _studies_like(errors[[best, *others]], spot, luck, seed)
-        apart_m = np.mean([_apart(_covariance(study))[0] for study in studies], axis=0)
+        apart_m = np.mean([se_of_differences(study.covariance)[0] for study in studies], axis=0)
         reach = detectable_in(studies, apart_m / cell_rmse(errors[[best]]), len(nearest))
         found = reach * apart_m[1 : len(nearest) + 1]
     return Detectable(
@@ -110,13 +110,15 @@ def detectable_in(studies: Sequence[Resamples], worse: Floats, nearest: int) -> 
         nearest: how many cells after the first one count.
     """
     judged = [(study.estimate, *_limit(study)) for study in studies]
-    most = MOST_SE * max(float(_apart(found[1]).max()) for found in judged)
+    most = MOST_SE * max(float(se_of_differences(found[1]).max()) for found in judged)
     most /= float((worse[1:] - worse[0]).min() * np.mean([found[0] for found in judged]))
 
     def missed(units: float) -> float:
         factor = np.maximum(1 + units * worse, LEAST_FACTOR)
         dropped = [
-            _dropped(estimate * factor, _apart(covariance * np.outer(factor, factor)), limits)
+            _dropped(
+                estimate * factor, se_of_differences(covariance * np.outer(factor, factor)), limits
+            )
             for estimate, covariance, limits in judged
         ]
         return float(np.mean([found[1 : nearest + 1] for found in dropped])) - POWER
@@ -126,21 +128,8 @@ def detectable_in(studies: Sequence[Resamples], worse: Floats, nearest: int) -> 
 
 def _limit(study: Resamples) -> tuple[Floats, list[float]]:
     """Return the covariance of the cells' RMSE, and the limits of the confidence set."""
-    covariance = _covariance(study)
-    return covariance, _limits(study.deviation, _apart(covariance))
-
-
-def _covariance(study: Resamples) -> Floats:
-    """Return the covariance of the cells' RMSE, (c, c)."""
-    return np.cov(study.deviation, rowvar=False)
-
-
-def _apart(covariance: Floats) -> Floats:
-    """Return the standard errors of all differences of two cells, (c, c)."""
-    variance = np.diag(covariance)
-    se = np.sqrt(np.maximum(variance[:, None] + variance - 2 * covariance, 0.0))
-    se[se < TINY_M] = 0.0
-    return se
+    covariance = study.covariance
+    return covariance, _limits(study.deviation, se_of_differences(covariance))
 
 
 def _limits(deviation: Floats, se: Floats) -> list[float]:

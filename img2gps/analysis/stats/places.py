@@ -44,7 +44,7 @@ DOUBT = 0.3
 # the studies with positions below results/, the most likely values are 1 and 0.75.
 LEVEL_PRIOR = 0.8
 CONTRAST_PRIOR = 0.5
-MIN_SPOTS = 8  # with fewer, nothing is measured
+MIN_MEASURED = 8  # spots; with fewer, nothing is measured
 MAX_SPOTS = 600  # with more, so many of them are measured
 MAX_MEANT = 2000  # spots that a covariance is applied to
 
@@ -114,7 +114,7 @@ class _Ground:
 
     def correlation(self, influence: Floats, prior: float) -> Correlation:
         """Weigh covariances by influences (k, g), and return what they mean on average."""
-        if len(self._position_m) < MIN_SPOTS:
+        if len(self._position_m) < MIN_MEASURED:
             return self.none
         differ = influence[np.ptp(influence, axis=1) > 0]
         if not len(differ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,18 +50,18 @@ def execute(args: argparse.Namespace) -> int:
     from img2gps.core.errors import BadInput
     from img2gps.report import build
 
-    roots = [args.root, Path("results")]
-    this, that, where = map(read_choice, (args.this, args.that, args.where))
-    study = collect.load_study(build.find(args.study, roots), roots)
     if args.margin is not None and not args.margin > 0:
         raise BadInput(
             f"--margin {args.margin:g}: not above 0; give metres that do not matter to you"
         )
+    roots = [args.root, Path("results")]
+    this, that, where = map(read_choice, (args.this, args.that, args.where))
+    study = collect.load_study(build.find(args.study, roots), roots)
     found = contrast(study, this, that, where, args.margin)
     print(f"{' '.join(args.this)}: {found.this_m:.1f} m; {' '.join(args.that)}: "
           f"{found.that_m:.1f} m (mean over {found.counted})")  # fmt: skip
     print(f"difference {found.difference}: {found.verdict}")
-    if found.chance is not None:
+    if found.chance is not None and not math.isnan(found.chance.estimate):
         print(_chance(found.chance))
     if found.equivalence is not None:
         print(_equivalence(found.equivalence))
@@ -71,15 +72,18 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _chance(found: Chance) -> str:
-    share = (
-        f"{found.estimate:.0%} (95 % interval {100 * found.low:.0f} to {100 * found.high:.0f} %)"
-    )
+    ends = f"95 % interval {100 * found.low:.0f} to {100 * found.high:.0f} %"
+    if math.isnan(found.low):
+        ends = "no interval"
     return (
-        f"chance that a run of the first beats one of the second on as many other photos: {share}"
+        "chance that a run of the first beats one of the second on as many other photos: "
+        f"{found.estimate:.0%} ({ends})"
     )
 
 
 def _equivalence(found: Equivalence) -> str:
     ends = f"90 % interval {found.interval.low:+.1f} to {found.interval.high:+.1f} m"
+    if math.isnan(found.interval.low):
+        ends = "no interval"
     verdict = "equivalent" if found.shown else "not shown to be equivalent"
     return f"within a margin of {found.margin_m:g} m they are {verdict} ({ends})"

@@ -41,11 +41,13 @@ def execute(args: argparse.Namespace) -> int:
     from rich.text import Text
 
     from img2gps.analysis import compare
+    from img2gps.cli.writing import check_file, writing
     from img2gps.core.errors import BadInput
     from img2gps.runs.folder import resolve_folder
 
     if args.photos < 0:
         raise BadInput(f"--photos {args.photos}: give 0 for all, or how many to list")
+    check_file("--csv", args.csv)
     roots = args.root or [runs_folder(), Path("results")]
     first, second = (resolve_folder(name, roots) for name in (args.a, args.b))
     found = compare.compare(first, second)
@@ -58,6 +60,11 @@ def execute(args: argparse.Namespace) -> int:
     console.print()
     for line in found.summary():
         console.print(Text(line))
+    if not found.photos and args.csv:
+        raise BadInput(
+            f"--csv {args.csv}: not written, because the runs have no validation photo in common; "
+            "compare finished runs of one data set and split"
+        )
     if not found.photos:
         return 0
     shown = found.photos[: args.photos or None]
@@ -74,7 +81,8 @@ def execute(args: argparse.Namespace) -> int:
         left = len(found.photos) - len(shown)
         console.print(f"{left} more photos, which differ less (--photos 0 lists all)")
     if args.csv:
-        _write(found.photos, args.csv)
+        with writing("--csv", args.csv):
+            _write(found.photos, args.csv)
         console.print(Text(f"written: {args.csv}"))
     study = shlex.quote(first.resolve().parent.name)
     suggest(f"img2gps report {study}", "whether a choice beats luck", first.parent.parent)
@@ -83,15 +91,8 @@ def execute(args: argparse.Namespace) -> int:
 
 def _write(photos: Sequence[Photo], path: Path) -> None:
     """Write the errors of all photos as CSV."""
-    from img2gps.core.errors import BadInput
     from img2gps.core.files import write_csv
 
     columns = ["photo", "a_m", "b_m", "difference_m"]
     rows = [{column: getattr(photo, column) for column in columns} for photo in photos]
-    try:
-        write_csv(path, columns, rows)
-    except OSError as error:
-        raise BadInput(
-            f"--csv {path}: cannot be written ({error.strerror}); name a file in a folder "
-            "that you may write to"
-        ) from error
+    write_csv(path, columns, rows)

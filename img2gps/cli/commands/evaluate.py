@@ -46,6 +46,7 @@ def execute(args: argparse.Namespace) -> int:
     from img2gps.core.errors import BadInput
     from img2gps.inference.localizer import Localizer
     from img2gps.inference.score import difference, score, write_predictions
+    from img2gps.runs.folder import PREDICTIONS
 
     if len(args.run) > 2:
         raise BadInput("--run: give one model, or two to compare")
@@ -60,7 +61,7 @@ def execute(args: argparse.Namespace) -> int:
         print("\n".join(_lines(localizer, found)))
         place = folder if len(localizers) == 1 else folder / f"{i + 1}"
         with writing("--to", folder):
-            write_predictions(place / "predictions.csv", found.photos)
+            write_predictions(place / PREDICTIONS, found.photos)
             _write_page(localizer, dataset, found, place / "index.html")
     if len(scores) == 2:
         print(_difference(difference(*scores)))

@@ -133,7 +133,8 @@ def _say_which(localizer: Localizer, args: argparse.Namespace) -> None:
     if not args.run:
         _say(f"by {localizer.card.title}")
         for name in selected([args.root, Path("results")])[1:]:
-            _say(f"another: img2gps predict {' '.join(map(str, args.photos))} --run {name}")
+            words = ["img2gps", "predict", *map(str, args.photos), "--run", name]
+            _say(f"another: {shlex.join(words)}")
     if localizer.card.synthetic:
         _say(SYNTHETIC)
     trust = localizer.card.trust

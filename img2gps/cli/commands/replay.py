@@ -27,22 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print a table for each study."""
+    from img2gps.cli.writing import check_file, writing
     from img2gps.core.errors import BadInput
     from img2gps.core.files import write_json
 
+    check_file("--out", args.out)
     if args.times < 1:
         raise BadInput(f"--times={args.times}: give 1 or more")
     if not args.margin_m >= 0:
         raise BadInput(f"--margin-m={args.margin_m:g}: give metres, 0 or more")
     found = [_replayed(args, name) for name in args.study]
     if args.out:
-        try:
+        with writing("--out", args.out):
             write_json(args.out, found[0] if len(found) == 1 else found)
-        except OSError as error:
-            raise BadInput(
-                f"--out {args.out}: cannot be written ({error.strerror}); name a file in a folder "
-                "that you may write to"
-            ) from error
     study = shlex.quote(args.study[0])
     suggest(f"img2gps report {study}", "every cell with its interval", args.root)
     return 0
@@ -69,7 +66,7 @@ def _replayed(args: argparse.Namespace, name: str) -> dict[str, Any]:
 def _judged(folder: Path, roots: list[Path], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Print what each way answers; nothing where the study has a single seed."""
     from img2gps.runs.race import Rules
-    from img2gps.study import judging
+    from img2gps.study import judging, rest
 
     recorded = judging.read(folder, roots)
     if recorded.seeds < 2:
@@ -78,7 +75,7 @@ def _judged(folder: Path, roots: list[Path], args: argparse.Namespace) -> list[d
     found = judging.judge(recorded, rules=Rules(args.margin_m), times=args.times)
     print(
         f"{recorded.name}: {recorded.cells} cells with {recorded.seeds} seeds; runs and epochs are "
-        f"shares of the grid's; wrong: more than {judging.NOTICED_M:g} m above the best cell; "
+        f"shares of the grid's; wrong: more than {rest.NOTICED_M:g} m above the best cell; "
         "lost: a better cell was given up"
     )
     for line in judging.table(found):

@@ -248,7 +248,7 @@ def _chosen(entries: list[Entry], wanted: list[str]) -> list[Entry]:
     """Return the entries that run ids (or their starts) or cells name; all if none is named."""
     if not wanted:
         return entries
-    found = []
+    found: dict[str, Entry] = {}  # by key: a cell and its run id may both be given
     for name in wanted:
         matching = [
             entry
@@ -258,8 +258,8 @@ def _chosen(entries: list[Entry], wanted: list[str]) -> list[Entry]:
         ]
         if not matching:
             raise BadInput(f"{name}: no such run in the study; give a run id or a cell as shown")
-        found += matching
-    return found
+        found |= {entry.key: entry for entry in matching}
+    return list(found.values())
 
 
 def _run_id(entry: Entry) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import uvicorn
 
 from img2gps.core.errors import BadInput
+from img2gps.core.hosts import is_loopback
 from img2gps.inference.app.model import Model
 from img2gps.inference.app.server import LOOPBACK, create
 
@@ -29,6 +29,7 @@ def serve(
     Raises:
         BadInput: the address would expose the app without being asked to, or cannot be had.
     """
+    host = host.strip("[]")  # around an IPv6 address, as in a URL
     local = is_loopback(host)
     if not local and not expose:
         raise BadInput(f"--host {host}: {EXPOSED}. If that is meant, add --expose")
@@ -49,18 +50,6 @@ def serve(
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether an address is reached from this machine alone.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
-    (True, True, False)
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
@@ -70,7 +59,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.listen()  # before the address is printed, so that nobody is refused
     except (OSError, OverflowError) as error:
         listening.close()
-        reason = getattr(error, "strerror", "ports go up to 65535")
+        too_high = isinstance(error, OverflowError)
+        reason = "ports go up to 65535" if too_high else getattr(error, "strerror", None) or error
         raise BadInput(
             f"--port {port}: cannot listen on {host} ({reason}); give another, or 0 for any that "
             "is free"

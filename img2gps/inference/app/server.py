@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import anyio
 from anyio import to_thread
@@ -46,6 +45,8 @@ _MOST_ON_MAP = 2_000  # photos
 _MOST_ALIKE = 20  # training photos of one answer
 _MOST_GAUSSIANS = 1_000  # of one density, as head=mixture allows
 _LARGEST = 2.1e7  # metres: half way round the Earth; degrees are smaller anyway
+# What reading JSON that is no list of answers raises; a whole number may be too large for a float.
+_NO_ANSWERS = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class App:
         sent = await self._body(request, _MAP_BYTES)
         try:
             positions = [_position(one) for one in json.loads(sent)[:_MOST_ON_MAP]]
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except _NO_ANSWERS as error:
             raise HTTPException(400, "not a list of answers") from error
         draw = partial(maps.draw, positions, self.model.ground, tiles=False)
         svg: Markup = await self._timed(draw)
@@ -102,7 +103,7 @@ class App:
 
     async def _answer(self, request: Request) -> tuple[Position, bytes]:
         data = await self._body(request, self.limits.photo_bytes)
-        name = unquote(request.query_params.get("name", "photo"))[:200]
+        name = request.query_params.get("name", "photo")[:200]  # decoded already
         if not data:
             raise HTTPException(400, "no photo in the body")
         position: Position = await self._timed(self.model.locate, data, name)

@@ -150,4 +150,6 @@ def _writer(path: Path) -> Callable[[Sequence[Position], bool], str]:
     try:
         return _WRITERS[path.suffix.lower()]
     except KeyError as error:
-        raise BadInput(f"--to {path}: ends in none of {', '.join(_WRITERS)}") from error
+        raise BadInput(
+            f"--to {path}: name a file that ends in one of {', '.join(_WRITERS)}"
+        ) from error

@@ -17,6 +17,7 @@ from img2gps.inference.position import Position
 from img2gps.photos.photofile import Unusable, read_bytes
 
 _GPS = ExifTags.GPS
+_OF_ITS_FIX = (_GPS.GPSHPositioningError, _GPS.GPSDOP)  # how good the former position was
 _MARK = b"Exif\0\0"
 _SOI, _EOI_OR_SCAN, _APP1 = b"\xff\xd8", (0xD9, 0xDA), 0xE1
 _MOST = 65533  # bytes of a JPEG segment
@@ -51,7 +52,10 @@ def with_position(data: bytes, position: Position) -> bytes:
         raise Unusable("only JPEG photos can be tagged", "export it as JPEG")
     with Image.open(io.BytesIO(data)) as image:
         exif = image.getexif()
-    exif.get_ifd(ExifTags.IFD.GPSInfo).update(_gps(position))
+    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+    for tag in _OF_ITS_FIX:
+        gps.pop(tag, None)
+    gps.update(_gps(position))
     block = _MARK + exif.tobytes().removeprefix(_MARK)
     if len(block) > _MOST:
         raise Unusable("its EXIF leaves no room for a position", "remove its maker's notes")

@@ -13,7 +13,7 @@ from img2gps.analysis import declared, pairs
 from img2gps.analysis.declared import Lines
 from img2gps.analysis.front import points as front_points
 from img2gps.analysis.ground import ENOUGH
-from img2gps.analysis.photos import FEW_SPOTS, of_photos
+from img2gps.analysis.photos import MIN_GROUP_SPOTS, of_photos
 from img2gps.analysis.profiles import profiles
 from img2gps.analysis.scene import Scene, varied_within
 from img2gps.analysis.tuning import FEWEST, tuning_curve
@@ -24,7 +24,7 @@ from img2gps.report.figures.base import Figure, in_order, listed
 
 MOST_EPOCH_FIGURES = 3
 _ROWS, _COLUMNS = ("lr", "optimizer.lr"), ("batch_size",)  # down and across, where both vary
-_ENOUGH_SPOTS = f"({FEW_SPOTS} spots in each of two groups)"
+_ENOUGH_SPOTS = f"({MIN_GROUP_SPOTS} spots in each of two groups)"
 _NEEDS = {  # by how a figure's file name begins
     "grid": "the grid (two knobs, every combination)",
     "ranking": "the ranking (two cells)",

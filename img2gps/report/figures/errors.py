@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from img2gps.analysis.photos import FEW_SPOTS, Groups, by_group
+from img2gps.analysis.photos import MIN_GROUP_SPOTS, Groups, by_group
 from img2gps.report.figures.base import (
     COLOURS,
     DASHES,
@@ -206,7 +206,7 @@ def _grouped(
     chart = layered(*marks, mean_predictor_rule(mean_rmse_m), *floor_mark(floor_m, 0.0))
     caption = (
         f"Circles: errors of the winner on {len(drawn)} of {len(photos)} photos. Diamonds: RMSE "
-        f"with its 95 % interval over spots (none below {FEW_SPOTS} spots). "
+        f"with its 95 % interval over spots (none below {MIN_GROUP_SPOTS} spots). "
         f"Kruskal-Wallis test over spots: p = {found.p:.2g}; a difference is claimed below {SURE}."
     )
     each = listed(

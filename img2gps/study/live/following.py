@@ -77,12 +77,15 @@ class Follower:
         return [*(_stamp(file) for file in files), self._study.record.is_running]
 
     def _update(self, stamp: list[Any]) -> None:
+        before = self._study
         try:
             self._study = collect.load_study(self._folder, self._roots)
-        except (BadInput, OSError) as error:  # the study may be forgotten, or moved, under us
-            self._publish(f"{error}; the page shows how it stood before")
-        else:
             self._publish("")
+        except Exception as error:  # the study may be forgotten, moved or damaged under us
+            said = str(error) if isinstance(error, BadInput | OSError) else repr(error)
+            self._study = before
+            self._publish(f"{said}; the page shows how it stood before")
+        else:
             try:
                 self._draw(self._study)
             except Exception as error:  # the rest of the page goes on without figures
