@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import (
     BASELINES,
@@ -22,7 +23,15 @@ from img2gps.runs.folder import (
     read_config_plain,
     write_config,
 )
-from img2gps.runs.records import StudyRun, read_result, read_study, write_result, write_study
+from img2gps.runs.records import (
+    RunState,
+    StudyRecord,
+    StudyRun,
+    read_result,
+    read_study,
+    write_result,
+    write_study,
+)
 from img2gps.runs.winner import Winner, read_winner, write_winner
 from img2gps.study.hiding import Hider
 from img2gps.study.moving import Shift, shifts
@@ -32,7 +41,7 @@ TABLES = (PREDICTIONS, PREDICTIONS_TEST)
 
 @dataclass(frozen=True)
 class Published:
-    """What was written; `left_out` counts planned runs that have not ended."""
+    """What was written; `left_out` counts planned runs without a result."""
 
     folder: Path
     runs: int
@@ -53,17 +62,17 @@ def publish(name: str, root: Path, out: Path, *, moved: bool = False) -> Publish
             and the others are moved to where their photos are in them.
 
     Raises:
-        BadInput: there is no such study, none of its runs has ended, or its runs cannot be moved
-            alike.
+        BadInput: there is no such study, none of its runs has ended, finished ones are nowhere, or
+            its runs cannot be moved alike.
     """
     if root.resolve() == out.resolve():
         raise BadInput(f"--out {out}: is where the study lies; give another folder")
     study = read_study(root, name)
-    ended = [run for run in study.runs if run.path and read_result(run.folder(root))]
+    sources = _sources(study, root, out)
+    ended = [run for run in study.runs if run.path in sources]
     if not ended:
         raise BadInput(f"{name}: none of its runs has ended; go on with: {study.command}")
     hider = Hider.of(study, moved=moved)
-    sources = {run.path: run.folder(root) for run in ended}
     stays = {
         path: _is_published(source, out / name / source.name, root, moved=moved)
         for path, source in sources.items()
@@ -86,6 +95,31 @@ def publish(name: str, root: Path, out: Path, *, moved: bool = False) -> Publish
     size = sum(path.stat().st_size for path in (out / name).rglob("*") if path.is_file())
     planned = sum(not run.never_begun for run in study.runs)
     return Published(out / name, len(ended), planned - len(ended), size)
+
+
+def _sources(study: StudyRecord, root: Path, out: Path) -> dict[str, Path]:
+    """Return the folders of the runs that have ended, by the paths that the study has for them.
+
+    A link may lead to the results of a checkout that is gone; the same run is taken from `out`.
+    """
+    found, gone = {}, []
+    for run in study.runs:
+        folder = run.folder(root) if run.path else None
+        if folder and read_result(folder):
+            found[run.path] = folder
+        elif run.state is RunState.finished:
+            if same := find_result(run.run_id, [out]):
+                found[run.path] = same
+            else:
+                gone.append(run)
+    if gone:
+        raise BadInput(
+            f"{study.study}: {counted(len(gone), 'finished run')} cannot be found where the study "
+            f"says or below {out}, such as {gone[0].folder(root)}; bring that folder back, or let "
+            f"the study's command make them anew after: img2gps studies forget {study.study} "
+            f"{gone[0].run_id}"
+        )
+    return found
 
 
 def _relocated(winner: Winner, copied: Mapping[str, StudyRun]) -> Winner:

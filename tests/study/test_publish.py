@@ -233,6 +233,30 @@ def test_a_published_study_grows_by_the_runs_of_one_that_links_it(
             assert float(new[key]) == pytest.approx(float(old[key]), abs=1e-9), key  # 0.1 mm
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_links_into_a_checkout_that_is_gone_are_found_in_this_one(
+    made: FakeStudy, tmp_path: Path, moved: bool
+) -> None:
+    gone, out = tmp_path / "gone", tmp_path / "results"
+    publish("s", tmp_path / "runs", gone, moved=moved)
+    own = linking_all_but_one(made, gone, tmp_path / "again")
+    shutil.move(gone, out)
+    shutil.rmtree(out / "s" / own)
+    assert publish("s", tmp_path / "again", out, moved=moved).runs == 7
+    cells = json.loads((out / "s" / "study.json").read_text())["cells"]
+    finished = [cell for cell in cells if cell["state"] == "finished"]
+    assert {cell["path"] for cell in finished} == {f"s/{cell['run_id']}" for cell in finished}
+
+
+def test_finished_runs_that_are_nowhere_are_named_and_nothing_is_written(
+    made: FakeStudy, tmp_path: Path
+) -> None:
+    linking_all_but_one(made, tmp_path / "gone", tmp_path / "again")
+    with pytest.raises(BadInput, match=r"s: 6 finished runs cannot be found where .*gone/s/.*forget s "):
+        publish("s", tmp_path / "again", tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
 def test_moved_runs_of_another_study_are_put_among_those_of_this_one(
     made: FakeStudy, tmp_path: Path
 ) -> None:
@@ -277,7 +301,7 @@ def test_command_says_how_much_was_written(
     assert end.value.code == 0
     out = capsys.readouterr().out
     assert "7 runs" in out
-    assert "1 planned runs have not ended" in out
+    assert "1 planned run without a result" in out
 
 
 @pytest.mark.parametrize("moved", [False, True])

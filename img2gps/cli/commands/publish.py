@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Copy the study and print what was copied."""
+    from img2gps.core.counted import counted
     from img2gps.core.errors import BadInput
     from img2gps.study.publish import publish
 
@@ -39,7 +40,7 @@ def execute(args: argparse.Namespace) -> int:
             f"{error.filename or args.out}: {error.strerror or error}; give the study's whole "
             "folder, and --out=FOLDER that you may write to"
         ) from error
-    left = f"; {done.left_out} planned runs have not ended" if done.left_out else ""
+    left = f"; {counted(done.left_out, 'planned run')} without a result" if done.left_out else ""
     print(f"{done.folder}: {done.runs} runs, {done.size_bytes / 1e6:.1f} MB{left}")
     suggest(f"img2gps report {shlex.quote(args.study)}", "the same page from the copy", args.out)
     return 0
