@@ -252,7 +252,8 @@ def test_finished_runs_that_are_nowhere_are_named_and_nothing_is_written(
     made: FakeStudy, tmp_path: Path
 ) -> None:
     linking_all_but_one(made, tmp_path / "gone", tmp_path / "again")
-    with pytest.raises(BadInput, match=r"s: 6 finished runs cannot be found where .*gone/s/.*forget s "):
+    said = r"s: 6 finished runs cannot be found where .*gone/s/.*forget s "
+    with pytest.raises(BadInput, match=said):
         publish("s", tmp_path / "again", tmp_path / "results")
     assert not (tmp_path / "results").exists()
 
