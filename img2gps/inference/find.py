@@ -156,7 +156,7 @@ def newest(roots: Sequence[Path]) -> str:
     if unselected:
         raise BadInput(
             f"--run: no study below {where} has a winner with weights; choose one first, such as: "
-            + with_runs(f"img2gps select {unselected[0]}", roots[0])
+            + with_runs(f"img2gps select {shlex.quote(unselected[0])}", roots[0])
         )
     run = _newest_run(roots[0])
     return PACKAGED if run is None else str(run)

@@ -20,6 +20,7 @@ figures. A refit keeps the figures of the runs that it replaces.
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +98,7 @@ def _selected(name: str, root: Path) -> Winner:
     read_study(root, name)  # says which studies there are
     winner = read_winner(root / name)
     if winner is None:
-        remedy = with_runs(f"img2gps select {name}", root)
+        remedy = with_runs(f"img2gps select {shlex.quote(name)}", root)
         raise BadInput(f"{name}: no winner of this study has been selected; run: {remedy}")
     return winner
 

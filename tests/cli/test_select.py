@@ -87,6 +87,21 @@ def test_lowest_mean_over_seeds_wins_and_its_first_seed_is_deployed(
     assert found["mean_predictor"] == 89.0
 
 
+@pytest.mark.parametrize(("start", "said"), [("imagenet", True), ("random", False)])
+def test_pretrained_cells_beside_cells_from_scratch_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], start: str, said: bool
+) -> None:
+    write(tmp_path, CELLS)  # without weights, which is from scratch as `random` is
+    for run in CELLS[:3]:
+        path = tmp_path / run["path"] / "result.json"
+        result = read_json(path)
+        assert result is not None
+        write_json(path, {**result, "weights": {"resolved": start}})
+    assert command(tmp_path) == 0
+    out = capsys.readouterr().out
+    assert ("pretrained cells and cells from scratch were compared" in out) == said
+
+
 def test_the_studys_own_rule_decides(tmp_path: Path) -> None:
     by_median = {"by": "val/rmse_m", "aggregate": "median"}
     study = write(

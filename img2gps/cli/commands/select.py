@@ -12,7 +12,7 @@ from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import PREDICTIONS_TEST, WINNER, without_fold
-from img2gps.runs.records import StudyRecord, read_study
+from img2gps.runs.records import PRETRAINED, StudyRecord, read_study
 from img2gps.runs.winner import Winner, read_winner, write_winner
 
 if TYPE_CHECKING:
@@ -213,8 +213,8 @@ def _lines(winner: Winner, was_frozen: bool) -> list[str]:
         lines[-1:] = _average(winner)
     if winner.mean_predictor is not None and winner.by == "val/rmse_m":
         lines.append(f"  the mean predictor gets {display.metres(winner.mean_predictor)}")
-    if len(winner.weights) > 1:
-        lines.append(f"  cells that start from {' and from '.join(winner.weights)} were compared")
+    if len({start in PRETRAINED for start in winner.weights}) > 1:
+        lines.append("  pretrained cells and cells from scratch were compared")
     if winner.left_out:
         lines.append(f"  {winner.left_out} cells lack a finished seed and did not take part")
     if winner.test:
