@@ -73,7 +73,9 @@ def _compared(ranking: Ranking) -> list[str]:
         single = int((~several).sum())
         who = "with one seed per cell, differences"
         if single < len(ranking.cells):
-            who = f"{single} of {len(ranking.cells)} cells have one seed, so differences from them"
+            have, them = ("has", "it") if single == 1 else ("have", "them")
+            who = f"{single} of {len(ranking.cells)} cells {have} one seed, so differences from "
+            who += them
         return [f"{who} may be the luck of the seed"]
     same, others = sum(marks) - 1, len(marks) - 1
     if not same:

@@ -203,7 +203,7 @@ def notes(analysis: Analysis) -> list[str]:
     """Return what a reader must know before believing the numbers."""
     found, ranking = list(analysis.notes), _first(analysis)
     if ranking is not None:
-        found += [*ranking.winner.interval.notes, *ranking.notes]
+        found += [*ranking.winner.interval.own_notes, *ranking.notes]
         if len(analysis.rankings) > 1:
             found.append(f"Answer and figures: {ranking.group.label}.")
     return list(dict.fromkeys(note[:1].upper() + note[1:] for note in found))

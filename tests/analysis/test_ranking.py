@@ -132,7 +132,9 @@ def test_heads_that_no_seed_changes_are_judged_on_one(tmp_path: Path) -> None:
     assert sentences(ranking)[0].startswith("Shown to have learned: the lowest cell")
     assert "(no seed changes it, 95 % interval" in sentences(ranking)[1]
     assert any(note.startswith("Some cells have one seed") for note in ranking.notes)
-    assert sentences(ranking)[2].startswith("How sure: 1 of 2 cells have one seed, so differences")
+    assert sentences(ranking)[2].startswith(
+        "How sure: 1 of 2 cells has one seed, so differences from it"
+    )
     assert sentences(ranking)[3].endswith("; the cell that could be tested is shown to do better.")
     assert not ranking.cells[0].interval.notes
     assert any("one seed" in note for note in ranking.cells[1].interval.notes)

@@ -20,7 +20,7 @@ import yaml
 from img2gps.analysis import collect, stats
 from img2gps.analysis.answer import sentences
 from img2gps.analysis.overview import Analysis, analyse
-from img2gps.report import entries, paper, tables
+from img2gps.report import build, entries, paper, tables
 from img2gps.report.table import Entry, Table
 from img2gps.runs.records import read_study, write_study
 from tests.conftest import ROOT
@@ -327,7 +327,7 @@ def test_cells_with_one_seed_beside_cells_with_several_are_told_apart(tmp_path: 
     write_study(tmp_path, replace(record, runs=runs))
     study = analyse(collect.load_study(tmp_path / "s", [tmp_path]))
     _, _, sure, mean = sentences(study.rankings[0])
-    assert "How sure: 1 of 3 cells have one seed, so differences from them may be" in sure
+    assert "How sure: 1 of 3 cells has one seed, so differences from it may be" in sure
     assert mean.endswith("; all 2 cells with several seeds are shown to do better.")
 
 
@@ -335,6 +335,7 @@ def test_few_spots_are_called_unreliable(tmp_path: Path) -> None:
     study = analysed(tmp_path, n_val=20, n_spots=12)
     grid = named(tables.study_tables(study), "table1_resnet18")
     assert "Intervals are unreliable: 12 validation spots, fewer than 30." in legend(grid)
+    assert sum("unreliable" in note for note in build.notes(study)) == 1
 
 
 def test_pretrained_and_from_scratch_are_two_labelled_rankings(tmp_path: Path) -> None:

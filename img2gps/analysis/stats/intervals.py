@@ -63,16 +63,25 @@ class Interval:
     @property
     def notes(self) -> list[str]:
         """What the reader must know before believing the interval."""
-        found = []
-        if self.luck not in (None, NO_LUCK):
-            found.append(f"one seed, {self.luck.text}")
-        if self.n_spots < MIN_SPOTS:
-            found.append(f"interval unreliable: {self.n_spots} spots, fewer than {MIN_SPOTS}")
-        if self.alike_m:
-            text = f"errors alike over about {self.alike_m:.0f} m: interval widened"
-            few = f", but unreliable, as of only {self.freedom + 1:.0f} independent places"
-            found.append(text + (few if self.freedom < MIN_FREEDOM else ""))
-        return found
+        few = f"interval unreliable: {self.n_spots} spots, fewer than {MIN_SPOTS}"
+        return [*self._of_seeds, *([few] if self.n_spots < MIN_SPOTS else []), *self._of_places]
+
+    @property
+    def own_notes(self) -> list[str]:
+        """The notes but for that on the number of spots, which all intervals on them share."""
+        return [*self._of_seeds, *self._of_places]
+
+    @property
+    def _of_seeds(self) -> list[str]:
+        return [] if self.luck in (None, NO_LUCK) else [f"one seed, {self.luck.text}"]
+
+    @property
+    def _of_places(self) -> list[str]:
+        if not self.alike_m:
+            return []
+        text = f"errors alike over about {self.alike_m:.0f} m: interval widened"
+        few = f", but unreliable, as of only {self.freedom + 1:.0f} independent places"
+        return [text + (few if self.freedom < MIN_FREEDOM else "")]
 
 
 def cell_interval(
