@@ -151,6 +151,18 @@ class Scoring:
         result = self.results.get(run.run_id)
         return float((result.data.n_val if result else run.n_val) or 1)
 
+    def mean_predictor(self, folds: Sequence[StudyRun]) -> float | None:
+        """Return the mean predictor's RMSE over the folds of a seed; None where one lacks it."""
+        results = [self.results.get(run.run_id) for run in folds]
+        means = [
+            result.mean_predictor_rmse_m if result else run.mean_predictor
+            for run, result in zip(folds, results, strict=True)
+        ]
+        known = [mean for mean in means if mean is not None]
+        if len(known) < len(folds):
+            return None
+        return pooled(RMSE, known, list(map(self.photos, folds)))
+
 
 def complete_cells(runs: Sequence[StudyRun]) -> dict[str, list[StudyRun]]:
     """Return the cells all of whose planned runs are finished, with these runs.

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 from img2gps.analysis.front import points
-from img2gps.analysis.winner import RMSE, Candidate, best_cell, pooled
+from img2gps.analysis.winner import RMSE, Rule, Scoring, best_cell
 from img2gps.runs.records import RunState, StudyRecord, StudyRun
 
 SHOWN_RUNNING = 8
@@ -54,18 +54,10 @@ def best_line(study: StudyRecord) -> str:
     best = best_cell(study)
     if best is None:
         return "no cell has finished with all its seeds yet"
-    mean = _mean_predictor(best) if study.monitor == RMSE else None
+    first = [run for run in best.runs if run.seed == best.runs[0].seed]  # one run for each fold
+    mean = Scoring(Rule(), RMSE).mean_predictor(first) if study.monitor == RMSE else None
     beside = "" if mean is None else f" (the mean predictor gets {metres(mean)})"
     return f"{best.cell}: {study.monitor} {metres(best.value, study.monitor)}{beside}"
-
-
-def _mean_predictor(cell: Candidate) -> float | None:
-    """Return its RMSE over all folds of the cell's first seed; None where a run does not say."""
-    folds = [run for run in cell.runs if run.seed == cell.runs[0].seed]
-    means = [run.mean_predictor for run in folds if run.mean_predictor is not None]
-    if len(means) < len(folds):
-        return None
-    return pooled(RMSE, means, [run.n_val or 1 for run in folds])
 
 
 def front_lines(study: StudyRecord) -> list[str]:

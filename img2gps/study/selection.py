@@ -18,7 +18,6 @@ from img2gps.analysis.winner import (
     Scoring,
     complete_cells,
     ordered,
-    pooled,
     read_rule,
 )
 from img2gps.core.counted import counted
@@ -135,7 +134,7 @@ def select(
         run_value=scoring.value(deployed),
         top=top,
         cells=[best.cell, *(cell.cell for cell in others)] if others else [],
-        mean_predictor=_mean_predictor(first, scoring),
+        mean_predictor=scoring.mean_predictor(first),
         candidates=len(complete),
         left_out=planned - len(complete),
         weights=sorted(starts),
@@ -201,15 +200,6 @@ def _first_seed(study: StudyRecord, best: Candidate) -> list[StudyRun]:
     """Return the cell's runs with the first of the study's seeds, one for each fold."""
     seeds = [seed for seed in study.seeds if seed in best.by_seed] or list(best.by_seed)
     return [run for run in best.runs if run.seed == seeds[0]]
-
-
-def _mean_predictor(folds: Sequence[StudyRun], scoring: Scoring) -> float | None:
-    """Return the mean predictor's RMSE over all folds; None where one of them does not say."""
-    results = [scoring.results[run.run_id] for run in folds if run.run_id in scoring.results]
-    means = [r.mean_predictor_rmse_m for r in results if r.mean_predictor_rmse_m is not None]
-    if len(means) < len(folds):
-        return None
-    return pooled("rmse_m", means, list(map(scoring.photos, folds)))
 
 
 def _check_same_question(study: str, root: str | Path, cells: Cells, results: Results) -> None:
