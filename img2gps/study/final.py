@@ -119,8 +119,8 @@ def _with_weights(runs: Sequence[StudyRun], root: Path) -> list[tuple[StudyRun, 
     folders = [find_with_weights(run.folder(root), [root]) for run in runs]
     found = [(r, folder) for r, folder in zip(runs, folders, strict=True) if folder is not None]
     if not found:
-        for run in runs[:1]:
-            with_weights(run.folder(root), [root])  # says how to train it here
+        if runs:
+            with_weights(runs[0].folder(root), [root])  # raises, with the command that trains it
         raise BadInput("no run of the winning cell has weights; run the study on this machine")
     if len(found) < len(runs):
         log.warning("%d of %d runs have weights; the others are left out", len(found), len(runs))
