@@ -62,6 +62,13 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, An
     write_text_atomic(path, text.getvalue())
 
 
+def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the columns and the rows of a table."""
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        return list(reader.fieldnames or ()), list(reader)
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the object in a JSON file, or None if there is no readable one."""
     try:

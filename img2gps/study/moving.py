@@ -6,7 +6,6 @@ put in the same frame by the photos that both have.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 
 from img2gps.core import geo
 from img2gps.core.errors import BadInput
-from img2gps.core.files import write_csv
+from img2gps.core.files import read_csv
 from img2gps.runs.folder import PREDICTIONS
 
 POSITIONS = ("", "pred_", "true_")  # what stands before lat_deg and lon_deg
@@ -24,7 +23,6 @@ PRIVATE = ("photo", "taken_at")
 
 LatLon = tuple[float, float]  # degrees
 Labels = dict[str, LatLon]  # of each photo, by its content
-Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -47,14 +45,8 @@ class Shift:
         for prefix in POSITIONS:
             lat, lon = f"{prefix}lat_deg", f"{prefix}lon_deg"
             if row[lat]:
-                moved = self.position((float(row[lat]), float(row[lon])))
-                out |= {lat: repr(moved[0]), lon: repr(moved[1])}
+                out[lat], out[lon] = self.position((float(row[lat]), float(row[lon])))
         return out
-
-    def table(self, source: Path, target: Path) -> None:
-        """Copy a table of predictions, moved."""
-        columns, rows = _read(source)
-        write_csv(target, columns, [self.row(row) for row in rows])
 
 
 def shifts(frames: Mapping[Path, Sequence[Path]], published: Sequence[Path]) -> dict[Path, Shift]:
@@ -98,15 +90,9 @@ def _labels(folders: Sequence[Path]) -> Labels:
         row["content"]: (float(row["lat_deg"]), float(row["lon_deg"]))
         for folder in folders
         if (folder / PREDICTIONS).is_file()
-        for row in _read(folder / PREDICTIONS)[1]
+        for row in read_csv(folder / PREDICTIONS)[1]
     }
 
 
 def _middle(labels: Labels, photos: Sequence[str]) -> LatLon:
     return geo.mean_position(*np.array([labels[photo] for photo in photos]).T)
-
-
-def _read(path: Path) -> tuple[Sequence[str], list[Row]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        return reader.fieldnames or (), list(reader)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
+from img2gps.core.files import read_csv, write_csv
 from img2gps.runs.folder import (
     BASELINES,
     HISTORY,
@@ -35,8 +36,9 @@ from img2gps.runs.records import (
 from img2gps.runs.winner import Winner, read_winner, write_winner
 from img2gps.study.hiding import Hider
 from img2gps.study.moving import Shift, shifts
+from img2gps.study.rounding import rounded
 
-TABLES = (PREDICTIONS, PREDICTIONS_TEST)
+PREDICTED = (PREDICTIONS, PREDICTIONS_TEST)
 
 
 @dataclass(frozen=True)
@@ -160,12 +162,12 @@ def _copy_run(source: Path, target: Path, hider: Hider, move: Shift | None) -> N
     """Copy a run's figures. result.json comes last, because with it a run counts as finished."""
     target.mkdir(parents=True, exist_ok=True)
     write_config(target, hider.config(read_config_plain(source)))
-    for file in (HISTORY, BASELINES, *TABLES):
-        if not (source / file).is_file():
-            continue
-        if move is None or file not in TABLES:
-            shutil.copyfile(source / file, target / file)
-        else:
-            move.table(source / file, target / file)
+    if (source / HISTORY).is_file():
+        shutil.copyfile(source / HISTORY, target / HISTORY)
+    for file in (BASELINES, *PREDICTED):
+        if (source / file).is_file():
+            columns, rows = read_csv(source / file)
+            moved = [move.row(row) for row in rows] if move and file in PREDICTED else rows
+            write_csv(target / file, columns, [rounded(row) for row in moved])
     if result := read_result(source):
         write_result(target, hider.result(result))

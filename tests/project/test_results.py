@@ -10,7 +10,8 @@ from scipy.stats import fisher_exact
 
 from img2gps.analysis import collect
 from img2gps.config.compose import read_config
-from img2gps.runs.folder import CONFIG, read_config_plain, run_id
+from img2gps.core.files import read_csv
+from img2gps.runs.folder import CONFIG, HISTORY, read_config_plain, run_id
 from img2gps.runs.records import RESULT, read_result, read_study
 from img2gps.study.hiding import Hider
 from tests.conftest import ROOT
@@ -23,6 +24,15 @@ def test_they_are_small_and_hold_no_weights() -> None:
     files = [path for path in RESULTS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 40e6  # what a clone may take for them
     assert {path.suffix for path in files} == {".json", ".csv", ".yaml"}
+
+
+def test_their_tables_hold_no_digits_below_a_tenth_of_a_millimetre() -> None:
+    tables = [path for path in RESULTS.glob("*/*/*.csv") if path.name != HISTORY]
+    for path in tables:
+        for row in read_csv(path)[1]:
+            for column, value in row.items():
+                if column.endswith(("_m", "_deg")):
+                    assert len(value.partition(".")[2]) <= (4 if column.endswith("_m") else 9), path
 
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda path: path.name)
