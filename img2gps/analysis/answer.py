@@ -45,7 +45,10 @@ def _why_not(ranking: Ranking) -> str:
     """Say why an interval without 0 is not enough."""
     if ranking.winner.interval.n_seeds < 2 and not ranking.winner_is_solved:
         return "no verdict rests on one seed"
-    return f"the test that allows for {counted(ranking.candidates, 'cell')} does not confirm it"
+    if not ranking.winner.beats[ranking.rivals[0].name]:
+        return f"the test that allows for {counted(ranking.candidates, 'cell')} does not confirm it"
+    unbeaten = [NAMES[name] for name, mark in ranking.winner.beats.items() if not mark]
+    return f"it is not shown to be better than the {' and the '.join(unbeaten)}"
 
 
 def _lowest(ranking: Ranking) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,13 +23,11 @@ Mark = bool | None  # None where no mark is given
 class Marks:
     """Joint comparisons of cells, by cell, and why some cells have no mark.
 
-    A cell is shown to beat the baselines if it is shown to beat each of them, so that nothing has
-    to be corrected for choosing the strongest.
+    `beats` has one joint test for each baseline, by its name.
     """
 
     in_best_set: list[Mark]
-    beats_mean: list[Mark]
-    beats_baselines: list[Mark]
+    beats: dict[str, list[Mark]]
     notes: list[str]
 
 
@@ -81,14 +78,13 @@ def marks(errors: Errors, may_win: Indices) -> Marks:
         if len(may_win) > 1 and enough[may_win].all():
             drawn = stats.resample(errors.error_m[may_win], errors.places, luck=errors.luck, n=n)
             in_set.take(may_win, stats.confidence_set(drawn))
-    every = list(map(_all, zip(*(joint.marks for joint in beats.values()), strict=True)))
     notes = _notes(~enough, may_win, errors.luck)
     tests = {"as good as the lowest cell": in_set}
     tests |= {f"better than the {NAMES[name]}": joint for name, joint in beats.items()}
     for what, joint in tests.items():
         if joint.borderline:
             notes.append(f"Borderline whether {what}: {', '.join(joint.borderline)}.")
-    return Marks(in_set.marks, beats["mean"].marks, every, notes)
+    return Marks(in_set.marks, {name: joint.marks for name, joint in beats.items()}, notes)
 
 
 class _Joint:
@@ -105,11 +101,6 @@ class _Joint:
             self.marks[cell] = bool(mark)
             if close:
                 self.borderline.append(self.cells[cell])
-
-
-def _all(marks: Sequence[Mark]) -> Mark:
-    """Return whether all marks are given; None as long as that is open."""
-    return False if False in marks else None if None in marks else True
 
 
 def _notes(single: NDArray[np.bool_], may_win: Indices, luck: stats.Luck) -> list[str]:

@@ -44,11 +44,24 @@ class Cell:
     run_rmse_m: tuple[float, ...]  # by seed
     planned: int  # seeds
     in_best_set: Mark
-    beats_mean: Mark  # shown to beat the mean predictor
-    beats_baselines: Mark  # shown to beat every baseline
+    beats: dict[str, Mark]  # by baseline: whether the cell is shown to beat it
     win_share: float  # of the resamples in which it would have been selected
     best_rmse_m: float  # at each run's best epoch: an optimistic choice; NaN where unknown
     averaged_rmse_m: float  # of the mean answer of its seeds; NaN with one seed
+
+    @property
+    def beats_mean(self) -> Mark:
+        """Whether the cell is shown to beat the mean predictor."""
+        return self.beats["mean"]
+
+    @property
+    def beats_baselines(self) -> Mark:
+        """Whether the cell is shown to beat every baseline.
+
+        As each has to be beaten, nothing has to be corrected for choosing the strongest.
+        """
+        marks = self.beats.values()
+        return False if False in marks else None if None in marks else True
 
 
 @dataclass(frozen=True)
@@ -255,7 +268,7 @@ def rank(study: Study, group: Group) -> Ranking:
     corrected = _corrected(errors, may_win)
     marked = marks(errors, may_win)
     rivals = baselines(group.runs, errors)
-    unpaired = {cell for rival in rivals if not len(rival.error_m) for cell in rival.cells}
+    unpaired = [rival for rival in rivals if not len(rival.error_m)]
     best_rmse = checks.best_epochs(study, group)
     rmse = np.sqrt(np.mean(np.square(errors.error_m), axis=2))
     rows = group.runs.drop_duplicates("rank_cell").set_index("rank_cell")
@@ -268,8 +281,8 @@ def rank(study: Study, group: Group) -> Ranking:
             run_rmse_m=tuple(float(value) for value in rmse[i] if not np.isnan(value)),
             planned=int(planned[cell]),
             in_best_set=marked.in_best_set[i],
-            beats_mean=marked.beats_mean[i],
-            beats_baselines=None if i in unpaired else marked.beats_baselines[i],
+            beats={name: beats[i] for name, beats in marked.beats.items()}
+            | {rival.name: None for rival in unpaired if i in rival.cells},
             win_share=float(corrected.wins[i]),
             best_rmse_m=best_rmse.get(cell, np.nan),
             averaged_rmse_m=_averaged_rmse(errors, i),

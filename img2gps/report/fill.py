@@ -37,7 +37,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-from img2gps.analysis.baselines import NAMES
+from img2gps.analysis.baselines import NAMES, Baseline
 from img2gps.analysis.choices import ABSENT, NAME, fits, read_choice
 from img2gps.analysis.contrast import Contrast, contrast
 from img2gps.analysis.overview import Analysis
@@ -171,20 +171,24 @@ def _seconds(study: Analysis, words: Sequence[str]) -> str:
 
 
 def _rival(study: Analysis, words: Sequence[str]) -> str:
-    ranking, cell = _cell_or_lowest(study, words)
+    strongest = _strongest(*_cell_or_lowest(study, words))
+    return f"{strongest.rmse_m:.1f} m ({NAMES[strongest.name]})"
+
+
+def _strongest(ranking: Ranking, cell: Cell) -> Baseline:
+    """Return the lowest of a cell's baselines."""
     place = ranking.errors.cells.index(cell.cell)
     own = [baseline for baseline in ranking.baselines if place in baseline.cells]
-    strongest = min(own, key=lambda baseline: baseline.rmse_m)
-    return f"{strongest.rmse_m:.1f} m ({NAMES[strongest.name]})"
+    return min(own, key=lambda baseline: baseline.rmse_m)
 
 
 def _beats(study: Analysis, words: Sequence[str]) -> str:
     against = words[0] if words else ""
     if against not in ("rival", "mean"):
         raise ValueError(f"beats {against}: give rival or mean, such as beats rival lr=0.001")
-    _, cell = _cell_or_lowest(study, words[1:])
-    mark = cell.beats_baselines if against == "rival" else cell.beats_mean
-    return "is shown to be better" if mark else "is not shown to be better"
+    ranking, cell = _cell_or_lowest(study, words[1:])
+    name = _strongest(ranking, cell).name if against == "rival" else "mean"
+    return "is shown to be better" if cell.beats[name] else "is not shown to be better"
 
 
 def _cell_or_lowest(study: Analysis, words: Sequence[str]) -> tuple[Ranking, Cell]:

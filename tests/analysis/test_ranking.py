@@ -116,6 +116,17 @@ def test_the_first_sentence_says_why_an_interval_without_0_is_not_enough() -> No
     assert first.endswith("; the test that allows for 7 cells does not confirm it.")
 
 
+def test_the_first_sentence_names_another_answer_that_may_be_as_good() -> None:
+    study = load_study(Path(__file__).parents[2] / "results" / "heads_trained", [])
+    ranking = analyse(study).rankings[0]
+    assert [rival.name for rival in ranking.rivals] == ["ridge", "knn", "mean"]
+    assert ranking.winner.beats == {"mean": True, "knn": False, "ridge": True}
+    assert not ranking.winner.beats_baselines
+    assert sentences(ranking)[0].endswith(
+        "; it is not shown to be better than the nearest neighbours of frozen features."
+    )
+
+
 def test_heads_that_no_seed_changes_are_judged_on_one(tmp_path: Path) -> None:
     axes = {"head": ["knn", "match+ridge"]}
     solved = Options(axes=axes, effect=lambda p: 30.0 if p["head"] == "knn" else 80.0, seeds=(0,))
