@@ -7,7 +7,7 @@ import numpy as np
 from img2gps.analysis.baselines import NAMES
 from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.wording import cell_name, span
-from img2gps.core.counted import counted
+from img2gps.core.counted import among_others, counted
 
 
 def sentences(ranking: Ranking) -> list[str]:
@@ -81,12 +81,9 @@ def _compared(ranking: Ranking) -> list[str]:
             who += them
         return [f"{who} may be the luck of the seed"]
     same, others = sum(marks) - 1, len(marks) - 1
-    if not same:
-        text = "all other cells are statistically distinguishable from it"
-    elif others == 1:
-        text = "the other cell is statistically indistinguishable from it"
-    else:
-        text = f"{same} of the {others} other cells are statistically indistinguishable from it"
+    kind = "indistinguishable" if same else "distinguishable"
+    which = among_others(same or others, others, "cell")
+    text = f"{which} {'is' if others == 1 else 'are'} statistically {kind} from it"
     share = f"{ranking.winner.win_share:.0%}"
     return [text, f"it is selected in {share} of the resamples of photos and seeds"]
 

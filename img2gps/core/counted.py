@@ -10,3 +10,16 @@ def counted(number: int, thing: str) -> str:
     ('1 epoch', '3 seeds')
     """
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def among_others(number: int, others: int, thing: str) -> str:
+    """Return how many of the other things are meant.
+
+    >>> [among_others(n, 3, "cell") for n in (0, 1, 3)]
+    ['none of the 3 other cells', '1 of the 3 other cells', 'all 3 other cells']
+    >>> among_others(1, 1, "cell")
+    'the other cell'
+    """
+    if number == others:
+        return f"the other {thing}" if others == 1 else f"all {others} other {thing}s"
+    return f"{number or 'none'} of the {others} other {thing}s"

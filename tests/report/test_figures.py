@@ -329,7 +329,7 @@ def test_heat_map_frames_the_lowest_and_marks_what_does_not_beat_the_mean() -> N
     assert list(shown["text"]) == ["70.0", "60.0", "88.0 †", "-"]
     assert shown.loc[("0.001", "16"), "weight"] == "bold"
     assert shown.loc[("0.003", "16"), "why"] == "failed: out of memory"
-    assert "1 of the other 2 cells cannot be told apart" in figure.title
+    assert "1 of the 2 other cells cannot be told apart" in figure.title
 
 
 def test_letters_on_the_tiles_contrast_with_cividis() -> None:

@@ -524,7 +524,7 @@ def test_the_answer_is_what_was_learned_the_winner_certainty_and_mean_predictor(
         "Lowest validation RMSE: resnet18, learning rate 0.001, batch size 16, "
     )
     assert f"expect {ranking.corrected.corrected:.1f} m" in first
-    assert "all other cells are statistically distinguishable from it" in second
+    assert "all 15 other cells are statistically distinguishable from it" in second
     assert "16 of 17 cells are not shown to do better" in third
     assert f"{ranking.mean_predictor.estimate:.1f} m" in third
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
+from img2gps.core.counted import among_others
 
 HELP = "replay races and searches on finished studies: their cost, and how often they are wrong"
 
@@ -54,10 +55,9 @@ def _replayed(args: argparse.Namespace, name: str) -> dict[str, Any]:
     found = replay.report(folder, roots, times=args.times)
     for line in replay.table([replay.Price(**price) for price in found["prices"]]):
         print(line)
-    print(
-        f"{len(found['best_set']) - 1} of the {found['cells'] - 1} other cells are statistically "
-        f"indistinguishable from the winner ({found['winner']})"
-    )
+    same, others = len(found["best_set"]) - 1, found["cells"] - 1
+    which, are = among_others(same, others, "cell"), "is" if others == 1 else "are"
+    print(f"{which} {are} statistically indistinguishable from the winner ({found['winner']})")
     for note in found["notes"]:
         print(f"note: {note}")
     return {**found, "answers": answers}

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from img2gps.analysis.wording import knob_name, knob_value
+from img2gps.core.counted import among_others
 from img2gps.report.figures.base import (
     COLOURS,
     LINE,
@@ -129,7 +130,7 @@ def _grid_title(data: pd.DataFrame, in_best_set: pd.Series[Any], axes: Axes) -> 
     if same > 0:
         compared = in_best_set.notna().to_numpy() & data["rmse_m"].notna()
         others = int(compared.sum()) - 1
-        title += f"; {same} of the other {others} cells cannot be told apart from it"
+        title += f"; {among_others(same, others, 'cell')} cannot be told apart from it"
     return title
 
 
