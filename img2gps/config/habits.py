@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from img2gps.config.messages import known_keys
+from img2gps.config.messages import groups, known_keys
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import package_folder
 
@@ -50,6 +50,7 @@ _ELSEWHERE = {
     "trainer.accumulate_grad_batches": "accumulate_grad_batches gradient_accumulation_steps",
     "logger": "report_to tracker",
 }
+CHAINED = ("augmentation",)  # groups of which a run may have several choices, in order
 SYNONYMS = {name: knob for knob, names in _ELSEWHERE.items() for name in names.split()}
 _OPTIONS = (
     *("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package"),
@@ -72,6 +73,7 @@ def read_words(words: Sequence[str]) -> list[str]:
         if equals:
             _check_name(word, key.lstrip("+"), value)
             _check_decimal_comma(word, key, value)
+            _check_list(word, key.lstrip("+"), value)
             _check_data(word, key, value)
             _check_space(words, i)
         else:
@@ -108,6 +110,19 @@ def _check_decimal_comma(word: str, key: str, value: str) -> None:
     if padded or (key == "lr" and set(whole) == {"0"}):
         meant = ",".join(f"{a}.{b}" for a, b in zip(whole, rest, strict=True))
         _instead(word, "a comma separates values", f"{key}={meant}")
+
+
+def _check_list(word: str, key: str, value: str) -> None:
+    """Refuse several choices in one run: of a group, Hydra would take the last without a word."""
+    choices = re.fullmatch(r"\[([^\[\]]+,[^\[\]]+)\]", value)
+    if not choices:
+        return
+    if key == "head":
+        together = "+".join(name.strip() for name in choices[1].split(","))
+        _instead(word, "heads that answer together are joined by +", f"head={together}")
+    if key in groups() and key not in CHAINED:
+        each = ",".join(name.strip() for name in choices[1].split(","))
+        _instead(word, "a run has one choice; -m tries several", f"-m {key}={each}")
 
 
 def _check_data(word: str, key: str, value: str) -> None:

@@ -34,6 +34,7 @@ _LINES = (
         r"(?:already at|[Mm]ultiple values for) '?([\w./]+\w)",
         "{0}: exists already; write {0}=VALUE once, without a +",
     ),
+    (r"Cannot convert '(?:List|Dict)Config' to string: '(.*)'", "{key}={0}: not a text"),
     (r"Missing mandatory value: (\S+)", "{0}: has no value; give {0}=VALUE"),
     (r"missing mandatory value", "{key}: has no value; give {key}=VALUE"),
     (
@@ -50,6 +51,12 @@ _LINES = (
     (r"Invalid value '(.*)', expected one of \[(.*)\]", "{key}={0}: no such choice; one of: {1}"),
     (r"Incompatible value 'None' for field of type '(\w+)'", "{key}=null: needs {type}"),
 )
+
+
+def groups() -> list[str]:
+    """Return the groups of the configuration, such as `model`."""
+    conf = package_folder("conf")
+    return sorted(path.name for path in conf.iterdir() if path.is_dir() and path.name != "hydra")
 
 
 def describe(error: Exception) -> str:

@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from img2gps.config.messages import known_keys
+from img2gps.config.messages import groups, known_keys
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import package_folder
 
@@ -34,11 +34,11 @@ Knobs, given as KEY=VALUE, with their defaults
 
 def text() -> str:
     """Return examples, groups with their choices, and the root knobs with their comments."""
-    groups = "\n".join(f"  {name} = {' | '.join(found)}" for name, found in _choices().items())
+    choices = "\n".join(f"  {name} = {' | '.join(found)}" for name, found in _choices().items())
     blocks = (package_folder("conf") / "train.yaml").read_text(encoding="utf-8").split("\n\n")
     wanted = [block for block in blocks if not block.startswith(("#", "defaults:", "hydra:"))]
     knobs = "\n".join(f"  {line}".rstrip() for line in "\n\n".join(wanted).splitlines())
-    return USAGE.format(groups=groups, knobs=knobs)
+    return USAGE.format(groups=choices, knobs=knobs)
 
 
 def words() -> list[str]:
@@ -69,8 +69,8 @@ def check_order(arguments: Sequence[str]) -> None:
 
 def group_of(arguments: Sequence[str]) -> str | None:
     """Return the override that Hydra rejects as a choice of a group, such as `model=3` or `=3`."""
-    groups = [*_groups(), "sweeps", ""]
-    given = [a for a in arguments if a.lstrip("+").partition("=")[0] in groups]
+    known = [*groups(), "sweeps", ""]
+    given = [a for a in arguments if a.lstrip("+").partition("=")[0] in known]
     named = re.compile(r"[^=]+=(?!null$)[A-Za-z_][\w,-]*")
     return next(iter([a for a in given if not named.fullmatch(a)] or given), None)
 
@@ -81,14 +81,9 @@ def _is_override(argument: str) -> bool:
 
 def _choices() -> dict[str, list[str]]:
     """Return the choices of every group."""
-    folders = {group: package_folder("conf") / group for group in _groups()}
+    folders = {group: package_folder("conf") / group for group in groups()}
     folders["sweeps"] = package_folder("sweeps")
     return {
         name: sorted(path.stem for path in folder.glob("*.yaml"))
         for name, folder in folders.items()
     }
-
-
-def _groups() -> list[str]:
-    conf = package_folder("conf")
-    return sorted(path.name for path in conf.iterdir() if path.is_dir() and path.name != "hydra")

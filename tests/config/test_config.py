@@ -66,6 +66,7 @@ def test_every_shipped_choice_composes(choice: str) -> None:
         ("lr=nan", "lr=nan: must be above 0"),
         ("batch_size=0", "batch_size=0: must be above 0"),
         ("batch_size=1.5", "batch_size=1.5: not a whole number"),
+        ("weights=[a,b]", "weights=['a', 'b']: not a text"),
         ("batch_size=null", "batch_size=null: needs a whole number"),
         ("max_epochs=-1", "max_epochs=-1: must be above 0"),
         ("image_size=8", "image_size=8: must lie between 32 and 2048"),

@@ -32,6 +32,12 @@ def answer(*words: str) -> str:
         ("lr=0,001,0,003", "a comma separates values; write lr=0.001,0.003"),
         ("lr=0,1", "a comma separates values; write lr=0.1"),
         ("scheduler.gamma=1,05", "a comma separates values; write scheduler.gamma=1.05"),
+        ("model=[a,b]", "a run has one choice; -m tries several; write -m model=a,b"),
+        (
+            "loss=[l2_m, mse]",
+            "a run has one choice; -m tries several; write -m loss=l2_m,mse",
+        ),
+        ("head=[linear,mlp]", "heads that answer together are joined by +; write head=linear+mlp"),
         ("data=/x/photos", "not a kind of data; write data=photos data.root=/x/photos"),
         ("data=~/a b", "not a kind of data; write data=photos 'data.root=\"~/a b\"'"),
         ("data=photos.csv", "not a kind of data; write data=csv data.root=photos.csv"),
@@ -97,6 +103,7 @@ def test_a_folder_called_like_a_kind_of_data_or_named_by_an_option_is_no_habit(
         "--config-dir conf model=mine",
         "--multirun sweeps=table1",
         "+metrics.mine._target_=package.function",
+        "augmentation=[crop,colour] trainer.betas=[0.9,0.99] model=[mine]",
         "~trainer",
     ],
 )
