@@ -65,7 +65,7 @@ class Density:
             "shares": [round(share, 6) for share in self.shares],
             "lat_deg": [round(lat, 7) for lat in self.lat_deg],
             "lon_deg": [round(lon, 7) for lon in self.lon_deg],
-            "width_m": [round(width, 2) for width in self.width_m],
+            "width_m": [max(round(width, 2), 0.01) for width in self.width_m],  # 0 is no width
         }
 
     @classmethod

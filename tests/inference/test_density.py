@@ -136,3 +136,8 @@ def test_density_that_is_none_is_refused(changes: dict[str, Any]) -> None:
     with TestClient(create(Fixed()), base_url="http://127.0.0.1") as client:
         found = client.post("/page/map", content=sent(**changes))
     assert (found.status_code, found.json()) == (400, {"error": "not a list of answers"})
+
+
+def test_a_gaussian_narrower_than_its_rounding_is_read_again() -> None:
+    stored = replace(TWO, width_m=(0.001, 1.0)).plain()
+    assert Density.from_plain(stored).width_m == (0.01, 1.0)
