@@ -45,10 +45,15 @@ def _why_not(ranking: Ranking) -> str:
     """Say why an interval without 0 is not enough."""
     if ranking.winner.interval.n_seeds < 2 and not ranking.winner_is_solved:
         return "no verdict rests on one seed"
-    if not ranking.winner.beats[ranking.rivals[0].name]:
-        return f"the test that allows for {counted(ranking.candidates, 'cell')} does not confirm it"
-    unbeaten = [NAMES[name] for name, mark in ranking.winner.beats.items() if not mark]
-    return f"it is not shown to be better than the {' and the '.join(unbeaten)}"
+    beats, strongest = ranking.winner.beats, ranking.rivals[0].name
+    if beats[strongest] is False:
+        tested = sum(cell.beats[strongest] is not None for cell in ranking.cells)
+        return f"the test that allows for {counted(tested, 'cell')} does not confirm it"
+    unbeaten = [NAMES[name] for name, mark in beats.items() if mark is False]
+    if unbeaten:
+        return f"it is not shown to be better than the {' and the '.join(unbeaten)}"
+    untested = [NAMES[name] for name, mark in beats.items() if mark is None]
+    return f"it was not compared with the {' and the '.join(untested)}, whose errors are not stored"
 
 
 def _lowest(ranking: Ranking) -> str:
@@ -71,6 +76,10 @@ def _compared(ranking: Ranking) -> list[str]:
     marks = [cell.in_best_set for cell in ranking.cells if cell.in_best_set is not None]
     if len(ranking.cells) == 1:
         return ["there is only one cell, so nothing was compared"]
+    if not marks and ranking.candidates == 1:
+        return ["only one cell has all its seeds, so nothing was compared"]
+    if not marks and ranking.errors.n_spots < 2:
+        return ["all photos are of one spot, so nothing was compared"]
     if not marks:
         several = ranking.errors.solved | np.array([c.interval.n_seeds > 1 for c in ranking.cells])
         single = int((~several).sum())

@@ -79,7 +79,7 @@ def _from_results(name: str, rows: pd.DataFrame) -> float:
     column = f"baselines/{name}/val/rmse_m"
     if column not in rows:
         return math.nan
-    folds = rows.drop_duplicates("split/fold").dropna(subset=[column])
+    folds = rows.dropna(subset=[column]).drop_duplicates("split/fold")
     if folds.empty:
         return math.nan
     n_val = folds["data/n_val"].astype(float).clip(lower=1)

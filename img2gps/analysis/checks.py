@@ -12,7 +12,7 @@ import numpy as np
 from img2gps.analysis import stats
 from img2gps.analysis.choices import ABSENT, plain
 from img2gps.analysis.errors import Errors
-from img2gps.analysis.stats import Effect, FoldMean, Interval
+from img2gps.analysis.stats import Effect, FoldMean, Interval, Luck
 from img2gps.analysis.study import Group, Study
 from img2gps.analysis.winner import FOLD_AXIS, RMSE
 
@@ -25,14 +25,12 @@ class Truth:
     test_m: float  # NaN without a test part
 
 
-def by_spots(errors: Errors, cell: int, *, known: bool) -> Interval | None:
+def by_spots(errors: Errors, cell: int, luck: Luck, *, known: bool) -> Interval | None:
     """Return the cell's RMSE on photos of known (or of new) spots; None where there are none."""
     photos = errors.known_spot == (1 if known else 0)
     if not photos.any():
         return None
-    return stats.cell_interval(
-        errors.error_m[cell][:, photos], errors.places[photos], luck=errors.luck
-    )
+    return stats.cell_interval(errors.error_m[cell][:, photos], errors.places[photos], luck=luck)
 
 
 def test_errors(study: Study, cell: str) -> Errors | None:

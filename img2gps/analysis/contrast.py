@@ -6,6 +6,7 @@ side is paired with the cell of the other side that agrees with it in everything
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -19,6 +20,7 @@ from img2gps.analysis.errors import Errors
 from img2gps.analysis.stats import Chance, Equivalence, Interval
 from img2gps.analysis.study import Study
 from img2gps.analysis.winner import FOLD_AXIS
+from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.runs.records import PRETRAINED
 
@@ -89,12 +91,12 @@ def contrast(
         weights[errors.cells.index(theirs)] -= 1 / len(pairs)
     rmse = stats.cell_rmse(errors.error_m)
     luck = study.errors(rows).luck  # estimated from all cells on these photos
-    interval = stats.contrast_interval(errors.error_m, weights, errors.places, luck=luck)
+    interval = stats.contrast_interval(errors.judged_m, weights, errors.places, luck=luck)
     this_m = float(np.maximum(weights, 0) @ rmse)
-    notes = list(interval.notes)
+    notes = [*interval.notes, *_lacking(study, used)]
     if len(set(used["weights/resolved"].isin(PRETRAINED))) > 1:
         notes.append("pretrained runs are compared with runs from scratch")
-    that_m, data = float(this_m - weights @ rmse), (errors.error_m, weights, errors.places)
+    that_m, data = float(this_m - weights @ rmse), (errors.judged_m, weights, errors.places)
     return Contrast(
         interval,
         this_m,
@@ -125,7 +127,7 @@ def pair_of(study: Study, this: Choice, that: Choice, where: Choice) -> tuple[Er
 def _pairs(study: Study, this: Choice, that: Choice) -> tuple[pd.DataFrame, Pairs]:
     """Return the finished runs that were validated on the same photos, and the pairs of cells."""
     rest = _rest(study, {**this, **that})
-    done = study.finished.assign(_validation=study.validation)
+    done = study.deciding(study.finished.assign(_validation=study.validation))
     found = []
     for digest, rows in done.groupby("_validation"):
         ours, theirs = _side(rows, this, rest), _side(rows, that, rest)
@@ -143,6 +145,23 @@ def _pairs(study: Study, this: Choice, that: Choice) -> tuple[pd.DataFrame, Pair
             "different questions; choose one with where, such as --where split=random"
         )
     return found[0]
+
+
+def _lacking(study: Study, used: pd.DataFrame) -> list[str]:
+    """Say which of the compared cells lack a finished seed, as those of a ranking that cannot win.
+
+    The seeds that are there may be the lucky ones.
+    """
+    planned, done = (
+        Counter(rows.drop_duplicates(["rank_cell", "seed"])["rank_cell"])
+        for rows in (study.deciding(study.runs), used)
+    )
+    lack = [
+        f"{cell} lacks {planned[cell] - count} of {counted(planned[cell], 'seed')}"
+        for cell, count in done.items()
+        if count < planned[cell]
+    ]
+    return [*lack[:2], *([f"{len(lack) - 2} more cells lack seeds"] if len(lack) > 2 else [])]
 
 
 def _rest(study: Study, asked: Choice) -> list[str]:

@@ -51,6 +51,24 @@ class Errors:
         """Whether no seed changes any of these answers."""
         return bool(self.solved.all())
 
+    @cached_property
+    def judged_m(self) -> Floats:
+        """`error_m`, in which a cell that no seed changes has its one run twice.
+
+        A second seed would answer alike. Seen twice, the run shows this, and no luck is assumed.
+        """
+        present = np.asarray(~np.isnan(self.error_m).any(axis=2))
+        alone = self.solved & (present.sum(axis=1) == 1)
+        if not alone.any():
+            return self.error_m
+        cells, seeds, photos = self.error_m.shape
+        judged = np.full((cells, max(seeds, 2), photos), np.nan)
+        judged[:, :seeds] = self.error_m
+        for cell in np.flatnonzero(alone):
+            own = int(present[cell].argmax())
+            judged[cell, 0 if own else 1] = self.error_m[cell, own]
+        return judged
+
     def luck_of(self, cell: int) -> Luck:
         """Return the luck of a cell's seeds."""
         return stats.NO_LUCK if self.solved[cell] else self.luck

@@ -59,11 +59,7 @@ def candidates(errors: Errors, planned: pd.Series[int]) -> tuple[Indices, list[s
 
 
 def marks(errors: Errors, may_win: Indices) -> Marks:
-    """Compare all cells that have at least two seeds, or that no seed changes.
-
-    Where cells of both kinds are compared with a baseline, those that no seed changes are taken to
-    have the others' luck, which errs on the safe side.
-    """
+    """Compare all cells that have at least two seeds, or that no seed changes."""
     n, seeds = resamples(len(errors.cells)), seeds_of(errors)
     enough = (seeds >= 2) | errors.solved
     in_set, beats = _Joint(errors), {name: _Joint(errors) for name in errors.baseline_error_m}
@@ -72,11 +68,10 @@ def marks(errors: Errors, may_win: Indices) -> Marks:
             rival = errors.baseline_error_m[name]
             known = np.flatnonzero(enough & ~np.isnan(rival).any(axis=1))
             if len(known):
-                data = errors.error_m[known], errors.places, rival[known]
-                luck = stats.NO_LUCK if errors.solved[known].all() else errors.luck
-                joint.take(known, stats.beats_baseline(*data, luck=luck, n=n))
+                data = errors.judged_m[known], errors.places, rival[known]
+                joint.take(known, stats.beats_baseline(*data, luck=errors.luck, n=n))
         if len(may_win) > 1 and enough[may_win].all():
-            drawn = stats.resample(errors.error_m[may_win], errors.places, luck=errors.luck, n=n)
+            drawn = stats.resample(errors.judged_m[may_win], errors.places, luck=errors.luck, n=n)
             in_set.take(may_win, stats.confidence_set(drawn))
     notes = _notes(~enough, may_win, errors.luck)
     tests = {"as good as the lowest cell": in_set}

@@ -25,7 +25,7 @@ def from_winner(ranking: Ranking, cell: Cell) -> Interval:
     """Return the RMSE of a cell less that of the winner."""
     errors = ranking.errors
     ours, theirs = (errors.cells.index(name) for name in (cell.cell, ranking.winner.cell))
-    data = errors.error_m[ours], errors.error_m[theirs], errors.places
+    data = errors.judged_m[ours], errors.judged_m[theirs], errors.places
     return difference_interval(*data, luck=errors.luck)
 
 
@@ -33,7 +33,7 @@ def of_cells(study: Study, cells: Sequence[str]) -> Interval:
     """Return the RMSE of the first of two cells less that of the second."""
     done = study.finished
     errors = study.errors(done[done["rank_cell"].isin(cells)])
-    first, second = (errors.error_m[errors.cells.index(cell)] for cell in cells)
+    first, second = (errors.judged_m[errors.cells.index(cell)] for cell in cells)
     return difference_interval(first, second, errors.places, luck=errors.luck)
 
 

@@ -157,12 +157,16 @@ class Ranking:
     @cached_property
     def known_spots(self) -> Interval | None:
         """The winner's RMSE on photos of spots that training photos show."""
-        return checks.by_spots(self.errors, self._lowest, known=True)
+        return self._by_spots(known=True)
 
     @cached_property
     def new_spots(self) -> Interval | None:
         """The winner's RMSE on photos of other spots."""
-        return checks.by_spots(self.errors, self._lowest, known=False)
+        return self._by_spots(known=False)
+
+    def _by_spots(self, *, known: bool) -> Interval | None:
+        luck = self.errors.luck_of(self._lowest)
+        return checks.by_spots(self.errors, self._lowest, luck, known=known)
 
     @cached_property
     def _test(self) -> Errors | None:
@@ -182,7 +186,10 @@ class Ranking:
         if self._test is None:
             return {}
         parts = {"known": True, "new": False}
-        found = {name: checks.by_spots(self._test, 0, known=known) for name, known in parts.items()}
+        found = {
+            name: checks.by_spots(self._test, 0, stats.NO_LUCK, known=known)
+            for name, known in parts.items()
+        }
         return {name: interval for name, interval in found.items() if interval is not None}
 
     @cached_property
@@ -299,7 +306,7 @@ def rank(study: Study, group: Group) -> Ranking:
         may_win=may_win,
         winner=cells[errors.cells.index(winner)],
         corrected=corrected,
-        detectable=stats.detectable(errors.error_m[may_win], errors.places, luck=errors.luck),
+        detectable=stats.detectable(errors.judged_m[may_win], errors.places, luck=errors.luck),
         notes=[
             *group.warnings,
             *incomplete,
@@ -330,7 +337,7 @@ def knobs(params: Mapping[str, Any], axes: Iterable[str]) -> dict[str, Any]:
 def _corrected(errors: Errors, may_win: Indices) -> Corrected:
     """Correct the selection among the cells that may win; the others win in no resample."""
     n = resamples(len(errors.cells))
-    data = errors.error_m[may_win], errors.places
+    data = errors.judged_m[may_win], errors.places
     strays = errors.strays.of(may_win)
     found = stats.selection_corrected(*data, luck=errors.luck, strays=strays, n=n)
     wins = np.zeros(len(errors.cells))

@@ -63,7 +63,6 @@ class Estimate:
         """Return the estimate as lines for a person."""
         searched = ", before any is pruned" if spec.searched and spec.pruner != "none" else ""
         seeds = len(spec.seeds)
-        low, high = detectable(self.mean_predictor_m, self.n_val, self.cells, seeds)
         most = "at most " if spec.raced else ""
         folds = ""
         if self.runs > self.cells * seeds:
@@ -82,12 +81,22 @@ class Estimate:
             f"time: about {duration(self.seconds / max(1, workers))}{searched}, from timed steps "
             f"with {counted(max(1, workers), 'worker')} of {counted(self.threads, 'thread')}",
             f"disk: about {self.disk_bytes / 1e6:.0f} MB below {spec.root}/{spec.name}",
-            f"differences: {self.n_val} validation photos can show {low:.0f} to {high:.0f} m "
-            f"between two of {counted(self.cells, 'cell')} with {counted(seeds, 'seed')} (power "
-            f"80 %) where errors are like the mean predictor's, {self.mean_predictor_m:.1f} m, and "
-            "smaller ones where cells do better",
+            self._differences(seeds),
             *self.splits,
         ]
+
+    def _differences(self, seeds: int) -> str:
+        low, high = detectable(self.mean_predictor_m, self.n_val, self.cells, seeds)
+        between = f"between two of {counted(self.cells, 'cell')} with {counted(seeds, 'seed')}"
+        if math.isinf(high):
+            return (
+                f"differences: {counted(self.n_val, 'validation photo')} cannot show any {between}"
+            )
+        return (
+            f"differences: {self.n_val} validation photos can show {low:.0f} to {high:.0f} m "
+            f"{between} (power 80 %) where errors are like the mean predictor's, "
+            f"{self.mean_predictor_m:.1f} m, and smaller ones where cells do better"
+        )
 
     def _trials(self, spec: Spec) -> str:
         trials = f"{counted(spec.n_trials, 'trial')} ({spec.kind})"
@@ -107,11 +116,13 @@ def detectable(rmse_m: float, n_photos: int, cells: int, seeds: int) -> tuple[fl
     Studies of equally good cells are drawn whose errors are normal in east and north, and judged by
     the test behind the marks of the report: by how much must the other cells be worse to leave the
     confidence set? The squared errors of two cells on the same photos have a correlation of 0.8 for
-    the lower figure, and of 0.5 for the higher one.
+    the lower figure, and of 0.5 for the higher one. Infinity where no difference would show.
 
     >>> [round(x) for x in detectable(70.0, 60, cells=2, seeds=3)]
     [11, 14]
     """
+    if n_photos < 2:
+        return math.inf, math.inf
     shape = min(max(cells, 2), MOST_CELLS), seeds, n_photos
     high, low = (rmse_m * _typical(shape, correlation) for correlation in CORRELATIONS)
     return low, high

@@ -222,3 +222,12 @@ def test_cells_that_answer_alike_have_no_interval(
     assert "nan" not in shown
     assert "as many other photos: 50% (no interval)" in shown
     assert "they are not shown to be equivalent (no interval)" in shown
+
+
+def test_cells_that_lack_seeds_are_named(tmp_path: Path) -> None:
+    lost = {("model=resnet50,lr=0.001", seed): ("failed", "boom") for seed in (1, 2)}
+    study = load(make_study(tmp_path, "s", Options(axes=AXES, states=lost)))
+    notes = contrast(study, {"model": "resnet50"}, {"model": "resnet18"}).notes
+    assert "model=resnet50,lr=0.001 lacks 2 of 3 seeds" in notes
+    where = {"lr": "0.003"}
+    assert not contrast(study, {"model": "resnet50"}, {"model": "resnet18"}, where).notes

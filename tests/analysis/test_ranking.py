@@ -12,9 +12,11 @@ import pytest
 import yaml
 from sklearn.metrics.pairwise import haversine_distances
 
+from img2gps.analysis import stats
 from img2gps.analysis.answer import sentences
 from img2gps.analysis.checks import importance
 from img2gps.analysis.collect import load_study
+from img2gps.analysis.contrast import contrast
 from img2gps.analysis.overview import analyse
 from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.scene import scene_of
@@ -203,3 +205,91 @@ def test_fresh_seeds_alone_rank_the_cells_that_a_search_has_confirmed(
         assert ranking.winner.cell in best
         winning = scene_of(analysis, ranking).winners_predictions
         assert set(winning["seed"]) == {1, 2}
+
+
+MIXED: dict[str, float] = {"knn": 40.0, "ridge": 45.0, "mlp": 80.0}
+
+
+def test_trained_heads_lend_no_luck_to_heads_that_no_seed_changes(tmp_path: Path) -> None:
+    options = Options(axes={"head": list(MIXED)}, effect=lambda p: MIXED[p["head"]], seeds=(0,))
+    ranking = analyse(load_study(make_study(tmp_path, "s", options).folder, [])).rankings[0]
+    errors, found = ranking.errors, ranking.corrected.interval
+    assert not errors.luck.cells  # of one seed each: the trained head's luck is assumed
+    assert found is not None
+    assert found.se_seeds == 0
+    assert not found.notes
+    alone = stats.selection_corrected(errors.error_m[:2], errors.places, luck=stats.NO_LUCK)
+    assert alone.interval is not None
+    for name in ("estimate", "low", "high"):  # the trained head is never chosen
+        assert getattr(found, name) == pytest.approx(getattr(alone.interval, name), rel=0.01)
+    own = contrast(ranking.study, {"head": "ridge"}, {"head": "knn"}).interval
+    data = errors.error_m[1], errors.error_m[0], errors.places
+    exact = stats.difference_interval(*data, luck=stats.NO_LUCK)
+    for name in ("estimate", "low", "high", "se_photos", "se_seeds"):
+        assert getattr(own, name) == pytest.approx(getattr(exact, name)), name
+
+
+ALL_BUT_KNN = {"mean": True, "knn": False, "ridge": True}
+
+
+def test_the_first_sentence_counts_the_cells_that_were_tested(tmp_path: Path) -> None:
+    lost = {(f"lr={lr}", 1): ("failed", "boom") for lr in range(3, 9)}
+    options = Options(
+        axes={"lr": list(range(1, 9))},
+        effect=lambda p: 55.0 if p["lr"] == 1 else 75.0,
+        seeds=(0, 1, 2),
+        states=lost,
+    )
+    ranking = analyse(load_study(make_study(tmp_path, "s", options).folder, [])).rankings[0]
+    assert ranking.candidates == 2
+    ranking = replace(ranking, winner=replace(ranking.winner, beats=ALL_BUT_KNN))
+    assert ranking.over_strongest is not None
+    assert ranking.over_strongest.high < 0
+    assert "the test that allows for 8 cells does not confirm it" in sentences(ranking)[0]
+
+
+def test_baselines_whose_errors_one_cell_lacks_are_named_as_not_compared(tmp_path: Path) -> None:
+    options = Options(axes={"lr": [1, 2]}, effect=lambda p: 30.0 * p["lr"])
+    made = make_study(tmp_path, "s", options)
+    for path in made.folder.glob("*/config.yaml"):
+        if yaml.safe_load(path.read_text())["lr"] == 1:
+            (path.parent / "baselines.csv").unlink()
+    (ranking,) = analyse(load_study(made.folder, [])).rankings
+    assert ranking.winner.beats == {"mean": True, "knn": None, "ridge": None}
+    first = sentences(ranking)[0]
+    assert first.startswith("Not shown to have learned more than an answer without training")
+    assert "does not confirm" not in first
+
+
+@pytest.mark.parametrize("axis", [[1, 2], [1, 2, 3]])
+def test_a_single_cell_with_all_its_seeds_is_not_said_to_have_one_seed(
+    tmp_path: Path, axis: list[int]
+) -> None:
+    lost = {(f"lr={lr}", 1): ("failed", "boom") for lr in axis[1:]}
+    made = make_study(tmp_path, "s", Options(axes={"lr": axis}, states=lost))
+    (ranking,) = analyse(load_study(made.folder, [])).rankings
+    assert sentences(ranking)[2].startswith(
+        "How sure: only one cell has all its seeds, so nothing was compared; "
+    )
+
+
+@pytest.mark.parametrize("n_spots", [1, 2, 3])
+def test_a_handful_of_spots_can_be_ranked(tmp_path: Path, n_spots: int) -> None:
+    for seed in range(4):
+        options = Options(axes={"lr": [1, 2, 3]}, n_val=8, n_spots=n_spots, seed=seed)
+        made = make_study(tmp_path, f"s{seed}", options)
+        (ranking,) = analyse(load_study(made.folder, [])).rankings
+        sure = sentences(ranking)[2]
+        assert ("all photos are of one spot" in sure) is (ranking.errors.n_spots == 1)
+        assert "inf" not in sure
+
+
+def test_the_deployed_run_by_spots_has_no_luck_of_a_seed(tmp_path: Path) -> None:
+    made = make_study(tmp_path, "s", Options(axes={"lr": [1, 2]}, n_test=40))
+    (ranking,) = analyse(load_study(made.folder, [])).rankings
+    assert ranking.test_by_spots
+    assert ranking.test is not None
+    for found in (ranking.test, *ranking.test_by_spots.values()):
+        assert found.se_seeds == 0
+    assert ranking.known_spots is not None
+    assert ranking.known_spots.se_seeds > 0  # of the validation part, which all seeds answer

@@ -107,3 +107,7 @@ def test_a_difference_that_a_dry_run_states_is_noticed_in_about_80_of_100_studie
             lost.append(1 - stats.confidence_set(drawn).marked[1:].mean())
     # The studentised range of normal differences had 53 to 79 % here.
     assert np.mean(lost) == pytest.approx(0.8, abs=0.05)
+
+
+def test_one_validation_photo_shows_no_difference() -> None:
+    assert detectable(70.0, 1, 9, 2) == (math.inf, math.inf)

@@ -46,7 +46,8 @@ def detectable(
     paired difference (Cohen 1988, ch. 2). Of more, studies like this one are drawn in which all
     other cells are worse by as many standard errors, and each is judged by its own resamples.
     Only the better half of the other cells counts, because the errors of cells that went astray are
-    of another kind. None with fewer than two spots, or two cells that differ.
+    of another kind. None with fewer than two spots or two cells that differ, and where spots are so
+    few that no difference would be noticed.
     """
     luck = luck or luck_of(error, spot)
     errors = np.asarray(error, dtype=np.float64)
@@ -66,6 +67,8 @@ def detectable(
         studies = _studies_like(errors[[best, *others]], spot, luck, seed)
         apart_m = np.mean([se_of_differences(study.covariance)[0] for study in studies], axis=0)
         reach = detectable_in(studies, apart_m / cell_rmse(errors[[best]]), len(nearest))
+        if math.isinf(reach):
+            return None
         found = reach * apart_m[1 : len(nearest) + 1]
     return Detectable(
         float(np.median(found)),
@@ -108,6 +111,9 @@ def detectable_in(studies: Sequence[Resamples], worse: Floats, nearest: int) -> 
         worse: the part of their RMSE by which cells (c,) get worse with each unit of the result.
             Their uncertainty grows in the same proportion.
         nearest: how many cells after the first one count.
+
+    Returns:
+        Units of `worse`; infinity where no difference is noticed.
     """
     judged = [(study.estimate, *_limit(study)) for study in studies]
     most = MOST_SE * max(float(se_of_differences(found[1]).max()) for found in judged)
@@ -123,6 +129,8 @@ def detectable_in(studies: Sequence[Resamples], worse: Floats, nearest: int) -> 
         ]
         return float(np.mean([found[1 : nearest + 1] for found in dropped])) - POWER
 
+    if missed(most) < 0:  # so few spots that no difference is noticed
+        return math.inf
     return float(optimize.brentq(missed, 0.0, most, rtol=0.005))
 
 
