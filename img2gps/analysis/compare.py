@@ -47,6 +47,7 @@ class Comparison:
     rmse_m: tuple[float, float]
     mean_predictor_m: float
     only: tuple[int, int]  # photos that one run alone has validated
+    seedless: bool  # whether no seed changes either run
 
     def summary(self) -> list[str]:
         """Return the comparison in a few lines."""
@@ -61,8 +62,9 @@ class Comparison:
             f"{_verdict(change)}.",
             f"The second run is worse on {worse} photos and better or equal on "
             f"{len(self.photos) - worse}.",
-            "One run each: the interval includes the luck of the seed.",
         ]
+        if not self.seedless:
+            lines.append("One run each: the interval includes the luck of the seed.")
         if any(self.only):
             lines.append(f"Left out: {self.only[0]} and {self.only[1]} photos that one run has.")
         return lines
@@ -73,23 +75,24 @@ def compare(a: Path, b: Path) -> Comparison:
     keys = differing(described(a), described(b))
     errors = align_runs([a, b])
     if errors is None or not errors.photos:
-        return Comparison(a, b, keys, [], None, (np.nan, np.nan), np.nan, (0, 0))
-    first, second = errors.error_m[0, 0], errors.error_m[1, 0]
+        return Comparison(a, b, keys, [], None, (np.nan, np.nan), np.nan, (0, 0), seedless=False)
+    first, second = errors.error_m[:, 0]
     photos = [
         Photo(name, float(x), float(y))
         for name, x, y in zip(errors.photos, first, second, strict=True)
     ]
     photos.sort(key=lambda photo: (-abs(photo.difference_m), photo.photo))
-    rmse = stats.cell_rmse(errors.error_m)
+    rmse, judged = stats.cell_rmse(errors.error_m), errors.judged_m
     return Comparison(
         a,
         b,
         keys,
         photos,
-        stats.difference_interval(second, first, errors.places),
+        stats.difference_interval(judged[1], judged[0], errors.places, luck=errors.luck),
         (float(rmse[0]), float(rmse[1])),
         float(np.sqrt(np.mean(errors.mean_error_m**2))),
         (errors.left_out[0], errors.left_out[1]),
+        errors.seedless,
     )
 
 

@@ -17,7 +17,8 @@ from img2gps.analysis.stats import Luck, Places, Strays
 from img2gps.config.heads import SOLVED_HEADS
 from img2gps.config.schema import SplitKind
 from img2gps.core import geo
-from img2gps.runs.folder import PREDICTIONS
+from img2gps.core.nested import flat
+from img2gps.runs.folder import PREDICTIONS, read_config_plain
 
 BASELINES = ("mean", "knn", "ridge")  # <name>_error_m are their columns
 
@@ -198,8 +199,33 @@ def _photos(place: pd.DataFrame, content: pd.Series[str]) -> pd.Series[int]:
 
 
 def align_runs(folders: Sequence[Path]) -> Errors | None:
-    """Return the errors of single runs, each as a cell; None where one has no predictions."""
+    """Return the errors of two runs, each as a cell; None where one has no predictions."""
     rows = pd.DataFrame({"folder": list(map(str, folders)), "seed": 0})
     rows["run_id"] = rows["cell"] = rows["rank_cell"] = rows.index.astype(str)
+    known = [flat(read_config_plain(folder)) for folder in folders]
+    rows["split/kind"] = [config.get("split.kind") for config in known]
+    rows["head"] = [config.get("head") for config in known]
     table = long_table(rows, PREDICTIONS)
-    return align(table, rows) if set(table["run"]) == set(rows.index) else None
+    if set(table["run"]) != set(rows.index):
+        return None
+    first, second = (table[table["run"] == run] for run in rows.index)
+    return align(table.assign(content=pd.concat(common_photos(first, second))), rows)
+
+
+def common_photos(
+    ours: pd.DataFrame, theirs: pd.DataFrame
+) -> tuple[pd.Series[str], pd.Series[str]]:
+    """Return what tells the photos of two tables of predictions apart.
+
+    It is their content, or where no content is common, as with other image sizes, their name and
+    position.
+    """
+    if set(ours["content"]) & set(theirs["content"]):
+        return ours["content"], theirs["content"]
+    first, second = (
+        table["photo"]
+        + table["lat_deg"].map(" {:.6f}".format)
+        + table["lon_deg"].map(" {:.6f}".format)
+        for table in (ours, theirs)
+    )
+    return first, second

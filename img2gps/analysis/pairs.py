@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from img2gps.analysis.errors import Floats, common_photos, places_of
 from img2gps.analysis.ranking import Cell, Ranking
 from img2gps.analysis.stats import Interval, difference_interval
 from img2gps.analysis.study import Study
@@ -37,18 +38,41 @@ def of_cells(study: Study, cells: Sequence[str]) -> Interval:
     return difference_interval(first, second, errors.places, luck=errors.luck)
 
 
-def of_studies(ours: pd.DataFrame, theirs: pd.DataFrame) -> Apart | None:
+@dataclass(frozen=True)
+class Side:
+    """The winner of a study, as one side of a comparison of two studies."""
+
+    ranking: Ranking
+    predictions: pd.DataFrame  # of all runs of the winner
+
+
+def of_studies(ours: Side, theirs: Side) -> Apart | None:
     """Return the RMSE of one study's winner less that of another's; None without common photos.
 
-    ours, theirs: the predictions of the two winners.
+    The luck of a seed is the larger one that the two studies show. A winner that no seed changes
+    has none.
     """
+    tables = ours.predictions, theirs.predictions
+    keys = common_photos(*tables)
     wide = [
-        table.pivot_table(index="seed", columns="content", values="error_m")
-        for table in (ours, theirs)
+        table.assign(key=key).pivot_table(index="seed", columns="key", values="error_m")
+        for table, key in zip(tables, keys, strict=True)
     ]
     common = wide[0].columns.intersection(wide[1].columns)
     if len(common) < 2:
         return None
-    spot = theirs.drop_duplicates("content").set_index("content")["spot"].loc[common]
-    first, second = (table[common].to_numpy(dtype=np.float64) for table in wide)
-    return Apart(difference_interval(first, second, spot.to_numpy()), len(common))
+    photos = theirs.predictions.assign(key=keys[1]).drop_duplicates("key").set_index("key")
+    random = all(side.ranking.errors.places.position_m is None for side in (ours, theirs))
+    first, second = (
+        _twice_if_solved(table[common].to_numpy(dtype=np.float64), side.ranking)
+        for table, side in zip(wide, (ours, theirs), strict=True)
+    )
+    places = places_of(photos.loc[common], at_random=random)
+    lucks = (side.ranking.errors.luck for side in (ours, theirs))
+    luck = max(lucks, key=lambda one: one.relative)
+    return Apart(difference_interval(first, second, places, luck=luck), len(common))
+
+
+def _twice_if_solved(error: Floats, ranking: Ranking) -> Floats:
+    """Return the errors (s, p) of a winner; a run that no seed changes stands there twice."""
+    return np.tile(error, (2, 1)) if ranking.winner_is_solved and len(error) == 1 else error

@@ -33,9 +33,9 @@ class Winner:
     scene: Scene
 
     @property
-    def predictions(self) -> pd.DataFrame:
-        """The predictions of all runs of the winner."""
-        return self.scene.winners_predictions
+    def side(self) -> pairs.Side:
+        """The winner in a comparison with that of another study."""
+        return pairs.Side(self.ranking, self.scene.winners_predictions)
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -119,7 +119,7 @@ def difference(a: Analysis, b: Analysis) -> str:
 
 def _difference(a: Winner, b: Winner) -> str:
     """Say how much higher the RMSE of b is than that of a on their common validation photos."""
-    apart = pairs.of_studies(b.predictions, a.predictions)
+    apart = pairs.of_studies(b.side, a.side)
     if apart is None:
         return f"{a.name} and {b.name} cannot be compared: they have no validation photo in common"
     found = apart.interval

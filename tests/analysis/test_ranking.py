@@ -229,7 +229,7 @@ def test_trained_heads_lend_no_luck_to_heads_that_no_seed_changes(tmp_path: Path
         assert getattr(own, name) == pytest.approx(getattr(exact, name)), name
 
 
-ALL_BUT_KNN = {"mean": True, "knn": False, "ridge": True}
+ALL_BUT_KNN: dict[str, bool | None] = {"mean": True, "knn": False, "ridge": True}
 
 
 def test_the_first_sentence_counts_the_cells_that_were_tested(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_only_common_photos_are_compared(pair: tuple[Path, Path]) -> None:
     assert len(found.photos) == 50
     assert found.only == (10, 0)
     assert "Left out: 10 and 0 photos that one run has." in found.summary()
-    table["content"] = "other" + table["content"]
+    table["content"], table["photo"] = "other" + table["content"], "other" + table["photo"]
     table.to_csv(second / "predictions.csv", index=False)
     assert compare.compare(first, second).summary() == [
         "No validation photo in common: the errors cannot be compared."
@@ -162,3 +162,34 @@ def test_names_with_markup_are_printed_as_they_are(
         path.write_text(path.read_text().replace("val/IMG_", "[red]x_"))
     _, out, _ = run(capsys, *map(str, pair), "--photos", "1")
     assert "[red]x_" in out
+
+
+def test_photos_at_other_image_sizes_are_the_same_photos(pair: tuple[Path, Path]) -> None:
+    table = pd.read_csv(pair[1] / "predictions.csv")
+    table["content"] = "of another size " + table["content"]
+    table.to_csv(pair[1] / "predictions.csv", index=False)
+    found = compare.compare(*pair)
+    assert found.difference is not None
+    assert found.difference.n_photos == 60
+    assert found.only == (0, 0)
+
+
+def test_heads_that_no_seed_changes_have_no_luck_of_a_seed(pair: tuple[Path, Path]) -> None:
+    trained = compare.compare(*pair)
+    assert any("luck of the seed" in line for line in trained.summary())
+    for folder in pair:
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        (folder / "config.yaml").write_text(yaml.safe_dump({**config, "head": "knn+ridge"}))
+    solved = compare.compare(*pair)
+    assert not any("luck of the seed" in line for line in solved.summary())
+    assert solved.difference is not None
+    assert trained.difference is not None
+    assert solved.difference.se_seeds == 0 < trained.difference.se_seeds
+    assert solved.difference.se_photos == pytest.approx(trained.difference.se_photos)
+
+
+def test_positions_count_where_photos_were_not_drawn_at_random() -> None:
+    results = Path(__file__).parents[2] / "results" / "seneca_aerial"  # split by place
+    found = compare.compare(results / "c9d2f9f279", results / "0c058704a5").difference
+    assert found is not None
+    assert found.alike_m > 0
