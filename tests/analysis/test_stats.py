@@ -146,6 +146,20 @@ def test_pairing_makes_a_difference_narrower_than_two_separate_intervals() -> No
     assert pair.estimate == pytest.approx(apart[0].estimate - apart[1].estimate)
 
 
+@pytest.mark.parametrize("n_spots", [3, 5, 12])
+def test_few_spots_drop_one_of_two_equal_cells_as_rarely_as_many(n_spots: int) -> None:
+    dropped = 0
+    for i in range(200):
+        rng = np.random.default_rng([n_spots, i])
+        spot = np.concatenate([np.arange(n_spots), rng.integers(0, n_spots, n_spots // 2)])
+        alike = rng.normal(0, 60, (2, 1, 1, len(spot)))
+        own = rng.normal(0, 25, (2, 2, 1, n_spots))[..., spot]
+        error = np.hypot(*(alike + own + rng.normal(0, 25, (2, 2, 1, len(spot)))))
+        drawn = stats.resample(error, spot, luck=stats.NO_LUCK, n=500)
+        dropped += not stats.confidence_set(drawn).marked.all()
+    assert dropped <= 16  # 5 % of 200 are 10; without Student's t, 20 and more with 3 spots
+
+
 def test_photos_of_one_spot_count_as_one() -> None:
     error, spot, _ = simulated(7, [70.0], n=60, spots=60)
     once = stats.cell_interval(error[0], spot)

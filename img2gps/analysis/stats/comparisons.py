@@ -15,6 +15,7 @@ from img2gps.analysis.stats.luck import SURE, Luck, luck_of, seed_variances
 from img2gps.analysis.stats.places import Correlation, Places
 from img2gps.analysis.stats.sample import (
     LEVEL,
+    MIN_SPOTS,
     N_RESAMPLES,
     TINY_M,
     Bools,
@@ -31,6 +32,19 @@ class Resamples:
 
     estimate: Floats  # RMSE, (c,)
     deviation: Floats  # resampled RMSE less the estimate, (r, c)
+    n_spots: int = MIN_SPOTS
+
+    def student(self, seed: int = 0) -> Floats:
+        """Return by what differences that are studentised grow, (r,), because spots are few.
+
+        With these factors normal deviations have the joint distribution of Student's t. From 30
+        spots on they are 1: spots that tell their variance so badly are then rare.
+        """
+        if not 1 < self.n_spots < MIN_SPOTS:
+            return np.ones(len(self.deviation))
+        freedom = self.n_spots - 1
+        rng = np.random.default_rng([seed, 3])
+        return np.asarray(np.sqrt(freedom / rng.chisquare(freedom, len(self.deviation))))
 
     @property
     def covariance(self) -> Floats:
@@ -64,7 +78,7 @@ def resample(
     estimate = sample.cell_rmse()
     scale = math.sqrt(sample.n_spots / max(sample.n_spots - 1, 1)) * widening(sample)
     deviation = scale * (mean_over_seeds(sample.rmse(sample.draw(n, seed))) - estimate)
-    return Resamples(estimate, deviation + _draw_luck(sample, luck, n, seed))
+    return Resamples(estimate, deviation + _draw_luck(sample, luck, n, seed), sample.n_spots)
 
 
 def widening(sample: Sample) -> float:
@@ -112,10 +126,10 @@ def confidence_set(resamples: Resamples) -> Verdicts:
     limit is found anew for the others. (Their T_max compares with the average, and does not see one
     good cell among many equally bad ones.) With probability 95 % the best cell is in the set.
 
-    In 400 simulated studies (as in `cell_interval`) of nine equally good cells, the hardest case,
-    each cell was in the set in 98 % and all nine in 90 to 94 %.
+    Of nine equally good cells, the hardest case, each was in the set in 97 to 99 % of simulated
+    studies, and all nine in 85 to 94 % with 26 to 100 spots.
     """
-    estimate = resamples.estimate
+    estimate, student = resamples.estimate, resamples.student()
     se = se_of_differences(resamples.covariance)
     worst = ratio(estimate[:, None] - estimate, se).max(axis=1)
     alive, p_value = np.arange(len(estimate)), np.ones(len(estimate))
@@ -125,7 +139,7 @@ def confidence_set(resamples: Resamples) -> Verdicts:
         null = np.zeros(len(deviation))
         for i, own in zip(alive, deviation.T, strict=True):
             largest = ratio(own[:, None] - deviation, se[i, alive]).max(axis=1)
-            np.maximum(null, largest, out=null)
+            np.maximum(null, largest * student, out=null)
         p_value[alive] = [max(least, float(np.mean(null >= worst[i]))) for i in alive]
         kept = alive[worst[alive] <= np.quantile(null, LEVEL)]
         if len(kept) == len(alive):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -97,7 +97,11 @@ def _studies_like(
         return studies
     wider = widening(Sample(errors, places)) / widening(Sample(errors, places.spot))
     return [
-        Resamples(rmse[0] + wider * (study.estimate - rmse[0]), wider * study.deviation)
+        replace(
+            study,
+            estimate=rmse[0] + wider * (study.estimate - rmse[0]),
+            deviation=wider * study.deviation,
+        )
         for study in studies
     ]
 
@@ -137,10 +141,11 @@ def detectable_in(studies: Sequence[Resamples], worse: Floats, nearest: int) -> 
 def _limit(study: Resamples) -> tuple[Floats, list[float]]:
     """Return the covariance of the cells' RMSE, and the limits of the confidence set."""
     covariance = study.covariance
-    return covariance, _limits(study.deviation, se_of_differences(covariance))
+    se = se_of_differences(covariance)
+    return covariance, _limits(study.deviation, se, study.student())
 
 
-def _limits(deviation: Floats, se: Floats) -> list[float]:
+def _limits(deviation: Floats, se: Floats, student: Floats) -> list[float]:
     """Return the largest studentised difference that chance allows among the first 2, 3, ... cells.
 
     The list begins with two values that stand for no cell and one cell.
@@ -149,7 +154,7 @@ def _limits(deviation: Floats, se: Floats) -> list[float]:
     found = [math.inf, math.inf]
     for last in range(1, deviation.shape[1]):
         apart = np.abs(deviation[:, last, None] - deviation[:, :last])
-        np.maximum(largest, ratio(apart, se[last, :last]).max(axis=1), out=largest)
+        np.maximum(largest, student * ratio(apart, se[last, :last]).max(axis=1), out=largest)
         found.append(float(np.quantile(largest, LEVEL)))
     return found
 
