@@ -32,7 +32,7 @@ class Marks:
 
 
 def resamples(cells: int) -> int:
-    """Return how many resamples a ranking of so many cells is judged by, in some seconds."""
+    """Return by how many resamples so many cells are judged: seconds, below a thousand cells."""
     return next(n for most, n in RESAMPLES if cells < most)
 
 

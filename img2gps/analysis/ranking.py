@@ -95,10 +95,14 @@ class Ranking:
 
     @cached_property
     def mean_predictor(self) -> Interval:
-        """RMSE of the mean predictor on the same photos."""
-        return stats.cell_interval(
-            self.errors.mean_error_m[None], self.errors.places, luck=stats.NO_LUCK
-        )
+        """RMSE of the mean predictor on the same photos, with the winner's training photos."""
+        return self.mean_predictor_of(self.winner)
+
+    def mean_predictor_of(self, cell: Cell) -> Interval:
+        """Return the RMSE of the mean predictor that knows the cell's training photos."""
+        errors = self.errors
+        own = errors.baseline_error_m["mean"][errors.cells.index(cell.cell)]
+        return stats.cell_interval(own[None], errors.places, luck=stats.NO_LUCK)
 
     @cached_property
     def floor_m(self) -> float:

@@ -15,8 +15,8 @@ The name of the study is followed by one of these:
     seconds KNOB=VALUE ...               mean seconds of a run of one cell
     rival [KNOB=VALUE ...]               the strongest answer without training on the photos of one
                                          cell, or of the lowest one: RMSE and name
-    beats rival|mean [KNOB=VALUE ...]    whether that cell is shown to be better than every answer
-                                         without training, or than the mean predictor
+    beats rival|mean [KNOB=VALUE ...]    whether that cell is shown to be better than its rival, or
+                                         than the mean predictor
     versus STUDY                         this study's winner against another's, paired
     contrast A=1 [B=2] vs A=3 [where C=4]    difference of two choices, paired; where it is
                                          significant, with its p value after Holm's correction
@@ -158,7 +158,7 @@ def _number(study: Analysis, words: Sequence[str]) -> str:
 
 def _cell(study: Analysis, words: Sequence[str]) -> str:
     ranking, cell = _only_cell(study, words)
-    mean = ranking.mean_predictor.estimate
+    mean = ranking.mean_predictor_of(cell).estimate
     said = [span(cell.interval), f"mean predictor {mean:.1f} m on the same photos"]
     return f"{cell.interval.estimate:.1f} m ({'; '.join([*said, *cell.interval.notes])})"
 

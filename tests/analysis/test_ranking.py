@@ -20,6 +20,7 @@ from img2gps.analysis.contrast import contrast
 from img2gps.analysis.overview import analyse
 from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.scene import scene_of
+from tests.conftest import ROOT
 from tests.helpers.fake_study import KNN, Options, make_study
 
 
@@ -293,3 +294,15 @@ def test_the_deployed_run_by_spots_has_no_luck_of_a_seed(tmp_path: Path) -> None
         assert found.se_seeds == 0
     assert ranking.known_spots is not None
     assert ranking.known_spots.se_seeds > 0  # of the validation part, which all seeds answer
+
+
+def test_the_mean_predictor_is_that_of_the_cells_own_training_photos() -> None:
+    results = ROOT / "results"
+    ranking = analyse(load_study(results / "depth_vs_data", [results])).rankings[0]
+    by_photos = {b.n_train: b for b in ranking.baselines if b.name == "mean"}
+    assert len(by_photos) > 1
+    for cell in ranking.cells:
+        place = ranking.errors.cells.index(cell.cell)
+        own = next(baseline for baseline in by_photos.values() if place in baseline.cells)
+        assert ranking.mean_predictor_of(cell).estimate == pytest.approx(own.rmse_m)
+    assert ranking.mean_predictor == ranking.mean_predictor_of(ranking.winner)

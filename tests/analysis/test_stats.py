@@ -674,3 +674,14 @@ def test_the_next_value_beyond_an_edge_is_never_rounded_back_inside() -> None:
     (high,) = edges({"lr": 1.2}, {"lr": [1.0, 1.2]})
     assert high.suggestion == pytest.approx(1.44, rel=0.1)
     assert high.suggestion > 1.2
+
+
+def test_answers_without_any_error_are_reported() -> None:
+    error = np.zeros((2, 2, 30))
+    error[1] = 10.0
+    spot = np.arange(30)
+    found = stats.selection_corrected(error, spot)
+    assert (found.winner, found.corrected, found.interval) == (0, 0.0, None)
+    assert stats.detectable(error, spot) is None
+    away = np.stack([error, np.zeros_like(error)])
+    assert stats.average_of_best(error, away, spot, top=1).interval is None

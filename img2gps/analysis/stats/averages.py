@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from img2gps.analysis.stats.intervals import Interval, cell_interval
 from img2gps.analysis.stats.luck import NO_LUCK
 from img2gps.analysis.stats.places import Places
-from img2gps.analysis.stats.sample import N_RESAMPLES, Floats, Sample, mean_over_seeds
+from img2gps.analysis.stats.sample import N_RESAMPLES, TINY_M, Floats, Sample, mean_over_seeds
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ def average_of_best(
     left_out = (counts == 0).astype(np.float64)
     squares = (left_out * by_spot.sums[of_resample, 0]).sum(axis=1) / (left_out @ sample.sizes)
     corrected = math.sqrt(squares.mean())
+    if own.estimate < TINY_M:
+        return Averaged(own.estimate, corrected, None)
     factor = corrected / own.estimate
     interval = replace(
         own,

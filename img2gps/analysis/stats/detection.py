@@ -14,7 +14,7 @@ from img2gps.analysis.stats.comparisons import Resamples, resample, se_of_differ
 from img2gps.analysis.stats.intervals import spread_of
 from img2gps.analysis.stats.luck import Luck, luck_of
 from img2gps.analysis.stats.places import Places
-from img2gps.analysis.stats.sample import LEVEL, Bools, Floats, Sample, cell_rmse, ratio
+from img2gps.analysis.stats.sample import LEVEL, TINY_M, Bools, Floats, Sample, cell_rmse, ratio
 from img2gps.analysis.stats.simulated import StudyLike
 
 POWER = 0.80  # the probability with which a detectable difference is detected
@@ -46,14 +46,15 @@ def detectable(
     paired difference (Cohen 1988, ch. 2). Of more, studies like this one are drawn in which all
     other cells are worse by as many standard errors, and each is judged by its own resamples.
     Only the better half of the other cells counts, because the errors of cells that went astray are
-    of another kind. None with fewer than two spots or two cells that differ, and where spots are so
-    few that no difference would be noticed.
+    of another kind. None with fewer than two spots or two cells that differ, where the best cell
+    has no error, and where spots are so few that no difference would be noticed.
     """
     luck = luck or luck_of(error, spot)
     errors = np.asarray(error, dtype=np.float64)
     best, *others = cell_rmse(errors).argsort()
     others = [o for o in others if not np.array_equal(errors[o], errors[best], equal_nan=True)]
-    if not others or Sample(errors, spot).n_spots < 2:
+    perfect = bool(cell_rmse(errors[[best]])[0] < TINY_M)
+    if not others or perfect or Sample(errors, spot).n_spots < 2:
         return None
     others = others[:: math.ceil(len(others) / MOST_CELLS)]
     nearest = others[: math.ceil(len(others) / 2)]

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from img2gps.analysis.stats.intervals import Interval, cell_interval
 from img2gps.analysis.stats.luck import Luck, luck_of, seed_variances
 from img2gps.analysis.stats.places import Places
-from img2gps.analysis.stats.sample import N_RESAMPLES, Bools, Floats, Sample, mean_where
+from img2gps.analysis.stats.sample import N_RESAMPLES, TINY_M, Bools, Floats, Sample, mean_where
 from img2gps.analysis.stats.strays import Strays, strays_of
 
 IN_BAG = 1 - math.exp(-1)  # share of the spots that a resample draws at least once
@@ -82,6 +82,8 @@ def selection_corrected(
     corrected += _flattery(judged, sample, luck, seed)
     usual = np.where(strays.runs[..., None], np.nan, errors)
     own = cell_interval(usual[winner], spot, luck=luck, seed=seed)
+    if own.estimate < TINY_M:
+        return Corrected(winner, own.estimate, corrected, None, wins)
     factor = corrected / own.estimate
     without = Sample(usual, spot)
     luck_m2 = wins @ seed_variances(without, luck).variance
