@@ -6,9 +6,9 @@ scaled inverse chi-square prior (empirical Bayes: Smyth 2004, Stat. Appl. Genet.
 variance that is far larger than the others, because a run went astray, stays out of the common one,
 and the common one moderates it less (as in Phipson et al. 2016, Ann. Appl. Stat. 10(2)).
 
-The prior's weight was fitted to the 72 cells that had several seeds below `results/` at the time
-(now there are more): their variances within a study are most likely with 3 to 8 degrees of freedom, those between studies with 3 to 4.
-They are most likely with a typical luck below 3.5 %; more errs on the safe side.
+The prior's weight was fitted to the 72 cells that had several seeds below `results/` at the time:
+their variances within a study are most likely with 3 to 8 degrees of freedom, those between studies
+with 3 to 4. They are most likely with a typical luck below 3.5 %; more errs on the safe side.
 """
 
 from __future__ import annotations
