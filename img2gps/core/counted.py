@@ -17,9 +17,11 @@ def among_others(number: int, others: int, thing: str) -> str:
 
     >>> [among_others(n, 3, "cell") for n in (0, 1, 3)]
     ['none of the 3 other cells', '1 of the 3 other cells', 'all 3 other cells']
-    >>> among_others(1, 1, "cell")
-    'the other cell'
+    >>> [among_others(n, n, "cell") for n in (1, 2)]
+    ['the other cell', 'both other cells']
     """
+    if number == others == 1:
+        return f"the other {thing}"
     if number == others:
-        return f"the other {thing}" if others == 1 else f"all {others} other {thing}s"
+        return f"both other {thing}s" if others == 2 else f"all {others} other {thing}s"
     return f"{number or 'none'} of the {others} other {thing}s"
