@@ -95,10 +95,14 @@ def _of_ranking(ranking: Ranking) -> dict[str, str]:
         "ValidationSpots": str(winner.interval.n_spots),
         "WinnerChosenPercent": f"{100 * winner.win_share:.0f}",
         "Optimism": f"{corrected.optimism:.1f}",
-        "BestSetCells": str(sum(cell.in_best_set is True for cell in ranking.cells)),
-        "CellsNotShownToBeatMean": str(sum(cell.beats_mean is False for cell in ranking.cells)),
         "WinnerBestEpochRmse": f"{winner.best_rmse_m:.1f}",
     }
+    in_best_set = [cell.in_best_set for cell in ranking.cells]
+    beats_mean = [cell.beats_mean for cell in ranking.cells]
+    if any(mark is not None for mark in in_best_set):  # otherwise nothing was tested
+        found["BestSetCells"] = str(in_best_set.count(True))
+    if any(mark is not None for mark in beats_mean):
+        found["CellsNotShownToBeatMean"] = str(beats_mean.count(False))
     found |= {f"Winner{_letters(k)}": latex_text(str(v)) for k, v in winner.params.items()}
     intervals = {
         "Winner": winner.interval,
