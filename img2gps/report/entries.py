@@ -74,6 +74,8 @@ def _bold_said(ranking: Ranking, bold: bool) -> str:
         return f"The lowest cell is elsewhere: {cell_name(ranking.winner.params)}."
     if ranking.candidates == 1:
         return "bold: the only cell that can win"
+    if ranking.corrected.interval is None:  # of one spot nothing is left out to score on
+        return "bold: the lowest of this ranking."
     expected = f"the corrected figure, {ranking.corrected.corrected:.1f} m"
     return f"bold: the lowest of this ranking; its expected error is {expected}."
 
@@ -81,13 +83,17 @@ def _bold_said(ranking: Ranking, bold: bool) -> str:
 def _brackets(ranking: Ranking) -> str:
     seeds = sorted({cell.interval.n_seeds for cell in ranking.cells})
     photos = counts(ranking.winner.interval)
+    over = "spots and seeds"
     if ranking.errors.seedless:
-        return f"no seed changes these answers [95 % interval over spots; {photos}]"
-    if seeds == [1]:
-        luck = ranking.errors.luck.text
-        return f"one seed, {luck} [95 % interval over spots and seeds; {photos}]"
-    number = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    return f"mean over {number} seeds [95 % interval over spots and seeds; {photos}]"
+        what, over = "no seed changes these answers", "spots"
+    elif seeds == [1]:
+        what = f"one seed, {ranking.errors.luck.text}"
+    else:
+        number = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        what = f"mean over {number} seeds"
+    if ranking.winner.interval.n_spots < 2:
+        return f"{what}; no interval, because {photos} cannot be resampled by spot"
+    return f"{what} [95 % interval over {over}; {photos}]"
 
 
 def _marks(cell: Cell, ranking: Ranking) -> tuple[Mark, ...]:

@@ -93,12 +93,13 @@ def _of_ranking(ranking: Ranking) -> dict[str, str]:
         "Seeds": str(winner.interval.n_seeds),
         "ValidationPhotos": str(winner.interval.n_photos),
         "ValidationSpots": str(winner.interval.n_spots),
-        "WinnerChosenPercent": f"{100 * winner.win_share:.0f}",
         "Optimism": f"{corrected.optimism:.1f}",
         "WinnerBestEpochRmse": f"{winner.best_rmse_m:.1f}",
     }
     in_best_set = [cell.in_best_set for cell in ranking.cells]
     beats_mean = [cell.beats_mean for cell in ranking.cells]
+    if corrected.interval is not None:  # otherwise nothing was resampled
+        found["WinnerChosenPercent"] = f"{100 * winner.win_share:.0f}"
     if any(mark is not None for mark in in_best_set):  # otherwise nothing was tested
         found["BestSetCells"] = str(in_best_set.count(True))
     if any(mark is not None for mark in beats_mean):

@@ -14,7 +14,7 @@ from img2gps.analysis.overview import Analysis, Searched
 from img2gps.analysis.ranking import Cell, Ranking
 from img2gps.analysis.sources import Sources
 from img2gps.analysis.stats import MIN_SPOTS, Interval
-from img2gps.analysis.wording import cell_name, knob_name, span
+from img2gps.analysis.wording import cell_name, knob_name, named_span
 from img2gps.report import entries
 from img2gps.report.entries import counts, figure, line, with_interval
 from img2gps.report.grids import grids
@@ -94,6 +94,9 @@ def cells(ranking: Ranking) -> Table:
 
 def _cell_row(cell: Cell, ranking: Ranking, *, named: bool) -> list[Entry]:
     seeds = len(cell.run_rmse_m)
+    chosen = Entry("-")
+    if ranking.corrected.interval is not None:  # otherwise nothing was resampled
+        chosen = Entry(f"{cell.win_share:.0%}", number=cell.win_share)
     return [
         *([Entry(cell.name)] if named else []),
         *(Entry(str(cell.params.get(axis, ""))) for axis in ranking.axes),
@@ -102,7 +105,7 @@ def _cell_row(cell: Cell, ranking: Ranking, *, named: bool) -> list[Entry]:
         figure(cell.interval.se_seeds),
         Entry(f"{seeds} of {cell.planned}", number=seeds),
         figure(cell.averaged_rmse_m),
-        Entry(f"{cell.win_share:.0%}", number=cell.win_share),
+        chosen,
         figure(cell.best_rmse_m),
     ]
 
@@ -113,9 +116,11 @@ def summary(ranking: Ranking) -> Table:
     rows += _truth_rows(ranking)
     legend: Legend = []
     if ranking.candidates > 1:
+        corrected = ranking.corrected.interval is not None
+        may = "the corrected and the test figure" if corrected else "a test figure"
         legend.append(
-            "Only the corrected and the test figure may be called the winner's expected error: the "
-            "lowest of several is flattered by having been chosen."
+            f"Only {may} may be called the winner's expected error: the lowest of several is "
+            "flattered by having been chosen."
         )
     if not ranking.importance:
         legend.append(f"No analysis of variance: {ranking.no_importance}.")
@@ -346,7 +351,8 @@ def _named(cell: Cell, ranking: Ranking) -> list[Entry]:
     text = cell_name(cell.params)
     if cell.cell != ranking.winner.cell:
         apart = pairs.from_winner(ranking, cell)
-        text += f"; {apart.estimate:+.1f} m against the winner, paired 95 % interval {span(apart)}"
+        text += f"; {apart.estimate:+.1f} m against the winner, "
+        text += named_span(apart, "paired 95 % interval")
     return line(cell.name, cell.interval, text)
 
 

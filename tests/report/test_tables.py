@@ -338,6 +338,24 @@ def test_few_spots_are_called_unreliable(tmp_path: Path) -> None:
     assert sum("unreliable" in note for note in build.notes(study)) == 1
 
 
+def test_photos_of_one_spot_give_no_interval_and_no_corrected_figure(tmp_path: Path) -> None:
+    axes = {"lr": [0.001, 0.003]}
+    named = Options(axes=axes, n_val=8, n_spots=1, name=lambda p: f"rate {p['lr']}")
+    make_study(tmp_path, "s", named)
+    study = analyse(collect.load_study(tmp_path / "s", [tmp_path]))
+    found = {table.key: table for table in tables.study_tables(study)}
+    below = legend(found["cells"])
+    assert "bold: the lowest of this ranking." in below.splitlines()
+    assert "mean over 3 seeds; no interval, because 8 photos of 1 spot" in below
+    assert "Only a test figure may be called" in legend(found["summary"])
+    text = "".join(table.markdown() for table in found.values())
+    assert "m against the winner, no paired 95 % interval" in text
+    assert "interval no interval" not in text
+    assert not re.search(r"\bnan\b", text)
+    assert {row[-2].text for row in found["cells"].rows[:-1]} == {"-"}  # chosen
+    assert "WinnerChosenPercent" not in paper.numbers(study)
+
+
 def test_pretrained_and_from_scratch_are_two_labelled_rankings(tmp_path: Path) -> None:
     study = analysed(tmp_path, weights=lambda p: "imagenet" if p["model"] == "resnet18" else "none")
     assert [ranking.group.pretrained for ranking in study.rankings] == [False, True] or [
