@@ -72,13 +72,14 @@ def cells(ranking: Ranking) -> Table:
     """Return every ranked cell, the lowest first, with its interval, seeds and marks."""
     ordered = sorted(ranking.cells, key=lambda cell: cell.interval.estimate)
     named = any(cell.name for cell in ordered)
-    heads = len(ranking.axes) + named
+    header = (["name"] if named else []) + [knob_name(axis) for axis in ranking.axes]
+    header = header or ["cell"]  # of a study that varies only the seed
+    heads = len(header)
     rows = [_cell_row(cell, ranking, named=named) for cell in ordered]
     mean = ranking.mean_predictor
-    label = [Entry("mean predictor"), *(Entry() for _ in range(heads - 1))] if heads else []
+    label = [Entry("mean predictor"), *(Entry() for _ in range(heads - 1))]
     rest = [with_interval(mean), figure(mean.se_photos), *(Entry() for _ in range(5))]
     rows.append([*label, *rest])
-    header = (["name"] if named else []) + [knob_name(axis) for axis in ranking.axes]
     header += ["RMSE (m)", "± photos", "± seeds", "seeds", "averaged", "chosen", "best epoch"]
     legend: Legend = [
         *entries.legend(ranking, rows),
@@ -97,9 +98,10 @@ def _cell_row(cell: Cell, ranking: Ranking, *, named: bool) -> list[Entry]:
     chosen = Entry("-")
     if ranking.corrected.interval is not None:  # otherwise nothing was resampled
         chosen = Entry(f"{cell.win_share:.0%}", number=cell.win_share)
+    heads = [cell.name] if named else []
+    heads += [str(cell.params.get(axis, "")) for axis in ranking.axes]
     return [
-        *([Entry(cell.name)] if named else []),
-        *(Entry(str(cell.params.get(axis, ""))) for axis in ranking.axes),
+        *(Entry(text) for text in heads or [cell.cell]),
         entries.of_cell(cell, ranking),
         figure(cell.interval.se_photos),
         figure(cell.interval.se_seeds),
@@ -133,7 +135,7 @@ def summary(ranking: Ranking) -> Table:
 def _winner_rows(ranking: Ranking) -> list[list[Entry]]:
     """Return the winner's figures: on validation photos, corrected, on others, by spots."""
     winner, corrected = ranking.winner, ranking.corrected.interval
-    rows = [line("lowest validation RMSE", winner.interval, cell_name(winner.params), bold=True)]
+    rows = [line("lowest validation RMSE", winner.interval, _called(winner), bold=True)]
     if ranking.candidates > 1 and corrected is not None:
         tried = f"expected on other photos like these; {ranking.candidates} cells tried"
         rows.append(line("corrected for the selection", corrected, tried))
@@ -332,7 +334,7 @@ def _compared(study: Analysis, ranking: Ranking) -> list[Entry]:
     return [
         Entry(study.study.name),
         Entry(ranking.group.label),
-        Entry(cell_name(ranking.winner.params)),
+        Entry(_called(ranking.winner)),
         with_interval(ranking.winner.interval),
         Entry("-") if corrected is None else with_interval(corrected),
         with_interval(ranking.mean_predictor),
@@ -354,6 +356,11 @@ def _named(cell: Cell, ranking: Ranking) -> list[Entry]:
         text += f"; {apart.estimate:+.1f} m against the winner, "
         text += named_span(apart, "paired 95 % interval")
     return line(cell.name, cell.interval, text)
+
+
+def _called(cell: Cell) -> str:
+    """Return a cell in words; of a study that varies only the seed, it has no knobs to name."""
+    return cell_name(cell.params) or cell.cell
 
 
 def _two_digits(count: int) -> str:

@@ -423,6 +423,17 @@ def test_axes_other_than_the_published_ones_get_the_general_table(tmp_path: Path
     assert figures == sorted(figures)
 
 
+def test_a_study_that_varies_only_the_seed_names_its_cell_and_the_mean_predictor(
+    tmp_path: Path,
+) -> None:
+    study = analysed(tmp_path, axes={})
+    found = tables.study_tables(study)
+    cells = named(found, "cells")
+    assert cells.header[:2] == ["cell", "RMSE (m)"]
+    assert [row[0].text for row in cells.rows] == ["base", "mean predictor"]
+    assert named(found, "summary").rows[0][2].text == "base"
+
+
 def test_a_named_cell_is_compared_with_the_winner(tmp_path: Path) -> None:
     made = make_study(tmp_path, "s", Options(epochs=2, effect=effect))
     path = made.folder / "study.json"
