@@ -48,6 +48,11 @@ def counts(interval: Interval) -> str:
     return f"{photos} of {'1 spot' if interval.n_spots == 1 else f'{interval.n_spots} spots'}"
 
 
+def has_seeds(ranking: Ranking) -> bool:
+    """Return whether any cell has several seeds, which may differ."""
+    return not ranking.errors.seedless and any(c.interval.n_seeds > 1 for c in ranking.cells)
+
+
 def legend(ranking: Ranking, rows: Iterable[Iterable[Entry]]) -> Legend:
     """Explain bold type, brackets and the marks that occur in the rows."""
     entries = [entry for row in rows for entry in row]

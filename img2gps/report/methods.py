@@ -20,7 +20,7 @@ from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.analysis.wording import knob_name
 from img2gps.config.heads import SOLVED_HEADS
 from img2gps.core.counted import counted
-from img2gps.report.entries import counts
+from img2gps.report.entries import counts, has_seeds
 
 _STARTS = {
     "imagenet": "ImageNet weights",
@@ -173,7 +173,7 @@ def _varied(study: Study) -> str:
 def _intervals(ranking: Ranking) -> list[str]:
     """Say what a figure is, and how its interval was computed, which few spots change."""
     interval = ranking.winner.interval
-    found = ["The RMSE of a cell is the mean over its seeds."] if _has_seeds(ranking) else []
+    found = ["The RMSE of a cell is the mean over its seeds."] if has_seeds(ranking) else []
     if interval.n_spots < 2:
         text = f"No figure has an interval, because {counts(interval)} cannot be resampled by spot."
         return [*found, text]
@@ -198,7 +198,7 @@ def _seeds_added(ranking: Ranking) -> str:
         return "; no seed changes these answers"
     source = "(Cameron, Gelbach and Miller 2011)"
     luck = "the variance between seeds"
-    if not _has_seeds(ranking):
+    if not has_seeds(ranking):
         luck = f"a variance between seeds that one seed cannot show ({ranking.errors.luck.text})"
     besides = ", but for solved heads, which no seed changes" if ranking.errors.solved.any() else ""
     return f" and add {luck} {source}{besides}"
@@ -228,17 +228,12 @@ def _correction(ranking: Ranking) -> list[str]:
     """Say how the winner's figure was corrected, where it won against others."""
     if ranking.candidates < 2 or ranking.corrected.interval is None:
         return []
-    units = "spots and seeds" if _has_seeds(ranking) else "spots"
+    units = "spots and seeds" if has_seeds(ranking) else "spots"
     return [
         "The winner's figure is corrected for having been selected by repeating the selection on "
         f"{resamples(len(ranking.cells))} resamples of the {units} and scoring it on the {units} "
         "left out (BBC-CV; Tsamardinos, Greasidou and Borboudakis 2018)."
     ]
-
-
-def _has_seeds(ranking: Ranking) -> bool:
-    """Return whether a cell has several seeds, which may differ."""
-    return not ranking.errors.seedless and any(c.interval.n_seeds > 1 for c in ranking.cells)
 
 
 def _column(rows: pd.DataFrame, name: str, usual: str) -> pd.Series[str]:

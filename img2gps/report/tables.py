@@ -16,7 +16,7 @@ from img2gps.analysis.sources import Sources
 from img2gps.analysis.stats import MIN_SPOTS, Interval
 from img2gps.analysis.wording import cell_name, knob_name, named_span
 from img2gps.report import entries
-from img2gps.report.entries import counts, figure, line, with_interval
+from img2gps.report.entries import counts, figure, has_seeds, line, with_interval
 from img2gps.report.grids import grids
 from img2gps.report.radius_table import radius_tables
 from img2gps.report.table import Entry, Legend, Table
@@ -81,12 +81,13 @@ def cells(ranking: Ranking) -> Table:
     rest = [with_interval(mean), figure(mean.se_photos), *(Entry() for _ in range(5))]
     rows.append([*label, *rest])
     header += ["RMSE (m)", "± photos", "± seeds", "seeds", "averaged", "chosen", "best epoch"]
+    drawn = "the photos' spots and seeds" if has_seeds(ranking) else "the photos' spots"
     legend: Legend = [
         *entries.legend(ranking, rows),
         "± photos, ± seeds: standard errors from which spots were photographed and from "
         "initialisation and order.",
         "averaged: RMSE of the mean answer of a cell's seeds, as an average of them gives it.",
-        "chosen: share of resamples of the spots in which the cell has the lowest RMSE.",
+        f"chosen: share of resamples of {drawn} in which the cell has the lowest RMSE.",
         "best epoch: optimistic, because the epoch was chosen on the validation photos.",
     ]
     caption = "All cells, lowest validation RMSE after the final epoch first"

@@ -423,6 +423,15 @@ def test_axes_other_than_the_published_ones_get_the_general_table(tmp_path: Path
     assert figures == sorted(figures)
 
 
+def test_the_share_in_which_a_cell_was_chosen_is_of_resampled_spots_and_seeds(
+    table1: Analysis, tmp_path: Path
+) -> None:
+    chosen = "chosen: share of resamples of the photos' spots{} in which the cell has the lowest"
+    assert chosen.format(" and seeds") in legend(named(tables.study_tables(table1), "cells"))
+    single = analysed(tmp_path, axes={"lr": [0.001, 0.003]}, seeds=(0,))
+    assert chosen.format("") in legend(named(tables.study_tables(single), "cells"))
+
+
 def test_a_study_that_varies_only_the_seed_names_its_cell_and_the_mean_predictor(
     tmp_path: Path,
 ) -> None:
