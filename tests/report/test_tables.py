@@ -21,6 +21,7 @@ from img2gps.analysis import collect, stats
 from img2gps.analysis.answer import sentences
 from img2gps.analysis.overview import Analysis, analyse
 from img2gps.report import build, entries, paper, tables
+from img2gps.report.methods import methods
 from img2gps.report.table import Entry, Table
 from img2gps.runs.records import read_study, write_study
 from tests.conftest import ROOT
@@ -546,10 +547,32 @@ def test_a_study_without_any_finished_run_has_its_missing_cells(tmp_path: Path) 
     study = analysed(tmp_path, axes=axes, seeds=(0,), states=states)
     assert [table.key for table in tables.study_tables(study)] == ["missing"]
     assert study.notes == ["Of 1 planned runs: 1 queued."]
-    assert tables.comparison([study]).rows[0][1].text == "nothing finished"
+    assert tables.comparison([study]).rows[0][1].text == "no run has finished"
     files = paper.pack(study)
     assert files["methods.txt"] == "No run has finished.\n"
     assert r"\newcommand{\igpsRunsQueued}{1}" in files["numbers.tex"]
+
+
+def test_finished_runs_without_predictions_are_said_to_lack_them(tmp_path: Path) -> None:
+    made = make_study(tmp_path, "s", Options(axes={"lr": [0.001]}, epochs=2))
+    for file in made.folder.glob("*/predictions.csv"):
+        file.unlink()
+    study = analyse(collect.load_study(made.folder, [tmp_path]))
+    lack = "3 finished runs have no readable predictions.csv, the answers photo by photo"
+    first, sure, mean = build.answer(study)
+    assert first == "No answer yet: of 3 planned runs, 3 finished."
+    assert sure == f"How sure: nothing can be compared, because {lack}."
+    assert re.search(r"gets \d+\.\d\sm", mean)
+    assert methods(study) == f"{lack}.\n"
+    assert tables.comparison([study]).rows[0][1].text == lack
+
+
+def test_folds_that_are_not_complete_are_said_to_be_missing(tmp_path: Path) -> None:
+    axes = {"lr": [0.001], "split.fold": [0, 1]}
+    states = {("lr=0.001,split.fold=1", 0): ("failed", "no room")}
+    study = analysed(tmp_path, axes=axes, seeds=(0,), split_kind="kfold", states=states)
+    assert study.rankings == []
+    assert "because no cell has finished all its folds" in build.answer(study)[1]
 
 
 def test_the_answer_is_what_was_learned_the_winner_certainty_and_mean_predictor(
