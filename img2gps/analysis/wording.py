@@ -69,3 +69,14 @@ def span(interval: Interval) -> str:
     if np.isnan(interval.low):
         return "no interval"
     return f"{interval.low:.1f} to {interval.high:.1f} m"
+
+
+def named_span(interval: Interval, name: str = "95 % interval") -> str:
+    """Return an interval's name with its ends, or that there is none.
+
+    >>> named_span(Interval(70.0, 61.26, 80.0, 4.0, 1.0, 3, 45, 60))
+    '95 % interval 61.3 to 80.0 m'
+    >>> named_span(Interval(70.0, np.nan, np.nan, 0.0, 1.0, 3, 1, 8), "paired 95 % interval")
+    'no paired 95 % interval'
+    """
+    return f"no {name}" if np.isnan(interval.low) else f"{name} {span(interval)}"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from img2gps.analysis import collect
 from img2gps.analysis.answer import sentences
-from img2gps.analysis.overview import Analysis, Searched, analyse
+from img2gps.analysis.overview import Analysis, Searched, analyse, why_unranked
 from img2gps.analysis.photos import of_photos
 from img2gps.analysis.profiles import profiles
 from img2gps.analysis.ranking import Ranking
@@ -178,7 +178,7 @@ def write(shown: Page, folder: Path) -> Path:
 
 
 def answer(analysis: Analysis) -> list[str]:
-    """Return the answer in a few sentences, also where nothing has finished."""
+    """Return the answer in a few sentences, also where nothing can be ranked."""
     if analysis.rankings:
         first, *rest = sentences(analysis.rankings[0])
         if len(analysis.rankings) > 1:
@@ -192,9 +192,12 @@ def answer(analysis: Analysis) -> list[str]:
         else "What the mean predictor gets will be known once a run has finished."
     )
     states = listed([f"{count} {state}" for state, count in study.counts().items()])
+    unsure = "nothing can be compared until runs have finished"
+    if not study.finished.empty:
+        unsure = f"nothing can be compared, because {why_unranked(study)}"
     return [
         f"No answer yet: of {len(study.runs)} planned runs, {states or 'none has begun'}.",
-        "How sure: nothing can be compared until runs have finished.",
+        f"How sure: {unsure}.",
         mean,
     ]
 

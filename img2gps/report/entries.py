@@ -48,6 +48,11 @@ def counts(interval: Interval) -> str:
     return f"{photos} of {'1 spot' if interval.n_spots == 1 else f'{interval.n_spots} spots'}"
 
 
+def has_seeds(ranking: Ranking) -> bool:
+    """Return whether any cell has several seeds, which may differ."""
+    return not ranking.errors.seedless and any(c.interval.n_seeds > 1 for c in ranking.cells)
+
+
 def legend(ranking: Ranking, rows: Iterable[Iterable[Entry]]) -> Legend:
     """Explain bold type, brackets and the marks that occur in the rows."""
     entries = [entry for row in rows for entry in row]
@@ -74,6 +79,8 @@ def _bold_said(ranking: Ranking, bold: bool) -> str:
         return f"The lowest cell is elsewhere: {cell_name(ranking.winner.params)}."
     if ranking.candidates == 1:
         return "bold: the only cell that can win"
+    if ranking.corrected.interval is None:  # of one spot nothing is left out to score on
+        return "bold: the lowest of this ranking."
     expected = f"the corrected figure, {ranking.corrected.corrected:.1f} m"
     return f"bold: the lowest of this ranking; its expected error is {expected}."
 
@@ -81,13 +88,17 @@ def _bold_said(ranking: Ranking, bold: bool) -> str:
 def _brackets(ranking: Ranking) -> str:
     seeds = sorted({cell.interval.n_seeds for cell in ranking.cells})
     photos = counts(ranking.winner.interval)
+    over = "spots and seeds"
     if ranking.errors.seedless:
-        return f"no seed changes these answers [95 % interval over spots; {photos}]"
-    if seeds == [1]:
-        luck = ranking.errors.luck.text
-        return f"one seed, {luck} [95 % interval over spots and seeds; {photos}]"
-    number = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    return f"mean over {number} seeds [95 % interval over spots and seeds; {photos}]"
+        what, over = "no seed changes these answers", "spots"
+    elif seeds == [1]:
+        what = f"one seed, {ranking.errors.luck.text}"
+    else:
+        number = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        what = f"mean over {number} seeds"
+    if ranking.winner.interval.n_spots < 2:
+        return f"{what}; no interval, because {photos} cannot be resampled by spot"
+    return f"{what} [95 % interval over {over}; {photos}]"
 
 
 def _marks(cell: Cell, ranking: Ranking) -> tuple[Mark, ...]:

@@ -8,31 +8,22 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from img2gps.analysis.marks import resamples
 from img2gps.analysis.overview import Analysis
 from img2gps.analysis.ranking import Ranking
-from img2gps.analysis.winner import FOLD_AXIS
-from img2gps.analysis.wording import knob_name
-from img2gps.core.counted import counted
 from img2gps.core.files import write_text_atomic
 from img2gps.core.paths import RUNS_VARIABLE
 from img2gps.report import tables
+from img2gps.report.methods import methods, values_of
 from img2gps.report.steps import with_override
 from img2gps.report.table import Table, latex_text
 
 PREFIX = "igps"
 _DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
-_STARTS = {
-    "imagenet": "started from ImageNet weights",
-    "file": "started from weights in a file",
-    "own": "started from weights that the model itself loads",
-}
 
 
 def pack(study: Analysis) -> dict[str, str]:
@@ -102,12 +93,17 @@ def _of_ranking(ranking: Ranking) -> dict[str, str]:
         "Seeds": str(winner.interval.n_seeds),
         "ValidationPhotos": str(winner.interval.n_photos),
         "ValidationSpots": str(winner.interval.n_spots),
-        "WinnerChosenPercent": f"{100 * winner.win_share:.0f}",
         "Optimism": f"{corrected.optimism:.1f}",
-        "BestSetCells": str(sum(cell.in_best_set is True for cell in ranking.cells)),
-        "CellsNotShownToBeatMean": str(sum(cell.beats_mean is False for cell in ranking.cells)),
         "WinnerBestEpochRmse": f"{winner.best_rmse_m:.1f}",
     }
+    in_best_set = [cell.in_best_set for cell in ranking.cells]
+    beats_mean = [cell.beats_mean for cell in ranking.cells]
+    if corrected.interval is not None:  # otherwise nothing was resampled
+        found["WinnerChosenPercent"] = f"{100 * winner.win_share:.0f}"
+    if any(mark is not None for mark in in_best_set):  # otherwise nothing was tested
+        found["BestSetCells"] = str(in_best_set.count(True))
+    if any(mark is not None for mark in beats_mean):
+        found["CellsNotShownToBeatMean"] = str(beats_mean.count(False))
     found |= {f"Winner{_letters(k)}": latex_text(str(v)) for k, v in winner.params.items()}
     intervals = {
         "Winner": winner.interval,
@@ -159,70 +155,6 @@ def _letters(knob: str) -> str:
     return "".join(word.capitalize() for word in re.findall(r"[A-Za-z]+", knob))
 
 
-def methods(study: Analysis) -> str:
-    """Return what was done and how it was judged, one paragraph of text for each ranking."""
-    if not study.rankings:
-        return "No run has finished.\n"
-    return "\n".join(_methods(study, ranking) for ranking in study.rankings)
-
-
-def _methods(study: Analysis, ranking: Ranking) -> str:
-    rows = ranking.group.runs
-    value = partial(_values, rows)
-    interval = ranking.winner.interval
-    start = _STARTS.get(value("weights/resolved"), "trained from scratch")
-    synthetic = " (synthetic)" if ranking.group.synthetic else ""
-    axes = {k: v for k, v in study.study.axes.items() if k != FOLD_AXIS}
-    intervals = study.study.record.intervals
-    tried = {k: (" to " if k in intervals else ", ").join(map(str, v)) for k, v in axes.items()}
-    varied = "; ".join(f"{knob_name(knob)}: {values}" for knob, values in tried.items())
-    states = ", ".join(f"{count} {state}" for state, count in study.study.counts().items())
-    share = value("split/leakage/known_spots", "{:.0%}")
-    sentences = [
-        f"Photos of the data set {value('data/name')}{synthetic} (fingerprint "
-        f"{value('data/fingerprint')}) were squashed to {value('data/image_size')} pixels a side "
-        f"and divided by a {value('split/kind')} split into {value('data/n_train')} training, "
-        f"{value('data/n_val')} validation and {value('data/n_test')} test photos; {share} of the "
-        "validation photos show a spot that training photos show too.",
-        f"Models ({value('model')}), {start}, predict latitude and longitude and minimise the mean "
-        f"squared error of the scaled coordinates with {value('optimizer')} (learning rate "
-        f"{value('lr')}, schedule {value('scheduler')}, batch size {value('batch_size')}) for "
-        f"{value('max_epochs')} epochs in {value('precision')} precision; every figure is that "
-        "after the final epoch.",
-        f"The study varied {varied or 'nothing'}, with "
-        f"{counted(len(study.study.record.seeds), 'seed')}: "
-        f"{counted(len(study.study.runs), 'run')} ({states}).",
-        "The RMSE of a cell is the mean over its seeds.",
-        f"Intervals (95 %) resample the {interval.n_spots} spots at which the {interval.n_photos} "
-        "validation photos were taken (bootstrap-t on the log scale; Efron and Tibshirani 1993) "
-        "and add the variance between seeds (Cameron, Gelbach and Miller 2011).",
-        "Cells not distinguishable from the lowest form a model confidence set (Hansen, Lunde and "
-        "Nason 2011); cells are compared with the predictor that always answers the mean training "
-        "position by a step-down max-T test (Romano and Wolf 2005); both are paired by photo and "
-        "joint over all cells.",
-        "The winner's figure is corrected for having been selected by repeating the selection on "
-        f"{resamples(len(ranking.cells))} resamples of the spots and scoring it on the "
-        "spots left out (BBC-CV; Tsamardinos, Greasidou and Borboudakis 2018).",
-        f"Code: img2gps {value('code/version')}, commit {value('code/commit')}; Python "
-        f"{value('versions/python')}, PyTorch {value('versions/torch')}, {value('hardware/cpu')}, "
-        f"{value('threads')} threads.",
-        *(f"{note.rstrip('.')}." for note in ranking.notes),
-    ]
-    return " ".join(sentences) + "\n"
-
-
-def _values(rows: pd.DataFrame, column: str, form: str = "{}") -> str:
-    """Return the different values of a column in words; "unknown" where there are none."""
-    if column not in rows:
-        return "unknown"
-    seen: dict[str, None] = {}
-    for value in rows[column].dropna():
-        whole = isinstance(value, float | np.floating) and float(value).is_integer()
-        seen[form.format(int(value) if whole and form == "{}" else value)] = None
-    found = [text for text in seen if text]
-    return ", ".join(found) if found else "unknown"
-
-
 def commands(study: Analysis) -> str:
     """Return a shell script that repeats the study, its winner alone, and its report."""
     name = shlex.quote(study.study.name)
@@ -232,9 +164,9 @@ def commands(study: Analysis) -> str:
         lines += [f"export {RUNS_VARIABLE}={shlex.quote(root)}"]
     if study.rankings:
         rows = study.rankings[0].group.runs
-        commits = _values(rows, "code/commit")
-        lines += [f"# code {_values(rows, 'code/version')}, commit {commits}"]
-        lines += [f"# data fingerprint {_values(rows, 'data/fingerprint')}"]
+        commits = values_of(rows, "code/commit")
+        lines += [f"# code {values_of(rows, 'code/version')}, commit {commits}"]
+        lines += [f"# data fingerprint {values_of(rows, 'data/fingerprint')}"]
     command = study.study.record.command
     if command:
         lines += ["", "# the study; the same command again goes on where it stopped", command]

@@ -10,13 +10,13 @@ import numpy as np
 
 from img2gps.analysis import pairs
 from img2gps.analysis.baselines import Baseline
-from img2gps.analysis.overview import Analysis, Searched
+from img2gps.analysis.overview import Analysis, Searched, why_unranked
 from img2gps.analysis.ranking import Cell, Ranking
 from img2gps.analysis.sources import Sources
 from img2gps.analysis.stats import MIN_SPOTS, Interval
-from img2gps.analysis.wording import cell_name, knob_name, span
+from img2gps.analysis.wording import cell_name, knob_name, named_span
 from img2gps.report import entries
-from img2gps.report.entries import counts, figure, line, with_interval
+from img2gps.report.entries import counts, figure, has_seeds, line, with_interval
 from img2gps.report.grids import grids
 from img2gps.report.radius_table import radius_tables
 from img2gps.report.table import Entry, Legend, Table
@@ -72,20 +72,22 @@ def cells(ranking: Ranking) -> Table:
     """Return every ranked cell, the lowest first, with its interval, seeds and marks."""
     ordered = sorted(ranking.cells, key=lambda cell: cell.interval.estimate)
     named = any(cell.name for cell in ordered)
-    heads = len(ranking.axes) + named
+    header = (["name"] if named else []) + [knob_name(axis) for axis in ranking.axes]
+    header = header or ["cell"]  # of a study that varies only the seed
+    heads = len(header)
     rows = [_cell_row(cell, ranking, named=named) for cell in ordered]
     mean = ranking.mean_predictor
-    label = [Entry("mean predictor"), *(Entry() for _ in range(heads - 1))] if heads else []
+    label = [Entry("mean predictor"), *(Entry() for _ in range(heads - 1))]
     rest = [with_interval(mean), figure(mean.se_photos), *(Entry() for _ in range(5))]
     rows.append([*label, *rest])
-    header = (["name"] if named else []) + [knob_name(axis) for axis in ranking.axes]
     header += ["RMSE (m)", "± photos", "± seeds", "seeds", "averaged", "chosen", "best epoch"]
+    drawn = "the photos' spots and seeds" if has_seeds(ranking) else "the photos' spots"
     legend: Legend = [
         *entries.legend(ranking, rows),
         "± photos, ± seeds: standard errors from which spots were photographed and from "
         "initialisation and order.",
         "averaged: RMSE of the mean answer of a cell's seeds, as an average of them gives it.",
-        "chosen: share of resamples of the spots in which the cell has the lowest RMSE.",
+        f"chosen: share of resamples of {drawn} in which the cell has the lowest RMSE.",
         "best epoch: optimistic, because the epoch was chosen on the validation photos.",
     ]
     caption = "All cells, lowest validation RMSE after the final epoch first"
@@ -94,15 +96,19 @@ def cells(ranking: Ranking) -> Table:
 
 def _cell_row(cell: Cell, ranking: Ranking, *, named: bool) -> list[Entry]:
     seeds = len(cell.run_rmse_m)
+    chosen = Entry("-")
+    if ranking.corrected.interval is not None:  # otherwise nothing was resampled
+        chosen = Entry(f"{cell.win_share:.0%}", number=cell.win_share)
+    heads = [cell.name] if named else []
+    heads += [str(cell.params.get(axis, "")) for axis in ranking.axes]
     return [
-        *([Entry(cell.name)] if named else []),
-        *(Entry(str(cell.params.get(axis, ""))) for axis in ranking.axes),
+        *(Entry(text) for text in heads or [cell.cell]),
         entries.of_cell(cell, ranking),
         figure(cell.interval.se_photos),
         figure(cell.interval.se_seeds),
         Entry(f"{seeds} of {cell.planned}", number=seeds),
         figure(cell.averaged_rmse_m),
-        Entry(f"{cell.win_share:.0%}", number=cell.win_share),
+        chosen,
         figure(cell.best_rmse_m),
     ]
 
@@ -113,9 +119,11 @@ def summary(ranking: Ranking) -> Table:
     rows += _truth_rows(ranking)
     legend: Legend = []
     if ranking.candidates > 1:
+        corrected = ranking.corrected.interval is not None
+        may = "the corrected and the test figure" if corrected else "a test figure"
         legend.append(
-            "Only the corrected and the test figure may be called the winner's expected error: the "
-            "lowest of several is flattered by having been chosen."
+            f"Only {may} may be called the winner's expected error: the lowest of several is "
+            "flattered by having been chosen."
         )
     if not ranking.importance:
         legend.append(f"No analysis of variance: {ranking.no_importance}.")
@@ -128,7 +136,7 @@ def summary(ranking: Ranking) -> Table:
 def _winner_rows(ranking: Ranking) -> list[list[Entry]]:
     """Return the winner's figures: on validation photos, corrected, on others, by spots."""
     winner, corrected = ranking.winner, ranking.corrected.interval
-    rows = [line("lowest validation RMSE", winner.interval, cell_name(winner.params), bold=True)]
+    rows = [line("lowest validation RMSE", winner.interval, _called(winner), bold=True)]
     if ranking.candidates > 1 and corrected is not None:
         tried = f"expected on other photos like these; {ranking.candidates} cells tried"
         rows.append(line("corrected for the selection", corrected, tried))
@@ -313,7 +321,8 @@ def comparison(studies: Sequence[Analysis]) -> Table:
     for study in studies:
         rows += [_compared(study, ranking) for ranking in study.rankings]
         if not study.rankings:
-            rows.append([Entry(study.study.name), Entry("nothing finished"), *[Entry("-")] * 5])
+            why = why_unranked(study.study)
+            rows.append([Entry(study.study.name), Entry(why), *[Entry("-")] * 5])
     header = ["study", "runs", "winner", "validation", "corrected", "mean predictor", "synthetic"]
     legend: Legend = [
         "RMSE in metres with 95 % intervals. Studies on different photos or splits answer "
@@ -327,7 +336,7 @@ def _compared(study: Analysis, ranking: Ranking) -> list[Entry]:
     return [
         Entry(study.study.name),
         Entry(ranking.group.label),
-        Entry(cell_name(ranking.winner.params)),
+        Entry(_called(ranking.winner)),
         with_interval(ranking.winner.interval),
         Entry("-") if corrected is None else with_interval(corrected),
         with_interval(ranking.mean_predictor),
@@ -346,8 +355,14 @@ def _named(cell: Cell, ranking: Ranking) -> list[Entry]:
     text = cell_name(cell.params)
     if cell.cell != ranking.winner.cell:
         apart = pairs.from_winner(ranking, cell)
-        text += f"; {apart.estimate:+.1f} m against the winner, paired 95 % interval {span(apart)}"
+        text += f"; {apart.estimate:+.1f} m against the winner, "
+        text += named_span(apart, "paired 95 % interval")
     return line(cell.name, cell.interval, text)
+
+
+def _called(cell: Cell) -> str:
+    """Return a cell in words; of a study that varies only the seed, it has no knobs to name."""
+    return cell_name(cell.params) or cell.cell
 
 
 def _two_digits(count: int) -> str:

@@ -31,6 +31,7 @@ from img2gps.runs.folder import (
     run_id,
 )
 from img2gps.runs.records import RESULT
+from img2gps.study.space import BASE_CELL
 
 Floats = NDArray[np.float64]
 Params = Mapping[str, Any]
@@ -219,7 +220,7 @@ def cell_name(params: Params) -> str:
     >>> cell_name({"lr": 0.001, "batch_size": 8})
     'lr=0.001,batch_size=8'
     """
-    return ",".join(f"{key}={value}" for key, value in params.items())
+    return ",".join(f"{key}={value}" for key, value in params.items()) or BASE_CELL
 
 
 def make_study(root: Path, name: str = "table1", options: Options | None = None) -> FakeStudy:

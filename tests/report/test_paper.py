@@ -91,3 +91,12 @@ def test_writing_puts_every_file_where_it_belongs(tmp_path: Path) -> None:
         "tables/b.csv",
     ]
     assert (tmp_path / "out" / "a.txt").read_text(encoding="utf-8") == "ä\n"
+
+
+def test_cells_with_a_mark_are_counted_only_where_marks_were_given(
+    table1: Analysis, tmp_path: Path
+) -> None:
+    counts = {"BestSetCells", "CellsNotShownToBeatMean"}
+    assert counts <= set(paper.numbers(table1))
+    axes = {"lr": [0.001, 0.003]}
+    assert not counts & set(paper.numbers(analysed(tmp_path, axes=axes, seeds=(0,))))

@@ -21,6 +21,7 @@ from img2gps.analysis import collect, stats
 from img2gps.analysis.answer import sentences
 from img2gps.analysis.overview import Analysis, analyse
 from img2gps.report import build, entries, paper, tables
+from img2gps.report.methods import methods
 from img2gps.report.table import Entry, Table
 from img2gps.runs.records import read_study, write_study
 from tests.conftest import ROOT
@@ -338,6 +339,24 @@ def test_few_spots_are_called_unreliable(tmp_path: Path) -> None:
     assert sum("unreliable" in note for note in build.notes(study)) == 1
 
 
+def test_photos_of_one_spot_give_no_interval_and_no_corrected_figure(tmp_path: Path) -> None:
+    axes = {"lr": [0.001, 0.003]}
+    named = Options(axes=axes, n_val=8, n_spots=1, name=lambda p: f"rate {p['lr']}")
+    make_study(tmp_path, "s", named)
+    study = analyse(collect.load_study(tmp_path / "s", [tmp_path]))
+    found = {table.key: table for table in tables.study_tables(study)}
+    below = legend(found["cells"])
+    assert "bold: the lowest of this ranking." in below.splitlines()
+    assert "mean over 3 seeds; no interval, because 8 photos of 1 spot" in below
+    assert "Only a test figure may be called" in legend(found["summary"])
+    text = "".join(table.markdown() for table in found.values())
+    assert "m against the winner, no paired 95 % interval" in text
+    assert "interval no interval" not in text
+    assert not re.search(r"\bnan\b", text)
+    assert {row[-2].text for row in found["cells"].rows[:-1]} == {"-"}  # chosen
+    assert "WinnerChosenPercent" not in paper.numbers(study)
+
+
 def test_pretrained_and_from_scratch_are_two_labelled_rankings(tmp_path: Path) -> None:
     study = analysed(tmp_path, weights=lambda p: "imagenet" if p["model"] == "resnet18" else "none")
     assert [ranking.group.pretrained for ranking in study.rankings] == [False, True] or [
@@ -403,6 +422,26 @@ def test_axes_other_than_the_published_ones_get_the_general_table(tmp_path: Path
     assert cells.header[:3] == ["scheduler", "weight decay", "RMSE (m)"]
     figures = [row[2].number or 0.0 for row in cells.rows[:-1]]
     assert figures == sorted(figures)
+
+
+def test_the_share_in_which_a_cell_was_chosen_is_of_resampled_spots_and_seeds(
+    table1: Analysis, tmp_path: Path
+) -> None:
+    chosen = "chosen: share of resamples of the photos' spots{} in which the cell has the lowest"
+    assert chosen.format(" and seeds") in legend(named(tables.study_tables(table1), "cells"))
+    single = analysed(tmp_path, axes={"lr": [0.001, 0.003]}, seeds=(0,))
+    assert chosen.format("") in legend(named(tables.study_tables(single), "cells"))
+
+
+def test_a_study_that_varies_only_the_seed_names_its_cell_and_the_mean_predictor(
+    tmp_path: Path,
+) -> None:
+    study = analysed(tmp_path, axes={})
+    found = tables.study_tables(study)
+    cells = named(found, "cells")
+    assert cells.header[:2] == ["cell", "RMSE (m)"]
+    assert [row[0].text for row in cells.rows] == ["base", "mean predictor"]
+    assert named(found, "summary").rows[0][2].text == "base"
 
 
 def test_a_named_cell_is_compared_with_the_winner(tmp_path: Path) -> None:
@@ -508,10 +547,32 @@ def test_a_study_without_any_finished_run_has_its_missing_cells(tmp_path: Path) 
     study = analysed(tmp_path, axes=axes, seeds=(0,), states=states)
     assert [table.key for table in tables.study_tables(study)] == ["missing"]
     assert study.notes == ["Of 1 planned runs: 1 queued."]
-    assert tables.comparison([study]).rows[0][1].text == "nothing finished"
+    assert tables.comparison([study]).rows[0][1].text == "no run has finished"
     files = paper.pack(study)
     assert files["methods.txt"] == "No run has finished.\n"
     assert r"\newcommand{\igpsRunsQueued}{1}" in files["numbers.tex"]
+
+
+def test_finished_runs_without_predictions_are_said_to_lack_them(tmp_path: Path) -> None:
+    made = make_study(tmp_path, "s", Options(axes={"lr": [0.001]}, epochs=2))
+    for file in made.folder.glob("*/predictions.csv"):
+        file.unlink()
+    study = analyse(collect.load_study(made.folder, [tmp_path]))
+    lack = "3 finished runs have no readable predictions.csv, the answers photo by photo"
+    first, sure, mean = build.answer(study)
+    assert first == "No answer yet: of 3 planned runs, 3 finished."
+    assert sure == f"How sure: nothing can be compared, because {lack}."
+    assert re.search(r"gets \d+\.\d\sm", mean)
+    assert methods(study) == f"{lack}.\n"
+    assert tables.comparison([study]).rows[0][1].text == lack
+
+
+def test_folds_that_are_not_complete_are_said_to_be_missing(tmp_path: Path) -> None:
+    axes = {"lr": [0.001], "split.fold": [0, 1]}
+    states = {("lr=0.001,split.fold=1", 0): ("failed", "no room")}
+    study = analysed(tmp_path, axes=axes, seeds=(0,), split_kind="kfold", states=states)
+    assert study.rankings == []
+    assert "because no cell has finished all its folds" in build.answer(study)[1]
 
 
 def test_the_answer_is_what_was_learned_the_winner_certainty_and_mean_predictor(
