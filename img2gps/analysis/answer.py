@@ -6,7 +6,7 @@ import numpy as np
 
 from img2gps.analysis.baselines import NAMES
 from img2gps.analysis.ranking import Ranking
-from img2gps.analysis.wording import cell_name, span
+from img2gps.analysis.wording import cell_name, named_span, span
 from img2gps.core.counted import among_others, counted
 
 
@@ -31,7 +31,7 @@ def _learned(ranking: Ranking) -> str:
     unknown = "Not shown to have learned more than an answer without training"
     if apart is None:
         return f"{unknown}: {text}, and its errors photo by photo are not stored"
-    text += f"; difference {apart.estimate:+.1f} m (95 % interval {span(apart)})"
+    text += f"; difference {apart.estimate:+.1f} m ({named_span(apart)})"
     if winner.beats_baselines:
         return f"Shown to have learned: {text}"
     if (winner.interval.n_seeds > 1 or ranking.winner_is_solved) and apart.low > 0:
@@ -62,7 +62,7 @@ def _lowest(ranking: Ranking) -> str:
     seeds = f"mean of {interval.n_seeds} seeds" if interval.n_seeds > 1 else alone
     text = (
         f"Lowest validation RMSE: {cell_name(winner.params) or winner.cell}, "
-        f"{interval.estimate:.1f} m ({seeds}, 95 % interval {span(interval)})"
+        f"{interval.estimate:.1f} m ({seeds}, {named_span(interval)})"
     )
     if ranking.candidates < 2 or corrected.interval is None:
         return text

@@ -12,7 +12,7 @@ import numpy as np
 from img2gps.analysis import stats
 from img2gps.analysis.errors import align_runs
 from img2gps.analysis.stats import Interval
-from img2gps.analysis.wording import span
+from img2gps.analysis.wording import named_span
 from img2gps.core.nested import flat
 from img2gps.runs.folder import read_config_plain
 from img2gps.runs.records import read_result
@@ -58,7 +58,7 @@ class Comparison:
         lines = [
             f"RMSE {a:.1f} m and {b:.1f} m on {change.n_photos} common validation photos of "
             f"{change.n_spots} spots; the mean predictor gets {self.mean_predictor_m:.1f} m.",
-            f"Difference {change.estimate:+.1f} m, paired 95 % interval {span(change)}: "
+            f"Difference {change.estimate:+.1f} m, {named_span(change, 'paired 95 % interval')}: "
             f"{_verdict(change)}.",
             f"The second run is worse on {worse} photos and better or equal on "
             f"{len(self.photos) - worse}.",

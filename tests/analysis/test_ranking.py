@@ -283,6 +283,7 @@ def test_a_handful_of_spots_can_be_ranked(tmp_path: Path, n_spots: int) -> None:
         sure = sentences(ranking)[2]
         assert ("all photos are of one spot" in sure) is (ranking.errors.n_spots == 1)
         assert "inf" not in sure
+        assert "interval no interval" not in " ".join(sentences(ranking))
 
 
 def test_the_deployed_run_by_spots_has_no_luck_of_a_seed(tmp_path: Path) -> None:
