@@ -35,8 +35,8 @@ Knobs, given as KEY=VALUE, with their defaults
 def text() -> str:
     """Return examples, groups with their choices, and the root knobs with their comments."""
     choices = "\n".join(f"  {name} = {' | '.join(found)}" for name, found in _choices().items())
-    blocks = (package_folder("conf") / "train.yaml").read_text(encoding="utf-8").split("\n\n")
-    wanted = [block for block in blocks if not block.startswith(("#", "defaults:", "hydra:"))]
+    _defaults, *blocks = (package_folder("conf") / "train.yaml").read_text("utf-8").split("\n\n")
+    wanted = [block for block in blocks if not block.startswith("hydra:")]
     knobs = "\n".join(f"  {line}".rstrip() for line in "\n\n".join(wanted).splitlines())
     return USAGE.format(groups=choices, knobs=knobs)
 

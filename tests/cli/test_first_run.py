@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from img2gps import train
 from img2gps.cli.main import main, parser
 from img2gps.config import usage
 from img2gps.core import signals
 from img2gps.core.files import read_json
+from img2gps.core.paths import package_folder
 from img2gps.photos.quad import QuadSpec, render
 from tests.helpers.tiny import TINY, config
 
@@ -70,6 +73,14 @@ def test_img2gps_train_is_the_training_command(workdir: Path) -> None:
     (result,) = workdir.glob("runs/default/*/result.json")
     assert (read_json(result) or {})["swept"]["lr"] == 0.002
     assert img2gps("train", "--help").stdout == usage.text() + "\n"
+
+
+def test_help_shows_every_root_knob() -> None:
+    conf = yaml.safe_load((package_folder("conf") / "train.yaml").read_text(encoding="utf-8"))
+    knobs = {*conf} - {"defaults", "hydra"}
+    told = set(re.findall(r"^  (\w+):", usage.text(), flags=re.MULTILINE))
+    assert {"head", "monitor", "baselines", "force"} <= knobs
+    assert told == knobs
 
 
 def test_img2gps_train_starts_studies_and_answers_bad_input_in_one_line(workdir: Path) -> None:
