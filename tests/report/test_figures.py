@@ -332,6 +332,12 @@ def test_heat_map_frames_the_lowest_and_marks_what_does_not_beat_the_mean() -> N
     assert "1 of the 2 other cells cannot be told apart" in figure.title
 
 
+def test_heat_map_says_that_no_other_cell_can_be_told_apart() -> None:
+    table = cells({"a": 60.0, "b": 61.0}, same=("a", "b")).assign(lr=[1, 1], batch_size=[8, 16])
+    figure = grid.heat_map(table, axes=grid.Axes("lr", "batch_size"), winner="a", mean_rmse_m=MEAN)
+    assert "; no other cell can be told apart from it" in figure.title
+
+
 def test_letters_on_the_tiles_contrast_with_cividis() -> None:
     """cividis reversed: the lowest value is bright and carries black letters."""
     table = cells({"a": 60.0, "b": 90.0}).assign(lr=[1, 1], batch_size=[8, 16])

@@ -130,7 +130,8 @@ def _grid_title(data: pd.DataFrame, in_best_set: pd.Series[Any], axes: Axes) -> 
     if same > 0:
         compared = in_best_set.notna().to_numpy() & data["rmse_m"].notna()
         others = int(compared.sum()) - 1
-        title += f"; {among_others(same, others, 'cell')} cannot be told apart from it"
+        some = f"{among_others(same, others, 'cell')} cannot"
+        title += f"; {'no other cell can' if same == others else some} be told apart from it"
     return title
 
 
