@@ -685,3 +685,17 @@ def test_answers_without_any_error_are_reported() -> None:
     assert stats.detectable(error, spot) is None
     away = np.stack([error, np.zeros_like(error)])
     assert stats.average_of_best(error, away, spot, top=1).interval is None
+
+
+def test_no_cell_is_surer_to_beat_a_baseline_than_one_that_beats_it_more_clearly() -> None:
+    spot = np.arange(40)
+    for number in (0, 1, 28, 29):  # where cells are shown in several steps
+        rng = np.random.default_rng(number)
+        own = rng.gamma(6, 1 / 6, (8, 3, 40))
+        error = 60 * rng.uniform(0.78, 1.0, (8, 1, 1)) * own
+        rival = 60 * rng.gamma(6, 1 / 6, 40)
+        luck = stats.luck_of(error, spot)
+        apart = [stats.above_baseline(cell, rival, spot, luck=luck) for cell in error]
+        clearly = [one.estimate / math.hypot(one.se_photos, one.se_seeds) for one in apart]
+        p_value = stats.beats_baseline(error, spot, rival, luck=luck, n=500).p_value
+        assert (np.diff(p_value[np.argsort(clearly)]) >= 0).all()
