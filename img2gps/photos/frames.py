@@ -82,7 +82,7 @@ def _frames(
                 if frame.time is not None and frame.time >= due:
                     due = (frame.time // every_s + 1) * every_s
                     # PyAV has no hint for it.
-                    picture: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
+                    picture: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]  # no hints
                     picture = picture.rotate(frame.rotation, expand=True)
                     yield started + timedelta(seconds=frame.time), picture
     except av.FFmpegError as error:
