@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import ROOT, Row, Settings
 from img2gps.analysis import racing, stats
+from img2gps.analysis.collect import load_study
+from img2gps.analysis.overview import analyse
 from img2gps.analysis.racing import End
 from img2gps.core.errors import BadInput
 from img2gps.runs.race import Rules
@@ -176,7 +178,7 @@ def _published(times: int) -> list[dict[str, Any]]:
     found = []
     for path in sorted((ROOT / "results").glob("*/study.json")):
         try:
-            recorded = judging.read(path.parent, [ROOT / "results"])
+            recorded = judging.read(analyse(load_study(path.parent, [ROOT / "results"])))
         except BadInput:
             continue  # not finished, or cells that cannot be compared
         if recorded.seeds > 1 and recorded.cells > 2:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import ROOT, Row, Settings
+from img2gps.analysis.collect import load_study
+from img2gps.analysis.overview import analyse
 from img2gps.core.errors import BadInput
 from img2gps.study import replay
 
@@ -27,11 +29,11 @@ def recorded(times: int) -> list[dict[str, Any]]:
     for root in roots:
         for path in sorted(root.glob("*/study.json")):
             try:
-                grid = replay.read(path.parent, roots)
+                grid = replay.read(analyse(load_study(path.parent, roots)))
             except BadInput:
                 continue  # a search, or not finished: nothing to replay
             if len(grid.curves) >= FEWEST_CELLS and grid.spec.name not in found:
-                found[grid.spec.name] = replay.report(path.parent, roots, times=times)
+                found[grid.spec.name] = replay.report(grid, times=times)
     return list(found.values())
 
 
@@ -42,7 +44,8 @@ def simulated(times: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         make_study(root, "table1", Options(axes=TABLE1, seeds=(0, 1, 2), epochs=15))
-        found = replay.report(root / "table1", [root], times=times)
+        grid = replay.read(analyse(load_study(root / "table1", [root])))
+        found = replay.report(grid, times=times)
     return [{**found, "study": "table1, simulated"}]
 
 

@@ -99,7 +99,7 @@ def _compared(ranking: Ranking) -> list[str]:
 
 def _photos(ranking: Ranking) -> str:
     interval = ranking.winner.interval
-    photos = f"{interval.n_photos} photos of {interval.n_spots} spots"
+    photos = f"{counted(interval.n_photos, 'photo')} of {counted(interval.n_spots, 'spot')}"
     if ranking.detectable is None:
         return f"the validation part is {photos}"
     return f"{photos} show differences of about {ranking.detectable.median_m:.0f} m or more"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,24 @@ class Edge:
     axis: str
     value: float
     suggestion: float  # the next value beyond, in the steps of the axis
+
+
+def in_line(
+    params: Mapping[str, Any], cells: Sequence[Mapping[str, Any]], axes: Iterable[str]
+) -> dict[str, list[Any]]:
+    """Return the values that an axis has in the cells which differ from one in this axis alone.
+
+    A list of cells need not have two that lie in a line.
+
+    >>> cells = [{"lr": 0.1, "seed": 1}, {"lr": 0.2, "seed": 1}, {"lr": 0.4, "seed": 2}]
+    >>> in_line(cells[0], cells, ["lr", "seed"])
+    {'lr': [0.1, 0.2], 'seed': [1]}
+    """
+    rest = {axis: {**params, axis: None} for axis in axes if axis in params}
+    return {
+        axis: [cell[axis] for cell in cells if axis in cell and {**cell, axis: None} == others]
+        for axis, others in rest.items()
+    }
 
 
 def edges(params: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[Edge]:

@@ -168,7 +168,7 @@ def _places(photos: pd.DataFrame, rows: pd.DataFrame) -> Places:
 def places_of(photos: pd.DataFrame, *, at_random: bool) -> Places:
     """Return where photos were taken, with positions unless they were drawn at random."""
     spot = photos["spot"].to_numpy(dtype=np.int64)
-    if at_random:
+    if at_random or photos.empty:
         return Places(spot)
     lat, lon = (photos[name].to_numpy(np.float64) for name in ("lat_deg", "lon_deg"))
     metres = geo.to_east_north_m(lat, lon, *geo.mean_position(lat, lon))

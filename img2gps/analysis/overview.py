@@ -16,7 +16,6 @@ from img2gps.analysis.study import DONE, Study
 from img2gps.analysis.winner import Rule, read_rule
 from img2gps.analysis.wording import span
 from img2gps.core.counted import counted
-from img2gps.runs.folder import PREDICTIONS
 from img2gps.runs.winner import read_winner
 
 
@@ -75,17 +74,6 @@ def analyse(study: Study) -> Analysis:
     notes += _looks(study, rankings)
     missing = _missing(study, rankings)
     return Analysis(study, rankings, missing, notes, luck=sources(study))
-
-
-def why_unranked(study: Study) -> str:
-    """Return what is missing where no cell of a study can be ranked."""
-    done = study.finished
-    if done.empty:
-        return "no run has finished"
-    if (study.validation == "").all():
-        have = "run has" if len(done) == 1 else "runs have"
-        return f"{len(done)} finished {have} no readable {PREDICTIONS}, the answers photo by photo"
-    return f"no cell has finished all its folds with a readable {PREDICTIONS}"
 
 
 def _raced(study: Study) -> list[str]:

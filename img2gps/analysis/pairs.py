@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-from img2gps.analysis.errors import Floats, common_photos, places_of
+from img2gps.analysis.errors import align, common_photos
 from img2gps.analysis.ranking import Cell, Ranking
 from img2gps.analysis.stats import Interval, difference_interval
 from img2gps.analysis.study import Study
@@ -32,47 +31,41 @@ def from_winner(ranking: Ranking, cell: Cell) -> Interval:
 
 def of_cells(study: Study, cells: Sequence[str]) -> Interval:
     """Return the RMSE of the first of two cells less that of the second."""
-    done = study.finished
+    done = study.deciding(study.finished)
     errors = study.errors(done[done["rank_cell"].isin(cells)])
     first, second = (errors.judged_m[errors.cells.index(cell)] for cell in cells)
     return difference_interval(first, second, errors.places, luck=errors.luck)
 
 
-@dataclass(frozen=True)
-class Side:
-    """The winner of a study, as one side of a comparison of two studies."""
-
-    ranking: Ranking
-    predictions: pd.DataFrame  # of all runs of the winner
-
-
-def of_studies(ours: Side, theirs: Side) -> Apart | None:
+def of_studies(ours: Ranking, theirs: Ranking) -> Apart | None:
     """Return the RMSE of one study's winner less that of another's; None without common photos.
 
-    The luck of a seed is the larger one that the two studies show. A winner that no seed changes
-    has none.
+    The luck of a seed is the larger one that the two studies show.
     """
-    tables = ours.predictions, theirs.predictions
-    keys = common_photos(*tables)
-    wide = [
-        table.assign(key=key).pivot_table(index="seed", columns="key", values="error_m")
-        for table, key in zip(tables, keys, strict=True)
-    ]
-    common = wide[0].columns.intersection(wide[1].columns)
-    if len(common) < 2:
-        return None
-    photos = theirs.predictions.assign(key=keys[1]).drop_duplicates("key").set_index("key")
-    random = all(side.ranking.errors.places.position_m is None for side in (ours, theirs))
-    first, second = (
-        _twice_if_solved(table[common].to_numpy(dtype=np.float64), side.ranking)
-        for table, side in zip(wide, (ours, theirs), strict=True)
+    (rows, table), (their_rows, their_table) = (_winner(ranking) for ranking in (ours, theirs))
+    apart = int(rows.index.max()) + 1  # so that no run of theirs has the index of one of ours
+    their_rows = their_rows.set_axis(their_rows.index + apart)
+    content, their_content = common_photos(table, their_table)
+    errors = align(
+        pd.concat(
+            [
+                table.assign(content=content),
+                their_table.assign(content=their_content, run=their_table["run"] + apart),
+            ],
+            ignore_index=True,
+        ),
+        pd.concat([rows.assign(rank_cell="ours"), their_rows.assign(rank_cell="theirs")]),
     )
-    places = places_of(photos.loc[common], at_random=random)
-    lucks = (side.ranking.errors.luck for side in (ours, theirs))
-    luck = max(lucks, key=lambda one: one.relative)
-    return Apart(difference_interval(first, second, places, luck=luck), len(common))
+    if len(errors.photos) < 2:
+        return None
+    luck = max((side.errors.luck for side in (ours, theirs)), key=lambda one: one.relative)
+    first, second = errors.judged_m
+    interval = difference_interval(first, second, errors.places, luck=luck)
+    return Apart(interval, len(errors.photos))
 
 
-def _twice_if_solved(error: Floats, ranking: Ranking) -> Floats:
-    """Return the errors (s, p) of a winner; a run that no seed changes stands there twice."""
-    return np.tile(error, (2, 1)) if ranking.winner_is_solved and len(error) == 1 else error
+def _winner(ranking: Ranking) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the runs of the winner, its folds among them, and their predictions."""
+    rows, table = ranking.group.runs, ranking.study.predictions
+    own = rows[rows["rank_cell"] == ranking.winner.cell]
+    return own, table[table["run"].isin(own.index)]

@@ -18,7 +18,7 @@ import pandas as pd
 from img2gps.analysis import checks, stats
 from img2gps.analysis.baselines import Baseline, baselines
 from img2gps.analysis.declared import Reference
-from img2gps.analysis.edges import Edge, edges
+from img2gps.analysis.edges import Edge, edges, in_line
 from img2gps.analysis.errors import Errors
 from img2gps.analysis.marks import Indices, Mark, candidates, marks, resamples
 from img2gps.analysis.radius import Promise, promise
@@ -26,6 +26,7 @@ from img2gps.analysis.stats import Corrected, Detectable, Effect, FoldMean, Inte
 from img2gps.analysis.study import Group, Study
 from img2gps.analysis.winner import FOLD_AXIS, Rule
 from img2gps.config.schema import DENSITY_METRICS
+from img2gps.core.counted import counted
 from img2gps.runs.winner import read_winner
 
 
@@ -142,6 +143,9 @@ class Ranking:
         named = self.study.record.named_cells.values() if all(c.name for c in self.cells) else ()
         follow = {knob for cell in named for knob in cell}
         own = {axis: values for axis, values in self.study.axes.items() if axis not in follow}
+        if not self.study.searched:
+            planned = [knobs(params, self.study.axes) for params in self.study.runs["params"]]
+            own = in_line(self.winner.params, planned, own)
         return edges(self.winner.params, own)
 
     @cached_property
@@ -373,16 +377,15 @@ def _astray(errors: Errors, winner: int) -> list[str]:
 def _limits(study: Study, tried: int, errors: Errors) -> list[str]:
     """Say what limits the figures of a ranking."""
     notes = []
-    searched = study.kind not in ("grid", "race", "runs")
-    if searched or study.record.pruner != "none":
-        how = f"searched by {study.kind}" if searched else f"pruned by {study.record.pruner}"
+    if study.searched or study.record.pruner != "none":
+        how = f"searched by {study.kind}" if study.searched else f"pruned by {study.record.pruner}"
         notes.append(
             f"The study was {how}: the selection-corrected figure holds for the {tried} cells "
             "tried, not for the search as a whole."
         )
     if errors.n_spots < stats.MIN_SPOTS:
         notes.append(
-            f"Intervals are unreliable: {errors.n_spots} validation spots, fewer than "
+            f"Intervals are unreliable: {counted(errors.n_spots, 'validation spot')}, fewer than "
             f"{stats.MIN_SPOTS}."
         )
     frozen = read_winner(study.folder)

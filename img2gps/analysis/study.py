@@ -17,6 +17,7 @@ import pandas as pd
 from img2gps.analysis.errors import Errors, align
 from img2gps.analysis.folders import long_table
 from img2gps.analysis.mixtures import mixtures
+from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import (
     BASELINES,
@@ -95,6 +96,11 @@ class Study:
         return self.record.to_dict()
 
     @property
+    def searched(self) -> bool:
+        """Whether a sampler chose the cells."""
+        return self.kind not in ("grid", "race", "runs")
+
+    @property
     def enumerated(self) -> bool:
         """Whether the cells are exactly all combinations of the axes' values."""
         points = math.prod(len(values) for values in self.axes.values())
@@ -114,6 +120,17 @@ class Study:
     def synthetic(self) -> bool:
         """Whether any run is on the built-in quad."""
         return bool(self.column("data/synthetic").eq(True).any())
+
+    @property
+    def why_unranked(self) -> str:
+        """What is missing where no cell can be ranked."""
+        done = self.finished
+        if done.empty:
+            return "no run has finished"
+        if (self.validation == "").all():
+            have = counted(len(done), "finished run") + (" has" if len(done) == 1 else " have")
+            return f"{have} no readable {PREDICTIONS}, the answers photo by photo"
+        return f"no cell has finished all its folds with a readable {PREDICTIONS}"
 
     def column(self, name: str) -> pd.Series[Any]:
         """Return a column of `runs`; all NaN where no run has it."""
@@ -228,12 +245,12 @@ class Study:
             which: "final", "best" (epoch) or "test".
 
         Raises:
-            BadInput: nothing has finished.
+            BadInput: no cell can be ranked.
         """
         if rows is None:
             groups = self.groups()
             if not groups:
-                raise BadInput(f"{self.name}: no finished run yet; run its cells first")
+                raise BadInput(f"{self.name}: {self.why_unranked}; run its cells first")
             rows = groups[0].runs
         if which == "best":
             return align(self.predictions_best, rows)

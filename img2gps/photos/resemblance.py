@@ -10,6 +10,7 @@ import pandas as pd
 
 from img2gps.config.schema import SplitConfig, SplitKind
 from img2gps.core import geo
+from img2gps.core.counted import counted
 from img2gps.photos.split import Split
 from img2gps.photos.spots import FEW_SPOTS, spots
 
@@ -63,9 +64,9 @@ class Resemblance:
             )
         if kind is SplitKind.place and self.n_spots < FEW_SPOTS:
             found.append(
-                f"split=place: validation has {self.n_spots} spots, and intervals from fewer than "
-                f"{FEW_SPOTS} are unreliable; use split=place_kfold, which validates every spot, "
-                "or raise split.n_val"
+                f"split=place: validation has {counted(self.n_spots, 'spot')}, and intervals from "
+                f"fewer than {FEW_SPOTS} are unreliable; use split=place_kfold, which validates "
+                "every spot, or raise split.n_val"
             )
         return found
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from img2gps.analysis import collect
 from img2gps.analysis.answer import sentences
-from img2gps.analysis.overview import Analysis, Searched, analyse, why_unranked
+from img2gps.analysis.overview import Analysis, Searched, analyse
 from img2gps.analysis.photos import of_photos
 from img2gps.analysis.profiles import profiles
 from img2gps.analysis.ranking import Ranking
@@ -194,7 +194,7 @@ def answer(analysis: Analysis) -> list[str]:
     states = listed([f"{count} {state}" for state, count in study.counts().items()])
     unsure = "nothing can be compared until runs have finished"
     if not study.finished.empty:
-        unsure = f"nothing can be compared, because {why_unranked(study)}"
+        unsure = f"nothing can be compared, because {study.why_unranked}"
     return [
         f"No answer yet: of {len(study.runs)} planned runs, {states or 'none has begun'}.",
         f"How sure: {unsure}.",

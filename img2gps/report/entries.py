@@ -10,6 +10,7 @@ import numpy as np
 from img2gps.analysis.ranking import Cell, Ranking
 from img2gps.analysis.stats import Interval
 from img2gps.analysis.wording import cell_name, knob_name, knob_value
+from img2gps.core.counted import counted
 from img2gps.report.table import Entry, Legend, Mark
 
 SAME = Mark("*", "*", "not distinguishable from the lowest (model confidence set, 95 %)")
@@ -44,8 +45,7 @@ def line(name: str, interval: Interval, text: str, *, bold: bool = False) -> lis
 
 def counts(interval: Interval) -> str:
     """Return the photos and spots behind an interval in words."""
-    photos = "1 photo" if interval.n_photos == 1 else f"{interval.n_photos} photos"
-    return f"{photos} of {'1 spot' if interval.n_spots == 1 else f'{interval.n_spots} spots'}"
+    return f"{counted(interval.n_photos, 'photo')} of {counted(interval.n_spots, 'spot')}"
 
 
 def has_seeds(ranking: Ranking) -> bool:

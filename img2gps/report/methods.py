@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from img2gps.analysis.marks import resamples
-from img2gps.analysis.overview import Analysis, why_unranked
+from img2gps.analysis.overview import Analysis
 from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.stats import MIN_SPOTS
 from img2gps.analysis.study import Study
@@ -45,7 +45,7 @@ _OWN_LOSSES = {
 def methods(study: Analysis) -> str:
     """Return what was done and how it was judged, one paragraph of text for each ranking."""
     if not study.rankings:
-        why = why_unranked(study.study)
+        why = study.study.why_unranked
         return f"{why[0].upper()}{why[1:]}.\n"
     return "\n".join(_methods(study.study, ranking) for ranking in study.rankings)
 

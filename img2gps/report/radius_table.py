@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from img2gps.analysis.radius import LEVEL, Promise
+from img2gps.core.counted import counted
 from img2gps.report.table import Entry, Legend, Table
 
 _TITLE = f"How far from an answer the true position lies, with {LEVEL:.0%} probability"
@@ -27,7 +28,8 @@ def radius_tables(found: Promise, density_fit: Mapping[str, float] | None = None
     """
     if not math.isfinite(found.radius_m):
         return []
-    rest = f"{found.n_photos} validation photos of {found.n_spots} spots"
+    photos = counted(found.n_photos, "validation photo")
+    rest = f"{photos} of {counted(found.n_spots, 'spot')}"
     rows = [
         [Entry("radius"), Entry(f"{found.radius_m:.1f} m", number=found.radius_m), Entry(rest)],
         [
@@ -39,7 +41,7 @@ def radius_tables(found: Promise, density_fit: Mapping[str, float] | None = None
             [
                 Entry(f"test photos inside it, {name}"),
                 Entry(f"{inside.share:.1%}", number=inside.share),
-                Entry(f"{inside.n_photos} photos of {inside.n_spots} spots"),
+                Entry(f"{counted(inside.n_photos, 'photo')} of {counted(inside.n_spots, 'spot')}"),
             ]
             for name, inside in found.held.items()
         ),

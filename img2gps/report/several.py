@@ -15,6 +15,7 @@ from img2gps.analysis import pairs
 from img2gps.analysis.overview import Analysis
 from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.scene import Scene, scene_of
+from img2gps.analysis.study import Study
 from img2gps.analysis.tuning import tuning_curve
 from img2gps.analysis.wording import cell_name, span
 from img2gps.core.errors import BadInput
@@ -31,11 +32,6 @@ class Winner:
     name: str
     ranking: Ranking
     scene: Scene
-
-    @property
-    def side(self) -> pairs.Side:
-        """The winner in a comparison with that of another study."""
-        return pairs.Side(self.ranking, self.scene.winners_predictions)
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -62,7 +58,7 @@ def page_of(analyses: Sequence[Analysis], folder: Path) -> Page:
         name=" and ".join(names),
         question="",
         source=", ".join(str(a.study.folder) for a in analyses),
-        answer=answer(winners, names),
+        answer=answer(winners, [a.study for a in analyses if not a.rankings]),
         counts=counts,
         banners=[f"{listed(synthetic)}: {tables.SYNTHETIC}"] if synthetic else [],
         notes=[f"{a.study.name}: {note}" for a in analyses for note in a.notes],
@@ -78,11 +74,15 @@ def _winner(analysis: Analysis) -> Winner:
     return Winner(analysis.study.name, ranking, scene_of(analysis, ranking))
 
 
-def answer(winners: Sequence[Winner], names: Sequence[str]) -> list[str]:
+def answer(winners: Sequence[Winner], unranked: Sequence[Study]) -> list[str]:
     """Return three sentences; winners are ordered by RMSE, the lowest first."""
+    reasons: dict[str, list[str]] = {}
+    for study in unranked:
+        reasons.setdefault(study.why_unranked, []).append(study.name)
+    left = "; ".join(f"in {listed(names)} {why}" for why, names in reasons.items())
     if not winners:
         return [
-            f"No answer yet: nothing has finished in {listed(list(names))}.",
+            f"No answer yet: {left}.",
             "How sure: nothing can be compared.",
             "The RMSE of the mean predictor will be known once a run has finished.",
         ]
@@ -94,10 +94,9 @@ def answer(winners: Sequence[Winner], names: Sequence[str]) -> list[str]:
     ]
     sure = [_difference(winners[0], other) for other in winners[1:]]
     means = [f"{w.name} {metres(w.ranking.mean_predictor.estimate)}" for w in winners]
-    left = [name for name in names if name not in {w.name for w in winners}]
     first = f"Lowest validation RMSE: {'; '.join(each)}."
     if left:
-        first += f" Nothing has finished in {listed(left)}."
+        first += f" Without a figure: {left}."
     return [
         first,
         f"How sure: {'; '.join(sure) if sure else 'there is only one study with a result'}.",
@@ -109,17 +108,18 @@ def difference(a: Analysis, b: Analysis) -> str:
     """Say how much higher the RMSE of b's winner is than that of a's on their common photos.
 
     Raises:
-        BadInput: one of them has no finished run.
+        BadInput: no cell of one of them can be ranked.
     """
     for study in (a, b):
         if not study.rankings:
-            raise BadInput(f"{study.study.name}: no finished run yet; run its cells first")
+            name, why = study.study.name, study.study.why_unranked
+            raise BadInput(f"{name}: {why}; run its cells first")
     return _difference(_winner(a), _winner(b))
 
 
 def _difference(a: Winner, b: Winner) -> str:
     """Say how much higher the RMSE of b is than that of a on their common validation photos."""
-    apart = pairs.of_studies(b.side, a.side)
+    apart = pairs.of_studies(b.ranking, a.ranking)
     if apart is None:
         return f"{a.name} and {b.name} cannot be compared: they have no validation photo in common"
     found = apart.interval

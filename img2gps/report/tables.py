@@ -10,7 +10,7 @@ import numpy as np
 
 from img2gps.analysis import pairs
 from img2gps.analysis.baselines import Baseline
-from img2gps.analysis.overview import Analysis, Searched, why_unranked
+from img2gps.analysis.overview import Analysis, Searched
 from img2gps.analysis.ranking import Cell, Ranking
 from img2gps.analysis.sources import Sources
 from img2gps.analysis.stats import MIN_SPOTS, Interval
@@ -321,8 +321,8 @@ def comparison(studies: Sequence[Analysis]) -> Table:
     for study in studies:
         rows += [_compared(study, ranking) for ranking in study.rankings]
         if not study.rankings:
-            why = why_unranked(study.study)
-            rows.append([Entry(study.study.name), Entry(why), *[Entry("-")] * 5])
+            why = Entry(study.study.why_unranked)
+            rows.append([Entry(study.study.name), why, *[Entry("-")] * 5])
     header = ["study", "runs", "winner", "validation", "corrected", "mean predictor", "synthetic"]
     legend: Legend = [
         "RMSE in metres with 95 % intervals. Studies on different photos or splits answer "

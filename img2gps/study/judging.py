@@ -9,7 +9,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,7 @@ import optuna
 from numpy.typing import NDArray
 
 from img2gps.analysis import racing, stats
-from img2gps.analysis.collect import load_study
-from img2gps.analysis.overview import analyse
+from img2gps.analysis.overview import Analysis
 from img2gps.analysis.winner import RMSE
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
@@ -226,14 +224,14 @@ def summary(recorded: Recorded, way: str, answers: Sequence[Answer], rules: Rule
     )
 
 
-def read(folder: Path, roots: Sequence[Path]) -> Recorded:
-    """Read a finished study whose cells have the same seeds, on the same photos.
+def read(analysis: Analysis) -> Recorded:
+    """Return a finished study whose cells have the same seeds, on the same photos.
 
     Raises:
         BadInput: it has runs without a final figure, or cells that cannot be compared.
     """
-    study = load_study(folder, roots)
-    rankings = analyse(study).rankings
+    study, rankings = analysis.study, analysis.rankings
+    folder = study.folder
     unfinished = len(study.runs) - len(study.finished)
     if unfinished:
         without = counted(unfinished, "run") + " without a final figure"

@@ -11,14 +11,12 @@ import operator
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 
-from img2gps.analysis.collect import load_study
-from img2gps.analysis.overview import analyse
+from img2gps.analysis.overview import Analysis
 from img2gps.analysis.study import Study
 from img2gps.analysis.winner import best_cell
 from img2gps.config.schema import SchedulerConfig, SchedulerName
@@ -83,17 +81,17 @@ class Price:
     grid: int  # epochs of the whole grid
 
 
-def read(folder: Path, roots: Sequence[Path]) -> Grid:
-    """Read the grid in a study's folder.
+def read(analysis: Analysis) -> Grid:
+    """Return the grid of a finished study.
 
     Raises:
         BadInput: the study is not a grid, or not finished.
     """
-    study = load_study(folder, roots)
+    study, rankings = analysis.study, analysis.rankings
+    folder = study.folder
     if study.kind != "grid" or not study.axes:
         raise BadInput(f"{folder}: not a grid (kind {study.kind}); replay one that is")
     unfinished = len(study.runs) - len(study.finished)
-    rankings = analyse(study).rankings
     best = best_cell(study.record)
     if unfinished or len(rankings) != 1 or best is None:
         raise BadInput(
@@ -244,9 +242,8 @@ def table(found: Sequence[Price]) -> list[str]:
     return lines
 
 
-def report(folder: Path, roots: Sequence[Path], *, times: int = TIMES) -> dict[str, Any]:
-    """Return the prices of searching a study's grid, as plain values."""
-    grid = read(folder, roots)
+def report(grid: Grid, *, times: int = TIMES) -> dict[str, Any]:
+    """Return the prices of searching a grid, as plain values."""
     return {
         "study": grid.spec.name,
         "cells": len(grid.curves),

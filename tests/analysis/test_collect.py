@@ -333,7 +333,7 @@ def test_a_study_with_nothing_finished_is_readable_and_has_no_errors(tmp_path: P
     assert study.counts() == {"queued": 8}
     assert study.groups() == []
     assert study.history.empty
-    with pytest.raises(BadInput, match="s: no finished run yet; run its cells first"):
+    with pytest.raises(BadInput, match="s: no run has finished; run its cells first"):
         study.errors()
 
 

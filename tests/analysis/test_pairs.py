@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from img2gps.analysis import pairs
 from img2gps.analysis.collect import load_study
 from img2gps.analysis.contrast import contrast
-from img2gps.analysis.overview import Analysis, analyse
-from img2gps.analysis.ranking import Cell, Ranking
+from img2gps.analysis.overview import analyse
+from img2gps.analysis.ranking import Ranking
+from img2gps.runs.confirm import Confirmation
 from tests.conftest import ROOT
+from tests.helpers.fake_study import Options, make_study
 
 RESULTS = ROOT / "results"
 
 
-def side(analysis: Analysis, ranking: Ranking, cell: Cell | None = None) -> pairs.Side:
-    """A cell of a ranking as if it had won; by default the one that has."""
-    cell = cell or ranking.winner
-    runs = ranking.group.runs[ranking.group.runs["rank_cell"] == cell.cell]
-    table = analysis.study.predictions
-    return pairs.Side(replace(ranking, winner=cell), table[table["run"].isin(runs.index)])
+def first_ranking(study: str) -> Ranking:
+    """The first ranking of a published study."""
+    return analyse(load_study(RESULTS / study, [RESULTS])).rankings[0]
 
 
 @pytest.mark.parametrize("split", ["kfold", "place_kfold"])
@@ -29,7 +29,7 @@ def test_winners_of_two_studies_are_compared_as_two_cells_of_one(split: str) -> 
     """Photos that were not drawn at random are alike over some distance in both."""
     analysis = analyse(load_study(RESULTS / "seneca_aerial", [RESULTS]))
     two = [r for r in analysis.rankings if r.winner.params["split"] == split]
-    found = pairs.of_studies(*(side(analysis, ranking) for ranking in two))
+    found = pairs.of_studies(*two)
     assert found is not None
     this, that = ({"model": str(ranking.winner.params["model"])} for ranking in two)
     within = contrast(analysis.study, this, that, {"split": split}).interval
@@ -40,26 +40,31 @@ def test_winners_of_two_studies_are_compared_as_two_cells_of_one(split: str) -> 
 
 
 def test_studies_at_two_image_sizes_share_their_photos() -> None:
-    small, large = (
-        analyse(load_study(RESULTS / name, [RESULTS])) for name in ("table1_64", "table1_112")
-    )
-    found = pairs.of_studies(*(side(a, a.rankings[0]) for a in (small, large)))
+    found = pairs.of_studies(*(first_ranking(name) for name in ("table1_64", "table1_112")))
     assert found is not None
     assert found.photos == 60
 
 
 def test_winners_that_no_seed_changes_have_no_luck() -> None:
-    analysis = analyse(load_study(RESULTS / "frozen_penn", [RESULTS]))
-    ranking = analysis.rankings[0]
-    found = pairs.of_studies(*(side(analysis, ranking, cell) for cell in ranking.cells[:2]))
+    ranking = first_ranking("frozen_penn")
+    found = pairs.of_studies(*(replace(ranking, winner=cell) for cell in ranking.cells[:2]))
     assert found is not None
     assert found.interval.se_seeds == 0
     assert not any("seed" in note for note in found.interval.notes)
 
 
 def test_studies_without_a_common_photo_are_not_compared() -> None:
-    quad, campus = (
-        analyse(load_study(RESULTS / name, [RESULTS])) for name in ("frozen_quad", "frozen_campus")
-    )
-    pair = (side(a, a.rankings[0]) for a in (quad, campus))
+    pair = (first_ranking(name) for name in ("frozen_quad", "frozen_campus"))
     assert pairs.of_studies(*pair) is None
+
+
+def test_a_confirmed_cell_is_compared_by_its_fresh_seeds_alone(tmp_path: Path) -> None:
+    make_study(tmp_path, "s", Options(axes={"lr": [0.001, 0.002]}, seeds=(0, 1, 2), epochs=2))
+    study = load_study(tmp_path / "s", [tmp_path])
+    confirmed = Confirmation(study.cells, [1, 2])
+    found = pairs.of_cells(
+        replace(study, record=replace(study.record, confirmation=confirmed)), study.cells
+    )
+    fresh = study.finished.query("seed > 0").groupby("rank_cell", sort=False)["value"].mean()
+    assert found.n_seeds == 2
+    assert found.estimate == pytest.approx(fresh.iloc[0] - fresh.iloc[1], abs=1e-3)

@@ -32,6 +32,23 @@ def test_zero_is_the_same_value_however_it_is_written(tmp_path: Path) -> None:
     assert {effect.axes for effect in ranking.importance} >= {("weight_decay",), ("lr",)}
 
 
+def test_a_list_of_cells_has_no_edge_where_none_differ_in_one_knob_alone(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"lr": [0.001, 0.003], "weight_decay": [0.1, 0.2]}
+    made = make_study(tmp_path, "s", Options(axes=axes))
+    (ranking,) = analyse(load_study(made.folder, [])).rankings
+    assert [edge.axis for edge in ranking.edges] == ["lr", "weight_decay"]
+    study = json.loads((made.folder / "study.json").read_text())
+    diagonal = [(0.001, 0.1), (0.003, 0.2)]
+    study["cells"] = [
+        cell
+        for cell in study["cells"]
+        if (cell["params"]["lr"], cell["params"]["weight_decay"]) in diagonal
+    ]
+    (made.folder / "study.json").write_text(json.dumps(study))
+    (ranking,) = analyse(load_study(made.folder, [])).rankings
+    assert ranking.edges == []
+
+
 def test_cells_of_a_list_are_not_called_missing_from_a_grid(tmp_path: Path) -> None:
     axes: dict[str, list[Any]] = {"lr": [0.001, 0.003], "head": ["knn", "ridge"]}
     made = make_study(tmp_path, "s", Options(axes=axes))

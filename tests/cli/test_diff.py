@@ -174,6 +174,20 @@ def test_photos_at_other_image_sizes_are_the_same_photos(pair: tuple[Path, Path]
     assert found.only == (0, 0)
 
 
+def test_runs_split_by_place_without_a_common_photo_are_not_compared(
+    pair: tuple[Path, Path],
+) -> None:
+    for folder in pair:
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["split"] = {**config.get("split", {}), "kind": "place"}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    table = pd.read_csv(pair[1] / "predictions.csv")
+    table = table.assign(content="other" + table["content"], photo="other" + table["photo"])
+    table.to_csv(pair[1] / "predictions.csv", index=False)
+    said = compare.compare(*pair).summary()
+    assert said == ["No validation photo in common: the errors cannot be compared."]
+
+
 def test_heads_that_no_seed_changes_have_no_luck_of_a_seed(pair: tuple[Path, Path]) -> None:
     trained = compare.compare(*pair)
     assert any("luck of the seed" in line for line in trained.summary())

@@ -287,9 +287,10 @@ def test_a_comparison_names_studies_in_which_nothing_has_finished(tmp_path: Path
     make_study(root, "done", Options(axes=axes, seeds=(0,), epochs=2))
     for name in ("waiting", "idle"):
         make_study(root, name, Options(axes=axes, seeds=(0,), states=queued))
-    assert "Nothing has finished in waiting." in Elements(report(root, "done", "waiting")[1]).text
+    one = Elements(report(root, "done", "waiting")[1]).text
+    assert "Without a figure: in waiting no run has finished." in one
     both = Elements(report(root, "waiting", "idle")[1]).text
-    assert "No answer yet: nothing has finished in waiting and idle." in both
+    assert "No answer yet: in waiting and idle no run has finished." in both
 
 
 def test_an_unknown_study_is_named_with_those_that_there_are(tmp_path: Path) -> None:

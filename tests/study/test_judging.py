@@ -11,6 +11,7 @@ import pytest
 from img2gps.analysis import collect
 from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
+from img2gps.report.build import load
 from img2gps.runs.race import Rules
 from img2gps.study import judging
 from img2gps.study.judging import Answer, Recorded
@@ -68,7 +69,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_study_is_read_photo_by_photo(root: Path) -> None:
-    found = judging.read(root / "one", [root])
+    found = judging.read(load("one", [root]))
     study = collect.load_study(root / "one", [root])
     assert found.error.shape == (4, 2, 40)
     assert found.space is not None
@@ -98,7 +99,7 @@ def test_folds_are_refused(tmp_path: Path) -> None:
     axes: dict[str, list[Any]] = {"lr": [0.001, 0.003], "split.fold": [0, 1]}
     make_study(tmp_path, "k", Options(axes=axes, seeds=(0, 1), n_val=40, split_kind="kfold"))
     with pytest.raises(BadInput, match="has folds"):
-        judging.read(tmp_path / "k", [tmp_path])
+        judging.read(load("k", [tmp_path]))
 
 
 @pytest.mark.parametrize(
@@ -114,4 +115,4 @@ def test_cells_that_cannot_be_compared_are_refused_with_the_reason(
     axes: dict[str, list[Any]] = {"lr": rates}
     make_study(tmp_path, "s", Options(axes=axes, seeds=(0, 1), n_val=40, states=failed))
     with pytest.raises(BadInput, match=said):
-        judging.read(tmp_path / "s", [tmp_path])
+        judging.read(load("s", [tmp_path]))

@@ -12,6 +12,7 @@ import pytest
 from img2gps.analysis import collect
 from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
+from img2gps.report.build import load
 from img2gps.study import replay
 from img2gps.study.replay import Curve, Grid
 from img2gps.study.space import Axis, Space
@@ -90,7 +91,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_grid_is_read_from_its_files(root: Path) -> None:
-    found = replay.read(root / "grid", [root])
+    found = replay.read(load("grid", [root]))
     study = collect.load_study(root / "grid", [root])
     final = study.finished.groupby("cell")["value"].mean()
     assert found.winner == final.idxmin()
@@ -133,7 +134,7 @@ def test_cells_that_are_no_full_grid_are_refused(root: Path) -> None:
     facts["cells"] = [cell for cell in facts["cells"] if cell["cell"] != facts["cells"][0]["cell"]]
     path.write_text(json.dumps(facts))
     with pytest.raises(BadInput, match="not all combinations of its axes"):
-        replay.read(root / "grid", [root])
+        replay.read(load("grid", [root]))
 
 
 def test_what_is_not_a_finished_grid_is_refused(root: Path, tmp_path: Path) -> None:
@@ -145,4 +146,4 @@ def test_what_is_not_a_finished_grid_is_refused(root: Path, tmp_path: Path) -> N
         changed["cells"] = [{**cell, "state": "running"} for cell in facts["cells"]]
         (folder / "study.json").write_text(json.dumps(changed))
         with pytest.raises(BadInput, match=said):
-            replay.read(folder, [folder.parent])
+            replay.read(load("grid", [folder.parent]))

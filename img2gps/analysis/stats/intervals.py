@@ -38,6 +38,7 @@ from img2gps.analysis.stats.sample import (
     mean_over_seeds,
 )
 from img2gps.analysis.stats.strays import Strays
+from img2gps.core.counted import counted
 
 ROUNDING = 1e-9  # the weights of a contrast sum to 0, but for this
 MIN_FREEDOM = 8  # of correlated spots; with fewer, an interval is called unreliable
@@ -63,7 +64,7 @@ class Interval:
     @property
     def notes(self) -> list[str]:
         """What the reader must know before believing the interval."""
-        few = f"interval unreliable: {self.n_spots} spots, fewer than {MIN_SPOTS}"
+        few = f"interval unreliable: {counted(self.n_spots, 'spot')}, fewer than {MIN_SPOTS}"
         return [*self._of_seeds, *([few] if self.n_spots < MIN_SPOTS else []), *self._of_places]
 
     @property

@@ -6,11 +6,14 @@ import argparse
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
 from img2gps.core.counted import among_others
+
+if TYPE_CHECKING:
+    from img2gps.analysis.overview import Analysis
 
 HELP = "replay races and searches on finished studies: their cost, and how often they are wrong"
 
@@ -48,11 +51,13 @@ def execute(args: argparse.Namespace) -> int:
 
 def _replayed(args: argparse.Namespace, name: str) -> dict[str, Any]:
     """Print the tables of one study; return its figures."""
+    from img2gps.analysis.collect import load_study
+    from img2gps.analysis.overview import analyse
     from img2gps.study import replay
 
-    folder, roots = args.root / name, [args.root, Path("results")]
-    answers = _judged(folder, roots, args)
-    found = replay.report(folder, roots, times=args.times)
+    analysis = analyse(load_study(args.root / name, [args.root, Path("results")]))
+    answers = _judged(analysis, args)
+    found = replay.report(replay.read(analysis), times=args.times)
     for line in replay.table([replay.Price(**price) for price in found["prices"]]):
         print(line)
     same, others = len(found["best_set"]) - 1, found["cells"] - 1
@@ -63,12 +68,12 @@ def _replayed(args: argparse.Namespace, name: str) -> dict[str, Any]:
     return {**found, "answers": answers}
 
 
-def _judged(folder: Path, roots: list[Path], args: argparse.Namespace) -> list[dict[str, Any]]:
+def _judged(analysis: Analysis, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Print what each way answers; nothing where the study has a single seed."""
     from img2gps.runs.race import Rules
     from img2gps.study import judging, rest
 
-    recorded = judging.read(folder, roots)
+    recorded = judging.read(analysis)
     if recorded.seeds < 2:
         print(f"{recorded.name}: one seed, so there is no race to replay")
         return []

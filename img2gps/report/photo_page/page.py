@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.core.files import write_text_atomic
 from img2gps.photos.dataset import Dataset
@@ -54,8 +55,8 @@ def _answer(dataset: Dataset, facts: Facts) -> list[str]:
     """Return the sentences at the top of the page."""
     n_spots, left_out = len(np.unique(facts.spots)), len(dataset.rejects)
     said = [
-        f"{facts.n} {'photo' if facts.n == 1 else 'photos'} of {n_spots} "
-        f"{'spot' if n_spots == 1 else 'spots'} can be used; {left_out} cannot.",
+        f"{counted(facts.n, 'photo')} of {counted(n_spots, 'spot')} can be used; {left_out} "
+        "cannot.",
         f"A model has to beat the mean predictor, which always answers the mean position and has "
         f"an RMSE of {metres(facts.mean_rmse_m)}.",
     ]
