@@ -18,7 +18,7 @@ from benchmarks.steps import Busy, Stepper
 from img2gps.core.load import CpuTime
 from img2gps.training.speed import measure_speed
 
-TITLE = "What auto takes"
+TITLE = "What precision=auto and threads=null choose"
 MODEL, BATCH, SIZE = "resnet18", 16, 224
 IDLE, BUSY, TWICE = 1.05, 1.15, 2.3  # what must be reached
 SETTLE_S = 0.05  # until threads that wait actively have gone to sleep

@@ -56,8 +56,8 @@ class Raced:
             margin.
         best_lost: whether the best cell was dropped.
         equivalent, wrongly: whether the cells left were called equivalent, and were not.
-        agrees: whether the race and the grid with five seeds contradict each other in nothing: the
-            grid's winner is left, and the cell that the race chose is in the grid's best set.
+        agrees: whether the grid's winner, with five seeds, is left, and the cell that the race
+            chose is in the grid's best set.
         left, in_set: how many cells the race and the grid leave.
     """
 
@@ -212,8 +212,8 @@ def rows(measured: Mapping[str, Any]) -> list[Row]:
     return [
         Row(
             f"{studies} simulated studies: runs of a race / grid with five seeds, median",
-            f"{plain['median']:.2f}; in {plain['agrees']:.1%} the two contradict each other in "
-            "nothing (the grid's winner is left, and the chosen cell is in the grid's best set)",
+            f"{plain['median']:.2f}; in {plain['agrees']:.1%} the two agree (the grid's winner is "
+            "left, and the chosen cell is in the grid's best set)",
             "<= 1/3",
             plain["median"] <= 1 / 3,
         ),
