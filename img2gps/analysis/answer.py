@@ -33,7 +33,8 @@ def _learned(ranking: Ranking) -> str:
         return f"{unknown}: {text}, and its errors photo by photo are not stored"
     text += f"; difference {apart.estimate:+.1f} m ({named_span(apart)})"
     if winner.beats_baselines:
-        return f"Shown to have learned: {text}"
+        by = "" if apart.high < 0 else "; shown by a one-sided test at 5 %"
+        return f"Shown to have learned: {text}{by}"
     if (winner.interval.n_seeds > 1 or ranking.winner_is_solved) and apart.low > 0:
         return f"Beaten by an answer without training: {text}"
     if apart.high < 0:
@@ -66,8 +67,9 @@ def _lowest(ranking: Ranking) -> str:
     )
     if ranking.candidates < 2 or corrected.interval is None:
         return text
+    cells = "confirmed cells" if ranking.study.record.confirmation else "cells"
     return (
-        f"{text}; corrected for having been selected among {ranking.candidates} cells, expect "
+        f"{text}; corrected for having been selected among {ranking.candidates} {cells}, expect "
         f"{corrected.corrected:.1f} m ({span(corrected.interval)}) on other photos like these"
     )
 

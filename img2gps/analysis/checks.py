@@ -15,6 +15,7 @@ from img2gps.analysis.errors import Errors
 from img2gps.analysis.stats import Effect, FoldMean, Interval, Luck
 from img2gps.analysis.study import Group, Study
 from img2gps.analysis.winner import FOLD_AXIS, RMSE
+from img2gps.runs.winner import read_winner
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,13 @@ def by_spots(errors: Errors, cell: int, luck: Luck, *, known: bool) -> Interval 
     return stats.cell_interval(errors.error_m[cell][:, photos], errors.places[photos], luck=luck)
 
 
-def test_errors(study: Study, cell: str) -> Errors | None:
+def test_errors(study: Study, group: Group, cell: str) -> Errors | None:
     """Return the errors of the cell's run that `select` has scored on the test part."""
-    rows = study.finished[study.finished["rank_cell"] == cell]
+    rows = group.runs[group.runs["rank_cell"] == cell]
     rows = rows[rows["run_id"].isin(study.predictions_test["run_id"])]
+    frozen = read_winner(study.folder)
+    if frozen is not None and frozen.run_id in set(rows["run_id"]):
+        rows = rows[rows["run_id"] == frozen.run_id]
     return None if rows.empty else study.errors(rows.iloc[:1], "test")
 
 

@@ -92,7 +92,7 @@ def compare(a: Path, b: Path) -> Comparison:
         photos,
         stats.difference_interval(judged[1], judged[0], errors.places, luck=errors.luck),
         (float(rmse[0]), float(rmse[1])),
-        float(np.sqrt(np.mean(errors.mean_error_m**2))),
+        float(np.sqrt(np.mean(errors.baseline_error_m["mean"][0] ** 2))),
         (errors.left_out[0], errors.left_out[1]),
         errors.seedless,
     )

@@ -19,6 +19,7 @@ from img2gps.config.schema import SplitKind
 from img2gps.core import geo
 from img2gps.core.nested import flat
 from img2gps.runs.folder import PREDICTIONS, read_config_plain
+from img2gps.runs.records import PRETRAINED, read_result
 
 BASELINES = ("mean", "knn", "ridge")  # <name>_error_m are their columns
 
@@ -39,7 +40,6 @@ class Errors:
     photos: list[str]
     error_m: Floats  # (cells, seeds, photos)
     places: Places  # of the photos
-    mean_error_m: Floats  # (photos,): the mean predictor
     known_spot: Floats  # (photos,): 1, 0 or NaN
     true_error_m: Floats | None  # (cells, seeds, photos)
     left_out: list[int]  # by cell: photos that some other run lacks
@@ -79,7 +79,7 @@ class Errors:
         """The luck of a seed, as far as these cells show it."""
         if self.seedless:
             return stats.NO_LUCK
-        return stats.luck_of(self.error_m, self.places)
+        return stats.luck_of(self.error_m[~self.solved], self.places)
 
     @cached_property
     def strays(self) -> Strays:
@@ -90,7 +90,7 @@ class Errors:
         """Return the luck of a seed as far as the other cells show it."""
         if self.solved[list(cells)].all():
             return stats.NO_LUCK
-        others = ~np.isin(np.arange(len(self.cells)), cells)
+        others = ~self.solved & ~np.isin(np.arange(len(self.cells)), cells)
         return stats.luck_of(self.error_m[others], self.places) if others.any() else stats.ASSUMED
 
     @property
@@ -142,7 +142,6 @@ def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:
         [str(name) for name in first["photo"]],
         error,
         _places(first, rows),
-        first["mean_error_m"].to_numpy(dtype=np.float64),
         first["known_spot"].to_numpy(dtype=np.float64),
         true,
         [int(count) for count in lost],
@@ -153,11 +152,15 @@ def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:
 
 
 def _solved(rows: pd.DataFrame, cells: Sequence[str]) -> NDArray[np.bool_]:
-    """Return which cells have heads that are solved at once, without a seed."""
-    if "head" not in rows:
+    """Return which cells no seed changes: heads that are solved at once, on pretrained features.
+
+    Random features are drawn by the seed.
+    """
+    if "head" not in rows or "weights/resolved" not in rows:
         return np.zeros(len(cells), dtype=bool)
-    heads = rows.drop_duplicates("rank_cell").set_index("rank_cell")["head"]
-    return np.array([set(str(heads[cell]).split("+")) <= set(SOLVED_HEADS) for cell in cells])
+    first = rows.drop_duplicates("rank_cell").set_index("rank_cell").loc[list(cells)]
+    solved = first["head"].map(lambda head: set(str(head).split("+")) <= set(SOLVED_HEADS))
+    return np.asarray(solved & first["weights/resolved"].isin(PRETRAINED), dtype=np.bool_)
 
 
 def _places(photos: pd.DataFrame, rows: pd.DataFrame) -> Places:
@@ -205,6 +208,8 @@ def align_runs(folders: Sequence[Path]) -> Errors | None:
     known = [flat(read_config_plain(folder)) for folder in folders]
     rows["split/kind"] = [config.get("split.kind") for config in known]
     rows["head"] = [config.get("head") for config in known]
+    results = [read_result(folder) for folder in folders]
+    rows["weights/resolved"] = ["" if one is None else one.weights.resolved for one in results]
     table = long_table(rows, PREDICTIONS)
     if set(table["run"]) != set(rows.index):
         return None

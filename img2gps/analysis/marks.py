@@ -41,21 +41,25 @@ def seeds_of(errors: Errors) -> NDArray[np.int64]:
     return np.asarray((~np.isnan(errors.error_m).any(axis=2)).sum(axis=1))
 
 
-def candidates(errors: Errors, planned: pd.Series[int]) -> tuple[Indices, list[str]]:
-    """Return the cells that may win, and a note if not all may.
+def candidates(
+    errors: Errors, planned: pd.Series[int], allowed: NDArray[np.bool_]
+) -> tuple[Indices, list[str]]:
+    """Return the cells that may win, and a note if cells lack a seed.
 
     As in `img2gps select`, a cell needs all its planned seeds, so that no lucky seed wins. As long
-    as no cell has them all, every cell may win.
+    as no cell has them all, those with some may win. `allowed` says which cells a race has not
+    dropped, or which a search has confirmed; where none of them is here, any cell may win.
     """
+    allowed = allowed if allowed.any() else np.ones_like(allowed)
     complete = seeds_of(errors) == planned[errors.cells].to_numpy()
-    if complete.all():
-        return np.arange(len(complete)), []
-    if not complete.any():
-        note = "Provisional: no cell has all its seeds finished, so cells with some may win."
-        return np.arange(len(complete)), [note]
+    if not complete[allowed].any():
+        which = "cell" if allowed.all() else "cell that may win"
+        note = f"Provisional: no {which} has all its seeds finished, so those with some may win."
+        return np.flatnonzero(allowed), [note]
     count = int((~complete).sum())
     lack = "cell lacks" if count == 1 else "cells lack"
-    return np.flatnonzero(complete), [f"{count} {lack} a finished seed: shown, but cannot win."]
+    notes = [f"{count} {lack} a finished seed: shown, but cannot win."] if count else []
+    return np.flatnonzero(complete & allowed), notes
 
 
 def marks(errors: Errors, may_win: Indices) -> Marks:

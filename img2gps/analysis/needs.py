@@ -111,16 +111,17 @@ def _needs(
     times: int,
     difference_m: float | None = None,
 ) -> Needs:
-    own = errors.error_m[list(order)]
+    own, solved = errors.error_m[list(order)], errors.solved[list(order)]
     if difference_m is not None:
         own = stats.with_difference(own, difference_m)
-    have = int((~np.isnan(own).any(axis=2)).sum(axis=1).min())
+    runs = (~np.isnan(own).any(axis=2)).sum(axis=1)
+    have = int(runs[~solved].min()) if not solved.all() else 1
     n = own.shape[2]
     photos = [n * times for times in TIMES_PHOTOS]
-    seeds = [have + more for more in MORE_SEEDS]
+    seeds = [have] if solved.all() else [have + more for more in MORE_SEEDS]
     others = errors.luck_without(order)
     rows = stats.simulated_power(
-        own, errors.places, test, photos, seeds, others=others, simulations=times
+        own, errors.places, test, photos, seeds, others=others, solved=solved, simulations=times
     )
     seconds = float(study.column("seconds").astype(float).mean())
     return Needs(question, rows, n, have, len(order), seconds)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from img2gps.analysis.errors import align, common_photos
+from img2gps.analysis.errors import Errors, align, common_photos
 from img2gps.analysis.ranking import Cell, Ranking
 from img2gps.analysis.stats import Interval, difference_interval
-from img2gps.analysis.study import Study
 
 
 @dataclass(frozen=True)
@@ -29,10 +28,8 @@ def from_winner(ranking: Ranking, cell: Cell) -> Interval:
     return difference_interval(*data, luck=errors.luck)
 
 
-def of_cells(study: Study, cells: Sequence[str]) -> Interval:
+def of_cells(errors: Errors, cells: Sequence[str]) -> Interval:
     """Return the RMSE of the first of two cells less that of the second."""
-    done = study.deciding(study.finished)
-    errors = study.errors(done[done["rank_cell"].isin(cells)])
     first, second = (errors.judged_m[errors.cells.index(cell)] for cell in cells)
     return difference_interval(first, second, errors.places, luck=errors.luck)
 

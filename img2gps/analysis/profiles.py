@@ -24,13 +24,14 @@ def profiles(scene: Scene) -> pd.DataFrame:
     if scene.errors is None:
         return pd.DataFrame(columns=columns)
     errors = scene.errors
-    at = np.linspace(0, float(np.quantile(errors.mean_error_m, FARTHEST)), STEPS + 1)
+    of_mean = errors.baseline_error_m["mean"][errors.cells.index(str(scene.winner))]
+    at = np.linspace(0, float(np.quantile(of_mean, FARTHEST)), STEPS + 1)
     ranked = scene.finished.sort_values("rmse_m")
     lines = {
         label: errors.error_m[errors.cells.index(cell)]
         for cell, label in zip(ranked["cell"], ranked["label"], strict=True)
     }
-    lines[MEAN] = errors.mean_error_m[None]
+    lines[MEAN] = of_mean[None]
     found = []
     for label, own in lines.items():
         profile = stats.profile(own, errors.places, at)

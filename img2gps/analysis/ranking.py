@@ -178,7 +178,7 @@ class Ranking:
 
     @cached_property
     def _test(self) -> Errors | None:
-        return checks.test_errors(self.study, self.winner.cell)
+        return checks.test_errors(self.study, self.group, self.winner.cell)
 
     @cached_property
     def test(self) -> Interval | None:
@@ -203,12 +203,14 @@ class Ranking:
     @cached_property
     def radius(self) -> Promise:
         """The radius around an answer of the winner's first seed, and how it held."""
-        own = self.errors.error_m[self._lowest]
-        first = own[~np.isnan(own).any(axis=1)][0]
+        errors = self.errors
+        own = dict(zip(errors.seeds, errors.error_m[self._lowest], strict=True))
+        order = [seed for seed in self.study.record.seeds if seed in own] or errors.seeds
+        first = next(error for seed in order if not np.isnan(error := own[seed]).any())
         test = self._test
         tested = None if test is None else (test.error_m[0, 0], test.spot, test.known_spot)
-        mean = self.errors.mean_error_m
-        return promise(first, mean, self.errors.spot, self.candidates, tested)
+        mean = errors.baseline_error_m["mean"][self._lowest]
+        return promise(first, mean, errors.spot, self.candidates, tested)
 
     @cached_property
     def density_fit(self) -> dict[str, float]:
@@ -276,10 +278,8 @@ def rank(study: Study, group: Group) -> Ranking:
     errors = study.errors(group.runs)
     deciding = study.deciding(study.runs).drop_duplicates(["rank_cell", "seed"])
     planned = deciding["rank_cell"].value_counts()
-    may_win, incomplete = candidates(errors, planned)
-    racing = np.array([study.record.may_win(cell) for cell in errors.cells])
-    if racing[may_win].any():
-        may_win = may_win[racing[may_win]]
+    allowed = np.array([study.record.may_win(cell) for cell in errors.cells])
+    may_win, incomplete = candidates(errors, planned, allowed)
     corrected = _corrected(errors, may_win)
     marked = marks(errors, may_win)
     rivals = baselines(group.runs, errors)
@@ -314,7 +314,7 @@ def rank(study: Study, group: Group) -> Ranking:
         may_win=may_win,
         winner=cells[errors.cells.index(winner)],
         corrected=corrected,
-        detectable=stats.detectable(errors.judged_m[may_win], errors.places, luck=errors.luck),
+        detectable=_detectable(errors, may_win),
         notes=[
             *group.warnings,
             *incomplete,
@@ -322,6 +322,13 @@ def rank(study: Study, group: Group) -> Ranking:
             *_astray(errors, corrected.winner),
             *_limits(study, len(may_win), errors),
         ],
+    )
+
+
+def _detectable(errors: Errors, may_win: Indices) -> Detectable | None:
+    solved = errors.solved[may_win]
+    return stats.detectable(
+        errors.judged_m[may_win], errors.places, luck=errors.luck, solved=solved
     )
 
 
@@ -379,11 +386,16 @@ def _limits(study: Study, tried: int, errors: Errors) -> list[str]:
     notes = []
     if study.searched or study.record.pruner != "none":
         how = f"searched by {study.kind}" if study.searched else f"pruned by {study.record.pruner}"
+        tried_cells = f"the {tried} cells tried"
+        if study.record.confirmation is not None:
+            tried_cells = f"the {counted(tried, 'cell')} run again with fresh seeds"
         notes.append(
-            f"The study was {how}: the selection-corrected figure holds for the {tried} cells "
-            "tried, not for the search as a whole."
+            f"The study was {how}: the selection-corrected figure holds for {tried_cells}, not for "
+            "the search as a whole, which chose on the same photos."
         )
-    if errors.n_spots < stats.MIN_SPOTS:
+    if errors.n_spots < 2:
+        notes.append("No figure has an interval, because all photos are of one spot.")
+    elif errors.n_spots < stats.MIN_SPOTS:
         notes.append(
             f"Intervals are unreliable: {counted(errors.n_spots, 'validation spot')}, fewer than "
             f"{stats.MIN_SPOTS}."

@@ -37,9 +37,11 @@ class Scene:
         expected: rows `label, rmse_m, low_m, high_m` that may be called the winner's error.
         others: labels of the data set's photos that were not validated on; None if not available.
         errors: of the ranked cells, photo by photo; None where nothing has finished.
+        runs: rows of the study's runs, without those that stand in other rankings.
     """
 
     study: Study
+    runs: pd.DataFrame
     cells: pd.DataFrame
     varied: list[str]
     winner: str | None
@@ -76,10 +78,9 @@ class Scene:
     @property
     def winners_predictions(self) -> pd.DataFrame:
         """Predictions of all runs of the winner: its seeds, and its folds where there are any."""
-        runs = self.study.deciding(self.study.finished)
-        ids = runs[runs["rank_cell"] == self.winner]["run_id"]
+        runs = self.runs[(self.runs["rank_cell"] == self.winner) & (self.runs["state"] == DONE)]
         table = self.study.predictions
-        return table[table["run_id"].isin(ids)]
+        return table[table["run"].isin(runs.index)]
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -87,7 +88,8 @@ class Scene:
         history = self.study.history.rename(
             columns={"train/mse": "train_mse", "val/rmse_m": "rmse_m"}
         )
-        own = self.study.runs.loc[history["run"]].reset_index(drop=True)
+        history = history[history["run"].isin(self.runs.index)]
+        own = self.runs.loc[history["run"]].reset_index(drop=True)
         history = history.reset_index(drop=True).assign(
             rank_cell=own["rank_cell"], finished=own["state"] == DONE, fold=own.get(FOLD_AXIS, 0)
         )
@@ -101,17 +103,24 @@ def scene_of(
 ) -> Scene:
     """Return what the figures of a ranking need; None stands for a study without finished runs."""
     study = analysis.study
-    elsewhere = {c.cell for r in analysis.rankings if r is not ranking for c in r.cells}
-    cells = _planned(study, elsewhere)
+    others_runs = [r.group.runs for r in analysis.rankings if r is not ranking]
+    own = set() if ranking is None else {cell.cell for cell in ranking.cells}
+    elsewhere = {cell for rows in others_runs for cell in rows["rank_cell"]} - own
+    runs = study.deciding(study.runs.drop([run for rows in others_runs for run in rows.index]))
+    runs = runs[~runs["rank_cell"].isin(elsewhere)]
+    cells = _planned(study, runs)
     if ranking is None:
         known = pd.to_numeric(study.column("mean_predictor/rmse_m"), errors="coerce").dropna()
         mean = float(known.median()) if len(known) else math.nan
         cells = cells.assign(rmse_m=math.nan)
-        return Scene(study, cells, _knobs(study, cells), None, mean, math.nan, {}, "", (), others)
+        return Scene(
+            study, runs, cells, _knobs(study, cells), None, mean, math.nan, {}, "", (), others
+        )
     figures = ["cell", "rmse_m", "low_m", "high_m", "in_best_set", "beats_mean"]
     cells = cells.merge(ranking.frame()[figures], on="cell", how="left")
     return Scene(
         study,
+        runs,
         cells,
         _knobs(study, cells),
         ranking.winner.cell,
@@ -130,15 +139,14 @@ def varied_within(cells: pd.DataFrame, axes: Sequence[str], groups: pd.Series[An
     return [a for a in axes if cells[a].map(knob_value).groupby(groups).nunique().max() > 1]
 
 
-def _planned(study: Study, elsewhere: set[str]) -> pd.DataFrame:
-    """Return one row a planned cell: axes, label, costs, and why it has no figure."""
-    runs = study.runs[~study.runs["rank_cell"].isin(elsewhere)]
+def _planned(study: Study, runs: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each cell of some runs: axes, label, costs, why it has no figure."""
     axes = [a for a in study.axes if a in runs and a != FOLD_AXIS]
     first = runs.drop_duplicates("rank_cell").set_index("rank_cell")
     cells = first[[*axes, "name"]].copy()
     cells["name"] = cells["name"].fillna("").astype(str)
     cells["model"] = first.get("model", "cell")
-    done = study.finished
+    done = runs[runs["state"] == DONE]
     for name, column in (("seconds",) * 2, ("epochs",) * 2, ("n_train", "data/n_train")):
         values = pd.to_numeric(done[column], errors="coerce") if column in done else None
         cells[name] = math.nan if values is None else values.groupby(done["rank_cell"]).mean()

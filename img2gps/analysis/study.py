@@ -101,10 +101,15 @@ class Study:
         return self.kind not in ("grid", "race", "runs")
 
     @property
-    def enumerated(self) -> bool:
+    def crossed(self) -> bool:
         """Whether the cells are exactly all combinations of the axes' values."""
         points = math.prod(len(values) for values in self.axes.values())
-        return self.kind == "grid" and points == len(self.cells)
+        return not self.searched and points == len(self.cells)
+
+    @property
+    def enumerated(self) -> bool:
+        """Whether the study is a grid of all combinations of the axes' values."""
+        return self.kind == "grid" and self.crossed
 
     @property
     def cells(self) -> list[str]:

@@ -59,8 +59,8 @@ def radius_tables(found: Promise, density_fit: Mapping[str, float] | None = None
     if not found.held:
         warnings.append("Its coverage is not measured: nobody has looked at a test part.")
     legend: Legend = [
-        "Split conformal prediction on the first seed's errors, each spot counting as one; it is "
-        "the radius of img2gps predict.",
+        "Split conformal prediction on the first seed's errors, each spot counting as one. "
+        "img2gps predict states it where that run answers alone and with a single point.",
     ]
     header = ["figure", "value", "on"]
     return [Table("radius", _TITLE, header, rows, legend, warnings, texts=(2,))]

@@ -84,7 +84,7 @@ def answer(winners: Sequence[Winner], unranked: Sequence[Study]) -> list[str]:
         return [
             f"No answer yet: {left}.",
             "How sure: nothing can be compared.",
-            "The RMSE of the mean predictor will be known once a run has finished.",
+            "The RMSE of the mean predictor is known once a run has finished with its predictions.",
         ]
     each = [
         f"{w.name} {metres(w.ranking.winner.interval.estimate)} "

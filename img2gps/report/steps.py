@@ -37,7 +37,7 @@ def next_steps(analysis: Analysis) -> list[Step]:
         text = "Run more seeds, because one seed proves nothing about a choice"
         seeds = f"[{first},{first + 1},{first + 2}]"
         steps.append(Step(text, with_override(record.command, SEEDS, seeds)))
-    for edge in rankings[0].edges:
+    for edge in rankings[0].edges if analysis.study.crossed else []:
         text = f"Extend the grid where the winner lies on its edge, to {knob_name(edge.axis)} "
         values = ",".join(map(knob_value, sorted([*record.axes[edge.axis], edge.suggestion])))
         command = with_override(record.command, edge.axis, values)

@@ -221,7 +221,7 @@ def importance(ranking: Ranking) -> list[Table]:
         [
             Entry(_TIMES.join(knob_name(axis) for axis in effect.axes) or "seeds"),
             Entry(f"{effect.share:.1%}", number=effect.share),
-            Entry(f"{effect.low:.1%} to {effect.high:.1%}"),
+            Entry(f"{effect.low:.1%} to {effect.high:.1%}" if effect.low < effect.high else "-"),
             _share(effect.omega),
             _p_value(effect.p_value),
         ]
@@ -234,7 +234,7 @@ def importance(ranking: Ranking) -> list[Table]:
         "without luck: omega squared, the share less what the luck of the seeds alone would give. "
         "p: F test against the variance between seeds, on these photos.",
     ]
-    if all(effect.axes for effect in ranking.importance):
+    if all(effect.axes for effect in ranking.importance) and not ranking.errors.seedless:
         legend.append("A cell has one seed: the seeds' luck is in all these shares.")
     caption = "Share of the variance between runs that each hyperparameter explains"
     header = ["effect", "share", "95 % interval", "without luck", "p"]

@@ -46,9 +46,10 @@ class Extra:
 def extras(study: Study) -> Iterator[Extra]:
     """Yield the mean of every cell whose seeds have all ended, and the table once all have."""
     ended = study.runs["state"].map(lambda state: RunState(state).has_ended)
+    finished = study.deciding(study.finished)
     for cell in dict.fromkeys(study.runs["rank_cell"]):
         planned = study.runs["rank_cell"] == cell
-        done = study.finished[study.finished["rank_cell"] == cell]
+        done = finished[finished["rank_cell"] == cell]
         if ended[planned].all() and len(done):
             yield _cell_mean(study, cell, done)
     if ended.all() and len(study.finished):

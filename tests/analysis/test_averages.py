@@ -48,14 +48,15 @@ def test_corrected_error_is_that_of_a_plain_loop_over_resamples() -> None:
     away_m, spot = of_study(1)
     error = np.hypot(*away_m)
     counts = np.random.default_rng(7).multinomial(SPOTS, np.full(SPOTS, 1 / SPOTS), 20)
-    squares = []
+    squares, scored = [], []
     for count in counts:
         drawn = count[spot]
         rmse = np.sqrt((error**2 * drawn).sum(axis=2) / drawn.sum()).mean(axis=1)
         left_out = count[spot] == 0
         squares.append(rmse_m(away_m[..., left_out], rmse.argsort()[:3]) ** 2)
+        scored.append(left_out.sum())
     found = stats.average_of_best(error, away_m, spot, 3, n=20, seed=7)
-    assert found.corrected == pytest.approx(math.sqrt(np.mean(squares)))
+    assert found.corrected == pytest.approx(math.sqrt(np.average(squares, weights=scored)))
 
 
 def test_correction_expects_what_other_photos_show_and_its_interval_holds_it() -> None:

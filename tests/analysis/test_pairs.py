@@ -62,9 +62,9 @@ def test_a_confirmed_cell_is_compared_by_its_fresh_seeds_alone(tmp_path: Path) -
     make_study(tmp_path, "s", Options(axes={"lr": [0.001, 0.002]}, seeds=(0, 1, 2), epochs=2))
     study = load_study(tmp_path / "s", [tmp_path])
     confirmed = Confirmation(study.cells, [1, 2])
-    found = pairs.of_cells(
-        replace(study, record=replace(study.record, confirmation=confirmed)), study.cells
-    )
+    study = replace(study, record=replace(study.record, confirmation=confirmed))
+    (ranking,) = analyse(study).rankings
+    found = pairs.of_cells(ranking.errors, study.cells)
     fresh = study.finished.query("seed > 0").groupby("rank_cell", sort=False)["value"].mean()
     assert found.n_seeds == 2
     assert found.estimate == pytest.approx(fresh.iloc[0] - fresh.iloc[1], abs=1e-3)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from sklearn.metrics.pairwise import haversine_distances
@@ -18,8 +19,10 @@ from img2gps.analysis.checks import importance
 from img2gps.analysis.collect import load_study
 from img2gps.analysis.contrast import contrast
 from img2gps.analysis.overview import analyse
+from img2gps.analysis.radius import scores
 from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.scene import scene_of
+from img2gps.study.selection import select
 from tests.conftest import ROOT
 from tests.helpers.fake_study import KNN, Options, make_study
 
@@ -70,7 +73,7 @@ def test_baselines_of_folds_are_pooled_as_the_cells_are(tmp_path: Path) -> None:
     for stored in (True, False):  # photo by photo, or by the results' figures alone
         rmse = {baseline.name: baseline.rmse_m for baseline in ranking.baselines}
         assert rmse["mean"] == pytest.approx(
-            float(np.sqrt(np.mean(ranking.errors.mean_error_m**2)))
+            float(np.sqrt(np.mean(ranking.errors.baseline_error_m["mean"][0] ** 2)))
         )
         assert rmse["knn"] == pytest.approx(KNN * rmse["mean"])
         assert [b.name for b in ranking.baselines if b.interval] == (
@@ -324,3 +327,75 @@ def test_the_mean_predictor_is_that_of_the_cells_own_training_photos() -> None:
         own = next(baseline for baseline in by_photos.values() if place in baseline.cells)
         assert ranking.mean_predictor_of(cell).estimate == pytest.approx(own.rmse_m)
     assert ranking.mean_predictor == ranking.mean_predictor_of(ranking.winner)
+
+
+def test_heads_on_random_features_are_changed_by_the_seed(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"head": ["knn", "ridge"]}
+    for start, luck_free in (("imagenet", True), ("random", False)):
+        options = Options(axes=axes, seeds=(0,), weights=lambda _, start=start: start)  # type: ignore[misc]  # defaults in a lambda
+        made = make_study(tmp_path, start, options)
+        (ranking,) = analyse(load_study(made.folder, [])).rankings
+        assert ranking.errors.solved.all() == luck_free
+        assert ("no seed changes it" in sentences(ranking)[1]) == luck_free
+
+
+def test_rounding_in_heads_that_no_seed_changes_says_nothing_of_the_luck(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"head": ["linear", "mlp", "knn", "ridge"]}
+    made = make_study(tmp_path, "s", Options(axes=axes, seeds=(0, 1, 2)))
+    errors = analyse(load_study(made.folder, [])).rankings[0].errors
+    error = errors.error_m.copy()
+    rounding = 1 + 1e-6 * np.random.default_rng(0).standard_normal(error[2:].shape)
+    error[2:] = error[2:, :1] * rounding
+    trained = stats.luck_of(error[:2], errors.places)
+    assert replace(errors, error_m=error).luck == trained
+    assert stats.luck_of(error, errors.places).relative < trained.relative
+
+
+def test_the_radius_is_that_of_the_seed_that_is_deployed(tmp_path: Path) -> None:
+    made = make_study(tmp_path, "s", Options(axes={"lr": [0.001]}, seeds=(3, 1, 2)))
+    study = load_study(made.folder, [tmp_path])
+    (ranking,) = analyse(study).rankings
+    deployed = select(study.record, tmp_path).seed
+    errors = ranking.errors
+    own = errors.error_m[0, errors.seeds.index(deployed)]
+    assert deployed == 3
+    assert ranking.radius.radius_m == scores(own, errors.spot).quantile(0.9)
+
+
+def test_each_cell_is_shown_beside_the_mean_predictor_of_its_own_training_photos(
+    tmp_path: Path,
+) -> None:
+    made = make_study(
+        tmp_path,
+        "s",
+        Options(axes={"n": [50, 681]}, effect=lambda params: {50: 90.0, 681: 60.0}[params["n"]]),
+    )
+    study = load_study(made.folder, [tmp_path])
+    for run in study.record.runs:
+        if run.params["n"] == 50:
+            path = made.folder / run.run_id / "predictions.csv"
+            table = pd.read_csv(path, dtype={"content": str})
+            table.assign(mean_error_m=1.5 * table["mean_error_m"]).to_csv(path, index=False)
+    (ranking,) = analyse(load_study(made.folder, [tmp_path])).rankings
+    own = ranking.errors.baseline_error_m["mean"][ranking.errors.cells.index("n=681")]
+    assert ranking.winner.cell == "n=681"
+    expected = scores(own, ranking.errors.spot).quantile(0.9)
+    assert ranking.radius.mean_predictor_m == pytest.approx(expected)
+
+
+def test_a_cell_in_two_rankings_has_its_runs_in_each(tmp_path: Path) -> None:
+    made = make_study(tmp_path, "s", Options(axes={"lr": [0.001, 0.003]}, seeds=(0, 1, 2)))
+    study = load_study(made.folder, [tmp_path])
+    for run in study.record.runs:
+        if run.seed == 2:  # validated on other photos
+            path = made.folder / run.run_id / "predictions.csv"
+            table = pd.read_csv(path, dtype={"content": str})
+            table.assign(content="f" + table["content"]).to_csv(path, index=False)
+    analysis = analyse(load_study(made.folder, [tmp_path]))
+    assert len(analysis.rankings) == 2
+    for ranking, seeds in zip(analysis.rankings, ({0, 1}, {2}), strict=True):
+        scene = scene_of(analysis, ranking)
+        assert set(scene.cells["cell"]) == {"lr=0.001", "lr=0.003"}
+        assert scene.cells["rmse_m"].notna().all()
+        assert set(scene.winners_predictions["seed"]) == seeds
+        assert set(scene.curves["seed"]) == seeds

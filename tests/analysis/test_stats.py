@@ -439,7 +439,7 @@ def test_selection_correction_is_that_of_a_plain_loop() -> None:
     rng = np.random.default_rng(seed)
     order = np.random.default_rng([seed, 1]).random((n, 4, 3))
     labels = np.unique(spot)
-    squares, wins = [], np.zeros(4)
+    squares, scored, wins = [], [], np.zeros(4)
     for r, counts in enumerate(rng.multinomial(len(labels), [1 / len(labels)] * len(labels), n)):
         inside = np.concatenate(
             [np.tile(np.flatnonzero(spot == g), k) for g, k in zip(labels, counts, strict=True)]
@@ -456,7 +456,8 @@ def test_selection_correction_is_that_of_a_plain_loop() -> None:
         winner = int(np.argmin(scores))
         wins[winner] += 1
         squares.append(np.mean([np.mean(error[winner, s][outside] ** 2) for s in others[winner]]))
-    assert found.corrected == pytest.approx(math.sqrt(np.mean(squares)))
+        scored.append(len(outside))
+    assert found.corrected == pytest.approx(math.sqrt(np.average(squares, weights=scored)))
     assert found.wins == pytest.approx(wins / n)
     assert found.winner == int(stats.cell_rmse(error).argmin())
     assert found.apparent == pytest.approx(stats.cell_rmse(error).min())
@@ -699,3 +700,69 @@ def test_no_cell_is_surer_to_beat_a_baseline_than_one_that_beats_it_more_clearly
         clearly = [one.estimate / math.hypot(one.se_photos, one.se_seeds) for one in apart]
         p_value = stats.beats_baseline(error, spot, rival, luck=luck, n=500).p_value
         assert (np.diff(p_value[np.argsort(clearly)]) >= 0).all()
+
+
+def test_one_cell_alone_needs_no_correction_however_unequal_its_spots_are() -> None:
+    """An average of left-out mean squares would give a large spot the weight of a small one."""
+    for large in (0.5, 1.0, 2.0):
+        rng = np.random.default_rng(5)
+        spot = np.concatenate([np.zeros(20, dtype=int), np.arange(1, 41)])
+        error = rng.rayleigh(50.0, (1, 2, 60)) * np.where(spot == 0, large, 1.0)
+        found = stats.selection_corrected(error, spot)
+        assert found.corrected == pytest.approx(found.apparent, rel=0.01)
+
+
+@pytest.mark.parametrize("sizes", [(1000, 1), (100, *[1] * 40), (30, *[1] * 30)])
+def test_an_interval_over_spots_of_which_one_has_most_photos_is_called_unreliable(
+    sizes: tuple[int, ...],
+) -> None:
+    spot = np.repeat(np.arange(len(sizes)), sizes)
+    error = np.random.default_rng(6).rayleigh(50.0, (2, len(spot)))
+    found = stats.cell_interval(error, spot)
+    assert any("interval unreliable" in note for note in found.notes)
+    equal = stats.cell_interval(error[:, :40], np.arange(40))
+    assert equal.notes == []
+
+
+def test_cells_that_differ_by_rounding_are_no_pair_to_tell_apart() -> None:
+    spot = np.repeat(np.arange(30), 2)
+    error = np.random.default_rng(3).rayleigh(60.0, (4, 1, 60))
+    error[1] = error[0] * (1 + 1e-13)
+    error[2:] *= 1.2
+    found = stats.detectable(np.repeat(error, 2, axis=1), spot, luck=stats.NO_LUCK)
+    without = stats.detectable(np.repeat(error[[0, 2, 3]], 2, axis=1), spot, luck=stats.NO_LUCK)
+    assert found == without
+
+
+def test_cells_that_no_seed_changes_are_told_apart_without_the_luck_of_trained_ones() -> None:
+    spot = np.repeat(np.arange(30), 2)
+    rng = np.random.default_rng(4)
+    error = np.repeat(rng.rayleigh(60.0, (5, 1, 60)), 2, axis=1)
+    error[4] *= 2.0 * (1 + 0.1 * rng.standard_normal((2, 1)))  # the one that is trained
+    solved = [True] * 4 + [False]
+    luck = stats.luck_of(error, spot)
+    known = stats.detectable(error, spot, luck=luck, solved=solved)
+    unknown = stats.detectable(error, spot, luck=luck)
+    assert known is not None
+    assert unknown is not None
+    assert known.median_m < unknown.median_m
+
+
+def test_equal_cells_are_equivalent_for_certain() -> None:
+    error, spot, _ = simulated(8, [70.0])
+    runs = np.concatenate([error, error])
+    once = np.repeat(runs[:, :1], 2, axis=1)  # as of heads that no seed changes
+    found = stats.equivalence(once, [1, -1], spot, 0.1)
+    assert found.shown
+    lucky = stats.equivalence(runs, [1, -1], spot, 0.1)  # other seeds might differ
+    assert not lucky.shown
+
+
+def test_photos_of_one_spot_have_no_band_and_no_interval_of_a_share() -> None:
+    error, _, _ = simulated(9, [70.0, 72.0, 74.0, 76.0], seeds=2)
+    one = np.zeros(error.shape[2], dtype=int)
+    band = stats.profile(error[0], one, [50.0, 100.0])
+    assert np.isnan(band.low).all()
+    assert np.isnan(band.high).all()
+    effects = stats.importance(error, one, {"a": 2, "b": 2})
+    assert all(math.isnan(effect.low) for effect in effects)

@@ -77,8 +77,8 @@ def average_of_best(
     sets, of_resample = np.unique(chosen, axis=0, return_inverse=True)
     by_spot = Sample(np.stack([average_error_m(away[:, cells]) for cells in sets])[:, None], spot)
     left_out = (counts == 0).astype(np.float64)
-    squares = (left_out * by_spot.sums[of_resample, 0]).sum(axis=1) / (left_out @ sample.sizes)
-    corrected = math.sqrt(squares.mean())
+    squares = float((left_out * by_spot.sums[of_resample, 0]).sum())
+    corrected = math.sqrt(squares / float((left_out @ sample.sizes).sum()))
     if own.estimate < TINY_M:
         return Averaged(own.estimate, corrected, None)
     factor = corrected / own.estimate

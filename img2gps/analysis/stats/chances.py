@@ -12,7 +12,7 @@ from scipy import stats
 from img2gps.analysis.stats.intervals import Interval, contrast_interval, spread_of
 from img2gps.analysis.stats.luck import Luck, luck_of, seed_variances
 from img2gps.analysis.stats.places import Places
-from img2gps.analysis.stats.sample import LEVEL, Floats, Sample
+from img2gps.analysis.stats.sample import LEVEL, TINY_M, Floats, Sample
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,10 @@ class Equivalence:
 
     @property
     def shown(self) -> bool:
-        """Whether both one-sided tests reject."""
+        """Whether both one-sided tests reject, or the difference is known for certain."""
+        own = self.interval
+        if own.n_spots > 1 and math.hypot(own.se_photos, own.se_seeds) < TINY_M:
+            return abs(own.estimate) < self.margin_m
         return -self.margin_m < self.interval.low and self.interval.high < self.margin_m
 
 
@@ -126,6 +129,8 @@ def profile(
     reach = float(np.quantile(deviation, LEVEL))
     ends = np.clip(_stable(share) + reach * np.array([[-1.0], [1.0]]), 0.0, math.pi / 2)
     low, high = np.sin(ends) ** 2
+    if sample.n_spots < 2:  # nothing can be resampled
+        low, high = np.full((2, len(share)), math.nan)
     return Profile(at, share, low, high)
 
 

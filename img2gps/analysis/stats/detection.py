@@ -37,7 +37,12 @@ class Detectable:
 
 
 def detectable(
-    error: ArrayLike, spot: ArrayLike | Places, *, luck: Luck | None = None, seed: int = 0
+    error: ArrayLike,
+    spot: ArrayLike | Places,
+    *,
+    luck: Luck | None = None,
+    solved: ArrayLike | None = None,
+    seed: int = 0,
 ) -> Detectable | None:
     """Return the smallest difference between the best cell and another that would be noticed.
 
@@ -47,12 +52,14 @@ def detectable(
     other cells are worse by as many standard errors, and each is judged by its own resamples.
     Only the better half of the other cells counts, because the errors of cells that went astray are
     of another kind. None with fewer than two spots or two cells that differ, where the best cell
-    has no error, and where spots are so few that no difference would be noticed.
+    has no error, and where spots are so few that no difference would be noticed. `solved` says
+    which cells (c,) no seed changes; none by default.
     """
     luck = luck or luck_of(error, spot)
     errors = np.asarray(error, dtype=np.float64)
+    seedless = np.zeros(len(errors), dtype=bool) if solved is None else np.asarray(solved)
     best, *others = cell_rmse(errors).argsort()
-    others = [o for o in others if not np.array_equal(errors[o], errors[best], equal_nan=True)]
+    others = [o for o in others if not _equal(errors[o], errors[best])]
     perfect = bool(cell_rmse(errors[[best]])[0] < TINY_M)
     if not others or perfect or Sample(errors, spot).n_spots < 2:
         return None
@@ -65,7 +72,8 @@ def detectable(
         reach = sum(stats.t.ppf(tail, spreads[0].freedom) for tail in tails)
         found = np.array([float(reach) * spreads[0].total])
     else:
-        studies = _studies_like(errors[[best, *others]], spot, luck, seed)
+        order = [best, *others]
+        studies = _studies_like(errors[order], spot, luck, seedless[order], seed)
         apart_m = np.mean([se_of_differences(study.covariance)[0] for study in studies], axis=0)
         reach = detectable_in(studies, apart_m / cell_rmse(errors[[best]]), len(nearest))
         if math.isinf(reach):
@@ -80,15 +88,20 @@ def detectable(
     )
 
 
+def _equal(one: Floats, other: Floats) -> bool:
+    """Whether two cells err alike on every photo, but for rounding."""
+    return np.allclose(one, other, rtol=0.0, atol=TINY_M, equal_nan=True)
+
+
 def _studies_like(
-    errors: Floats, places: ArrayLike | Places, luck: Luck, seed: int
+    errors: Floats, places: ArrayLike | Places, luck: Luck, solved: Bools, seed: int
 ) -> list[Resamples]:
     """Return studies like one whose cells (c, s, p) are made equally good.
 
     Drawn spots have no positions, so what correlation between spots does is put on top.
     """
     rmse = cell_rmse(errors)
-    known = StudyLike(errors * (rmse[0] / rmse)[:, None, None], places, luck)
+    known = StudyLike(errors * (rmse[0] / rmse)[:, None, None], places, luck, solved)
     seeds = round(float(np.median(known.present.sum(axis=1))))
     rng = np.random.default_rng(seed)
     drawn = (known.draw(rng, errors.shape[2], seeds) for _ in range(DRAWS))

@@ -78,6 +78,8 @@ def importance(
     for names, part in parts.items():
         share = np.clip(part / total, 0.0, 1.0)
         low, high = np.quantile(share[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        if sample.n_spots < 2:
+            low = high = math.nan
         tested = (math.nan, math.nan)
         if names and seeded:
             freedom = _freedom(names, tuple(dims), axes)

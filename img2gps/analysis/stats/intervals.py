@@ -79,7 +79,10 @@ class Interval:
     @property
     def _of_places(self) -> list[str]:
         if not self.alike_m:
-            return []
+            if self.n_spots < MIN_SPOTS or self.freedom >= MIN_FREEDOM:
+                return []
+            count = f"{self.n_spots} spots count as {self.freedom + 1:.0f}"
+            return [f"interval unreliable: {count}, because few of them have most of the photos"]
         text = f"errors alike over about {self.alike_m:.0f} m: interval widened"
         few = f", but unreliable, as of only {self.freedom + 1:.0f} independent places"
         return [text + (few if self.freedom < MIN_FREEDOM else "")]
@@ -216,7 +219,8 @@ def _interval(
         both = np.array([[low_t, high_t], drawn_t])
         low_t, high_t = (both[:, 0].min(), both[:, 1].max()) if wider else drawn_t
     if log:
-        low, high = (estimate * math.exp(-q * step / estimate) for q in (high_t, low_t))
+        with np.errstate(over="ignore"):  # of a few spots with nearly all photos: no upper end
+            low, high = (estimate * float(np.exp(-q * step / estimate)) for q in (high_t, low_t))
     else:
         low, high = (estimate - q * step for q in (high_t, low_t))
     p = math.nan if log else 2 * float(stats.t.sf(abs(estimate) / spread.total, spread.freedom))

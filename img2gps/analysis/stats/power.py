@@ -58,6 +58,7 @@ def simulated_power(
     seeds: Sequence[int],
     *,
     others: Luck = ASSUMED,
+    solved: ArrayLike | None = None,
     simulations: int = SIMULATIONS,
     seed: int = 0,
 ) -> list[Power]:
@@ -70,19 +71,23 @@ def simulated_power(
         photos: numbers of validation photos; spots come in proportion.
         seeds: numbers of runs of each cell.
         others: the luck that the study's other cells show; the typical luck if there are none.
+        solved: which cells (c,) no seed changes; none by default.
         simulations: studies that are drawn for each pair of numbers.
         seed: of the draws.
     """
-    known = StudyLike(error, places, luck_of(error, places, others))
+    errors = np.asarray(error, dtype=np.float64)
+    trained = np.ones(len(errors), bool) if solved is None else ~np.asarray(solved, dtype=np.bool_)
+    shown = luck_of(errors[trained], places, others) if trained.any() else others
+    known = StudyLike(errors, places, shown, ~trained)
     found = []
     for n in photos:
         for k in seeds:
             rng = np.random.default_rng([seed, n, k])
-            shown = 0
+            answered = 0
             for _ in range(simulations):
                 drawn, spot = known.draw(rng, n, k, known.luck.drawn(rng))
-                shown += test(drawn, spot, luck_of(drawn, spot, others))
-            found.append(Power(n, k, shown / simulations))
+                answered += test(drawn, spot, luck_of(drawn, spot, others))
+            found.append(Power(n, k, answered / simulations))
     return found
 
 

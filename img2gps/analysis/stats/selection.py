@@ -46,7 +46,8 @@ def selection_corrected(
 
     This is BBC-CV (Tsamardinos, Greasidou & Borboudakis 2018, Machine Learning 107). Spots are
     resampled, the whole selection (lowest RMSE, averaged over seeds) is repeated, and the selected
-    cell is scored on the spots left out; the result is the root of the mean square over resamples.
+    cell is scored on the spots left out; the result is the root of the mean square over all photos
+    that are left out.
     A lucky seed flatters the winner, too, so seeds are divided in the same way: a random part of
     each cell's seeds (63 %, at least one) selects, and the others score. Where cells have one seed,
     what drawn luck flatters the selected cell by is added instead. The interval is the winner's
@@ -78,7 +79,8 @@ def selection_corrected(
         return Corrected(winner, float(estimate[winner]), math.nan, None, wins)
     left_out = mean_where(sample.rmse(counts == 0) ** 2, _usual(scoring, sample, strays))
     left_out *= strays.factor**2
-    corrected = math.sqrt(left_out[np.arange(len(chosen)), chosen].mean())
+    scored = (counts == 0) @ sample.sizes  # photos, because spots may have unequal numbers of them
+    corrected = math.sqrt(left_out[np.arange(len(chosen)), chosen] @ scored / scored.sum())
     corrected += _flattery(judged, sample, luck, seed)
     usual = np.where(strays.runs[..., None], np.nan, errors)
     own = cell_interval(usual[winner], spot, luck=luck, seed=seed)

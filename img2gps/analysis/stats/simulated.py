@@ -28,15 +28,25 @@ class StudyLike:
     """Draws studies like one whose errors (c, s, p) are known; its RMSE count as the truth."""
 
     def __init__(
-        self, error: ArrayLike, places: ArrayLike | Places, luck: Luck | None = None
+        self,
+        error: ArrayLike,
+        places: ArrayLike | Places,
+        luck: Luck | None = None,
+        solved: ArrayLike | None = None,
     ) -> None:
-        """Take a study apart into spots, runs of equal level and the luck of a run."""
+        """Take a study apart into spots, runs of equal level and the luck of a run.
+
+        `solved` says which cells (c,) no seed changes: their drawn runs are equal, and at least
+        two, so that they are seen to be. None by default.
+        """
         self.error = np.asarray(error, dtype=np.float64)
         spot = places.spot if isinstance(places, Places) else np.asarray(places)
         _, index = np.unique(spot, return_inverse=True)
         self.photos = [np.flatnonzero(index == group) for group in range(index.max() + 1)]
         self.present: Bools = np.asarray(~np.isnan(self.error).any(axis=2))
         self.luck = luck or luck_of(error, places)
+        none = np.zeros(len(self.error), dtype=bool)
+        self.solved: Bools = none if solved is None else np.asarray(solved, dtype=np.bool_)
         # The mean over a cell's runs has the RMSE of the cell; drawn runs then have it, too.
         rmse = np.sqrt((self.error**2).mean(axis=2))  # NaN where a run is missing
         self.level = np.nanmean(rmse, axis=1)[:, None] / rmse
@@ -46,22 +56,27 @@ class StudyLike:
     ) -> tuple[Floats, Ints]:
         """Return errors (c, seeds, p) and spots of a study with about so many photos.
 
-        `relative` is the luck of its runs, if it is not that of the study.
+        Where some cells are solved, there are at least two rows of seeds; NaN is no run. `relative`
+        is the luck of its runs, if it is not that of the study.
         """
         n_spots = max(round(n_photos * len(self.photos) / self.error.shape[2]), 2)
         spots = rng.integers(len(self.photos), size=n_spots)
         photo = np.concatenate([self.photos[spot] for spot in spots])
         spot = np.repeat(np.arange(n_spots), [len(self.photos[spot]) for spot in spots])
         cells, factor = len(self.error), self._as_new(seeds)
-        drawn = np.empty((cells, seeds, len(photo)))
+        rows = max(seeds, 2) if self.solved.any() else seeds
+        drawn = np.full((cells, rows, len(photo)), np.nan)
         relative = self.luck.relative if relative is None else relative
         spread = relative / math.hypot(1, relative)
         for cell in range(cells):
             runs = np.flatnonzero(self.present[cell])
+            if self.solved[cell]:
+                drawn[cell] = (self.error[cell, runs[0]] * factor[cell])[photo]
+                continue
             turns = np.resize(runs, (n_spots, math.ceil(seeds / len(runs)) * len(runs)))
             chosen = rng.permuted(turns, axis=1)[:, :seeds].T[:, spot]
             levelled = self.error[cell] * self.level[cell][:, None] * factor[cell]
-            drawn[cell] = levelled[chosen, photo] * np.abs(
+            drawn[cell, :seeds] = levelled[chosen, photo] * np.abs(
                 1 + spread * rng.standard_normal((seeds, 1))
             )
         return drawn, spot
@@ -92,8 +107,8 @@ class StudyLike:
         The variance of what sets a cell apart on a spot is that of the cell itself and that of its
         runs, divided by their number. The latter is known from cells with several runs.
         """
-        runs = self.present.sum(axis=1)
-        several = runs > 1
+        runs = np.where(self.solved, math.inf, self.present.sum(axis=1))  # none adds anything
+        several = (runs > 1) & ~self.solved
         if len(runs) < 2 or not several.any() or seeds <= runs.min():
             return mean
         common = mean.mean(axis=0)

@@ -223,7 +223,7 @@ def _learning_curve(scene: Scene) -> Figure | None:
     best = list(points.groupby("label")["rmse_m"].min().sort_values().index[:6])
     points = points[points["label"].isin(in_order(best))]
     last = list(curves.lowest_line(points)["cell"].tail(2))
-    step = pairs.of_cells(scene.study, last) if len(last) == 2 else None
+    step = pairs.of_cells(scene.errors, last) if scene.errors and len(last) == 2 else None
     return curves.learning_curve(
         points, mean_rmse_m=scene.mean_rmse_m, floor_m=scene.floor_m, last_step=step
     )

@@ -1,0 +1,122 @@
+"""What is concluded from a search whose best cells were run again with fresh seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from img2gps.analysis.answer import sentences
+from img2gps.analysis.collect import load_study
+from img2gps.analysis.overview import analyse
+from img2gps.analysis.scene import scene_of
+from img2gps.runs.winner import write_winner
+from img2gps.study.selection import select
+from img2gps.tracking.cells import extras
+from tests.helpers.fake_study import Options, make_study
+
+RATES = (0.001, 0.002, 0.003, 0.004)
+BEST = ["lr=0.003", "lr=0.001"]
+RMSE_M = {0.003: 55.0, 0.001: 66.0}  # the others: 80 m
+
+
+def confirmed(
+    root: Path, states: Mapping[tuple[str, int], tuple[str, str]] | None = None, n_test: int = 0
+) -> Path:
+    """A search with seed 0 whose two best cells were run again with the seeds 1, 2 and 3."""
+    made = make_study(
+        root,
+        "s",
+        Options(
+            axes={"lr": RATES},
+            seeds=(0, 1, 2, 3),
+            epochs=2,
+            kind="tpe",
+            effect=lambda params: RMSE_M.get(params["lr"], 80.0),
+            states=states or {},
+            n_test=n_test,
+        ),
+    )
+    path = made.folder / "study.json"
+    facts = json.loads(path.read_text())
+    facts["cells"] = [run for run in facts["cells"] if run["cell"] in BEST or run["seed"] == 0]
+    facts["seeds"] = [0]
+    facts["confirmation"] = {
+        "cells": BEST,
+        "seeds": [1, 2, 3],
+        "values": [60.0, 61.0],
+        "trials": len(RATES),
+    }
+    path.write_text(json.dumps(facts))
+    return made.folder
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        {(cell, seed): ("queued", "") for cell in BEST for seed in (2, 3)},
+        {(cell, 2): ("failed", "loss is nan") for cell in BEST},
+    ],
+    ids=["fresh seeds queued", "one fresh seed failed"],
+)
+def test_a_cell_that_is_not_confirmed_never_wins(
+    tmp_path: Path, states: dict[tuple[str, int], tuple[str, str]]
+) -> None:
+    (ranking,) = analyse(load_study(confirmed(tmp_path, states), [tmp_path])).rankings
+    assert ranking.winner.cell in BEST
+    assert {ranking.errors.cells[cell] for cell in ranking.may_win} == set(BEST)
+    assert any(note.startswith("Provisional: no cell that may win") for note in ranking.notes)
+
+
+def test_the_answer_says_that_only_confirmed_cells_were_compared(tmp_path: Path) -> None:
+    (ranking,) = analyse(load_study(confirmed(tmp_path), [tmp_path])).rankings
+    assert "selected among 2 confirmed cells" in sentences(ranking)[1]
+    (note,) = [note for note in ranking.notes if "searched by tpe" in note]
+    assert "the 2 cells run again with fresh seeds" in note
+    assert "chose on the same photos" in note
+
+
+def test_the_trackers_mean_and_the_curves_are_of_the_fresh_seeds(tmp_path: Path) -> None:
+    study = load_study(confirmed(tmp_path), [tmp_path])
+    analysis = analyse(study)
+    (ranking,) = analysis.rankings
+    means = {
+        extra.about.name.split(" ")[0]: extra.summary.get("seed_mean/val/rmse_m")
+        for extra in extras(study)
+        if extra.table_of is None
+    }
+    for cell in ranking.cells:
+        assert means[cell.cell] == pytest.approx(np.mean(cell.run_rmse_m), abs=1e-3)
+    curves = scene_of(analysis, ranking).curves
+    assert set(curves[curves["rank_cell"] == BEST[0]]["seed"]) == {1, 2, 3}
+
+
+def test_the_test_figure_is_that_of_the_run_that_was_deployed(tmp_path: Path) -> None:
+    folder = confirmed(tmp_path, n_test=20)
+    study = load_study(folder, [tmp_path])
+    runs = {(run.cell, run.seed): run.run_id for run in study.record.runs}
+    first = study.runs.set_index("run_id").loc[runs[BEST[0], 0], "folder"]
+    scored = pd.read_csv(Path(first) / "predictions_test.csv", dtype={"content": str})
+    winner = select(study.record, tmp_path)
+    assert winner.run_id == runs[BEST[0], 1]
+    worse = scored.assign(error_m=2 * scored["error_m"])
+    deployed = study.runs.set_index("run_id").loc[winner.run_id, "folder"]
+    worse.to_csv(Path(deployed) / "predictions_test.csv", index=False)
+    write_winner(folder, winner)
+    (ranking,) = analyse(load_study(folder, [tmp_path])).rankings
+    assert ranking.test is not None
+    assert ranking.test.estimate == pytest.approx(np.sqrt(np.mean(worse["error_m"] ** 2)))
+
+
+def test_the_test_figure_of_another_run_is_not_carried_over(tmp_path: Path) -> None:
+    study = load_study(confirmed(tmp_path), [tmp_path])
+    winner = select(study.record, tmp_path)
+    scored = replace(winner, test={"rmse_m": 1.0})
+    assert select(study.record, tmp_path, before=scored).test == {"rmse_m": 1.0}
+    of_search = replace(scored, run_id="of another seed")
+    assert not select(study.record, tmp_path, before=of_search).test
