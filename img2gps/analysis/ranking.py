@@ -204,9 +204,9 @@ class Ranking:
     def radius(self) -> Promise:
         """The radius around an answer of the winner's first seed, and how it held."""
         errors = self.errors
-        own = dict(zip(errors.seeds, errors.error_m[self._lowest], strict=True))
-        order = [seed for seed in self.study.record.seeds if seed in own] or errors.seeds
-        first = next(error for seed in order if not np.isnan(error := own[seed]).any())
+        runs = zip(errors.seeds, errors.error_m[self._lowest], strict=True)
+        own = {seed: error for seed, error in runs if not np.isnan(error).any()}
+        first = own[next(seed for seed in [*self.study.record.seeds, *own] if seed in own)]
         test = self._test
         tested = None if test is None else (test.error_m[0, 0], test.spot, test.known_spot)
         mean = errors.baseline_error_m["mean"][self._lowest]

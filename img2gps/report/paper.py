@@ -81,6 +81,9 @@ def numbers(study: Analysis) -> dict[str, str]:
     found |= {f"Runs{state.title()}": str(count) for state, count in counts.items()}
     epochs = pd.to_numeric(study.study.column("epochs"), errors="coerce")
     found["Epochs"] = str(int(epochs.fillna(0).sum()))
+    confirmation = study.study.record.confirmation
+    if confirmation is not None and confirmation.values:  # the lowest figure before fresh seeds
+        found["SearchRmse"] = f"{confirmation.values[0]:.1f}"
     for place, ranking in enumerate(study.rankings, start=1):
         prefix = "" if place == 1 else f"Ranking{''.join(_DIGITS[int(d)] for d in str(place))}"
         found |= {prefix + name: text for name, text in _of_ranking(ranking).items()}

@@ -15,6 +15,7 @@ from img2gps.analysis.answer import sentences
 from img2gps.analysis.collect import load_study
 from img2gps.analysis.overview import analyse
 from img2gps.analysis.scene import scene_of
+from img2gps.report.paper import numbers
 from img2gps.runs.winner import write_winner
 from img2gps.study.selection import select
 from img2gps.tracking.cells import extras
@@ -79,6 +80,13 @@ def test_the_answer_says_that_only_confirmed_cells_were_compared(tmp_path: Path)
     (note,) = [note for note in ranking.notes if "searched by tpe" in note]
     assert "the 2 cells run again with fresh seeds" in note
     assert "chose on the same photos" in note
+
+
+def test_what_the_search_said_before_is_a_number_of_its_own(tmp_path: Path) -> None:
+    analysis = analyse(load_study(confirmed(tmp_path), [tmp_path]))
+    found = numbers(analysis)
+    assert found["SearchRmse"] == "60.0"
+    assert found["WinnerRmse"] == f"{analysis.rankings[0].winner.interval.estimate:.1f}"
 
 
 def test_the_trackers_mean_and_the_curves_are_of_the_fresh_seeds(tmp_path: Path) -> None:

@@ -515,8 +515,12 @@ def test_a_cell_that_lacks_a_seed_is_nowhere_called_the_winner(tmp_path: Path) -
 
 
 def test_one_bad_study_does_not_keep_the_others_from_their_pages(
-    tmp_path: Path, few_figures: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    few_figures: None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # away from results/
     root, out = tmp_path / "runs", tmp_path / "out"
     for name in ("a", "b", "c"):
         make_study(root, name, Options(axes={"lr": [0.001]}, seeds=(0,)))
