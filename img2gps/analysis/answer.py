@@ -67,7 +67,7 @@ def _lowest(ranking: Ranking) -> str:
     )
     if ranking.candidates < 2 or corrected.interval is None:
         return text
-    cells = "confirmed cells" if ranking.study.record.confirmation else "cells"
+    cells = "confirmed cells" if ranking.confirmed else "cells"
     return (
         f"{text}; corrected for having been selected among {ranking.candidates} {cells}, expect "
         f"{corrected.corrected:.1f} m ({span(corrected.interval)}) on other photos like these"

@@ -37,10 +37,10 @@ def by_spots(errors: Errors, cell: int, luck: Luck, *, known: bool) -> Interval 
 def test_errors(study: Study, group: Group, cell: str) -> Errors | None:
     """Return the errors of the cell's run that `select` has scored on the test part."""
     rows = group.runs[group.runs["rank_cell"] == cell]
-    rows = rows[rows["run_id"].isin(study.predictions_test["run_id"])]
     frozen = read_winner(study.folder)
     if frozen is not None and frozen.run_id in set(rows["run_id"]):
         rows = rows[rows["run_id"] == frozen.run_id]
+    rows = rows[rows["run_id"].isin(study.predictions_test["run_id"])]
     return None if rows.empty else study.errors(rows.iloc[:1], "test")
 
 

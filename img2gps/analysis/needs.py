@@ -29,7 +29,7 @@ class Needs:
         question: what would be answered.
         rows: for each number of photos and seeds.
         photos: that the study has.
-        seeds: that each of its cells has, at least.
+        seeds: that each of its cells has, at least; those that no seed changes do not count.
         cells: that more seeds would be run of.
         seconds: that a run takes.
     """

@@ -74,7 +74,7 @@ class Ranking:
     errors: Errors
     cells: list[Cell]  # in the study's order
     baselines: list[Baseline]  # one of each kind for each number of training photos
-    may_win: Indices  # cells with all their seeds, among which the winner was selected
+    may_win: Indices  # cells among which the winner was selected, as `candidates` finds them
     winner: Cell
     corrected: Corrected
     detectable: Detectable | None
@@ -128,6 +128,11 @@ class Ranking:
         own = errors.error_m[self._lowest]
         luck = errors.luck_of(self._lowest)
         return stats.above_baseline(own, strongest, errors.places, luck=luck)
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the winner is one of the cells that a search has found and run again."""
+        return _confirmed(self.study, self.errors, self.may_win)
 
     @property
     def winner_is_solved(self) -> bool:
@@ -278,7 +283,8 @@ def rank(study: Study, group: Group) -> Ranking:
     errors = study.errors(group.runs)
     deciding = study.deciding(study.runs).drop_duplicates(["rank_cell", "seed"])
     planned = deciding["rank_cell"].value_counts()
-    allowed = np.array([study.record.may_win(cell) for cell in errors.cells])
+    every = study.record.confirmation is not None and not study.confirmed
+    allowed = np.array([every or study.record.may_win(cell) for cell in errors.cells])
     may_win, incomplete = candidates(errors, planned, allowed)
     corrected = _corrected(errors, may_win)
     marked = marks(errors, may_win)
@@ -320,7 +326,7 @@ def rank(study: Study, group: Group) -> Ranking:
             *incomplete,
             *marked.notes,
             *_astray(errors, corrected.winner),
-            *_limits(study, len(may_win), errors),
+            *_limits(study, len(may_win), errors, confirmed=_confirmed(study, errors, may_win)),
         ],
     )
 
@@ -381,13 +387,21 @@ def _astray(errors: Errors, winner: int) -> list[str]:
     return [note]
 
 
-def _limits(study: Study, tried: int, errors: Errors) -> list[str]:
+def _confirmed(study: Study, errors: Errors, may_win: Indices) -> bool:
+    """Whether the cells that may win are those that a search has found and run again."""
+    found = study.record.confirmation
+    if found is None or not study.confirmed:
+        return False
+    return {errors.cells[cell] for cell in may_win} <= set(found.cells)
+
+
+def _limits(study: Study, tried: int, errors: Errors, *, confirmed: bool) -> list[str]:
     """Say what limits the figures of a ranking."""
     notes = []
     if study.searched or study.record.pruner != "none":
         how = f"searched by {study.kind}" if study.searched else f"pruned by {study.record.pruner}"
         tried_cells = f"the {tried} cells tried"
-        if study.record.confirmation is not None:
+        if confirmed:
             tried_cells = f"the {counted(tried, 'cell')} run again with fresh seeds"
         notes.append(
             f"The study was {how}: the selection-corrected figure holds for {tried_cells}, not for "

@@ -78,7 +78,8 @@ class Scene:
     @property
     def winners_predictions(self) -> pd.DataFrame:
         """Predictions of all runs of the winner: its seeds, and its folds where there are any."""
-        runs = self.runs[(self.runs["rank_cell"] == self.winner) & (self.runs["state"] == DONE)]
+        runs = self.study.deciding(self.runs)
+        runs = runs[(runs["rank_cell"] == self.winner) & (runs["state"] == DONE)]
         table = self.study.predictions
         return table[table["run"].isin(runs.index)]
 
@@ -88,8 +89,9 @@ class Scene:
         history = self.study.history.rename(
             columns={"train/mse": "train_mse", "val/rmse_m": "rmse_m"}
         )
-        history = history[history["run"].isin(self.runs.index)]
-        own = self.runs.loc[history["run"]].reset_index(drop=True)
+        runs = self.study.deciding(self.runs)
+        history = history[history["run"].isin(runs.index)]
+        own = runs.loc[history["run"]].reset_index(drop=True)
         history = history.reset_index(drop=True).assign(
             rank_cell=own["rank_cell"], finished=own["state"] == DONE, fold=own.get(FOLD_AXIS, 0)
         )
@@ -106,9 +108,9 @@ def scene_of(
     others_runs = [r.group.runs for r in analysis.rankings if r is not ranking]
     own = set() if ranking is None else {cell.cell for cell in ranking.cells}
     elsewhere = {cell for rows in others_runs for cell in rows["rank_cell"]} - own
-    runs = study.deciding(study.runs.drop([run for rows in others_runs for run in rows.index]))
+    runs = study.runs.drop([run for rows in others_runs for run in rows.index])
     runs = runs[~runs["rank_cell"].isin(elsewhere)]
-    cells = _planned(study, runs)
+    cells = _planned(study, study.deciding(runs))
     if ranking is None:
         known = pd.to_numeric(study.column("mean_predictor/rmse_m"), errors="coerce").dropna()
         mean = float(known.median()) if len(known) else math.nan

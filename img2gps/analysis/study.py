@@ -98,18 +98,13 @@ class Study:
     @property
     def searched(self) -> bool:
         """Whether a sampler chose the cells."""
-        return self.kind not in ("grid", "race", "runs")
-
-    @property
-    def crossed(self) -> bool:
-        """Whether the cells are exactly all combinations of the axes' values."""
-        points = math.prod(len(values) for values in self.axes.values())
-        return not self.searched and points == len(self.cells)
+        return self.kind != "runs" and self.record.searched
 
     @property
     def enumerated(self) -> bool:
-        """Whether the study is a grid of all combinations of the axes' values."""
-        return self.kind == "grid" and self.crossed
+        """Whether the cells are exactly all combinations of the axes' values."""
+        points = math.prod(len(values) for values in self.axes.values())
+        return self.kind == "grid" and points == len(self.cells)
 
     @property
     def cells(self) -> list[str]:
@@ -136,6 +131,16 @@ class Study:
             have = counted(len(done), "finished run") + (" has" if len(done) == 1 else " have")
             return f"{have} no readable {PREDICTIONS}, the answers photo by photo"
         return f"no cell has finished all its folds with a readable {PREDICTIONS}"
+
+    @property
+    def unranked(self) -> str:
+        """The same as a message with a remedy."""
+        remedy = "run the folds that are missing"
+        if self.finished.empty:
+            remedy = "run its cells first"
+        elif (self.validation == "").all():
+            remedy = "copy them from where the runs were made, or run them again with force=true"
+        return f"{self.name}: {self.why_unranked}; {remedy}"
 
     def column(self, name: str) -> pd.Series[Any]:
         """Return a column of `runs`; all NaN where no run has it."""
@@ -201,15 +206,29 @@ class Study:
         """Return the rows of `runs` that rank the cells.
 
         Once the best cells of a search have run again with fresh seeds, these alone speak for them:
-        the runs by which the search found them owe a part of their figures to luck.
+        the runs by which the search found them owe a part of their figures to luck. Until all of
+        them have ended, the search's own runs decide.
         """
         found = self.record.confirmation
         if found is None:
             return rows
-        fresh = self.runs["rank_cell"].isin(found.cells) & self.runs["seed"].isin(found.seeds)
-        if not fresh.any() or not self.runs.loc[fresh, "state"].isin(_ENDED).all():
-            return rows
-        return rows[fresh[rows.index] | ~rows["rank_cell"].isin(found.cells)]
+        if not self.confirmed:
+            return rows[~self._fresh[rows.index]]
+        return rows[self._fresh[rows.index] | ~rows["rank_cell"].isin(found.cells)]
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether a search's best cells have been run again with fresh seeds."""
+        fresh = self._fresh
+        return bool(fresh.any() and self.runs.loc[fresh, "state"].isin(_ENDED).all())
+
+    @property
+    def _fresh(self) -> pd.Series[bool]:
+        """Whether a run confirms a cell that a search has found."""
+        found = self.record.confirmation
+        if found is None:
+            return pd.Series(data=False, index=self.runs.index)
+        return self.runs["rank_cell"].isin(found.cells) & self.runs["seed"].isin(found.seeds)
 
     def groups(self) -> list[Group]:
         """Return the finished runs in groups that may be ranked together, the largest first.
@@ -255,7 +274,7 @@ class Study:
         if rows is None:
             groups = self.groups()
             if not groups:
-                raise BadInput(f"{self.name}: {self.why_unranked}; run its cells first")
+                raise BadInput(self.unranked)
             rows = groups[0].runs
         if which == "best":
             return align(self.predictions_best, rows)

@@ -70,7 +70,7 @@ def _trials(scene: Scene) -> pd.DataFrame:
     so are those that only confirm what a search has found.
     """
     study = scene.study
-    runs = study.runs[study.runs["rank_cell"].isin(scene.cells["cell"])]
+    runs = scene.runs[scene.runs["rank_cell"].isin(scene.cells["cell"])]
     confirmed = study.record.confirmation
     if confirmed is not None:
         pairs = zip(runs["cell"], runs["seed"], strict=True)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from img2gps.analysis.overview import Analysis
 from img2gps.analysis.ranking import Ranking
+from img2gps.analysis.winner import RMSE
 from img2gps.core.files import write_text_atomic
 from img2gps.core.paths import RUNS_VARIABLE
 from img2gps.report import tables
@@ -82,8 +83,8 @@ def numbers(study: Analysis) -> dict[str, str]:
     epochs = pd.to_numeric(study.study.column("epochs"), errors="coerce")
     found["Epochs"] = str(int(epochs.fillna(0).sum()))
     confirmation = study.study.record.confirmation
-    if confirmation is not None and confirmation.values:  # the lowest figure before fresh seeds
-        found["SearchRmse"] = f"{confirmation.values[0]:.1f}"
+    if confirmation is not None and study.study.record.monitor == RMSE:
+        found["SearchRmse"] = f"{confirmation.best:.1f}"
     for place, ranking in enumerate(study.rankings, start=1):
         prefix = "" if place == 1 else f"Ranking{''.join(_DIGITS[int(d)] for d in str(place))}"
         found |= {prefix + name: text for name, text in _of_ranking(ranking).items()}

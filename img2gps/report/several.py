@@ -112,8 +112,7 @@ def difference(a: Analysis, b: Analysis) -> str:
     """
     for study in (a, b):
         if not study.rankings:
-            name, why = study.study.name, study.study.why_unranked
-            raise BadInput(f"{name}: {why}; run its cells first")
+            raise BadInput(study.study.unranked)
     return _difference(_winner(a), _winner(b))
 
 

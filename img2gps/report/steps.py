@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from img2gps.analysis.wording import knob_name, knob_value
 
 SEEDS = "hydra.sweeper.seeds"
 CONFIRM = "hydra.sweeper.confirm"
+CELLS = "hydra.sweeper.cells"
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,20 @@ def next_steps(analysis: Analysis) -> list[Step]:
         text = "Run more seeds, because one seed proves nothing about a choice"
         seeds = f"[{first},{first + 1},{first + 2}]"
         steps.append(Step(text, with_override(record.command, SEEDS, seeds)))
-    for edge in rankings[0].edges if analysis.study.crossed else []:
+    for edge in rankings[0].edges:
+        if _listed(record.command, edge.axis):
+            continue  # another cell has to be written out
         text = f"Extend the grid where the winner lies on its edge, to {knob_name(edge.axis)} "
         values = ",".join(map(knob_value, sorted([*record.axes[edge.axis], edge.suggestion])))
         command = with_override(record.command, edge.axis, values)
         steps.append(Step(text + knob_value(edge.suggestion), command))
     return steps
+
+
+def _listed(command: str, knob: str) -> bool:
+    """Whether a command writes out cells that set the knob."""
+    words = [w for w in shlex.split(command) if w.lstrip("+").startswith(f"{CELLS}=")]
+    return any(re.search(rf"[{{,\s]{re.escape(knob)}\s*:", word) for word in words)
 
 
 def _confirm(command: str) -> Step:

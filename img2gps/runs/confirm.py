@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
@@ -22,6 +23,11 @@ class Confirmation:
     seeds: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     trials: int = 0
+
+    @property
+    def best(self) -> float:
+        """What the best cell got in the search; NaN where it is not known."""
+        return self.values[0] if self.values else math.nan
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:

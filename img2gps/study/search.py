@@ -231,10 +231,12 @@ def epoch_hook(
 ) -> EpochHook:
     """Return a hook that reports each epoch's metric, and ends the run when the pruner says so.
 
-    It never ends a run after `last_epoch`, because pruning would save nothing then. The hook
+    It never ends a run after `last_epoch`, because pruning would save nothing then, nor one that
+    confirms what the search has found: without its unlucky seeds a cell would look better. The hook
     raises `runs.Pruned`, and `ledger.Lost` when the trial does not belong to this worker any more.
     """
-    pruning = not isinstance(ledger.study.pruner, NopPruner)
+    confirms = bool(ledger.spec.confirm.top) and claim.seed not in ledger.spec.seeds
+    pruning = not isinstance(ledger.study.pruner, NopPruner) and not confirms
 
     def hook(epoch: int, metrics: Mapping[str, float]) -> None:
         with stop.protected():

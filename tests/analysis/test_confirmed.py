@@ -57,21 +57,29 @@ def confirmed(
     return made.folder
 
 
-@pytest.mark.parametrize(
-    "states",
-    [
-        {(cell, seed): ("queued", "") for cell in BEST for seed in (2, 3)},
-        {(cell, 2): ("failed", "loss is nan") for cell in BEST},
-    ],
-    ids=["fresh seeds queued", "one fresh seed failed"],
-)
-def test_a_cell_that_is_not_confirmed_never_wins(
-    tmp_path: Path, states: dict[tuple[str, int], tuple[str, str]]
+def test_a_cell_that_is_not_confirmed_never_wins_where_a_fresh_seed_has_failed(
+    tmp_path: Path,
 ) -> None:
+    states = {(cell, 2): ("failed", "loss is nan") for cell in BEST}
     (ranking,) = analyse(load_study(confirmed(tmp_path, states), [tmp_path])).rankings
     assert ranking.winner.cell in BEST
     assert {ranking.errors.cells[cell] for cell in ranking.may_win} == set(BEST)
     assert any(note.startswith("Provisional: no cell that may win") for note in ranking.notes)
+
+
+@pytest.mark.parametrize("queued", [(1, 2, 3), (2, 3)])
+def test_until_the_fresh_seeds_have_ended_the_search_itself_is_judged(
+    tmp_path: Path, queued: tuple[int, ...]
+) -> None:
+    """Its lowest figure is corrected for all cells that it tried."""
+    states = {(cell, seed): ("queued", "") for cell in BEST for seed in queued}
+    (ranking,) = analyse(load_study(confirmed(tmp_path, states), [tmp_path])).rankings
+    assert ranking.winner.cell == BEST[0]
+    assert ranking.errors.seeds == [0]
+    assert f"selected among {len(RATES)} cells" in sentences(ranking)[1]
+    (note,) = [note for note in ranking.notes if "searched by tpe" in note]
+    assert f"the {len(RATES)} cells tried" in note
+    assert not any("Provisional" in note for note in ranking.notes)
 
 
 def test_the_answer_says_that_only_confirmed_cells_were_compared(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from scipy import stats as scipy_stats
 
 from img2gps.analysis import stats
 from img2gps.analysis.edges import edges
+from img2gps.analysis.stats.simulated import StudyLike
 from img2gps.report import build
 from tests.helpers.fake_study import Noise, draw_errors, draw_photos
 
@@ -737,8 +738,9 @@ def test_cells_that_differ_by_rounding_are_no_pair_to_tell_apart() -> None:
 def test_cells_that_no_seed_changes_are_told_apart_without_the_luck_of_trained_ones() -> None:
     spot = np.repeat(np.arange(30), 2)
     rng = np.random.default_rng(4)
-    error = np.repeat(rng.rayleigh(60.0, (5, 1, 60)), 2, axis=1)
-    error[4] *= 2.0 * (1 + 0.1 * rng.standard_normal((2, 1)))  # the one that is trained
+    error = np.full((5, 3, 60), np.nan)
+    error[:4, :2] = rng.rayleigh(60.0, (4, 1, 60))
+    error[4] = rng.rayleigh(120.0, (3, 60)) * (1 + 0.1 * rng.standard_normal((3, 1)))  # is trained
     solved = [True] * 4 + [False]
     luck = stats.luck_of(error, spot)
     known = stats.detectable(error, spot, luck=luck, solved=solved)
@@ -766,3 +768,16 @@ def test_photos_of_one_spot_have_no_band_and_no_interval_of_a_share() -> None:
     assert np.isnan(band.high).all()
     effects = stats.importance(error, one, {"a": 2, "b": 2})
     assert all(math.isnan(effect.low) for effect in effects)
+
+
+def test_a_cell_that_no_seed_changes_errs_alike_however_many_seeds_are_drawn() -> None:
+    spot = np.repeat(np.arange(30), 2)
+    for number in range(20):  # in some of them nothing sets the two cells apart but their runs
+        rng = np.random.default_rng(number)
+        error = np.full((2, 3, 60), np.nan)
+        error[0, 0] = rng.rayleigh(60.0, 60)
+        error[1] = error[0, 0] * rng.uniform(0.5, 1.5, (3, 60))
+        known = StudyLike(error, spot, solved=[True, False])
+        few, many = (known.draw(np.random.default_rng(1), 60, seeds)[0][0] for seeds in (3, 9))
+        assert np.array_equal(few[0], many[0])
+        assert np.array_equal(many, np.broadcast_to(many[0], many.shape))

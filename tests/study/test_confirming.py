@@ -57,6 +57,14 @@ def test_best_cells_are_run_again_and_decide_the_winner(tmp_path: Path, workers:
     assert winner.value == pytest.approx(found.values[0] + 2)
 
 
+def test_runs_that_confirm_are_never_pruned(tmp_path: Path) -> None:
+    """Their seeds are unlucky here: the fake runner adds the seed to the value."""
+    study, _ = run(search_spec(tmp_path, pruner="successive_halving", first_rung=1))
+    states = {seed: {r.state for r in study.runs if r.seed == seed} for seed in (0, 1, 2, 3)}
+    assert RunState.pruned in states[0]
+    assert states[1] == states[2] == states[3] == {RunState.finished}
+
+
 def test_confirmed_search_is_not_confirmed_again(tmp_path: Path) -> None:
     spec = search_spec(tmp_path)
     before, _ = run(spec)

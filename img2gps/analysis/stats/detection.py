@@ -102,7 +102,8 @@ def _studies_like(
     """
     rmse = cell_rmse(errors)
     known = StudyLike(errors * (rmse[0] / rmse)[:, None, None], places, luck, solved)
-    seeds = round(float(np.median(known.present.sum(axis=1))))
+    runs = known.present.sum(axis=1)[~solved]
+    seeds = round(float(np.median(runs))) if len(runs) else 1
     rng = np.random.default_rng(seed)
     drawn = (known.draw(rng, errors.shape[2], seeds) for _ in range(DRAWS))
     unseen = None if luck.cells else luck  # a study that shows its luck is judged by what it shows

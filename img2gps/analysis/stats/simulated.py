@@ -107,7 +107,7 @@ class StudyLike:
         The variance of what sets a cell apart on a spot is that of the cell itself and that of its
         runs, divided by their number. The latter is known from cells with several runs.
         """
-        runs = np.where(self.solved, math.inf, self.present.sum(axis=1))  # none adds anything
+        runs = np.where(self.solved, math.inf, self.present.sum(axis=1))
         several = (runs > 1) & ~self.solved
         if len(runs) < 2 or not several.any() or seeds <= runs.min():
             return mean
@@ -117,4 +117,5 @@ class StudyLike:
         seen = float(mean.var(axis=0, ddof=1) @ weight)
         of_cells = max(seen - of_runs * float((1 / runs).mean()), 0.0)
         wanted, has = (of_cells + of_runs / n for n in (np.maximum(runs, seeds), runs))
-        return np.asarray(common + np.sqrt(ratio(wanted, has))[:, None] * (mean - common))
+        scale = np.where(self.solved, 1.0, np.sqrt(ratio(wanted, has)))
+        return np.asarray(common + scale[:, None] * (mean - common))

@@ -45,7 +45,7 @@ def execute(args: argparse.Namespace) -> int:
         raise BadInput("--difference: metres above 0, together with --this and --that")
     analysis = build.load(args.study, [args.root, Path("results")])
     if not analysis.rankings:
-        raise BadInput(f"{args.study}: {analysis.study.why_unranked}; run its cells first")
+        raise BadInput(analysis.study.unranked)
     if args.this:
         this, that, where = map(read_choice, (args.this, args.that, args.where))
         found = needs.lower_of_two(analysis.study, this, that, where, args.difference)

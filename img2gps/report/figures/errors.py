@@ -128,6 +128,11 @@ def profiles(table: pd.DataFrame) -> Figure | None:
         "confidence, over other spots; the seeds' luck is not in them. profiles.csv has the "
         f"profiles and bands of all {len(cells)} cells."
     )
+    if table["low"].isna().all():
+        caption = (
+            "There are no bands, because all photos are of one spot. profiles.csv has the profiles "
+            f"of all {len(cells)} cells."
+        )
     half = table.drop_duplicates("label").set_index("label")["half_m"]
     each = listed([f"{name} {metres(half[name])}" for name in names])
     title = (
