@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from rich.console import Console
@@ -15,7 +16,7 @@ from img2gps.runs.records import RunState, StudyRecord, StudyRun
 
 SHOWN_RUNNING = 8
 
-_End = tuple[int, str, RunState]  # place in the study, cell, and how it ended
+_End = tuple[str, int, RunState]  # run id, which of the runs with it, and how it ended
 
 
 def duration(seconds: float | None) -> str:
@@ -147,10 +148,16 @@ class Display:
 
 
 def _ended(study: StudyRecord) -> Iterator[tuple[_End, StudyRun]]:
-    """Yield the runs that have ended, told apart by their places: trials may have no cell."""
-    for place, run in enumerate(study.runs):
+    """Yield the runs that have ended.
+
+    Trials may have no cell, and so no run id, or share one. Their places do not tell them apart,
+    because those behind a run that was forgotten move up.
+    """
+    known: Counter[str] = Counter()
+    for run in study.runs:
+        known[run.run_id] += 1
         if run.state.has_ended:
-            yield (place, run.cell, run.state), run
+            yield (run.run_id, known[run.run_id], run.state), run
 
 
 def _table(study: StudyRecord, left_s: float | None) -> Table:

@@ -22,6 +22,7 @@ from img2gps.analysis.overview import analyse
 from img2gps.analysis.radius import scores
 from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.scene import scene_of
+from img2gps.analysis.tuning import tuning_curve
 from img2gps.study.selection import select
 from tests.conftest import ROOT
 from tests.helpers.fake_study import KNN, Options, make_study
@@ -384,7 +385,8 @@ def test_each_cell_is_shown_beside_the_mean_predictor_of_its_own_training_photos
 
 
 def test_a_cell_in_two_rankings_has_its_runs_in_each(tmp_path: Path) -> None:
-    made = make_study(tmp_path, "s", Options(axes={"lr": [0.001, 0.003]}, seeds=(0, 1, 2)))
+    rates = [0.001 * n for n in range(1, 9)]
+    made = make_study(tmp_path, "s", Options(axes={"lr": rates}, seeds=(0, 1, 2), epochs=2))
     study = load_study(made.folder, [tmp_path])
     for run in study.record.runs:
         if run.seed == 2:  # validated on other photos
@@ -395,7 +397,11 @@ def test_a_cell_in_two_rankings_has_its_runs_in_each(tmp_path: Path) -> None:
     assert len(analysis.rankings) == 2
     for ranking, seeds in zip(analysis.rankings, ({0, 1}, {2}), strict=True):
         scene = scene_of(analysis, ranking)
-        assert set(scene.cells["cell"]) == {"lr=0.001", "lr=0.003"}
+        assert set(scene.cells["cell"]) == {f"lr={rate}" for rate in rates}
         assert scene.cells["rmse_m"].notna().all()
         assert set(scene.winners_predictions["seed"]) == seeds
         assert set(scene.curves["seed"]) == seeds
+        curve = tuning_curve(scene)
+        assert curve is not None
+        runs = [run for cell in ranking.cells for run in cell.run_rmse_m]
+        assert curve.table["expected_m"].iloc[0] == pytest.approx(np.mean(runs), abs=1e-3)

@@ -557,6 +557,23 @@ def test_the_page_says_what_to_do_next_with_commands_that_do_it(tmp_path: Path) 
     assert step.command == f"{command}earched 'hydra.sweeper.confirm={{top:3,seeds:5}}'"
 
 
+@pytest.mark.parametrize(
+    ("cells", "extended"),
+    [("[{lr:0.001},{lr:0.003}]", False), ("[{weight_decay:0.1,name:lr}]", True)],
+)
+def test_a_knob_that_a_list_of_cells_sets_is_not_extended_as_an_axis(
+    tmp_path: Path, cells: str, extended: bool
+) -> None:
+    options = Options(axes={"lr": [0.001, 0.003]}, effect=lambda p: 2e4 * p["lr"] + 30)
+    made = make_study(tmp_path, "s", options)
+    path = made.folder / "study.json"
+    facts = json.loads(path.read_text())
+    facts["command"] = f"python -m img2gps.train -m 'hydra.sweeper.cells={cells}'"
+    path.write_text(json.dumps(facts))
+    steps = next_steps(build.load("s", [tmp_path]))
+    assert any("Extend the grid" in step.text for step in steps) == extended
+
+
 def test_a_next_step_replaces_what_the_command_says_of_the_same_knob() -> None:
     command = "python -m img2gps.train -m sweeps=s 'hydra.sweeper.seeds=[7]' +lr=0.1 'study=a b'"
     assert with_override(command, "hydra.sweeper.seeds", "[7,8,9]") == (

@@ -52,3 +52,28 @@ def test_each_trial_that_failed_before_its_cell_was_drawn_is_announced_once() ->
         "[1/2] trial seed=0: failed: two",
         "[2/2] trial seed=0: failed: one",
     ]
+
+
+def test_runs_that_move_up_because_one_was_forgotten_are_not_announced_again() -> None:
+    screen = StringIO()
+    display = Display(Console(file=screen, width=200))
+    done = [
+        StudyRun(f"lr={n}", 0, state=RunState.finished, value=float(n), run_id=str(n))
+        for n in range(3)
+    ]
+    waiting = StudyRun("lr=0", 0, run_id="0")
+    display.begin(StudyRecord("s", runs=done))
+    display.show(StudyRecord("s", runs=[*done[1:], waiting]), None)
+    assert screen.getvalue() == ""
+
+
+def test_a_run_that_is_trained_again_is_announced_with_its_number_among_all() -> None:
+    screen = StringIO()
+    display = Display(Console(file=screen, width=200))
+    done = [
+        StudyRun(f"lr={n}", 0, state=RunState.finished, value=float(n), run_id=str(n))
+        for n in range(3)
+    ]
+    display.begin(StudyRecord("s", runs=done[1:]))
+    display.show(StudyRecord("s", runs=[*done[1:], done[0]]), None)
+    assert screen.getvalue().startswith("[3/3] lr=0 seed=0")
