@@ -213,18 +213,18 @@ class Study:
         if found is None:
             return rows
         if not self.confirmed:
-            return rows[~self._fresh[rows.index]]
-        return rows[self._fresh[rows.index] | ~rows["rank_cell"].isin(found.cells)]
+            return rows[~self.fresh[rows.index]]
+        return rows[self.fresh[rows.index] | ~rows["rank_cell"].isin(found.cells)]
 
     @property
     def confirmed(self) -> bool:
         """Whether a search's best cells have been run again with fresh seeds."""
-        fresh = self._fresh
+        fresh = self.fresh
         return bool(fresh.any() and self.runs.loc[fresh, "state"].isin(_ENDED).all())
 
     @property
-    def _fresh(self) -> pd.Series[bool]:
-        """Whether a run confirms a cell that a search has found."""
+    def fresh(self) -> pd.Series[bool]:
+        """Which runs confirm a cell that a search has found, by index of `runs`."""
         found = self.record.confirmation
         if found is None:
             return pd.Series(data=False, index=self.runs.index)

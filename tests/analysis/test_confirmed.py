@@ -17,6 +17,7 @@ from img2gps.analysis.overview import analyse
 from img2gps.analysis.scene import scene_of
 from img2gps.report.paper import numbers
 from img2gps.runs.winner import write_winner
+from img2gps.study.live.cells import cell_rows
 from img2gps.study.selection import select
 from img2gps.tracking.cells import extras
 from tests.helpers.fake_study import Options, make_study
@@ -110,6 +111,12 @@ def test_the_trackers_mean_and_the_curves_are_of_the_fresh_seeds(tmp_path: Path)
         assert means[cell.cell] == pytest.approx(np.mean(cell.run_rmse_m), abs=1e-3)
     curves = scene_of(analysis, ranking).curves
     assert set(curves[curves["rank_cell"] == BEST[0]]["seed"]) == {1, 2, 3}
+
+
+def test_the_live_page_draws_the_runs_that_its_metric_is_of(tmp_path: Path) -> None:
+    rows = {row.cell: row for row in cell_rows(load_study(confirmed(tmp_path), [tmp_path]))}
+    for cell in BEST:
+        assert rows[cell].metric == pytest.approx(rows[cell].curve[-1], abs=1e-3)
 
 
 def test_the_test_figure_is_that_of_the_run_that_was_deployed(tmp_path: Path) -> None:

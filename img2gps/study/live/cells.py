@@ -111,8 +111,12 @@ def _curves(study: Study) -> dict[str, list[float]]:
     history, monitor = study.history, study.record.monitor
     if history.empty or monitor not in history:
         return {}
+    runs, fresh = study.runs, study.fresh
+    confirmed = runs.loc[fresh & (runs["state"] == RunState.finished), "rank_cell"]
+    shown = runs[fresh | ~runs["rank_cell"].isin(confirmed)]  # those that the metric is of
+    history = history[history["run"].isin(shown.index)]
     metric = pd.to_numeric(history[monitor], errors="coerce")
-    cells = study.runs["rank_cell"].loc[history["run"]].to_numpy()
+    cells = runs["rank_cell"].loc[history["run"]].to_numpy()
     mean = metric.groupby([cells, history["epoch"].to_numpy()]).mean().dropna()
     found: dict[str, list[float]] = {}
     for (cell, _), value in mean[np.isfinite(mean)].to_dict().items():
