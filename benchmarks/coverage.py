@@ -101,6 +101,7 @@ CASES = (
     Case(1),
     Case(2),
     Case(5),
+    Case(3, spots=8, photos=12),
     Case(3, spots=20, photos=30),
     Case(3, spots=100, photos=150),
     Case(3, astray=0.05),
