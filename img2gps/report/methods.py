@@ -22,6 +22,7 @@ from img2gps.config.heads import SOLVED_HEADS
 from img2gps.core.counted import counted
 from img2gps.report.entries import counts, has_seeds
 
+MOST_VALUES = 8  # that are listed one by one
 _STARTS = {
     "imagenet": "ImageNet weights",
     "file": "weights in a file",
@@ -51,7 +52,10 @@ def methods(study: Analysis) -> str:
 
 
 def values_of(rows: pd.DataFrame, column: str, form: str = "{}") -> str:
-    """Return the different values of a column in words; "unknown" where there are none."""
+    """Return the different values of a column in words; "unknown" where there are none.
+
+    Of many numbers, as a search draws them, the least and the largest are named.
+    """
     if column not in rows:
         return "unknown"
     seen: dict[str, None] = {}
@@ -59,6 +63,9 @@ def values_of(rows: pd.DataFrame, column: str, form: str = "{}") -> str:
         whole = isinstance(value, float | np.floating) and float(value).is_integer()
         seen[form.format(int(value) if whole and form == "{}" else value)] = None
     found = [text for text in seen if text]
+    numbers = pd.to_numeric(rows[column].dropna(), errors="coerce")
+    if len(found) > MOST_VALUES and numbers.notna().all():
+        return f"{len(found)} values from {numbers.min():.3g} to {numbers.max():.3g}"
     return ", ".join(found) if found else "unknown"
 
 
@@ -165,10 +172,27 @@ def _varied(study: Study) -> str:
     tried = {k: (" to " if k in intervals else ", ").join(map(str, v)) for k, v in axes.items()}
     varied = "; ".join(f"{knob_name(knob)}: {values}" for knob, values in tried.items())
     states = ", ".join(f"{count} {state}" for state, count in study.counts().items())
-    return (
+    text = (
         f"The study varied {varied or 'nothing'}, with "
         f"{counted(len(study.record.seeds), 'seed')}: {counted(len(study.runs), 'run')} ({states})."
     )
+    return " ".join([text, *_searched(study)])
+
+
+def _searched(study: Study) -> list[str]:
+    """Say how the cells of a search were chosen, and whether the best ones were run again."""
+    if not study.searched:
+        return []
+    pruner = study.record.pruner
+    early = "" if pruner == "none" else f", and runs without promise were ended by {pruner}"
+    found = [f"The cells were chosen one after another by {study.kind}{early}."]
+    again = study.record.confirmation
+    if again is not None and study.confirmed:
+        found.append(
+            f"The {counted(len(again.cells), 'cell')} with the best figures ran again with "
+            f"{counted(len(again.seeds), 'fresh seed')}, which alone rank them."
+        )
+    return found
 
 
 def _intervals(ranking: Ranking) -> list[str]:

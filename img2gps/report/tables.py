@@ -138,7 +138,8 @@ def _winner_rows(ranking: Ranking) -> list[list[Entry]]:
     winner, corrected = ranking.winner, ranking.corrected.interval
     rows = [line("lowest validation RMSE", winner.interval, _called(winner), bold=True)]
     if ranking.candidates > 1 and corrected is not None:
-        tried = f"expected on other photos like these; {ranking.candidates} cells tried"
+        how = "run again with fresh seeds" if ranking.confirmed else "tried"
+        tried = f"expected on other photos like these; {ranking.candidates} cells {how}"
         rows.append(line("corrected for the selection", corrected, tried))
     if ranking.test is not None:
         text = "which selected nothing; the deployed run, one seed"

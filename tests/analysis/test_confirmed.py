@@ -15,6 +15,7 @@ from img2gps.analysis.answer import sentences
 from img2gps.analysis.collect import load_study
 from img2gps.analysis.overview import analyse
 from img2gps.analysis.scene import scene_of
+from img2gps.report.methods import methods
 from img2gps.report.paper import numbers
 from img2gps.runs.winner import write_winner
 from img2gps.study.live.cells import cell_rows
@@ -96,6 +97,12 @@ def test_what_the_search_said_before_is_a_number_of_its_own(tmp_path: Path) -> N
     found = numbers(analysis)
     assert found["SearchRmse"] == "60.0"
     assert found["WinnerRmse"] == f"{analysis.rankings[0].winner.interval.estimate:.1f}"
+
+
+def test_the_methods_say_how_cells_were_chosen_and_run_again(tmp_path: Path) -> None:
+    said = methods(analyse(load_study(confirmed(tmp_path), [tmp_path])))
+    assert "The cells were chosen one after another by tpe." in said
+    assert "The 2 cells with the best figures ran again with 3 fresh seeds" in said
 
 
 def test_the_trackers_mean_and_the_curves_are_of_the_fresh_seeds(tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from img2gps.analysis import collect
 from img2gps.analysis.overview import analyse
-from img2gps.report.methods import methods
+from img2gps.report.methods import methods, values_of
 from tests.report.conftest import analysed
 
 TRAINING = ("minimise", "adam", "learning rate 0.001", "epochs")
@@ -117,3 +119,9 @@ def test_only_tests_that_gave_a_mark_are_named(tmp_path: Path) -> None:
 
 def test_a_single_cell_is_not_corrected_for_having_been_selected(tmp_path: Path) -> None:
     assert "selected" not in told(tmp_path, {"lr": [0.001]})
+
+
+def test_of_many_numbers_only_the_least_and_the_largest_are_named() -> None:
+    rows = pd.DataFrame({"lr": np.geomspace(0.0001, 0.01, 9), "few": [0.1, 0.2, 0.1] * 3})
+    assert values_of(rows, "lr") == "9 values from 0.0001 to 0.01"
+    assert values_of(rows, "few") == "0.1, 0.2"
