@@ -128,6 +128,8 @@ def _pairs(study: Study, this: Choice, that: Choice) -> tuple[pd.DataFrame, Pair
     """Return the finished runs that were validated on the same photos, and the pairs of cells."""
     rest = _rest(study, {**this, **that})
     done = study.deciding(study.finished.assign(_validation=study.validation))
+    whole = done[_folds(done) == _folds(study.runs)[done.index]]
+    done = done if whole.empty else whole
     found = []
     for digest, rows in done.groupby("_validation"):
         ours, theirs = _side(rows, this, rest), _side(rows, that, rest)
@@ -147,6 +149,11 @@ def _pairs(study: Study, this: Choice, that: Choice) -> tuple[pd.DataFrame, Pair
     return found[0]
 
 
+def _folds(rows: pd.DataFrame) -> pd.Series[int]:
+    """Return how many folds there are of each run's cell and seed; 1 without folds."""
+    return rows.groupby(["rank_cell", "seed"])["cell"].transform("size")
+
+
 def _lacking(study: Study, used: pd.DataFrame) -> list[str]:
     """Say which of the compared cells lack a finished seed, as those of a ranking that cannot win.
 
@@ -161,7 +168,13 @@ def _lacking(study: Study, used: pd.DataFrame) -> list[str]:
         for cell, count in done.items()
         if count < planned[cell]
     ]
-    return [*lack[:2], *([f"{len(lack) - 2} more cells lack seeds"] if len(lack) > 2 else [])]
+    folds, all_folds = _folds(used), _folds(study.runs)[used.index]
+    part = [f"{folds.min()} of {all_folds.max()} folds"] if (folds < all_folds).any() else []
+    return [
+        *part,
+        *lack[:2],
+        *([f"{len(lack) - 2} more cells lack seeds"] if len(lack) > 2 else []),
+    ]
 
 
 def _rest(study: Study, asked: Choice) -> list[str]:

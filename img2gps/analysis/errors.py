@@ -152,15 +152,20 @@ def align(predictions: pd.DataFrame, rows: pd.DataFrame) -> Errors:
 
 
 def _solved(rows: pd.DataFrame, cells: Sequence[str]) -> NDArray[np.bool_]:
-    """Return which cells no seed changes: heads that are solved at once, on pretrained features.
+    """Return which cells no seed changes."""
+    first = rows.drop_duplicates("rank_cell").set_index("rank_cell").loc[list(cells)]
+    return np.asarray(solved_runs(first), dtype=np.bool_)
+
+
+def solved_runs(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Return which runs no seed changes: heads that are solved at once, on pretrained features.
 
     Random features are drawn by the seed.
     """
     if "head" not in rows or "weights/resolved" not in rows:
-        return np.zeros(len(cells), dtype=bool)
-    first = rows.drop_duplicates("rank_cell").set_index("rank_cell").loc[list(cells)]
-    solved = first["head"].map(lambda head: set(str(head).split("+")) <= set(SOLVED_HEADS))
-    return np.asarray(solved & first["weights/resolved"].isin(PRETRAINED), dtype=np.bool_)
+        return pd.Series(data=False, index=rows.index)
+    solved = rows["head"].map(lambda head: set(str(head).split("+")) <= set(SOLVED_HEADS))
+    return solved & rows["weights/resolved"].isin(PRETRAINED)
 
 
 def _places(photos: pd.DataFrame, rows: pd.DataFrame) -> Places:

@@ -35,28 +35,30 @@ class Looks:
     Attributes:
         runs: how many, each counted once, however many studies share it.
         cells: how many configurations, whatever the seed and the fold.
-        own_cells: those among which the study at hand chose.
+        own_cells: those among which the study at hand chose at last.
+        tried: those that it has tried, with those that a search has not confirmed.
         others: names of the other studies that have such runs.
     """
 
     runs: int
     cells: int
     own_cells: int
+    tried: int
     others: tuple[str, ...]
 
     @property
     def add_up(self) -> bool:
         """Whether other studies have more cells on these photos than the study at hand."""
-        return bool(self.others) and self.cells > 2 * self.own_cells
+        return bool(self.others) and self.cells > 2 * self.tried
 
     @property
     def flattery(self) -> float:
-        """How many times more the best of all cells is flattered than the best of the own ones.
+        """How many times more the best of all cells is flattered than the best of those tried.
 
         Of equally good cells the lowest figure lies below the mean by the expected largest of as
         many normal draws (Blom 1958). One cell alone is not flattered: infinity.
         """
-        own = _expected_largest(self.own_cells)
+        own = _expected_largest(self.tried)
         return _expected_largest(self.cells) / own if own else float("inf")
 
     def lines(self) -> list[str]:
@@ -77,7 +79,7 @@ class Looks:
         if self.add_up:
             found.append(
                 f"Looks add up: the lowest of {self.cells} cells is flattered about "
-                f"{self.flattery:.1f} times as much as the lowest of {self.own_cells}. {_FRESH}"
+                f"{self.flattery:.1f} times as much as the lowest of {self.tried}. {_FRESH}"
             )
         return found
 
@@ -93,7 +95,7 @@ def looks(folders: Iterable[Path], own_cells: int, study: str, roots: Sequence[P
     """
     parts = {_validated(folder) for folder in folders} - {""}
     found: dict[str, RunResult] = {}
-    studies = set()
+    studies, own = set(), set()
     for root in roots:
         for path in sorted(root.glob(f"*/*/{RESULT}")):
             if _validated(path.parent) not in parts:
@@ -102,9 +104,12 @@ def looks(folders: Iterable[Path], own_cells: int, study: str, roots: Sequence[P
             if result is not None and result.state is RunState.finished:
                 found[path.parent.name] = result
                 studies.add(path.parent.parent.name)
+                if path.parent.parent.name == study:
+                    own.add(_cell(result))
     cells = {_cell(result) for result in found.values()}
     others = tuple(sorted(studies - {study}))
-    return Looks(len(found), max(len(cells), own_cells), own_cells, others)
+    tried = max(len(own), own_cells)
+    return Looks(len(found), max(len(cells), tried), own_cells, tried, others)
 
 
 def _validated(folder: Path) -> str:

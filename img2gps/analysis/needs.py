@@ -30,7 +30,8 @@ class Needs:
         rows: for each number of photos and seeds.
         photos: that the study has.
         seeds: that each of its cells has, at least; those that no seed changes do not count.
-        cells: that more seeds would be run of.
+        runs: that one more seed takes: one for each cell and fold of the study, or of what a
+            search has confirmed.
         seconds: that a run takes.
     """
 
@@ -38,7 +39,7 @@ class Needs:
     rows: Sequence[Power]
     photos: int
     seeds: int
-    cells: int
+    runs: int
     seconds: float
 
     @property
@@ -57,7 +58,7 @@ class Needs:
 
     def minutes(self, row: Power) -> float:
         """Return how long the runs take that are missing, one after the other."""
-        return (row.seeds - self.seeds) * self.cells * self.seconds / 60
+        return (row.seeds - self.seeds) * self.runs * self.seconds / 60
 
 
 def one_winner(ranking: Ranking) -> Needs:
@@ -70,9 +71,11 @@ def one_winner(ranking: Ranking) -> Needs:
     if len(errors.cells) < 2:
         raise BadInput(f"{ranking.study.name}: only one cell has finished; run another to compare")
     first = errors.cells.index(ranking.winner.cell)
-    in_doubt = [i for i, cell in enumerate(ranking.cells) if cell.in_best_set is not False]
+    in_doubt = [int(i) for i in ranking.may_win if ranking.cells[i].in_best_set is not False]
     order = [first, *(cell for cell in in_doubt if cell != first)]
     question = f"is {ranking.winner.cell} alone the best of the {len(order)} cells in doubt?"
+    if len(order) == 1:
+        question = f"is {ranking.winner.cell} alone the best? No other cell is in doubt."
     test, times = stats.first_wins_alone, JOINT_SIMULATIONS
     return _needs(question, ranking.study, errors, order, test, times)
 
@@ -124,4 +127,5 @@ def _needs(
         own, errors.places, test, photos, seeds, others=others, solved=solved, simulations=times
     )
     seconds = float(study.column("seconds").astype(float).mean())
-    return Needs(question, rows, n, have, len(order), seconds)
+    again = study.runs[study.fresh] if study.confirmed else study.runs
+    return Needs(question, rows, n, have, again["cell"].nunique(), seconds)

@@ -28,14 +28,15 @@ class Scores:
     values: list[float]
     weights: list[float]  # of G spots, each has 1/(G+1); the rest is for the spot to come
 
-    def quantile(self, level: float = LEVEL) -> float:
+    def quantile(self, level: float = LEVEL, rounding: float = 1e-12) -> float:
         """Return the score that a new one stays below with this probability.
 
-        Infinite where there are too few spots to say: 9 are the fewest for a level of 0.9.
+        `rounding` is that of the weights' sum. Infinite where there are too few spots to say: 9
+        are the fewest for a level of 0.9.
         """
         if not 0 < level < 1:
             raise ValueError(f"level={level}: must lie between 0 and 1")
-        reached = np.cumsum(self.weights) >= level - 1e-12  # rounding of the weights' sum
+        reached = np.cumsum(self.weights) >= level - rounding
         return float(self.values[int(np.argmax(reached))]) if reached.any() else math.inf
 
 

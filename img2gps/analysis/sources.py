@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from img2gps.analysis.errors import solved_runs
 from img2gps.analysis.stats.components import Component, components
 from img2gps.analysis.stats.sample import Floats
 from img2gps.analysis.study import Study
@@ -58,7 +59,8 @@ def sources(study: Study) -> Sources | None:
 
     Folds of a k-fold split are no random draws, so such a study has none.
     """
-    runs = study.finished
+    trained = ~solved_runs(study.finished)  # the seeds change nothing else
+    runs = study.finished[trained] if trained.any() else study.finished
     factors = [seed for seed in DRAWN_BY if len(study.column(seed).unique()) > 1]
     if len(factors) < 2 or "split.fold" in study.axes or runs[factors].isna().any(axis=None):
         return None

@@ -42,6 +42,8 @@ def tuning_curve(scene: Scene) -> TuningCurve | None:
     """Return the tuning curve of a study; None of a race, of single runs, and of too few trials."""
     kind = _kind(scene.study)
     trials = _trials(scene)
+    if kind == RANDOM:
+        trials = _by_cell(trials)
     if kind is None or trials["cell"].nunique() < FEWEST or not np.isfinite(scene.mean_rmse_m):
         return None
     most = AT_MOST * scene.mean_rmse_m
@@ -90,6 +92,15 @@ def _trials(scene: Scene) -> pd.DataFrame:
         minutes=("spent_minutes", "sum"),
     )
     return trials[trials["ended"]].reset_index().rename(columns={"rank_cell": "cell"})
+
+
+def _by_cell(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a cell, with the mean of its seeds and what all of them have cost.
+
+    Cells are independent draws from a space; their seeds are not.
+    """
+    sums = {"runs": "sum", "epochs": "sum", "minutes": "sum"}
+    return trials.groupby("cell", sort=False).agg({"rmse_m": "mean", **sums}).reset_index()
 
 
 def _table(found: Tuning, trials: pd.DataFrame, *, in_turn: bool) -> pd.DataFrame:

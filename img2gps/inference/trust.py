@@ -123,7 +123,8 @@ class Trust(nn.Module):
 
     def radius_at(self, level: float) -> float:
         """Return the radius, before it is scaled, for another level than the usual one."""
-        return Scores(self.errors_m.tolist(), self.weights.tolist()).quantile(level)
+        known = Scores(self.errors_m.tolist(), self.weights.tolist())
+        return known.quantile(level, rounding=1e-6)  # single precision
 
 
 @dataclass(frozen=True)

@@ -219,8 +219,11 @@ def _family(text: str, load: Callable[[str], Analysis]) -> dict[tuple[str, ...],
     """Return the p values of all contrasts of a document, corrected as one family."""
     found: dict[tuple[str, ...], float] = {}
     for match in BLOCK.finditer(text):
-        words = shlex.split(match["words"]) if " vs " in match["words"] else []
-        pair, margin_m = _margin(words[2:])
+        try:
+            words = shlex.split(match["words"]) if " vs " in match["words"] else []
+            pair, margin_m = _margin(words[2:])
+        except ValueError:
+            continue  # filling it says what is wrong
         if words[1:2] in (["contrast"], ["verdict"]) and margin_m is None:
             p_value = _contrast(load(words[0]), pair).interval.p_value
             found[words[0], *pair] = 1.0 if math.isnan(p_value) else p_value
@@ -252,7 +255,10 @@ def _margin(words: Sequence[str]) -> tuple[Sequence[str], float | None]:
     """Return the choices, and the margin behind `within`."""
     if list(words[-2:-1]) != ["within"]:
         return words, None
-    return words[:-2], float(words[-1])
+    margin_m = float(words[-1])
+    if not margin_m > 0:
+        raise ValueError(f"within {words[-1]}: give metres above 0")
+    return words[:-2], margin_m
 
 
 def _contrast(study: Analysis, words: Sequence[str], margin_m: float | None = None) -> Contrast:

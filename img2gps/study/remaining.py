@@ -22,14 +22,14 @@ def seconds_left(entries: Sequence[Entry], *, searched: bool, at_once: int) -> f
     kind, because it has not drawn the cells that are left.
     """
     rates: dict[Kind, list[float]] = defaultdict(list)
-    costs: dict[Kind, float] = defaultdict(float)
+    costs: dict[Kind, list[float]] = defaultdict(list)
     for entry in entries:
         kind = () if searched else _kind(entry)
         cost = 1.0 if searched or not entry.ref else entry.ref.cost
         if entry.done and entry.done.seconds:
             rates[kind].append(entry.done.seconds / cost)
         elif not entry.state.has_ended:
-            costs[kind] += cost
+            costs[kind].append(cost)
     if not rates:
         return None
     average = statistics.fmean if searched else statistics.median
@@ -38,7 +38,8 @@ def seconds_left(entries: Sequence[Entry], *, searched: bool, at_once: int) -> f
     if not similar and costs.keys() - known.keys():
         return None
     usual = statistics.fmean(known.values())
-    return sum(cost * known.get(kind, usual) for kind, cost in costs.items()) / at_once
+    left = [cost * known.get(kind, usual) for kind, own in costs.items() for cost in own]
+    return max(sum(left) / at_once, max(left, default=0.0))  # a run has one worker
 
 
 def _kind(entry: Entry) -> Kind:

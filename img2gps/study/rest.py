@@ -42,7 +42,8 @@ def _power_lines(study: StudyRecord, root: str, left: int) -> list[str]:
     found = _compared(done, root)
     if found is None:
         return lines
-    planned = pd.Series([without_fold(run.cell) for run in study.runs]).value_counts()
+    seeds = {(without_fold(run.cell), run.seed) for run in study.runs}  # folds are no seeds
+    planned = pd.Series([cell for cell, _ in seeds]).value_counts()
     later = [float(planned.max())] * len(found.rmse)
     now, then = (_power(found, seeds) for seeds in (found.n_seeds.tolist(), later))
     rest = "the run that is left" if left == 1 else f"the {left} runs that are left"

@@ -13,8 +13,10 @@ import pytest
 
 from img2gps.analysis.answer import sentences
 from img2gps.analysis.collect import load_study
+from img2gps.analysis.needs import one_winner
 from img2gps.analysis.overview import analyse
 from img2gps.analysis.scene import scene_of
+from img2gps.cli.main import main
 from img2gps.report.methods import methods
 from img2gps.report.paper import numbers
 from img2gps.runs.winner import write_winner
@@ -150,3 +152,18 @@ def test_the_test_figure_of_another_run_is_not_carried_over(tmp_path: Path) -> N
     assert select(study.record, tmp_path, before=scored).test == {"rmse_m": 1.0}
     of_search = replace(scored, run_id="of another seed")
     assert not select(study.record, tmp_path, before=of_search).test
+
+
+def test_only_cells_that_may_win_are_in_doubt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    analysis = analyse(load_study(confirmed(tmp_path), [tmp_path]))
+    found = one_winner(analysis.rankings[0])
+    assert found.seeds == 3
+    assert found.runs == len(BEST)
+    assert f"{BEST[0]} alone the best" in found.question
+    assert "cells in doubt" not in found.question or "2 cells in doubt" in found.question
+    with pytest.raises(SystemExit):
+        main(["needs", "s", "--runs", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "hydra.sweeper.seeds" not in said

@@ -231,3 +231,20 @@ def test_cells_that_lack_seeds_are_named(tmp_path: Path) -> None:
     assert "model=resnet50,lr=0.001 lacks 2 of 3 seeds" in notes
     where = {"lr": "0.003"}
     assert not contrast(study, {"model": "resnet50"}, {"model": "resnet18"}, where).notes
+
+
+@pytest.mark.parametrize("lacking", [(0, 1), (1,)])
+def test_cells_with_some_of_their_folds_are_left_out_or_said_to_have_only_these(
+    tmp_path: Path, lacking: tuple[int, ...]
+) -> None:
+    axes: dict[str, list[Any]] = {"lr": [0.001, 0.003], "split.fold": [0, 1, 2]}
+    states = {
+        (f"lr={lr},split.fold=2", seed): ("queued", "") for lr in axes["lr"] for seed in lacking
+    }
+    options = Options(axes=axes, seeds=(0, 1), split_kind="kfold", states=states)
+    found = contrast(load(make_study(tmp_path, "s", options)), {"lr": "0.003"}, {"lr": "0.001"})
+    if lacking == (0, 1):
+        assert "2 of 3 folds" in found.notes
+    else:
+        assert not any("folds" in note for note in found.notes)
+        assert found.interval.n_seeds == 1

@@ -44,7 +44,7 @@ def test_runs_and_cells_on_the_same_photos_are_counted_over_studies_and_roots(
     found = looks(own, 2, "mine", [tmp_path / "runs", tmp_path / "results"])
     # Two of the six cells of the other study differ from the own ones in their batch size.
     assert found == Looks(
-        runs=4 + 12 + 2, cells=2 + 6 + 1, own_cells=2, others=("other", "published")
+        runs=4 + 12 + 2, cells=2 + 6 + 1, own_cells=2, tried=2, others=("other", "published")
     )
     assert looks(own, 2, "mine", [tmp_path / "results"]).runs == 2
 
@@ -53,7 +53,7 @@ def test_a_published_copy_of_a_run_is_no_second_look(tmp_path: Path) -> None:
     own = study(tmp_path / "runs", "mine", TWO)
     study(tmp_path / "results", "mine", TWO)
     found = looks(own, 2, "mine", [tmp_path / "runs", tmp_path / "results"])
-    assert found == Looks(runs=4, cells=2, own_cells=2, others=())
+    assert found == Looks(runs=4, cells=2, own_cells=2, tried=2, others=())
     assert found.lines() == []
 
 
@@ -71,7 +71,7 @@ def test_photos_of_any_fold_count(tmp_path: Path) -> None:
 
 
 def test_looks_add_up_once_other_studies_have_more_cells() -> None:
-    few = Looks(runs=30, cells=18, own_cells=9, others=("a",))
+    few = Looks(runs=30, cells=18, own_cells=9, tried=9, others=("a",))
     assert not few.add_up
     (line,) = few.lines()
     assert "30 runs of 18 cells" in line
@@ -85,7 +85,7 @@ def test_looks_add_up_once_other_studies_have_more_cells() -> None:
 
 
 def test_a_study_of_one_cell_is_told_of_the_others_in_one_sentence() -> None:
-    (line,) = Looks(runs=225, cells=157, own_cells=1, others=("a", "b")).lines()
+    (line,) = Looks(runs=225, cells=157, own_cells=1, tried=1, others=("a", "b")).lines()
     assert line.startswith("2 other studies validated on these photos, too (225 runs of 157 cells")
     assert "another split.seed" in line
 
@@ -93,7 +93,7 @@ def test_a_study_of_one_cell_is_told_of_the_others_in_one_sentence() -> None:
 def test_flattery_is_that_of_the_lowest_of_so_many_normal_draws() -> None:
     rng = np.random.default_rng(0)
     lowest = {n: rng.normal(size=(20_000, n)).min(axis=1).mean() for n in (9, 154)}
-    found = Looks(runs=300, cells=154, own_cells=9, others=("a",))
+    found = Looks(runs=300, cells=154, own_cells=9, tried=9, others=("a",))
     assert found.flattery == pytest.approx(lowest[154] / lowest[9], rel=0.02)
 
 
@@ -114,3 +114,9 @@ def test_report_and_select_say_how_often_the_photos_have_chosen(
     winner = read_winner(tmp_path / "runs/mine")
     assert winner is not None
     assert (winner.val_runs, winner.val_cells) == (16, 8)
+
+
+def test_own_trials_that_were_not_confirmed_are_no_looks_of_others() -> None:
+    found = Looks(runs=40, cells=31, own_cells=3, tried=30, others=("a",))
+    assert not found.add_up
+    assert found.flattery == pytest.approx(1.0, abs=0.02)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from img2gps.analysis.radius import coverage, scores
+from img2gps.analysis.radius import Scores, coverage, scores
 from img2gps.runs.records import read_study
 from tests.conftest import ROOT
 
@@ -82,3 +82,12 @@ def published_folds(study: str, split: str) -> list[dict[int, pd.DataFrame]]:
             table = pd.read_csv(run.folder(ROOT / "results") / "predictions.csv")
             found.setdefault(key, {})[run.params["split.fold"]] = table
     return list(found.values())
+
+
+@pytest.mark.parametrize("spots", [9, 19, 49, 99])
+def test_weights_in_single_precision_give_the_same_radius(spots: int) -> None:
+    errors = np.arange(1.0, spots + 1)
+    known = scores(errors, np.arange(spots))
+    stored = Scores(known.values, np.asarray(known.weights, dtype=np.float32).tolist())
+    for level in (0.5, 0.8, 0.9):
+        assert stored.quantile(level, rounding=1e-6) == known.quantile(level)

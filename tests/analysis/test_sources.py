@@ -83,3 +83,13 @@ def test_a_group_that_lacks_a_run_is_left_out(tmp_path: Path) -> None:
     found = sources_of(tmp_path / "again", CROSSED, states=states)
     assert found is not None
     assert (found.groups, found.left_out) == (1, 1)
+
+
+def test_heads_that_no_seed_changes_do_not_dilute_the_luck_of_trained_ones(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"order_seed": [0, 1, 2], "split.seed": [4, 5]}
+    alone = sources_of(tmp_path / "alone", {"head": ["mlp"], **axes})
+    beside = sources_of(tmp_path / "beside", {"head": ["mlp", "knn"], **axes})
+    assert alone is not None
+    assert beside is not None
+    assert (alone.groups, beside.groups) == (1, 1)
+    assert alone.runs == beside.runs

@@ -129,3 +129,17 @@ def test_the_curves_of_a_grid_and_a_search_are_drawn_together_with_words_for_eac
     titles = [panel["layer"][1]["encoding"]["x"]["title"] for panel in figure.spec["hconcat"]]
     assert titles == ["runs", "epochs trained", "minutes of training"]
     assert "floor 5.0" in str(figure.spec)
+
+
+def test_seeds_of_a_cell_are_no_draws_of_their_own_in_a_random_search(tmp_path: Path) -> None:
+    rates = [round(0.001 + 0.0003 * n, 4) for n in range(12)]
+    given_up = {(f"lr={rate}", 1): ("pruned", "worse than the median") for rate in rates[6:]}
+    options = Options(axes={"lr": rates}, seeds=(0, 1), epochs=2, kind="random", states=given_up)
+    drawn = scene(tmp_path, options)
+    curve = tuning_curve(drawn)
+    assert curve is not None
+    assert curve.kind == RANDOM
+    assert len(curve.table) == len(rates)
+    runs = drawn.study.finished.groupby("rank_cell")["val/rmse_m"].mean()
+    assert curve.table["expected_m"].iloc[0] == pytest.approx(runs.mean())
+    assert curve.table["runs"].iloc[-1] == pytest.approx(2 * len(rates))

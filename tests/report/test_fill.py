@@ -169,6 +169,9 @@ def test_the_strongest_answer_without_training_is_the_lowest_of_those_stored(roo
         ("s beats", "give rival or mean, such as beats rival lr=0.001"),
         ("nowhere answer", "study 'nowhere': not below"),
         ("s", "cannot be filled"),
+        ("s verdict lr=0.003 vs lr=0.001 within abc", "could not convert string to float"),
+        ("s verdict lr=0.003 vs lr=0.001 within -5", "within -5: give metres above 0"),
+        ("s verdict name='open vs lr=0.001", "No closing quotation"),
     ],
 )
 def test_a_block_that_cannot_be_filled_is_named(root: Path, block: str, reason: str) -> None:

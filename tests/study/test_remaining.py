@@ -51,3 +51,10 @@ def test_numbers_models_and_splits_are_in_the_cost() -> None:
 def test_trials_of_a_search_count_alike() -> None:
     drawn = [entry({"optimizer": "adam"}, 1.0, 10.0), entry({"optimizer": "sgd"}, 1.0, 30.0)]
     assert left(*drawn, entry({}, 1.0), searched=True) == 20.0
+
+
+def test_one_run_takes_its_time_however_many_workers_there_are() -> None:
+    runs = [entry(NETWORK, 1.0) for _ in range(9)]
+    done = entry(NETWORK, 1.0, 120.0)
+    assert left(runs[0], done, at_once=8) == 120.0
+    assert left(*runs, done, at_once=8) == 135.0

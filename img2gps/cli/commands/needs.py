@@ -10,6 +10,7 @@ from img2gps.cli.options import add_runs_option
 
 if TYPE_CHECKING:
     from img2gps.analysis.needs import Needs
+    from img2gps.runs.records import StudyRecord
 
 HELP = "how many more seeds or photos would show that one cell is the best, or better than another"
 
@@ -51,12 +52,11 @@ def execute(args: argparse.Namespace) -> int:
         found = needs.lower_of_two(analysis.study, this, that, where, args.difference)
     else:
         found = needs.one_winner(analysis.rankings[0])
-    _show(found, analysis.study.record.command)
+    _show(found, analysis.study.record)
     return 0
 
 
-def _show(found: Needs, command: str) -> None:
-    from img2gps.report.steps import SEEDS, with_override
+def _show(found: Needs, study: StudyRecord) -> None:
 
     print(f"{found.question} Power by simulation from this study's own errors:")
     seeds = list(dict.fromkeys(row.seeds for row in found.rows))
@@ -70,9 +70,21 @@ def _show(found: Needs, command: str) -> None:
     if not found.enough:
         print("80 %: not with these numbers; the difference is too small to matter or to be shown")
     best = found.by_seeds
-    if best is not None and best.seeds > found.seeds and command:
+    if best is not None and best.seeds > found.seeds and study.command:
         print(f"the missing runs take about {found.minutes(best):.0f} minutes:")
-        print(with_override(command, SEEDS, str(list(range(best.seeds))).replace(" ", "")))
+        print(_command(study, best.seeds))
+
+
+def _command(study: StudyRecord, seeds: int) -> str:
+    """Return the study's command with so many seeds a cell, those that it has among them."""
+    from img2gps.report.steps import CONFIRM, SEEDS, with_override
+
+    if study.confirmation is not None:
+        top = len(study.confirmation.cells)
+        return with_override(study.command, CONFIRM, f"{{top:{top},seeds:{seeds}}}")
+    known = study.seeds or [0]
+    more = range(max(known) + 1, max(known) + 1 + max(seeds - len(known), 0))
+    return with_override(study.command, SEEDS, str([*known, *more]).replace(" ", ""))
 
 
 def _seeds(number: int) -> str:
