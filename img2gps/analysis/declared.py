@@ -100,6 +100,9 @@ class Lines:
                 raise ValueError(f"name {found.name}")
             if "{line}" not in found.names:
                 raise ValueError("names without {line}")
+            twice = [part for part in ("{line}", "{panel}", "{x}") if found.names.count(part) > 1]
+            if twice:
+                raise ValueError(f"names with {twice[0]} twice")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BadInput(f"hydra.sweeper.figures: cannot be read ({error}); {_LINES}") from None
         return found

@@ -78,19 +78,23 @@ def _trials(scene: Scene) -> pd.DataFrame:
         pairs = zip(runs["cell"], runs["seed"], strict=True)
         runs = runs[[not confirmed.has(cell, seed) for cell, seed in pairs]]
     square = pd.to_numeric(study.column("val/rmse_m"), errors="coerce").pow(2)
+    photos = pd.to_numeric(study.column("data/n_val"), errors="coerce").fillna(1.0)
     table = runs.assign(
-        square=square.where(study.runs["state"] == DONE).reindex(runs.index),
+        square=(square * photos).where(study.runs["state"] == DONE).reindex(runs.index),
+        photos=photos.reindex(runs.index),
         ended=runs["state"].map(lambda state: RunState(state).has_ended),
         spent_epochs=pd.to_numeric(runs["epochs"], errors="coerce"),
         spent_minutes=pd.to_numeric(runs["seconds"], errors="coerce") / 60,
     )
     trials = table.groupby(["rank_cell", "seed"], sort=False).agg(
-        rmse_m=("square", lambda own: np.sqrt(own.mean(skipna=False))),
+        square=("square", lambda own: own.sum(skipna=False)),
+        photos=("photos", "sum"),
         ended=("ended", "all"),
         runs=("square", "size"),
         epochs=("spent_epochs", "sum"),
         minutes=("spent_minutes", "sum"),
     )
+    trials["rmse_m"] = np.sqrt(trials["square"] / trials["photos"])  # over the photos of all folds
     return trials[trials["ended"]].reset_index().rename(columns={"rank_cell": "cell"})
 
 

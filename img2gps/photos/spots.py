@@ -33,8 +33,9 @@ def spots(lat: ArrayLike, lon: ArrayLike, gps_error_m: ArrayLike) -> NDArray[np.
     This is greedy leader clustering. Photos become leaders in the order of how many others stand
     within `spot_radius_m` of them, unless a leader already does; then each photo joins the nearest
     leader. So leaders are further apart than the labels' error, no photo is further than that
-    from its leader, and chains do not grow, as they would with single linkage. Neither the order
-    of the photos nor photos elsewhere change the result. Takes n log n for spread-out photos.
+    from its leader, and chains do not grow, as they would with single linkage. The order of
+    the photos does not change the result, and photos elsewhere do so only by the radius, which is
+    the median of all stated errors. Takes n log n for spread-out photos.
     """
     lats, lons = np.asarray(lat, dtype=np.float64), np.asarray(lon, dtype=np.float64)
     if lats.size == 0:

@@ -44,6 +44,7 @@ from img2gps.analysis.overview import Analysis
 from img2gps.analysis.ranking import Cell, Ranking
 from img2gps.analysis.stats import holm
 from img2gps.analysis.wording import span
+from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.report import build, paper, several, tables
 from img2gps.report.figures.base import Figure
@@ -91,8 +92,8 @@ def fill(
         found, p_value = _contrast(study, words), corrected[study.study.folder.name, *words]
         notes = list(found.notes)
         if _differs(found):
-            tests = len(corrected)
-            notes.append(f"p = {p_value:.2g} after Holm's correction for {tests} contrasts")
+            tests = counted(len(corrected), "contrast")
+            notes.append(f"p = {p_value:.2g} after Holm's correction for {tests}")
         return "; ".join([found.difference.removesuffix(")"), *notes]) + ")"
 
     def judged(study: Analysis, words: Sequence[str]) -> str:

@@ -67,6 +67,7 @@ def test_names_of_cells_are_read_as_the_figure_says() -> None:
         {"kind": "pie", "name": "a", "x": "lr", "names": "{line}"},
         {"kind": "lines", "name": "../a", "x": "lr", "names": "{line}"},
         {"kind": "lines", "name": "a", "x": "lr", "names": "nothing"},
+        {"kind": "lines", "name": "a", "x": "lr", "names": "{line} {line}"},
         {"kind": "lines", "name": "a"},
         "lines",
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,3 +144,11 @@ def test_seeds_of_a_cell_are_no_draws_of_their_own_in_a_random_search(tmp_path: 
     runs = drawn.study.finished.groupby("rank_cell")["val/rmse_m"].mean()
     assert curve.table["expected_m"].iloc[0] == pytest.approx(runs.mean())
     assert curve.table["runs"].iloc[-1] == pytest.approx(2 * len(rates))
+
+
+def test_folds_of_a_trial_count_by_their_photos(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"lr": [0.001, 0.002, 0.003, 0.004], "split.fold": [0, 1]}
+    drawn = scene(tmp_path, Options(axes=axes, seeds=(0,), epochs=2, split_kind="kfold"))
+    curve = tuning_curve(drawn)
+    assert curve is not None
+    assert curve.lowest_m == pytest.approx(drawn.cells["rmse_m"].min(), abs=1e-3)
