@@ -222,7 +222,7 @@ def importance(ranking: Ranking) -> list[Table]:
         [
             Entry(_TIMES.join(knob_name(axis) for axis in effect.axes) or "seeds"),
             Entry(f"{effect.share:.1%}", number=effect.share),
-            Entry(f"{effect.low:.1%} to {effect.high:.1%}" if effect.low == effect.low else "-"),
+            Entry("-" if math.isnan(effect.low) else f"{effect.low:.1%} to {effect.high:.1%}"),
             _share(effect.omega),
             _p_value(effect.p_value),
         ]
