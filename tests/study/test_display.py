@@ -54,13 +54,18 @@ def test_each_trial_that_failed_before_its_cell_was_drawn_is_announced_once() ->
     ]
 
 
-def test_runs_that_move_up_because_one_was_forgotten_are_not_announced_again() -> None:
-    screen = StringIO()
-    display = Display(Console(file=screen, width=200))
-    done = [
+def three_runs() -> list[StudyRun]:
+    """Finished runs, each of a cell of its own."""
+    return [
         StudyRun(f"lr={n}", 0, state=RunState.finished, value=float(n), run_id=str(n))
         for n in range(3)
     ]
+
+
+def test_runs_that_move_up_because_one_was_forgotten_are_not_announced_again() -> None:
+    screen = StringIO()
+    display = Display(Console(file=screen, width=200))
+    done = three_runs()
     waiting = StudyRun("lr=0", 0, run_id="0")
     display.begin(StudyRecord("s", runs=done))
     display.show(StudyRecord("s", runs=[*done[1:], waiting]), None)
@@ -70,10 +75,7 @@ def test_runs_that_move_up_because_one_was_forgotten_are_not_announced_again() -
 def test_a_run_that_is_trained_again_is_announced_with_its_number_among_all() -> None:
     screen = StringIO()
     display = Display(Console(file=screen, width=200))
-    done = [
-        StudyRun(f"lr={n}", 0, state=RunState.finished, value=float(n), run_id=str(n))
-        for n in range(3)
-    ]
+    done = three_runs()
     display.begin(StudyRecord("s", runs=done[1:]))
     display.show(StudyRecord("s", runs=[*done[1:], done[0]]), None)
     assert screen.getvalue().startswith("[3/3] lr=0 seed=0")
