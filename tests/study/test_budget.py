@@ -19,7 +19,9 @@ from img2gps.study.budget import Budget
 from img2gps.study.display import Display
 from img2gps.study.engine import run_study
 from img2gps.study.options import read_budget
+from img2gps.study.rest import rest_lines
 from img2gps.study.spec import Spec
+from tests.helpers.fake_study import Options, make_study
 from tests.helpers.studies import fake_spec, url_of
 
 pytestmark = pytest.mark.usefixtures("fake_runs")
@@ -122,3 +124,14 @@ def test_what_is_no_budget_is_refused(given: dict[str, Any], said: str) -> None:
     with pytest.raises(BadInput) as found:
         read_budget(given)
     assert said in str(found.value)
+
+
+def test_folds_that_are_left_are_no_further_seeds(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"lr": [0.001, 0.003, 0.005], "split.fold": [0, 1, 2]}
+    states = {(f"lr=0.005,split.fold={fold}", 0): ("queued", "") for fold in range(3)}
+    options = Options(axes=axes, seeds=(0,), epochs=2, split_kind="kfold", states=states)
+    make_study(tmp_path, "s", options)
+    said = rest_lines(read_study(tmp_path, "s"), str(tmp_path), None)
+    (line,) = [one for one in said if "power" in one]
+    now, then = map(int, re.findall(r"(\d+)%", line))
+    assert now == then
