@@ -16,6 +16,7 @@ from img2gps.analysis.collect import load_study
 from img2gps.analysis.needs import one_winner
 from img2gps.analysis.overview import analyse
 from img2gps.analysis.scene import scene_of
+from img2gps.cli.commands.needs import command
 from img2gps.cli.main import main
 from img2gps.report.methods import methods
 from img2gps.report.paper import numbers
@@ -162,8 +163,14 @@ def test_only_cells_that_may_win_are_in_doubt(
     assert found.seeds == 3
     assert found.runs == len(BEST)
     assert f"{BEST[0]} alone the best" in found.question
-    assert "cells in doubt" not in found.question or "2 cells in doubt" in found.question
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="0"):
         main(["needs", "s", "--runs", str(tmp_path)])
     said = capsys.readouterr().out
-    assert "hydra.sweeper.seeds" not in said
+    assert f"here: {found.photos} photos, 3 seeds a cell" in said
+    assert "hydra.sweeper.confirm={top:2,seeds:5}" in command(analysis.study.record, 5)
+
+
+def test_the_command_for_more_seeds_keeps_those_of_the_study(tmp_path: Path) -> None:
+    make_study(tmp_path, "g", Options(axes={"lr": RATES}, seeds=(7, 9), epochs=2))
+    record = load_study(tmp_path / "g", [tmp_path]).record
+    assert command(record, 4).endswith("'hydra.sweeper.seeds=[7,9,10,11]'")

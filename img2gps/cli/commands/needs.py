@@ -72,10 +72,10 @@ def _show(found: Needs, study: StudyRecord) -> None:
     best = found.by_seeds
     if best is not None and best.seeds > found.seeds and study.command:
         print(f"the missing runs take about {found.minutes(best):.0f} minutes:")
-        print(_command(study, best.seeds))
+        print(command(study, best.seeds))
 
 
-def _command(study: StudyRecord, seeds: int) -> str:
+def command(study: StudyRecord, seeds: int) -> str:
     """Return the study's command with so many seeds a cell, those that it has among them."""
     from img2gps.report.steps import CONFIRM, SEEDS, with_override
 
