@@ -134,12 +134,12 @@ def test_the_test_figure_is_that_of_the_run_that_was_deployed(tmp_path: Path) ->
     study = load_study(folder, [tmp_path])
     runs = {(run.cell, run.seed): run.run_id for run in study.record.runs}
     first = study.runs.set_index("run_id").loc[runs[BEST[0], 0], "folder"]
-    scored = pd.read_csv(Path(first) / "predictions_test.csv", dtype={"content": str})
+    scored = pd.read_csv(Path(str(first)) / "predictions_test.csv", dtype={"content": str})
     winner = select(study.record, tmp_path)
     assert winner.run_id == runs[BEST[0], 1]
     worse = scored.assign(error_m=2 * scored["error_m"])
     deployed = study.runs.set_index("run_id").loc[winner.run_id, "folder"]
-    worse.to_csv(Path(deployed) / "predictions_test.csv", index=False)
+    worse.to_csv(Path(str(deployed)) / "predictions_test.csv", index=False)
     write_winner(folder, winner)
     (ranking,) = analyse(load_study(folder, [tmp_path])).rankings
     assert ranking.test is not None
