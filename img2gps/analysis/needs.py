@@ -33,6 +33,7 @@ class Needs:
         runs: that one more seed takes: one for each cell and fold of the study, or of what a
             search has confirmed.
         seconds: that a run takes.
+        spread: whether more photos mean more ground, because spots near each other may err alike.
     """
 
     question: str
@@ -41,6 +42,7 @@ class Needs:
     seeds: int
     runs: int
     seconds: float
+    spread: bool = False
 
     @property
     def enough(self) -> list[Power]:
@@ -76,8 +78,8 @@ def one_winner(ranking: Ranking) -> Needs:
     question = f"is {ranking.winner.cell} alone the best of the {len(order)} cells in doubt?"
     if len(order) == 1:
         question = f"is {ranking.winner.cell} alone the best? No other cell is in doubt."
-    test, times = stats.first_wins_alone, JOINT_SIMULATIONS
-    return _needs(question, ranking.study, errors, order, test, times)
+    asked = Asked(question, stats.first_wins_alone, stats.OF_TESTS, JOINT_SIMULATIONS)
+    return _needs(asked, ranking.study, errors, order)
 
 
 def lower_of_two(
@@ -101,17 +103,25 @@ def lower_of_two(
     question = f"is {errors.cells[order[0]]} better than {errors.cells[order[1]]}?"
     if difference_m is not None:
         question += f" (if the difference is {difference_m:g} m)"
-    test, times = stats.first_is_lower, stats.SIMULATIONS
-    return _needs(question, study, errors, order, test, times, difference_m)
+    asked = Asked(question, stats.first_is_lower, stats.OF_DIFFERENCES, stats.SIMULATIONS)
+    return _needs(asked, study, errors, order, difference_m)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question, and how the report answers it."""
+
+    text: str
+    test: stats.Test
+    expected: stats.Expected  # of spots
+    simulations: int
 
 
 def _needs(
-    question: str,
+    asked: Asked,
     study: Study,
     errors: Errors,
     order: Sequence[int],
-    test: stats.Test,
-    times: int,
     difference_m: float | None = None,
 ) -> Needs:
     own, solved = errors.error_m[list(order)], errors.solved[list(order)]
@@ -124,8 +134,18 @@ def _needs(
     seeds = [have] if solved.all() else [have + more for more in MORE_SEEDS]
     others = errors.luck_without(order)
     rows = stats.simulated_power(
-        own, errors.places, test, photos, seeds, others=others, solved=solved, simulations=times
+        own,
+        errors.places,
+        asked.test,
+        photos,
+        seeds,
+        others=others,
+        solved=solved,
+        expected=asked.expected,
+        simulations=asked.simulations,
     )
     seconds = float(study.column("seconds").astype(float).mean())
-    again = study.runs[study.fresh] if study.confirmed else study.runs
-    return Needs(question, rows, n, have, again["cell"].nunique(), seconds)
+    fresh = study.runs[study.fresh]
+    again = fresh if len(fresh) else study.runs
+    spread = errors.places.position_m is not None
+    return Needs(asked.text, rows, n, have, again["cell"].nunique(), seconds, spread)

@@ -28,18 +28,55 @@ def kernel(position_m: Floats, range_m: float) -> Floats:
     return np.asarray(np.exp(-cdist(position_m, position_m) / range_m))
 
 
-def test_a_covariance_widens_by_true_variance_over_the_variance_that_is_seen() -> None:
+@pytest.mark.parametrize("within", [1.0, 0.3])
+def test_a_covariance_widens_by_true_variance_over_the_variance_that_is_seen(within: float) -> None:
     rng, position_m = ground(0)
     sizes = rng.integers(1, 5, N_SPOTS).astype(np.float64)
     share, near = 0.7, kernel(position_m, 40.0)
-    covariance = share * near + (1 - share) * np.eye(N_SPOTS)
+    own = within + (1 - within) / sizes  # of a mean over photos that have this correlation
+    covariance = share * near + (1 - share) * np.diag(own)
     sums = rng.multivariate_normal(np.zeros(N_SPOTS), covariance, 200_000) * sizes
     residual = sums - np.outer(sums.sum(axis=1) / sizes.sum(), sizes)
     seen = (residual**2).sum(axis=1) * N_SPOTS / (N_SPOTS - 1)
-    square, lost = places._meaning(near, share, sizes)
+    square, lost = places._meaning(near, share, sizes, within)
     assert square == pytest.approx(sums.sum(axis=1).var() / seen.mean(), rel=0.02)
     # Satterthwaite: the variance of a chi-square mean with k degrees of freedom is 2 / k.
     assert lost == pytest.approx(seen.var() / seen.mean() ** 2 / 2, rel=0.02)
+
+
+@pytest.mark.parametrize("within", [1.0, 0.5, 0.0])
+def test_independent_spots_are_those_of_the_unit_matrix(within: float) -> None:
+    sizes = np.random.default_rng(4).integers(1, 9, 20).astype(np.float64)
+    found = places._independent(sizes, within)
+    square, lost = places._meaning(np.zeros((20, 20)), 0.0, sizes, within)
+    assert found.factor**2 == pytest.approx(square)
+    assert found.freedom == pytest.approx(1 / lost)
+
+
+def test_photos_that_are_less_alike_make_unequal_spots_count_for_more() -> None:
+    sizes = np.array([9.0, *[1.0] * 19])
+    alike, unlike = (places._independent(sizes, within) for within in (1.0, 0.0))
+    # Independent photos: 28 - 1 less what the large spot's square takes.
+    assert alike.freedom < 3 < unlike.freedom
+
+
+def test_ranges_beyond_a_quarter_of_the_ground_are_left_out_for_differences() -> None:
+    rng, position_m = ground(5, side_m=150.0)
+    near = kernel(position_m, 100.0) + 1e-9 * np.eye(N_SPOTS)
+    smooth = np.linalg.cholesky(near) @ rng.normal(size=N_SPOTS)
+    spots = Places(np.arange(N_SPOTS), position_m)
+    of_tests, of_differences = (
+        spots.correlation(smooth, expected) for expected in (stats.OF_TESTS, stats.OF_DIFFERENCES)
+    )
+    assert of_differences.range_m <= 0.25 * 150 * math.sqrt(2) < of_tests.range_m
+    assert of_differences.factor < of_tests.factor
+
+
+def test_spots_on_a_circle_have_no_trend_away_from_the_middle() -> None:
+    turn = np.linspace(0, 2 * math.pi, N_SPOTS, endpoint=False)
+    circle = Places(np.arange(N_SPOTS), 50 * np.stack([np.cos(turn), np.sin(turn)], axis=1))
+    error = np.random.default_rng(6).gamma(2.0, 20.0, (1, N_SPOTS))
+    assert math.isfinite(stats.cell_interval(error, circle, luck=stats.NO_LUCK).high)
 
 
 def test_the_restricted_likelihood_is_that_of_contrasts_without_the_trend() -> None:

@@ -34,7 +34,7 @@ from img2gps.analysis.stats.intervals import (
     difference_interval,
 )
 from img2gps.analysis.stats.luck import ASSUMED, NO_LUCK, Luck, astray, luck_of
-from img2gps.analysis.stats.places import Places
+from img2gps.analysis.stats.places import OF_DIFFERENCES, OF_TESTS, Expected, Places
 from img2gps.analysis.stats.power import (
     SIMULATIONS,
     Power,
@@ -61,6 +61,7 @@ __all__ += [
     "Corrected",
     "Detectable",
     "Effect",
+    "Expected",
     "FoldMean",
     "Interval",
     "Places",
@@ -69,7 +70,7 @@ __all__ += [
 ]
 __all__ += ["Chance", "Equivalence", "Profile", "chance_of_lower", "equivalence", "profile"]
 __all__ += ["Power", "Test", "first_is_lower", "first_wins_alone", "simulated_power"]
-__all__ += ["with_difference"]
+__all__ += ["OF_DIFFERENCES", "OF_TESTS", "with_difference"]
 __all__ += ["ASSUMED", "NO_LUCK", "Luck", "above_baseline", "astray", "beats_baseline", "luck_of"]
 __all__ += ["average_error_m", "average_of_best", "cell_interval", "cell_rmse", "confidence_set"]
 __all__ += ["contrast_interval", "detectable", "difference_interval", "fold_mean", "holm"]

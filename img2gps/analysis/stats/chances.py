@@ -43,13 +43,24 @@ def chance_of_lower(
     luck = luck or luck_of(error, spot)
     signs, sample = np.asarray(weights, dtype=np.float64), Sample(error, spot)
     found = contrast_interval(error, signs, spot, luck=luck, seed=seed)
-    runs = float(np.sum(signs**2 * sample.n_seeds * seed_variances(sample, luck).variance))
-    spread = math.sqrt(spread_of(sample, signs, luck).se_spots ** 2 + runs)
+    spread = math.hypot(
+        spread_of(sample, signs, luck).se_spots, math.sqrt(_of_single_runs(sample, signs, luck))
+    )
     if not spread:
         return Chance(math.nan, math.nan, math.nan)
     values = np.array([found.estimate, found.high, found.low])
     estimate, low, high = stats.norm.cdf(-values / spread)
     return Chance(float(estimate), float(low), float(high))
+
+
+def _of_single_runs(sample: Sample, signs: Floats, luck: Luck) -> float:
+    """Return the variance that single runs add to that of the means over seeds on other photos.
+
+    It is their luck, and the part of their own noise on the photos that the mean takes away.
+    """
+    found, runs = seed_variances(sample, luck), sample.n_seeds
+    noise = found.with_noise - found.variance
+    return float(signs**2 @ (runs * found.variance + (runs - 1) * noise))
 
 
 @dataclass(frozen=True)
@@ -61,8 +72,13 @@ class Equivalence:
 
     @property
     def shown(self) -> bool:
-        """Whether both one-sided tests reject, or the difference is known for certain."""
+        """Whether both one-sided tests reject, or the difference is known for certain.
+
+        Single runs, whose luck is assumed, show nothing.
+        """
         own = self.interval
+        if own.luck_unseen:
+            return False
         if own.n_spots > 1 and math.hypot(own.se_photos, own.se_seeds) < TINY_M:
             return abs(own.estimate) < self.margin_m
         return -self.margin_m < self.interval.low and self.interval.high < self.margin_m

@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 
 from img2gps.analysis.stats.intervals import estimates, influences
 from img2gps.analysis.stats.luck import SURE, Luck, luck_of, seed_variances
-from img2gps.analysis.stats.places import Correlation, Places
+from img2gps.analysis.stats.places import OF_TESTS, Correlation, Expected, Places
 from img2gps.analysis.stats.sample import (
     LEVEL,
     MIN_SPOTS,
@@ -81,11 +81,11 @@ def resample(
     return Resamples(estimate, deviation + _draw_luck(sample, luck, n, seed), sample.n_spots)
 
 
-def widening(sample: Sample) -> float:
+def widening(sample: Sample, expected: Expected = OF_TESTS) -> float:
     """Return by what the correlation between spots widens differences between cells."""
     cells = np.eye(len(sample.n_seeds)) - 1 / len(sample.n_seeds)
     influence = [influences(sample, sign, sample.once)[0] for sign in cells]
-    return _reach(sample.correlation(np.array(influence)), sample.n_spots)
+    return _reach(sample.correlation(np.array(influence), expected), sample.n_spots)
 
 
 def _reach(alike: Correlation, n_spots: int) -> float:

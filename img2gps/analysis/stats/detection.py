@@ -89,8 +89,10 @@ def detectable(
 
 
 def _equal(one: Floats, other: Floats) -> bool:
-    """Whether two cells err alike on every photo, but for rounding."""
-    return np.allclose(one, other, rtol=0.0, atol=TINY_M, equal_nan=True)
+    """Whether two cells (s, p) err alike on every photo in all their runs, but for rounding."""
+    runs = np.concatenate([one, other])
+    runs = runs[~np.isnan(runs).any(axis=1)]
+    return bool(np.ptp(runs, axis=0).max() < TINY_M)
 
 
 def _studies_like(

@@ -72,8 +72,11 @@ def importance(
             parts[names] = share - sum(below, np.zeros(len(grid)))
     if len(dims) > 2:
         parts[tuple(dims)] = between - sum(parts.values(), np.zeros(len(grid)))
+    noise = math.nan  # mean square between the runs of a cell
     if seeded:
         parts[()] = within
+        squares = np.nansum((rmse[0] - mean[0, :, None]) ** 2)
+        noise = float(squares) / int((sample.n_seeds - 1).sum())
     effects = []
     for names, part in parts.items():
         share = np.clip(part / total, 0.0, 1.0)
@@ -83,9 +86,7 @@ def importance(
         tested = (math.nan, math.nan)
         if names and seeded:
             freedom = _freedom(names, tuple(dims), axes)
-            tested = _tested(
-                float(part[0]), freedom, float(within[0]), float(total[0]), sample.n_seeds
-            )
+            tested = _tested(float(part[0]), freedom, float(total[0]), noise, sample.n_seeds)
         effects.append(Effect(names, float(share[0]), float(low), float(high), *tested))
     return effects
 
@@ -101,20 +102,19 @@ def _freedom(names: tuple[str, ...], dims: tuple[str, ...], axes: Mapping[str, i
 
 
 def _tested(
-    part: float, freedom: int, within: float, total: float, n_seeds: NDArray[np.int64]
+    part: float, freedom: int, total: float, noise: float, n_seeds: NDArray[np.int64]
 ) -> tuple[float, float]:
     """Return omega squared and the p value of an effect, as of a balanced grid.
 
-    `part`, `within` and `total` are variances with n in the denominator. Cells with different
-    numbers of seeds count with their harmonic mean.
+    `part` and `total` are variances with n in the denominator, `noise` is the mean square between
+    the runs of a cell. An effect on the means of cells with different numbers of seeds counts as
+    often as their harmonic mean says (unweighted means: Winer 1971, ch. 5.23).
     """
-    cells, seeds = len(n_seeds), float(stats.hmean(n_seeds))
-    left = int((n_seeds - 1).sum())
-    noise = cells * seeds * within / left  # mean square between the runs of a cell
     if noise <= 0:
         return math.nan, math.nan
-    runs = cells * seeds
+    runs = len(n_seeds) * float(stats.hmean(n_seeds))
     squares = runs * part
+    left = int((n_seeds - 1).sum())
     p_value = float(stats.f.sf(squares / freedom / noise, freedom, left))
     omega = (squares - freedom * noise) / (runs * total + noise)
     return max(omega, 0.0), p_value

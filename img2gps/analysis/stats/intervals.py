@@ -23,8 +23,9 @@ from scipy import special, stats
 
 from img2gps.analysis.stats.luck import NO_LUCK, Luck, luck_of, seed_variances
 from img2gps.analysis.stats.places import (
-    CONTRAST_PRIOR,
-    LEVEL_PRIOR,
+    OF_DIFFERENCES,
+    OF_LEVELS,
+    OF_TESTS,
     Correlation,
     Places,
 )
@@ -62,6 +63,11 @@ class Interval:
     freedom: float = math.inf  # degrees of freedom of `se_photos`
 
     @property
+    def luck_unseen(self) -> bool:
+        """Whether a cell has one run, so that its luck is that of other cells, or assumed."""
+        return self.luck not in (None, NO_LUCK)
+
+    @property
     def notes(self) -> list[str]:
         """What the reader must know before believing the interval."""
         few = f"interval unreliable: {counted(self.n_spots, 'spot')}, fewer than {MIN_SPOTS}"
@@ -74,7 +80,7 @@ class Interval:
 
     @property
     def _of_seeds(self) -> list[str]:
-        return [] if self.luck in (None, NO_LUCK) else [f"one seed, {self.luck.text}"]
+        return [f"one seed, {self.luck.text}"] if self.luck and self.luck_unseen else []
 
     @property
     def _of_places(self) -> list[str]:
@@ -164,7 +170,8 @@ def contrast_interval(
     """Return the interval of a weighted sum of the cells' RMSE, for one question asked beforehand.
 
     `error` has the shape (c, s, p), `weights` (c,). Seeds of different cells are independent. With
-    `wider`, each end is the outer one of the bootstrap's and of Student's t.
+    `wider`, spots are expected to err as for a joint test, and each end is the outer one of the
+    bootstrap's and of Student's t.
     """
     signs = np.asarray(weights, dtype=np.float64)
     luck = luck or luck_of(error, spot)
@@ -198,7 +205,7 @@ def _interval(
 ) -> Interval:
     """Return the bootstrap-t interval of sum(sign * RMSE of cell)."""
     estimate = float(estimates(sample, sign, sample.once)[0][0])
-    spread = spread_of(sample, sign, luck)
+    spread = spread_of(sample, sign, luck, wider=wider)
     n_seeds = int(sample.n_seeds.min())
     counts = n_seeds, sample.n_spots, sample.n_photos
     facts = (spread.se_spots, spread.se_seeds, *counts, None if n_seeds > 1 else luck)
@@ -227,11 +234,15 @@ def _interval(
     return Interval(estimate, float(low), float(high), *facts, p, *known)
 
 
-def spread_of(sample: Sample, sign: Floats, luck: Luck) -> Spread:
-    """Return the standard errors of sum(sign * RMSE of cell)."""
+def spread_of(sample: Sample, sign: Floats, luck: Luck, *, wider: bool = False) -> Spread:
+    """Return the standard errors of sum(sign * RMSE of cell).
+
+    With `wider`, a difference expects of spots what joint tests do.
+    """
     is_contrast = abs(float(sign.sum())) < ROUNDING
-    prior = CONTRAST_PRIOR if is_contrast else LEVEL_PRIOR
-    alike = sample.correlation(influences(sample, sign, sample.once), prior)
+    of_difference = OF_TESTS if wider else OF_DIFFERENCES
+    expected = of_difference if is_contrast else OF_LEVELS
+    alike = sample.correlation(influences(sample, sign, sample.once), expected)
     se_spots = alike.factor * float(estimates(sample, sign, sample.once)[1][0])
     found = seed_variances(sample, luck)
     # What both factors contain is subtracted once, so their sum is no less than either. Without

@@ -31,22 +31,46 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 RANGES_M = (7.0, 15.0, 30.0, 60.0, 100.0)  # distance at which 1/e of the correlation is left
 SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.9)  # of the variance that falls with distance
+# Of every covariance that is tried, of which the first is that of independent spots.
+RANGE_M = np.array([0.0, *np.repeat(RANGES_M, len(SHARES))])
 # Above this probability of errors that are alike within spots only, no distance is stated. It is
 # that of an observer who takes both for equally likely beforehand.
 DOUBT = 0.3
-# Probabilities that influences are alike over more than a spot, before they are seen. What makes a
-# place hard for one cell lasts for more than a spot in most of our data sets; between two cells,
-# which are compared photo by photo, much of it cancels. Both were set after seeing how often
-# intervals hold in `benchmarks coverage`, whose cases of errors alike are no fresh test of them. In
-# the studies with positions below results/, the most likely values are 1 and 0.75.
-LEVEL_PRIOR = 0.8
-CONTRAST_PRIOR = 0.5
 MIN_MEASURED = 8  # spots; with fewer, nothing is measured
+LEAST_TREND = 0.01  # difference in distance from the middle, as part of the largest distance
 MAX_SPOTS = 600  # with more, so many of them are measured
 MAX_MEANT = 2000  # spots that a covariance is applied to
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is expected of influences before they are seen.
+
+    Attributes:
+        alike: probability that they are alike over more than a spot.
+        longest: range that is thought possible, as part of the largest distance between two spots.
+        within: correlation between photos of one spot, where spots are independent.
+    """
+
+    alike: float
+    longest: float = math.inf
+    within: float = 1.0
+
+
+# What makes a place hard for one cell lasts for more than a spot in most of our data sets; between
+# two cells, which are compared photo by photo, much of it cancels, above all what is common to a
+# large part of the ground. These were set after seeing how often intervals hold in `benchmarks
+# coverage`, whose cases of errors alike are no fresh test of them. In the studies with positions
+# below results/, the most likely probabilities are 1 and 0.75; the most likely ranges of
+# differences are 30 m on grounds of 210 m and up to 100 m on one of 430 m; and photos of one spot
+# have a correlation of 0.1 in differences.
+OF_LEVELS = Expected(0.8)
+OF_DIFFERENCES = Expected(0.5, longest=0.25, within=0.5)
+OF_TESTS = Expected(0.5)  # of a joint test, which must not find too much
 
 
 @dataclass(frozen=True)
@@ -84,13 +108,12 @@ class Places:
             self.spot[photos], None if self.position_m is None else self.position_m[photos]
         )
 
-    def correlation(self, influence: Floats, prior: float = CONTRAST_PRIOR) -> Correlation:
+    def correlation(self, influence: Floats, expected: Expected = OF_TESTS) -> Correlation:
         """Return the correlation of one estimate's influences (g,), or of several (k, g) alike.
 
-        The influences are summed by spot, in ascending order of the spots. The prior is that of a
-        level or of a contrast.
+        The influences are summed by spot, in ascending order of the spots.
         """
-        return self._ground.correlation(np.atleast_2d(influence), prior)
+        return self._ground.correlation(np.atleast_2d(influence), expected)
 
     @cached_property
     def _ground(self) -> _Ground:
@@ -107,18 +130,19 @@ class _Ground:
     def __init__(self, position_m: Floats, sizes: Floats) -> None:
         n = len(sizes)
         self.sizes = sizes
-        self.none = _independent(sizes)
         self._measured = np.arange(n)[:: math.ceil(n / MAX_SPOTS)]
         self._meant = np.arange(n)[:: math.ceil(n / MAX_MEANT)]
         self._position_m = position_m
+        self._known: dict[float, tuple[Floats, Floats]] = {}
 
-    def correlation(self, influence: Floats, prior: float) -> Correlation:
+    def correlation(self, influence: Floats, expected: Expected) -> Correlation:
         """Weigh covariances by influences (k, g), and return what they mean on average."""
+        independent = _independent(self.sizes, expected.within)
         if len(self._position_m) < MIN_MEASURED:
-            return self.none
+            return independent
         differ = influence[np.ptp(influence, axis=1) > 0]
         if not len(differ):
-            return self.none
+            return independent
         means = (differ / self.sizes)[:, self._measured]
         z = stats.norm.ppf((stats.rankdata(means, axis=1) - 0.5) / means.shape[1])
         trend = self._trend
@@ -129,10 +153,12 @@ class _Ground:
                 for _, values, vectors in self._spectra
             ]
         )
-        weight, even = (_posterior(likelihood, known) for known in (prior, 0.5))
-        square, lost, range_m = self._meanings
+        longest_m = max(expected.longest * self._near_m.max(), RANGES_M[0])
+        possible = np.asarray(longest_m >= RANGE_M)
+        weight, even = (_posterior(likelihood, p, possible) for p in (expected.alike, 0.5))
+        square, lost = self._meanings(expected.within)
         return Correlation(
-            float(even[1:] @ range_m[1:] / (1 - even[0])) if even[0] < DOUBT else 0.0,
+            float(even[1:] @ RANGE_M[1:] / (1 - even[0])) if even[0] < DOUBT else 0.0,
             math.sqrt(float(weight @ square)),
             1 / float(weight @ lost),
         )
@@ -142,61 +168,73 @@ class _Ground:
         return np.asarray(np.hypot(*np.moveaxis(place[:, None] - place, 2, 0)))
 
     @cached_property
+    def _near_m(self) -> Floats:
+        """Return the distances between the spots that are measured."""
+        return self._distance_m(self._measured)
+
+    @cached_property
     def _trend(self) -> Floats:
         """Return what the errors of any answer that is pulled to the middle grow with."""
-        outwards = np.hypot(*(self._position_m - self._position_m.mean(axis=0)).T)
-        return np.stack([np.ones_like(outwards), outwards], axis=1)[self._measured]
+        place = self._position_m[self._measured]
+        outwards = np.hypot(*(place - place.mean(axis=0)).T)
+        level = np.ones_like(outwards)
+        if np.ptp(outwards) < LEAST_TREND * outwards.max():  # as on a circle
+            return np.asarray(level[:, None])
+        return np.stack([level, outwards], axis=1)
 
     @cached_property
     def _spectra(self) -> list[tuple[float, Floats, Floats]]:
         """Return each range with the eigenvalues and -vectors of its correlation."""
-        near = self._distance_m(self._measured)
-        return [(r, *np.linalg.eigh(np.exp(-near / r))) for r in RANGES_M]
+        return [(r, *np.linalg.eigh(np.exp(-self._near_m / r))) for r in RANGES_M]
 
-    @cached_property
-    def _meanings(self) -> tuple[Floats, Floats, Floats]:
-        """Return the squared factor, 1 / degrees of freedom and the range of every covariance."""
-        near = self._distance_m(self._meant)
-        rows = [(self.none.factor**2, 1 / self.none.freedom, 0.0)]
-        for range_m in RANGES_M:
-            kernel = np.exp(-near / range_m)
-            rows += [
-                (*_meaning(kernel, share, self.sizes[self._meant]), range_m) for share in SHARES
-            ]
-        square, lost, ranges = np.array(rows).T
-        return square, lost, ranges
+    def _meanings(self, within: float) -> tuple[Floats, Floats]:
+        """Return the squared factor and 1 / degrees of freedom of every covariance."""
+        if within not in self._known:
+            sizes, distance_m = self.sizes[self._meant], self._distance_m(self._meant)
+            none = _independent(self.sizes, within)
+            rows = [(none.factor**2, 1 / none.freedom)]
+            for range_m in RANGES_M:
+                kernel = np.exp(-distance_m / range_m)
+                rows += [_meaning(kernel, share, sizes, within) for share in SHARES]
+            square, lost = np.array(rows).T
+            self._known[within] = square, lost
+        return self._known[within]
 
 
-def _independent(sizes: Floats) -> Correlation:
+def _independent(sizes: Floats, within: float = 1.0) -> Correlation:
     """Return what spots of unequal sizes mean for a standard error if they are independent.
 
     Few spots with many photos decide more than many with one. The bias of the cluster-robust
     variance and its degrees of freedom are those of Bell & McCaffrey (2002, Survey Methodology
-    28(2)), for spots whose sums have a standard deviation in proportion to their photos. This is
-    `_meaning` of the unit matrix in closed form.
+    28(2)), for photos of one spot with the correlation `within`. This is `_meaning` of the unit
+    matrix in closed form: the squares are those of diag(v) - part v' - v part' + sum(v) part part'.
     """
     n, part = len(sizes), sizes / sizes.sum()
     if n < 2:
         return Correlation(0.0, 1.0, 1.0)
-    square = part**2
-    true = float(square.sum())
-    own = 1 - 2 * part + true  # the variance of a spot's sum about its share of the mean
-    trace = float(square @ own)
-    skew, tail = float(square @ part), float(square @ part**2)
-    pairs = true**4 + 2 * true * tail + 2 * skew**2 - 4 * true**2 * skew  # i = j included
-    squares = pairs + float(square**2 @ (own**2 - (true - 2 * part) ** 2))
+    v = part**2 * _of_a_mean(sizes, within)  # of each spot's sum
+    true, square, together = float(v.sum()), float(part @ part), float(part @ v)
+    trace = float(true - 2 * together + true * square)
+    squares = float(v @ v) * (1 + 2 * square) + 2 * together**2 + (true * square) ** 2
+    squares += 2 * float(true * (v @ part**2) - 2 * (part @ v**2)) - 4 * true * square * together
     factor = math.sqrt(max(true / (trace * n / (n - 1)), 1.0))
     return Correlation(0.0, factor, max(trace**2 / squares, 1.0))
 
 
-def _posterior(likelihood: Floats, prior: float) -> Floats:
+def _of_a_mean(sizes: Floats, within: float) -> Floats:
+    """Return the variance of a spot's mean over so many photos, as part of that of one photo."""
+    return within + (1 - within) / sizes
+
+
+def _posterior(likelihood: Floats, prior: float, possible: Bools) -> Floats:
     """Return the probability of each covariance, of which the first is that of independent spots.
 
-    `likelihood` holds log likelihoods; `prior` is the probability of all but the first together.
+    `likelihood` holds log likelihoods; `prior` is the probability of all but the first together, of
+    which only some are possible.
     """
-    weight = np.exp(likelihood - likelihood.max())
+    weight = np.where(possible, np.exp(likelihood - likelihood.max()), 0.0)
     weight[0] *= 1 - prior
-    weight[1:] *= prior / (len(weight) - 1)
+    weight[1:] *= prior / (possible.sum() - 1)
     return np.asarray(weight / weight.sum())
 
 
@@ -221,14 +259,16 @@ def _likelihoods(
     return np.asarray(-(fixed + n * np.log(np.maximum(squares, 1e-300)).mean(axis=1)) / 2)
 
 
-def _meaning(kernel: Floats, share: float, sizes: Floats) -> tuple[float, float]:
+def _meaning(kernel: Floats, share: float, sizes: Floats, within: float) -> tuple[float, float]:
     """Return by what a covariance multiplies the variance that is seen, and 1 / its freedom.
 
-    What is seen are sums of spots less their share of the mean: diag(sizes) (I - 1 sizes' / total).
+    A share of the variance of a spot's mean falls with distance as the kernel does; the rest is the
+    spot's own. What is seen are sums of spots less their share of the mean: diag(sizes)
+    (I - 1 sizes' / total).
     """
     n, total = len(sizes), sizes.sum()
     covariance = share * kernel
-    covariance[np.diag_indices(n)] += 1 - share
+    covariance[np.diag_indices(n)] += (1 - share) * _of_a_mean(sizes, within)
     with_mean = covariance @ sizes / total
     true = float(sizes @ with_mean * total)
     seen = covariance - with_mean[:, None] - with_mean + true / total**2

@@ -1,11 +1,15 @@
 """The power of a study with other numbers of photos and seeds, by simulation from its own errors.
 
 Each simulated study (simulated.py) has a luck of its own, as likely as what is known of it, and is
-judged by the same test as a real one.
+judged by the same test as a real one. Drawn spots have no positions. Where errors of real ones are
+alike over more than a spot, standard errors are larger by a factor, and to detect a difference is
+as hard as to detect one that is smaller by that factor among independent spots. So it is made
+smaller, and photos are taken to be added with their ground.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,11 +17,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from img2gps.analysis.stats.comparisons import confidence_set, resample
+from img2gps.analysis.stats.comparisons import confidence_set, resample, widening
 from img2gps.analysis.stats.intervals import estimates, spread_of
-from img2gps.analysis.stats.luck import ASSUMED, Luck, luck_of
-from img2gps.analysis.stats.places import Places
-from img2gps.analysis.stats.sample import LEVEL, Floats, Sample, cell_rmse
+from img2gps.analysis.stats.luck import ASSUMED, Luck, luck_of, seed_variances
+from img2gps.analysis.stats.places import OF_DIFFERENCES, Expected, Places
+from img2gps.analysis.stats.sample import LEVEL, Floats, Sample, cell_rmse, ratio
 from img2gps.analysis.stats.simulated import Ints, StudyLike
 
 SIMULATIONS = 200  # a power of 80 % is then known to 3 points
@@ -45,7 +49,12 @@ def first_is_lower(error: Floats, spot: Ints, luck: Luck) -> bool:
 
 
 def first_wins_alone(error: Floats, spot: Ints, luck: Luck) -> bool:
-    """Return whether the first cell is the only one in the confidence set."""
+    """Return whether the first cell is the only one in the confidence set.
+
+    Cells with one run get no marks, so nothing is answered with one seed.
+    """
+    if (~np.isnan(error).any(axis=2)).sum(axis=1).min() < 2:
+        return False
     marked = confidence_set(resample(error, spot, luck=luck, n=RESAMPLES)).marked
     return bool(marked[0] and marked.sum() == 1)
 
@@ -59,6 +68,7 @@ def simulated_power(
     *,
     others: Luck = ASSUMED,
     solved: ArrayLike | None = None,
+    expected: Expected = OF_DIFFERENCES,
     simulations: int = SIMULATIONS,
     seed: int = 0,
 ) -> list[Power]:
@@ -72,16 +82,18 @@ def simulated_power(
         seeds: numbers of runs of each cell.
         others: the luck that the study's other cells show; the typical luck if there are none.
         solved: which cells (c,) no seed changes; none by default.
+        expected: of spots, by the test of the report; for `first_wins_alone`, `OF_TESTS`.
         simulations: studies that are drawn for each pair of numbers.
         seed: of the draws.
     """
     errors = np.asarray(error, dtype=np.float64)
     trained = np.ones(len(errors), bool) if solved is None else ~np.asarray(solved, dtype=np.bool_)
     shown = luck_of(errors[trained], places, others) if trained.any() else others
-    known = StudyLike(errors, places, shown, ~trained)
     found = []
     for n in photos:
         for k in seeds:
+            nearer = _nearer(errors, places, shown, n, k, expected)
+            known = StudyLike(nearer, places, shown, ~trained)
             rng = np.random.default_rng([seed, n, k])
             answered = 0
             for _ in range(simulations):
@@ -89,6 +101,35 @@ def simulated_power(
                 answered += test(drawn, spot, luck_of(drawn, spot, others))
             found.append(Power(n, k, answered / simulations))
     return found
+
+
+def _nearer(
+    errors: Floats,
+    places: ArrayLike | Places,
+    luck: Luck,
+    photos: int,
+    seeds: int,
+    expected: Expected,
+) -> Floats:
+    """Return the errors (c, s, p) with all cells nearer to the first, as spots that err alike need.
+
+    The factor is that of the standard error of a difference on so many photos with so many seeds,
+    for the middle one of the other cells. Luck is not larger where spots err alike.
+    """
+    if not isinstance(places, Places) or places.position_m is None:
+        return errors
+    wider = widening(Sample(errors, places), expected)
+    wider /= widening(Sample(errors, places.spot), expected)
+    sign, parts = np.array([1.0, -1.0]), []
+    for other in range(1, len(errors)):
+        pair = Sample(errors[[0, other]], places.spot)
+        spots = spread_of(pair, sign, luck).se_spots ** 2 * pair.n_photos / photos
+        runs = float((pair.n_seeds * seed_variances(pair, luck).variance).sum()) / seeds
+        parts.append((wider**2 * spots + runs) / (spots + runs) if spots + runs else 1.0)
+    factor = math.sqrt(float(np.median(parts))) if parts else 1.0
+    rmse = cell_rmse(errors)
+    nearer = rmse[0] + (rmse - rmse[0]) / factor
+    return np.asarray(errors * ratio(nearer, rmse)[:, None, None])
 
 
 def with_difference(error: ArrayLike, metres: float) -> Floats:

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from img2gps.analysis.stats.places import CONTRAST_PRIOR, Correlation, Places
+from img2gps.analysis.stats.places import OF_TESTS, Correlation, Expected, Places
 from img2gps.photos.spots import FEW_SPOTS
 
 Floats = NDArray[np.float64]
@@ -59,9 +59,9 @@ class Sample:
         """Return the RMSE of every cell, (c,): the mean over its seeds."""
         return np.asarray(mean_over_seeds(self.rmse(self.once))[0])
 
-    def correlation(self, influence: Floats, prior: float = CONTRAST_PRIOR) -> Correlation:
+    def correlation(self, influence: Floats, expected: Expected = OF_TESTS) -> Correlation:
         """Return how far influences (g,) or (k, g) on an estimate are alike."""
-        return self._places.correlation(influence, prior)
+        return self._places.correlation(influence, expected)
 
     def draw(self, n: int, seed: int) -> Floats:
         """Return how often each spot is drawn in each of n resamples, (n, g)."""

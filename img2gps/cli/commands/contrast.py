@@ -86,4 +86,6 @@ def _equivalence(found: Equivalence) -> str:
     if math.isnan(found.interval.low):
         ends = "no interval"
     verdict = "equivalent" if found.shown else "not shown to be equivalent"
+    if found.interval.luck_unseen:
+        ends += "; nothing is shown with one seed"
     return f"within a margin of {found.margin_m:g} m they are {verdict} ({ends})"

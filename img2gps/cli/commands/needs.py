@@ -65,6 +65,8 @@ def _show(found: Needs, study: StudyRecord) -> None:
         powers = [row.power for row in found.rows if row.photos == photos]
         print(f"{photos:>6}  " + "".join(f"{power:>9.0%}" for power in powers))
     print(f"here: {found.photos} photos, {_seeds(found.seeds)} a cell")
+    if found.spread:
+        print("more photos: from more ground, because spots near each other may err alike")
     for row in found.enough:
         print(f"80 %: {row.photos} photos with {_seeds(row.seeds)} a cell")
     if not found.enough:
