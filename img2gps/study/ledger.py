@@ -335,11 +335,11 @@ class Ledger:
 
     def _again(self, key: str, number: int | None = None, *, keep_progress: bool = True) -> None:
         before = self._trials[self._of[key][-1] if number is None else number]
-        kept = (KEY, CELL, PARAMS, SEED, NAME, REF)
+        drawn = before.user_attrs.get(PARAMS) is not None
+        kept = (KEY, SEED, REF, *((CELL, PARAMS, NAME) if drawn else ()))
         # What pruners know of it: the curve so far and the rungs that it has passed.
         system = dict(before.system_attrs) if keep_progress else {}
         system.pop("fixed_params", None)
-        drawn = before.user_attrs.get(PARAMS) is not None
         grid = not self.spec.searched
         if drawn and not grid:
             system["fixed_params"] = before.params
@@ -421,12 +421,16 @@ class Ledger:
         return self._begun(trial_id)
 
     def draw(self, claim: Claim, params: Params, name: str) -> None:
-        """Write down what the sampler drew for a slot."""
+        """Write down what the sampler drew for a slot.
+
+        The values come last, because a slot counts as drawn as soon as they are there, also where
+        its worker dies in between.
+        """
         trial_id = claim.trial._trial_id
-        self._note(trial_id, PARAMS, params)
-        self._note(trial_id, CELL, cell_id(params))
         if name:
             self._note(trial_id, NAME, name)
+        self._note(trial_id, CELL, cell_id(params))
+        self._note(trial_id, PARAMS, params)
 
     def beat(self, trial_id: int) -> None:
         """Write down that this worker is alive. Raises `Lost`."""

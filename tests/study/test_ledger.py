@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import subprocess
@@ -25,8 +26,9 @@ from img2gps.core.process import identity, known_dead
 from img2gps.runs.records import RunState
 from img2gps.study import process, storage
 from img2gps.study.bulk import add_trials
+from img2gps.study.drawing import Draws
 from img2gps.study.ledger import Claim, Ledger, Lost
-from img2gps.study.space import cell_id
+from img2gps.study.space import Axis, Space, cell_id
 from img2gps.study.spec import Done, Limits, RunRef, Spec
 from img2gps.study.trials import EXCEPTION, PREEMPTED, NewRun, key_of, trial_of
 from tests.helpers.studies import fake_spec
@@ -254,6 +256,39 @@ def test_a_dead_workers_run_is_taken_back_and_its_own_word_no_longer_counts(
     ledger.refresh()
     entry = ledger.entry(mine.key)
     assert (entry.state, entry.attempts) == ("finished", 2)
+
+
+@pytest.mark.parametrize("written", range(4))
+def test_a_worker_that_dies_while_it_writes_down_a_draw_leaves_a_whole_cell_or_none(
+    url: str, tmp_path: Path, written: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell without its name would belong to no trial, and its further seeds would never run."""
+    spec = fake_spec(
+        tmp_path, {}, space=Space((Axis("lr", low=0.1, high=0.9),)), kind="tpe", sampler="tpe"
+    )
+    made = Ledger.create(storage.open_storage(url), spec)
+    made.save(spec)
+    made.enqueue([NewRun("trial 0", None, 0)])
+    dead = another(url)
+    claim, notes = claimed(dead), itertools.count(1)
+    note = dead._note
+
+    def until_killed(trial_id: int, key: str, value: Any) -> None:
+        if next(notes) > written:
+            raise InterruptedError
+        note(trial_id, key, value)
+
+    monkeypatch.setattr(dead, "_note", until_killed)
+    with contextlib.suppress(InterruptedError):
+        dead.draw(claim, Draws(dead).draw(claim.trial), "the name")
+    assert made.reap() == ["trial 0"]
+    again = claimed(made)
+    entry = made.entry("trial 0")
+    if written < 3:
+        assert (again.params, entry.cell, entry.name) == (None, "", "")
+    else:
+        assert again.params == entry.params != {}
+        assert (entry.cell, entry.name) == (cell_id(entry.params), "the name")
 
 
 def test_a_silent_worker_elsewhere_is_given_up_by_ones_own_clock(
