@@ -349,8 +349,11 @@ class Engine:
                 self.ledger.reap(worker, INTERRUPTED, "interrupted")
 
     def _more(self) -> bool:
-        """Let those who plan further runs decide what runs next; false if nothing does."""
-        return any(planner.advance() for planner in self._planners)
+        """Let those who plan further runs decide what runs next; false if nothing does.
+
+        A worker may have queued a run of its own since this engine last looked.
+        """
+        return any(planner.advance() for planner in self._planners) or self.ledger.busy()
 
     def _over_budget(self) -> str:
         """Return the limit of the budget that is reached; "" if none."""

@@ -27,16 +27,17 @@ from img2gps.study import search
 from img2gps.study.differences import differences
 from img2gps.study.display import Display, duration
 from img2gps.study.drawing import Draws
-from img2gps.study.engine import run_study
+from img2gps.study.engine import Engine, plan_alone, run_study
 from img2gps.study.ledger import Ledger
 from img2gps.study.planning import plan_study
 from img2gps.study.pool import Pool
-from img2gps.study.process import HUNG
+from img2gps.study.process import HUNG, Stop
+from img2gps.study.repeats import Repeats
 from img2gps.study.space import Axis, space
 from img2gps.study.spec import Done, EpochHook, Limits, Spec
 from img2gps.study.storage import open_storage
 from img2gps.study.trials import PREEMPTED
-from img2gps.study.worker import Watchdog
+from img2gps.study.worker import Watchdog, Worker
 from tests.helpers.fake_runner import FakeRunner
 from tests.helpers.studies import (
     QUICK,
@@ -494,3 +495,22 @@ def test_a_process_that_was_stopped_for_long_does_not_hang(
         assert watchdog.look() == 0
     clock[0] = 1210.0
     assert watchdog.look() == HUNG
+
+
+def test_a_run_that_a_worker_has_just_queued_keeps_the_engine_going(tmp_path: Path) -> None:
+    """Before, an engine that looked at the wrong moment ended, and its workers with it."""
+    drawn = space([Axis("lr", low=0.1, high=0.9)])
+    spec = fake_spec(
+        tmp_path, {}, space=drawn, kind="random", sampler="random", n_trials=1, seeds=(0, 1)
+    )
+    assert plan_alone(spec, url_of(spec), Display()) == 1
+    ledger, other = (Ledger(open_storage(url_of(spec)), spec.name) for _ in range(2))
+    runner = FakeRunner(spec)
+    engine = Engine(ledger, planners=[Repeats(ledger, runner)])
+    claim = other.claim()
+    assert claim is not None
+    Worker(other, runner, Stop()).attempt(claim)
+    ledger.refresh()
+    assert not ledger.busy()
+    assert Repeats(other, runner).advance()
+    assert engine._more()
