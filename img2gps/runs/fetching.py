@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shutil
 import tarfile
 import tempfile
@@ -161,6 +162,7 @@ def fetched_again(root: Path, study: str) -> Iterator[None]:
                 if (now := _ended(root, study)) != ended:
                     fetch(root, study)
                     (root / study / STUDY).touch()  # for a page that looks when it changed
+                    _as_fetched(root / study)
                     ended = now
 
     threading.Thread(target=work, name="store", daemon=True).start()
@@ -172,8 +174,15 @@ def fetched_again(root: Path, study: str) -> Iterator[None]:
 
 def _fetch_newest(root: Path, store: Store, study: str) -> None:
     """Fetch a study's record, unless this machine writes it, with a single request."""
-    if not _is_worked_on(root / study / STUDY):
+    if not _is_worked_on(root / study):
         store.get(f"{study}/{STUDY}", root / study / STUDY)
+        _as_fetched(root / study)
+
+
+def _as_fetched(folder: Path) -> None:
+    """Make the note of a copy newer than its record, which was fetched and not written here."""
+    with suppress(FileNotFoundError):
+        os.utime(folder / NOTE)
 
 
 def _ended(root: Path, study: str) -> int:
@@ -249,16 +258,24 @@ def _is_wanted(root: Path, name: str, own: Listing) -> bool:
 def _fetch_record(root: Path, store: Store, study: str, own: Listing) -> None:
     """Fetch the records of a study, unless this machine writes them at the moment."""
     folder = root / study
-    if own == noted(folder) or _is_worked_on(folder / STUDY):
+    if own == noted(folder) or _is_worked_on(folder):
         return
     for name in own:
         store.get(name, root / name)
     note(folder, own)
 
 
-def _is_worked_on(record: Path) -> bool:
+def _is_worked_on(folder: Path) -> bool:
+    """Whether an engine of this machine writes this copy of a record.
+
+    It does if the record is newer than the copy. Otherwise the engine writes another copy, such as
+    that of another user, and sends it to the store.
+    """
+    record, note_ = folder / STUDY, folder / NOTE
     engine = read_study_file(record).engine if record.is_file() else None
-    return process.is_local(engine) and not process.known_dead(engine)
+    if not process.is_local(engine) or process.known_dead(engine):
+        return False
+    return not note_.is_file() or record.stat().st_mtime_ns > note_.stat().st_mtime_ns
 
 
 def _fetch_some(root: Path, store: Store, folders: dict[str, Listing]) -> None:

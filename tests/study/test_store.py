@@ -22,6 +22,7 @@ import pytest
 from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import runs_root
+from img2gps.core.process import identity
 from img2gps.report.build import load
 from img2gps.runs import fetching
 from img2gps.runs.records import RunState, read_study, write_study
@@ -293,6 +294,28 @@ def test_a_page_that_follows_a_study_gets_what_other_machines_write(
         wait_for(lambda: (copied / "result.json").is_file())
         assert read_study(root, "table1") == whole
         assert (copied / "history.csv").read_bytes() == (run / "history.csv").read_bytes()
+
+
+def test_a_reader_follows_a_worker_of_this_machine_that_writes_another_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before, the copy stayed as it was until the worker had ended."""
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "reader"))
+    plain, url = tmp_path / "plain", f"file://{tmp_path}/shared"
+    make_study(plain)
+    store, root = Store(url), runs_root(url, "runs.root")
+    ended = replace(read_study(plain, "table1"), engine=identity())
+    begun = replace(ended, runs=[replace(run, state=RunState.queued) for run in ended.runs])
+    for study in (begun, ended):
+        write_study(plain, study)
+        store.put(plain / "table1" / "study.json", "table1/study.json")
+        fetching.fetch(root, "table1", runs=False)
+        assert read_study(root, "table1") == study
+    write_study(root, begun)  # from now on an engine writes this copy
+    write_study(plain, replace(ended, question="another"))
+    store.put(plain / "table1" / "study.json", "table1/study.json")
+    fetching.fetch(root, "table1", runs=False)
+    assert read_study(root, "table1") == begun
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,10 @@ from img2gps.core import process
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.core.stores import as_typed
-from img2gps.runs.fetching import fetched_again, remove_records
+from img2gps.runs.fetching import fetch, fetched_again, remove_records
 from img2gps.runs.folder import WINNER
 from img2gps.runs.records import RESULT, STUDY, RunState, StudyRecord, read_study, study_names
+from img2gps.runs.store import StoreAway
 from img2gps.study.spec import STORAGE_VARIABLE
 
 if TYPE_CHECKING:
@@ -145,16 +147,25 @@ def _show(args: argparse.Namespace) -> int:
             fetched_again(args.root, args.name),
             Live(_cells(study), console=console, auto_refresh=False) as live,
         ):
-            while study.is_running or _awaited(args, study):
+            while study.is_running or _awaited(args, study) or _newest(args).is_running:
                 time.sleep(WATCH_S)
                 study = read_study(args.root, args.name)
                 live.update(_cells(study), refresh=True)
+            study = read_study(args.root, args.name)
+            live.update(_cells(study), refresh=True)
     else:
         console.print(_cells(study))
     for line in _summary(study):
         console.print(line, soft_wrap=True)
     _suggest(study, args.root)
     return 1 if any(run.state.went_wrong for run in study.runs) else 0
+
+
+def _newest(args: argparse.Namespace) -> StudyRecord:
+    """Return the record as it is now, also where it comes from a store."""
+    with suppress(StoreAway):
+        fetch(args.root, args.name, runs=False)
+    return read_study(args.root, args.name)
 
 
 def _awaited(args: argparse.Namespace, study: StudyRecord) -> bool:
