@@ -10,12 +10,14 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.coverage import PULL_ALIKE
 from benchmarks.harness import Row, Settings
 from img2gps.analysis import stats
 from img2gps.analysis.stats.luck import TYPICAL_RELATIVE
@@ -36,27 +38,45 @@ DRY = ((9, 3, 60), (9, 2, 60), (9, 3, 150), (2, 3, 60), (18, 2, 60), (4, 5, 60))
 SPOTS = 0.7  # by photo
 RESAMPLES = 400
 
+ALIKE_M = 30.0  # distance at which 1/e of the correlation between spots is left
+ALIKE = ((60, 3, 15.0), (60, 5, 15.0), (60, 3, 25.0))  # as NEEDS, of spots that err alike
+
 Errors = NDArray[np.float64]
-Spots = NDArray[np.int64]
+Spots = NDArray[np.int64] | stats.Places
 
 
 def _drawn(
-    key: list[int], rmse_m: list[float], photos: int, seeds: int, luck: float = LUCK[0]
+    key: list[int],
+    rmse_m: list[float],
+    photos: int,
+    seeds: int,
+    luck: float = LUCK[0],
+    alike_m: float = 0.0,
 ) -> tuple[Errors, Spots]:
     rng = np.random.default_rng(key)
     taken = draw_photos(rng, photos, round(SPOTS * photos))
-    offset = draw_errors(rng, taken, rmse_m, seeds, Noise(cell_seed=luck))
-    return np.hypot(offset[..., 0], offset[..., 1]), taken.spot
+    noise = Noise(cell_seed=luck)
+    if alike_m:
+        noise = replace(noise, alike_m=alike_m, cells_alike=True, pull=PULL_ALIKE)
+    offset = draw_errors(rng, taken, rmse_m, seeds, noise)
+    places = stats.Places(taken.spot, np.stack([taken.east, taken.north], axis=1))
+    return np.hypot(offset[..., 0], offset[..., 1]), places if alike_m else taken.spot
 
 
 def _needs(
-    studies: int, cells: int, luck: float, photos: int, seeds: int, metres: float
+    studies: int,
+    cells: int,
+    luck: float,
+    photos: int,
+    seeds: int,
+    metres: float,
+    alike_m: float = 0.0,
 ) -> dict[str, float]:
     """Compare what pilots state for a pair of their cells with what studies show."""
     rmse_m = [70.0, 70.0 + metres, *[74.0] * (cells - 2)]
     stated, shown = [], []
     for number in range(max(studies // 8, 2)):
-        error, spot = _drawn([1, number], rmse_m, *PILOT, luck)
+        error, spot = _drawn([1, number], rmse_m, *PILOT, luck, alike_m)
         pair = stats.with_difference(error[:2], metres)
         (row,) = stats.simulated_power(
             pair,
@@ -70,7 +90,7 @@ def _needs(
         )
         stated.append(row.power)
     for number in range(studies):
-        error, spot = _drawn([2, number], rmse_m, photos, seeds, luck)
+        error, spot = _drawn([2, number], rmse_m, photos, seeds, luck, alike_m)
         shown.append(stats.first_is_lower(error[:2], spot, stats.luck_of(error, spot)))
     return {"stated": statistics.fmean(stated), "real": statistics.fmean(shown)}
 
@@ -131,6 +151,10 @@ def measure(settings: Settings) -> dict[str, Any]:
         what += f", pilot of {cells} cells"
         one = settings.part(f"needs, {what}", partial(_needs, studies, cells, luck, *asked))
         found["needs"].append({"what": what, **one})
+    for photos, seeds, metres in ALIKE[:few]:
+        what = f"{photos} photos, {seeds} seeds, {metres:g} m, errors alike over {ALIKE_M:g} m"
+        ask = partial(_needs, studies, 2, LUCK[0], photos, seeds, metres, ALIKE_M)
+        found["needs"].append({"what": what, **settings.part(f"needs, {what}", ask)})
     for case in NOTICED[:few]:
         what = _size(*case)
         one = settings.part(f"report, {what}", partial(_noticed, studies, *case))

@@ -38,7 +38,8 @@ def test_differences_and_errors_are_those_of_the_report() -> None:
     luck = stats.luck_of(error, spot)
     found = race.pairs(error, spot, luck)
     for a, b in ((0, 1), (1, 2), (2, 0)):
-        expected = stats.difference_interval(error[a], error[b], spot, luck=luck)
+        signs = np.eye(3)[a] - np.eye(3)[b]
+        expected = stats.contrast_interval(error, signs, spot, luck=luck, wider=True)
         assert found.difference[a, b] == pytest.approx(expected.estimate)
         assert found.se_spots[a, b] == pytest.approx(expected.se_photos)
         assert found.se[a, b] == pytest.approx(np.hypot(expected.se_photos, expected.se_seeds))

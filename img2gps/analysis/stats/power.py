@@ -40,7 +40,7 @@ class Power:
     power: float
 
 
-def first_is_lower(error: Floats, spot: Ints, luck: Luck) -> bool:
+def first_is_lower(error: Floats, spot: Ints | Places, luck: Luck) -> bool:
     """Return whether the first of two cells is shown to have the lower RMSE."""
     sample, sign = Sample(error, spot), np.array([1.0, -1.0])
     estimate = float(estimates(sample, sign, sample.once)[0][0])
