@@ -93,3 +93,28 @@ def test_the_band_of_a_profile_holds_the_whole_curve() -> None:
         truth = scipy_stats.rayleigh.cdf(at, scale=50.0)
         held += bool(((found.low <= truth) & (truth <= found.high)).all())
     assert held / 150 > 0.88  # 0.95 less 4 standard errors of 150 simulations
+
+
+def test_the_chance_has_the_noise_of_single_runs_and_not_that_of_their_means() -> None:
+    """Runs whose errors on the photos differ, though none has luck as a whole."""
+    rng, spots, shift_m = np.random.default_rng(3), 60, 8.0
+    rows = [(rng.gamma(4.0, 15.0, (2, 5, spots)), np.arange(spots)) for _ in range(200)]
+    found = []
+    wins = 0.0
+    for error, spot in rows:
+        error[0] -= shift_m
+        error = np.abs(error)
+        single = np.sqrt((error**2).mean(axis=2))
+        wins += float((single[0][:, None] < single[1]).mean()) / len(rows)
+        luck = stats.luck_of(error, spot, stats.Luck(0.0, 50.0))
+        found.append(stats.chance_of_lower(error, PAIR, spot, luck=luck).estimate)
+    assert wins < 0.95
+    assert np.median(found) == pytest.approx(wins, abs=0.06)
+
+
+def test_single_runs_show_no_equivalence() -> None:
+    error, spot = drawn(4, [70.0, 70.0], 1)
+    found = stats.equivalence(error, PAIR, spot, 1000.0)
+    assert -1000 < found.interval.low < found.interval.high < 1000
+    assert not found.shown
+    assert stats.equivalence(error, PAIR, spot, 1000.0, luck=stats.NO_LUCK).shown

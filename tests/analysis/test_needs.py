@@ -153,3 +153,49 @@ def test_the_command_says_what_more_seeds_would_take(
     with pytest.raises(SystemExit, match="2"):
         main([*words, "--difference", "3"])
     assert "--difference: metres above 0, together with --this" in capsys.readouterr().err
+
+
+def test_spots_that_err_alike_take_power_away() -> None:
+    """Stated powers beside the share of studies that the report's own test tells apart."""
+
+    def study(key: list[int]) -> tuple[Floats, stats.Places]:
+        rng = np.random.default_rng(key)
+        photos = draw_photos(rng, 60, 41)
+        noise = Noise(cell_seed=0.03, alike_m=30.0, cells_alike=True, pull=0.4)
+        offset = draw_errors(rng, photos, [70.0, 85.0], 3, noise)
+        places = stats.Places(photos.spot, np.stack([photos.east, photos.north], axis=1))
+        return np.hypot(offset[..., 0], offset[..., 1]), places
+
+    stated, without = [], []
+    for seed in range(30):
+        error, places = study([1, seed])
+        error = stats.with_difference(error, 15.0)
+        for known, found in ((places, stated), (places.spot, without)):
+            (row,) = stats.simulated_power(
+                error, known, stats.first_is_lower, [60], [3], simulations=60, seed=seed
+            )
+            found.append(row.power)
+    shown = [
+        stats.first_is_lower(error, places, stats.luck_of(error, places))
+        for error, places in (study([2, seed]) for seed in range(200))
+    ]
+    assert np.mean(stated) == pytest.approx(np.mean(shown), abs=0.09)  # 2 standard errors
+    assert np.mean(without) > np.mean(stated) + 0.1
+
+
+def test_one_seed_answers_no_question_that_takes_marks() -> None:
+    error, spot = drawn(7, [40.0, 70.0, 72.0], 60, 1)
+    one, two = stats.simulated_power(
+        error, spot, stats.first_wins_alone, [60], [1, 2], expected=stats.OF_TESTS, simulations=20
+    )
+    assert one.power == 0.0
+    assert two.power > 0.5
+
+
+def test_heads_that_no_seed_changes_answer_with_one_run() -> None:
+    error, spot = drawn(8, [40.0, 70.0], 60, 1)
+    (row,) = stats.simulated_power(
+        error, spot, stats.first_wins_alone, [60], [1], others=stats.NO_LUCK,
+        solved=[True, True], simulations=20,
+    )  # fmt: skip
+    assert row.power > 0.5

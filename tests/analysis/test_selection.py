@@ -1,0 +1,94 @@
+"""The correction for having been selected, against a plain loop and simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from img2gps.analysis import stats
+from tests.helpers.fake_study import Noise
+from tests.helpers.simulated import simulated
+
+Floats = NDArray[np.float64]
+
+
+def test_the_interval_of_the_winner_has_the_luck_of_the_cells_that_might_have_won() -> None:
+    error, spot, _ = simulated(31, [70.0, 70.0, 70.0])
+    plain = stats.selection_corrected(error, spot)
+    rival = int(np.argsort(stats.cell_rmse(error))[1])
+    error[rival] *= np.array([0.85, 0.85, 1.35])[:, None]
+    gone = stats.selection_corrected(error, spot)
+    assert gone.winner == plain.winner
+    assert gone.wins[rival] > 0.1
+    assert plain.interval is not None
+    assert gone.interval is not None
+    assert gone.interval.se_seeds > 1.5 * plain.interval.se_seeds
+    assert gone.interval.high - gone.interval.low > plain.interval.high - plain.interval.low
+
+
+def test_selection_correction_is_that_of_a_plain_loop() -> None:
+    error, spot, _ = simulated(14, [70.0, 71.0, 72.0, 90.0], seeds=3, n=40, spots=25)
+    error[1, 2] = np.nan  # a seed that failed
+    error[2, 0] = np.nan
+    n, seed = 200, 3
+    found = stats.selection_corrected(error, spot, n=n, seed=seed)
+    rng = np.random.default_rng(seed)
+    order = np.random.default_rng([seed, 1]).random((n, 4, 3))
+    labels = np.unique(spot)
+    squares, scored, wins = [], [], np.zeros(4)
+    for r, counts in enumerate(rng.multinomial(len(labels), [1 / len(labels)] * len(labels), n)):
+        inside = np.concatenate(
+            [np.tile(np.flatnonzero(spot == g), k) for g, k in zip(labels, counts, strict=True)]
+        )
+        outside = np.flatnonzero(np.isin(spot, labels[counts == 0]))
+        scores, others = [], []
+        for c in range(4):
+            seeds = [s for s in range(3) if not np.isnan(error[c, s, 0])]
+            seeds.sort(key=lambda s, r=r, c=c: order[r, c, s])  # type: ignore[misc]  # defaults in a lambda
+            part = {3: 2, 2: 1}[len(seeds)]  # 63 %, at least one and not all
+            others.append(seeds[part:])
+            runs = [math.sqrt(np.mean(error[c, s][inside] ** 2)) for s in seeds[:part]]
+            scores.append(np.mean(runs))
+        winner = int(np.argmin(scores))
+        wins[winner] += 1
+        squares.append(np.mean([np.mean(error[winner, s][outside] ** 2) for s in others[winner]]))
+        scored.append(len(outside))
+    assert found.corrected == pytest.approx(math.sqrt(np.average(squares, weights=scored)))
+    assert found.wins == pytest.approx(wins / n)
+    assert found.winner == int(stats.cell_rmse(error).argmin())
+    assert found.apparent == pytest.approx(stats.cell_rmse(error).min())
+
+
+def test_correction_takes_back_most_of_the_optimism_of_choosing_among_equal_cells() -> None:
+    """Also where much of it is the luck of the seeds."""
+    apparent, corrected = [], []
+    for i in range(80):
+        error, spot, _ = simulated(500_000 + i, [70.0] * 9, noise=Noise(cell_seed=0.08))
+        found = stats.selection_corrected(error, spot, n=300, seed=i)
+        apparent.append(found.apparent - 70.0)
+        corrected.append(found.corrected - 70.0)
+    assert np.mean(apparent) < -4.0
+    assert abs(np.mean(corrected)) < 1.5
+
+
+def test_a_cell_alone_always_wins_and_a_single_spot_cannot_be_corrected() -> None:
+    error, spot, _ = simulated(15, [70.0])
+    alone = stats.selection_corrected(error, spot)
+    assert alone.wins == pytest.approx([1.0])
+    assert abs(alone.optimism) < 2.0
+    one_spot = stats.selection_corrected(error, np.zeros_like(spot))
+    assert one_spot.interval is None
+    assert math.isnan(one_spot.corrected)
+
+
+def test_one_cell_alone_needs_no_correction_however_unequal_its_spots_are() -> None:
+    """An average of left-out mean squares would give a large spot the weight of a small one."""
+    for large in (0.5, 1.0, 2.0):
+        rng = np.random.default_rng(5)
+        spot = np.concatenate([np.zeros(20, dtype=int), np.arange(1, 41)])
+        error = rng.rayleigh(50.0, (1, 2, 60)) * np.where(spot == 0, large, 1.0)
+        found = stats.selection_corrected(error, spot)
+        assert found.corrected == pytest.approx(found.apparent, rel=0.01)
