@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 from img2gps.analysis import stats
+from img2gps.analysis.stats.comparisons import se_of_differences
 from img2gps.report import build
 from tests.helpers.simulated import simulated
 
@@ -147,3 +148,14 @@ def test_no_cell_is_surer_to_beat_a_baseline_than_one_that_beats_it_more_clearly
         clearly = [one.estimate / math.hypot(one.se_photos, one.se_seeds) for one in apart]
         p_value = stats.beats_baseline(error, spot, rival, luck=luck, n=500).p_value
         assert (np.diff(p_value[np.argsort(clearly)]) >= 0).all()
+
+
+def test_standard_errors_do_not_depend_on_the_draws_of_a_cell_with_a_run_gone_astray() -> None:
+    """Its luck has two degrees of freedom, with which draws have no variance."""
+    error, spot, _ = simulated(26, [70.0, 72.0, 74.0], seeds=2)
+    error[2, 1] *= 1.8
+    se = [
+        se_of_differences(stats.resample(error, spot, n=1000, seed=seed).covariance)[0, 2]
+        for seed in range(6)
+    ]
+    assert max(se) < 1.1 * min(se)

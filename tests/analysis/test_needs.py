@@ -166,7 +166,8 @@ def test_spots_that_err_alike_take_power_away() -> None:
         places = stats.Places(photos.spot, np.stack([photos.east, photos.north], axis=1))
         return np.hypot(offset[..., 0], offset[..., 1]), places
 
-    stated, without = [], []
+    stated: list[float] = []
+    without: list[float] = []
     for seed in range(30):
         error, places = study([1, seed])
         error = stats.with_difference(error, 15.0)

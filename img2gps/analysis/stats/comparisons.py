@@ -32,6 +32,7 @@ class Resamples:
 
     estimate: Floats  # RMSE, (c,)
     deviation: Floats  # resampled RMSE less the estimate, (r, c)
+    covariance: Floats  # of the cells' RMSE, (c, c)
     n_spots: int = MIN_SPOTS
 
     def student(self, seed: int = 0) -> Floats:
@@ -45,11 +46,6 @@ class Resamples:
         freedom = self.n_spots - 1
         rng = np.random.default_rng([seed, 3])
         return np.asarray(np.sqrt(freedom / rng.chisquare(freedom, len(self.deviation))))
-
-    @property
-    def covariance(self) -> Floats:
-        """The covariance of the cells' RMSE, (c, c)."""
-        return np.atleast_2d(np.cov(self.deviation, rowvar=False))
 
 
 def se_of_differences(covariance: Floats) -> Floats:
@@ -71,14 +67,22 @@ def resample(
     """Resample all cells together, given their errors (c, s, p) in metres.
 
     The deviations due to spots are scaled to an unbiased variance, n/(n-1). The seeds' luck is
-    added to them: Student's t, independent between cells.
+    added to them: Student's t, independent between cells. Where two degrees of freedom are left,
+    such draws have no variance. So the covariance has the variance of normal luck with the same
+    95 % interval, which is about that of the draws where more are left.
     """
     luck = luck or luck_of(error, spot)
     sample = Sample(error, spot)
     estimate = sample.cell_rmse()
     scale = math.sqrt(sample.n_spots / max(sample.n_spots - 1, 1)) * widening(sample)
     deviation = scale * (mean_over_seeds(sample.rmse(sample.draw(n, seed))) - estimate)
-    return Resamples(estimate, deviation + _draw_luck(sample, luck, n, seed), sample.n_spots)
+    covariance = np.atleast_2d(np.cov(deviation, rowvar=False))
+    found = seed_variances(sample, luck)
+    tail = (1 + LEVEL) / 2
+    wider = stdtrit(np.minimum(found.freedom, SURE), tail) / stdtrit(SURE, tail)
+    covariance += np.diag(wider**2 * found.variance)
+    drawn = deviation + _draw_luck(sample, luck, n, seed)
+    return Resamples(estimate, drawn, covariance, sample.n_spots)
 
 
 def widening(sample: Sample, expected: Expected = OF_TESTS) -> float:

@@ -118,6 +118,7 @@ def _studies_like(
             study,
             estimate=rmse[0] + wider * (study.estimate - rmse[0]),
             deviation=wider * study.deviation,
+            covariance=wider**2 * study.covariance,
         )
         for study in studies
     ]
