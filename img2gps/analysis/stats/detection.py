@@ -66,7 +66,8 @@ def detectable(
     others = others[:: math.ceil(len(others) / MOST_CELLS)]
     nearest = others[: math.ceil(len(others) / 2)]
     sign = np.array([1.0, -1.0])
-    spreads = [spread_of(Sample(errors[[o, best]], spot), sign, luck) for o in nearest]
+    pairs = [Sample(errors[[o, best]], spot) for o in nearest]
+    spreads = [spread_of(pair, sign, luck, wider=True) for pair in pairs]
     if len(others) == 1:
         tails = ((1 + LEVEL) / 2, POWER)
         reach = sum(stats.t.ppf(tail, spreads[0].freedom) for tail in tails)

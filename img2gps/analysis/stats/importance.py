@@ -108,7 +108,7 @@ def _tested(
 
     `part` and `total` are variances with n in the denominator, `noise` is the mean square between
     the runs of a cell. An effect on the means of cells with different numbers of seeds counts as
-    often as their harmonic mean says (unweighted means: Winer 1971, ch. 5.23).
+    often as their harmonic mean says (unweighted means: Winer 1971, ch. 5).
     """
     if noise <= 0:
         return math.nan, math.nan

@@ -36,7 +36,7 @@ Bools = NDArray[np.bool_]
 RANGES_M = (7.0, 15.0, 30.0, 60.0, 100.0)  # distance at which 1/e of the correlation is left
 SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.9)  # of the variance that falls with distance
 # Of every covariance that is tried, of which the first is that of independent spots.
-RANGE_M = np.array([0.0, *np.repeat(RANGES_M, len(SHARES))])
+RANGE_OF_EACH_M = np.array([0.0, *np.repeat(RANGES_M, len(SHARES))])
 # Above this probability of errors that are alike within spots only, no distance is stated. It is
 # that of an observer who takes both for equally likely beforehand.
 DOUBT = 0.3
@@ -66,8 +66,8 @@ class Expected:
 # large part of the ground. These were set after seeing how often intervals hold in `benchmarks
 # coverage`, whose cases of errors alike are no fresh test of them. In the studies with positions
 # below results/, the most likely probabilities are 1 and 0.75; the most likely ranges of
-# differences are 30 m on grounds of 210 m and up to 100 m on one of 430 m; and photos of one spot
-# have a correlation of 0.1 in differences.
+# differences are 30 m on the quad (210 m wide), 7 to 15 m on a campus (590 m) and up to 100 m in an
+# aerial survey (430 m); and photos of one spot have a correlation of 0.1 in differences.
 OF_LEVELS = Expected(0.8)
 OF_DIFFERENCES = Expected(0.5, longest=0.25, within=0.5)
 OF_TESTS = Expected(0.5)  # of a joint test, which must not find too much
@@ -154,11 +154,11 @@ class _Ground:
             ]
         )
         longest_m = max(expected.longest * self._near_m.max(), RANGES_M[0])
-        possible = np.asarray(longest_m >= RANGE_M)
+        possible = np.asarray(longest_m >= RANGE_OF_EACH_M)
         weight, even = (_posterior(likelihood, p, possible) for p in (expected.alike, 0.5))
         square, lost = self._meanings(expected.within)
         return Correlation(
-            float(even[1:] @ RANGE_M[1:] / (1 - even[0])) if even[0] < DOUBT else 0.0,
+            float(even[1:] @ RANGE_OF_EACH_M[1:] / (1 - even[0])) if even[0] < DOUBT else 0.0,
             math.sqrt(float(weight @ square)),
             1 / float(weight @ lost),
         )
