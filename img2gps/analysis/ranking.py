@@ -283,8 +283,7 @@ def rank(study: Study, group: Group) -> Ranking:
     errors = study.errors(group.runs)
     deciding = study.deciding(study.runs).drop_duplicates(["rank_cell", "seed"])
     planned = deciding["rank_cell"].value_counts()
-    every = study.record.confirmation is not None and not study.confirmed
-    allowed = np.array([every or study.record.may_win(cell) for cell in errors.cells])
+    allowed = np.array([study.may_win(cell) for cell in errors.cells])
     may_win, incomplete = candidates(errors, planned, allowed)
     corrected = _corrected(errors, may_win)
     marked = marks(errors, may_win)
@@ -324,6 +323,7 @@ def rank(study: Study, group: Group) -> Ranking:
         notes=[
             *group.warnings,
             *incomplete,
+            *(study.standing.lines() if study.standing else []),
             *marked.notes,
             *_astray(errors, corrected.winner),
             *_limits(study, len(may_win), errors, confirmed=_confirmed(study, errors, may_win)),
@@ -389,10 +389,9 @@ def _astray(errors: Errors, winner: int) -> list[str]:
 
 def _confirmed(study: Study, errors: Errors, may_win: Indices) -> bool:
     """Whether the cells that may win are those that a search has found and run again."""
-    found = study.record.confirmation
-    if found is None or not study.confirmed:
+    if study.standing is None:
         return False
-    return {errors.cells[cell] for cell in may_win} <= set(found.cells)
+    return {errors.cells[cell] for cell in may_win} <= study.standing.confirmed
 
 
 def _limits(study: Study, tried: int, errors: Errors, *, confirmed: bool) -> list[str]:
