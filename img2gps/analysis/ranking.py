@@ -109,6 +109,24 @@ class Ranking:
         return self.resolution if marked else None
 
     @property
+    def among(self) -> str:
+        """Which cells the winner is the lowest of, such as " of the confirmed cells".
+
+        It is "" unless the ranking shows a lower cell, one that may not win.
+        """
+        lowest = self.winner.interval.estimate
+        lower = [c for i, c in enumerate(self.cells) if i not in self.may_win]
+        lower = [cell for cell in lower if cell.interval.estimate < lowest]
+        if not lower:
+            return ""
+        which = "confirmed cells" if self.confirmed else "cells"
+        if self.study.record.race and any(not self.study.may_win(cell.cell) for cell in lower):
+            which += " left in the race"
+        if any(len(cell.run_rmse_m) < cell.planned for cell in lower):
+            which += " with all their seeds"
+        return f" of the {which}"
+
+    @property
     def axes(self) -> list[str]:
         """The knobs of the cells, in the study's order."""
         return list(dict.fromkeys(key for cell in self.cells for key in cell.params))

@@ -259,7 +259,7 @@ def _tests(ranking: Ranking) -> list[str]:
 
 def _correction(ranking: Ranking) -> list[str]:
     """Say how the winner's figure was corrected, where it won against others."""
-    if ranking.candidates < 2 or ranking.corrected.interval is None:
+    if ranking.expected is None:
         return []
     units = "spots and seeds" if has_seeds(ranking) else "spots"
     return [
