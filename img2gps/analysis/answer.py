@@ -24,8 +24,9 @@ def sentences(ranking: Ranking) -> list[str]:
 def _learned(ranking: Ranking) -> str:
     """Compare the lowest cell with the strongest answer that needs no training."""
     strongest, winner, apart = ranking.rivals[0], ranking.winner, ranking.over_strongest
+    lowest = f"the lowest{ranking.among or ' cell'}"
     text = (
-        f"the lowest cell gets {winner.interval.estimate:.1f} m, the strongest answer without "
+        f"{lowest} gets {winner.interval.estimate:.1f} m, the strongest answer without "
         f"training ({NAMES[strongest.name]}) {strongest.rmse_m:.1f} m"
     )
     unknown = "Not shown to have learned more than an answer without training"
@@ -58,19 +59,19 @@ def _why_not(ranking: Ranking) -> str:
 
 
 def _lowest(ranking: Ranking) -> str:
-    winner, corrected, interval = ranking.winner, ranking.corrected, ranking.winner.interval
+    winner, expected, interval = ranking.winner, ranking.expected, ranking.winner.interval
     alone = "no seed changes it" if ranking.winner_is_solved else "one seed"
     seeds = f"mean of {interval.n_seeds} seeds" if interval.n_seeds > 1 else alone
     text = (
-        f"Lowest validation RMSE: {cell_name(winner.params) or winner.cell}, "
+        f"Lowest validation RMSE{ranking.among}: {cell_name(winner.params) or winner.cell}, "
         f"{interval.estimate:.1f} m ({seeds}, {named_span(interval)})"
     )
-    if ranking.candidates < 2 or corrected.interval is None:
+    if expected is None:
         return text
     cells = "confirmed cells" if ranking.confirmed else "cells"
     return (
         f"{text}; corrected for having been selected among {ranking.candidates} {cells}, expect "
-        f"{corrected.corrected:.1f} m ({span(corrected.interval)}) on other photos like these"
+        f"{expected.estimate:.1f} m ({span(expected)}) on other photos like these"
     )
 
 
@@ -79,7 +80,7 @@ def _compared(ranking: Ranking) -> list[str]:
     if len(ranking.cells) == 1:
         return ["there is only one cell, so nothing was compared"]
     if not marks and ranking.candidates == 1:
-        return ["only one cell has all its seeds, so nothing was compared"]
+        return [_alone(ranking)]
     if not marks and ranking.errors.n_spots < 2:
         return ["all photos are of one spot, so nothing was compared"]
     if not marks:
@@ -97,6 +98,16 @@ def _compared(ranking: Ranking) -> list[str]:
     text = f"{which} {'is' if others == 1 else 'are'} statistically {kind} from it"
     share = f"{ranking.winner.win_share:.0%}"
     return [text, f"it is selected in {share} of the resamples of photos and seeds"]
+
+
+def _alone(ranking: Ranking) -> str:
+    """Say why only one of several cells can win."""
+    allowed = [cell for cell in ranking.cells if ranking.study.may_win(cell.cell)]
+    if len(allowed) != 1:
+        return "only one cell has all its seeds, so nothing was compared"
+    if ranking.confirmed:
+        return "only one cell was confirmed, so nothing was compared"
+    return "only one cell is left in the race, so no mark is given"
 
 
 def _photos(ranking: Ranking) -> str:

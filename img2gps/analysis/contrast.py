@@ -129,13 +129,8 @@ def _pairs(study: Study, this: Choice, that: Choice) -> tuple[pd.DataFrame, Pair
     rest = _rest(study, {**this, **that})
     done = study.deciding(study.finished.assign(_validation=study.validation))
     whole = done[_folds(done) == _folds(study.runs)[done.index]]
-    done = done if whole.empty else whole
-    found = []
-    for digest, rows in done.groupby("_validation"):
-        ours, theirs = _side(rows, this, rest), _side(rows, that, rest)
-        pairs = [(ours[key], theirs[key]) for key in ours if key in theirs]
-        if digest and pairs:
-            found.append((rows, pairs))
+    # Cells that lack a fold are compared where no pair has all its folds, whatever others have.
+    found = _on_same_photos(whole, this, that, rest) or _on_same_photos(done, this, that, rest)
     if not found:
         raise BadInput(
             f"{study.name}: no finished cells with {as_text(this)} and with {as_text(that)} that "
@@ -147,6 +142,19 @@ def _pairs(study: Study, this: Choice, that: Choice) -> tuple[pd.DataFrame, Pair
             "different questions; choose one with where, such as --where split=random"
         )
     return found[0]
+
+
+def _on_same_photos(
+    runs: pd.DataFrame, this: Choice, that: Choice, rest: Sequence[str]
+) -> list[tuple[pd.DataFrame, Pairs]]:
+    """Return the runs on each set of validation photos that has pairs of cells, with these."""
+    found = []
+    for digest, rows in runs.groupby("_validation"):
+        ours, theirs = _side(rows, this, rest), _side(rows, that, rest)
+        pairs = [(ours[key], theirs[key]) for key in ours if key in theirs]
+        if digest and pairs:
+            found.append((rows, pairs))
+    return found
 
 
 def _folds(rows: pd.DataFrame) -> pd.Series[int]:

@@ -99,8 +99,8 @@ def _selected(study: Study, rankings: Sequence[Ranking]) -> list[str]:
     frozen = read_winner(study.folder)
     if frozen and frozen.cell and rankings and frozen.cell != rankings[0].winner.cell:
         notes.append(
-            f"img2gps select has frozen {frozen.cell}; the lowest RMSE here is that of "
-            f"{rankings[0].winner.cell}."
+            f"img2gps select has frozen {frozen.cell}; the lowest RMSE{rankings[0].among} here is "
+            f"that of {rankings[0].winner.cell}."
         )
     return notes
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from img2gps.analysis import checks, stats
+from img2gps.analysis import caveats, checks, stats
 from img2gps.analysis.baselines import Baseline, baselines
 from img2gps.analysis.declared import Reference
 from img2gps.analysis.edges import Edge, edges, in_line
@@ -26,8 +26,6 @@ from img2gps.analysis.stats import Corrected, Detectable, Effect, FoldMean, Inte
 from img2gps.analysis.study import Group, Study
 from img2gps.analysis.winner import FOLD_AXIS, Rule
 from img2gps.config.schema import DENSITY_METRICS
-from img2gps.core.counted import counted
-from img2gps.runs.winner import read_winner
 
 
 @dataclass(frozen=True)
@@ -77,13 +75,56 @@ class Ranking:
     may_win: Indices  # cells among which the winner was selected, as `candidates` finds them
     winner: Cell
     corrected: Corrected
-    detectable: Detectable | None
+    resolution: Detectable | None  # what these photos show, whether or not there are marks
     notes: list[str]
 
     @property
     def candidates(self) -> int:
         """The number of cells among which the winner was selected."""
         return len(self.may_win)
+
+    @property
+    def tried(self) -> int:
+        """The number of cells that these photos have chosen among, one after another.
+
+        Beside the candidates, these are the cells that a search has not confirmed, and those that
+        a race has dropped.
+        """
+        cells = self.errors.cells
+        return sum(i in self.may_win or not self.study.may_win(c) for i, c in enumerate(cells))
+
+    @property
+    def expected(self) -> Interval | None:
+        """The winner's RMSE, corrected for its selection.
+
+        None with one candidate, because nothing was selected, and on one spot, where nothing is
+        left out to score on.
+        """
+        return self.corrected.interval if self.candidates > 1 else None
+
+    @property
+    def detectable(self) -> Detectable | None:
+        """By how much cells must differ to lose their mark; None where none is given."""
+        marked = any(cell.in_best_set is not None for cell in self.cells)
+        return self.resolution if marked else None
+
+    @property
+    def among(self) -> str:
+        """Which cells the winner is the lowest of, such as " of the confirmed cells".
+
+        It is "" unless the ranking shows a lower cell, one that may not win.
+        """
+        lowest = self.winner.interval.estimate
+        lower = [c for i, c in enumerate(self.cells) if i not in self.may_win]
+        lower = [cell for cell in lower if cell.interval.estimate < lowest]
+        if not lower:
+            return ""
+        which = "confirmed cells" if self.confirmed else "cells"
+        if self.study.record.race and any(not self.study.may_win(cell.cell) for cell in lower):
+            which += " left in the race"
+        if any(len(cell.run_rmse_m) < cell.planned for cell in lower):
+            which += " with all their seeds"
+        return f" of the {which}"
 
     @property
     def axes(self) -> list[str]:
@@ -215,7 +256,7 @@ class Ranking:
         test = self._test
         tested = None if test is None else (test.error_m[0, 0], test.spot, test.known_spot)
         mean = errors.baseline_error_m["mean"][self._lowest]
-        return promise(first, mean, errors.spot, self.candidates, tested)
+        return promise(first, mean, errors.spot, self.tried, tested)
 
     @cached_property
     def density_fit(self) -> dict[str, float]:
@@ -263,7 +304,7 @@ class Ranking:
     @property
     def photos_for_pair(self) -> int | None:
         """How many validation photos would tell the reference's two lowest cells apart."""
-        pair, found = self.closest_pair_m, self.detectable
+        pair, found = self.closest_pair_m, self.resolution
         if found is None or pair is None or pair[0] == pair[1]:
             return None
         return stats.photos_needed(pair[1] - pair[0], found.se_photos_m, found.n_photos)
@@ -283,8 +324,7 @@ def rank(study: Study, group: Group) -> Ranking:
     errors = study.errors(group.runs)
     deciding = study.deciding(study.runs).drop_duplicates(["rank_cell", "seed"])
     planned = deciding["rank_cell"].value_counts()
-    every = study.record.confirmation is not None and not study.confirmed
-    allowed = np.array([every or study.record.may_win(cell) for cell in errors.cells])
+    allowed = np.array([study.may_win(cell) for cell in errors.cells])
     may_win, incomplete = candidates(errors, planned, allowed)
     corrected = _corrected(errors, may_win)
     marked = marks(errors, may_win)
@@ -310,6 +350,8 @@ def rank(study: Study, group: Group) -> Ranking:
         )
         for i, cell in enumerate(errors.cells)
     ]
+    is_corrected = corrected.interval is not None and len(may_win) > 1
+    confirmed = _confirmed(study, errors, may_win)
     winner = Rule().ordered({cells[i].cell: cells[i].run_rmse_m for i in may_win})[0]
     return Ranking(
         study=study,
@@ -320,18 +362,19 @@ def rank(study: Study, group: Group) -> Ranking:
         may_win=may_win,
         winner=cells[errors.cells.index(winner)],
         corrected=corrected,
-        detectable=_detectable(errors, may_win),
+        resolution=_resolution(errors, may_win),
         notes=[
             *group.warnings,
             *incomplete,
+            *(study.standing.lines() if study.standing else []),
             *marked.notes,
-            *_astray(errors, corrected.winner),
-            *_limits(study, len(may_win), errors, confirmed=_confirmed(study, errors, may_win)),
+            *caveats.astray(errors, (corrected.wins > 0) & is_corrected),
+            *caveats.limits(study, errors, len(may_win), confirmed=confirmed),
         ],
     )
 
 
-def _detectable(errors: Errors, may_win: Indices) -> Detectable | None:
+def _resolution(errors: Errors, may_win: Indices) -> Detectable | None:
     solved = errors.solved[may_win]
     return stats.detectable(
         errors.judged_m[may_win], errors.places, luck=errors.luck, solved=solved
@@ -366,61 +409,11 @@ def _corrected(errors: Errors, may_win: Indices) -> Corrected:
     return replace(found, winner=int(may_win[found.winner]), wins=wins)
 
 
-def _astray(errors: Errors, winner: int) -> list[str]:
-    """Name the runs that are far worse than the other runs of their cell, and say what follows."""
-    strays = errors.strays
-    runs = np.argwhere(strays.runs)
-    if not len(runs):
-        return []
-    rmse = np.sqrt(np.mean(np.square(errors.error_m), axis=2))
-    named = [f"{errors.cells[c]} with seed {errors.seeds[s]} ({rmse[c, s]:.1f} m)" for c, s in runs]
-    went = "One run went astray, far from the other seeds of its cell"
-    if len(runs) > 1:
-        went = f"{len(runs)} runs went astray, far from the other seeds of their cells"
-    note = f"{went}: {', '.join(named[:5])}."
-    if len(errors.cells) > 1:
-        note += (
-            " A cell without such a run may have been lucky. The winner's corrected figure "
-            f"therefore counts on {strays.share[winner]:.1%} of its runs going astray, with errors "
-            f"{strays.excess:.0%} larger; so do the upper ends of the cells' intervals."
-        )
-    return [note]
-
-
 def _confirmed(study: Study, errors: Errors, may_win: Indices) -> bool:
     """Whether the cells that may win are those that a search has found and run again."""
-    found = study.record.confirmation
-    if found is None or not study.confirmed:
+    if study.standing is None:
         return False
-    return {errors.cells[cell] for cell in may_win} <= set(found.cells)
-
-
-def _limits(study: Study, tried: int, errors: Errors, *, confirmed: bool) -> list[str]:
-    """Say what limits the figures of a ranking."""
-    notes = []
-    if study.searched or study.record.pruner != "none":
-        how = f"searched by {study.kind}" if study.searched else f"pruned by {study.record.pruner}"
-        tried_cells = f"the {tried} cells tried"
-        if confirmed:
-            tried_cells = f"the {counted(tried, 'cell')} run again with fresh seeds"
-        notes.append(
-            f"The study was {how}: the selection-corrected figure holds for {tried_cells}, not for "
-            "the search as a whole, which chose on the same photos."
-        )
-    if errors.n_spots < 2:
-        notes.append("No figure has an interval, because all photos are of one spot.")
-    elif errors.n_spots < stats.MIN_SPOTS:
-        notes.append(
-            f"Intervals are unreliable: {counted(errors.n_spots, 'validation spot')}, fewer than "
-            f"{stats.MIN_SPOTS}."
-        )
-    frozen = read_winner(study.folder)
-    if frozen and frozen.test_looks > 1:
-        notes.append(
-            f"The test part has been used {frozen.test_looks} times: it is no longer a clean test "
-            "set."
-        )
-    return notes
+    return {errors.cells[cell] for cell in may_win} <= study.standing.confirmed
 
 
 def _as_row(cell: Cell) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Scene:
         share: of each axis in the variance; empty where the cells are no full grid.
         no_share: why it is empty.
         expected: rows `label, rmse_m, low_m, high_m` that may be called the winner's error.
+        among: which cells the winner is the lowest of, as `Ranking.among` says.
         others: labels of the data set's photos that were not validated on; None if not available.
         errors: of the ranked cells, photo by photo; None where nothing has finished.
         runs: rows of the study's runs, without those that stand in other rankings.
@@ -52,6 +53,7 @@ class Scene:
     expected: Sequence[Mapping[str, Any]]
     others: pd.DataFrame | None
     errors: Errors | None = None
+    among: str = ""
 
     @property
     def winning(self) -> dict[str, Any]:
@@ -133,6 +135,7 @@ def scene_of(
         _expected(ranking),
         others,
         ranking.errors,
+        ranking.among,
     )
 
 
@@ -205,8 +208,8 @@ def _labels(
 def _expected(ranking: Ranking) -> list[dict[str, Any]]:
     """Return the only figures that may be called the winner's expected error."""
     found = []
-    if len(ranking.cells) > 1 and ranking.corrected.interval is not None:
-        found.append(("winner, corrected for its selection", ranking.corrected.interval))
+    if ranking.expected is not None:
+        found.append(("winner, corrected for its selection", ranking.expected))
     if ranking.test is not None:
         found.append(("winner on the test part", ranking.test))
     return [

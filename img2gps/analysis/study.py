@@ -19,6 +19,7 @@ from img2gps.analysis.folders import long_table
 from img2gps.analysis.mixtures import mixtures
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
+from img2gps.runs.confirm import Standing
 from img2gps.runs.folder import (
     BASELINES,
     PREDICTIONS,
@@ -29,7 +30,6 @@ from img2gps.runs.folder import (
 from img2gps.runs.records import PRETRAINED, RunState, StudyRecord, count_states
 
 DONE = RunState.finished
-_ENDED = [state for state in RunState if state.has_ended]
 KFOLD = "kfold"  # how the kinds kfold and place_kfold end
 
 
@@ -203,24 +203,30 @@ class Study:
         return found
 
     def deciding(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of `runs` that rank the cells.
-
-        Once the best cells of a search have run again with fresh seeds, these alone speak for them:
-        the runs by which the search found them owe a part of their figures to luck. Until all of
-        them have ended, the search's own runs decide.
-        """
-        found = self.record.confirmation
-        if found is None:
+        """Return the rows of `runs` that rank the cells, as `Standing` says."""
+        standing = self.standing
+        if standing is None:
             return rows
-        if not self.confirmed:
-            return rows[~self.fresh[rows.index]]
-        return rows[self.fresh[rows.index] | ~rows["rank_cell"].isin(found.cells)]
+        pairs = zip(rows["rank_cell"], rows["seed"], strict=True)
+        return rows[[standing.decides(cell, seed) for cell, seed in pairs]]
+
+    def may_win(self, cell: str) -> bool:
+        """Whether a cell, without its fold, may win, by the runs as they were read."""
+        return self.record.may_win(cell) if self.standing is None else self.standing.may_win(cell)
+
+    @cached_property
+    def standing(self) -> Standing | None:
+        """What the confirmation of a search has come to; None where there is none."""
+        if self.record.confirmation is None:
+            return None
+        columns = (self.runs[name] for name in ("rank_cell", "seed", "state"))
+        rows = zip(*columns, strict=True)
+        return self.record.confirmation.standing((c, s, RunState(state)) for c, s, state in rows)
 
     @property
     def confirmed(self) -> bool:
-        """Whether a search's best cells have been run again with fresh seeds."""
-        fresh = self.fresh
-        return bool(fresh.any() and self.runs.loc[fresh, "state"].isin(_ENDED).all())
+        """Whether some of a search's best cells have been run again with fresh seeds."""
+        return self.standing is not None and bool(self.standing.confirmed)
 
     @property
     def fresh(self) -> pd.Series[bool]:

@@ -58,7 +58,9 @@ def legend(ranking: Ranking, rows: Iterable[Iterable[Entry]]) -> Legend:
     entries = [entry for row in rows for entry in row]
     used = {mark for entry in entries for mark in entry.marks}
     lines: Legend = [_bold_said(ranking, any(entry.bold for entry in entries)), _brackets(ranking)]
-    lines += [(mark, mark.meaning) for mark in (SAME, MEAN, FEWER) if mark in used]
+    same = SAME.meaning.replace("the lowest", f"the lowest{ranking.among}")
+    meanings = {SAME: same, MEAN: MEAN.meaning, FEWER: FEWER.meaning}
+    lines += [(mark, meaning) for mark, meaning in meanings.items() if mark in used]
     if EDGE in used:
         lines.append((EDGE, edge_said(ranking)))
     return lines
@@ -76,13 +78,15 @@ def edge_said(ranking: Ranking) -> str:
 
 def _bold_said(ranking: Ranking, bold: bool) -> str:
     if not bold:
-        return f"The lowest cell is elsewhere: {cell_name(ranking.winner.params)}."
+        lowest = f"The lowest{ranking.among or ' cell'}"
+        return f"{lowest} is elsewhere: {cell_name(ranking.winner.params)}."
     if ranking.candidates == 1:
         return "bold: the only cell that can win"
-    if ranking.corrected.interval is None:  # of one spot nothing is left out to score on
-        return "bold: the lowest of this ranking."
-    expected = f"the corrected figure, {ranking.corrected.corrected:.1f} m"
-    return f"bold: the lowest of this ranking; its expected error is {expected}."
+    lowest = f"bold: the lowest{ranking.among or ' of this ranking'}"
+    if ranking.expected is None:
+        return f"{lowest}."
+    expected = f"the corrected figure, {ranking.expected.estimate:.1f} m"
+    return f"{lowest}; its expected error is {expected}."
 
 
 def _brackets(ranking: Ranking) -> str:

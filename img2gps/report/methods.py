@@ -186,13 +186,21 @@ def _searched(study: Study) -> list[str]:
     pruner = study.record.pruner
     early = "" if pruner == "none" else f", and runs without promise were ended by {pruner}"
     found = [f"The cells were chosen one after another by {study.kind}{early}."]
-    again = study.record.confirmation
-    if again is not None and study.confirmed:
-        found.append(
-            f"The {counted(len(again.cells), 'cell')} with the best figures ran again with "
-            f"{counted(len(again.seeds), 'fresh seed')}, which alone rank them."
-        )
-    return found
+    again = study.standing
+    if again is None or again.pending:
+        return found
+    one = len(again.cells) == 1
+    best = "cell with the best figure" if one else f"{len(again.cells)} cells with the best figures"
+    ran = f"The {best} ran again with {counted(len(again.seeds), 'fresh seed')}"
+    if not again.confirmed:
+        return [
+            *found,
+            f"{ran}, but no such run finished, so the search's own runs rank the cells.",
+        ]
+    if not again.lost:
+        return [*found, f"{ran}, which alone rank {'it' if one else 'them'}."]
+    ranked = f"the {counted(len(again.confirmed), 'cell')} of which any finished"
+    return [*found, f"{ran}; these alone rank {ranked}, and no other cell may win."]
 
 
 def _intervals(ranking: Ranking) -> list[str]:
@@ -251,7 +259,7 @@ def _tests(ranking: Ranking) -> list[str]:
 
 def _correction(ranking: Ranking) -> list[str]:
     """Say how the winner's figure was corrected, where it won against others."""
-    if ranking.candidates < 2 or ranking.corrected.interval is None:
+    if ranking.expected is None:
         return []
     units = "spots and seeds" if has_seeds(ranking) else "spots"
     return [

@@ -92,17 +92,18 @@ def numbers(study: Analysis) -> dict[str, str]:
 
 
 def _of_ranking(ranking: Ranking) -> dict[str, str]:
-    winner, corrected = ranking.winner, ranking.corrected
+    winner, expected = ranking.winner, ranking.expected
     found = {
         "Seeds": str(winner.interval.n_seeds),
         "ValidationPhotos": str(winner.interval.n_photos),
         "ValidationSpots": str(winner.interval.n_spots),
-        "Optimism": f"{corrected.optimism:.1f}",
+        # with one candidate nothing was selected
+        **({"Optimism": f"{ranking.corrected.optimism:.1f}"} if ranking.candidates > 1 else {}),
         "WinnerBestEpochRmse": f"{winner.best_rmse_m:.1f}",
     }
     in_best_set = [cell.in_best_set for cell in ranking.cells]
     beats_mean = [cell.beats_mean for cell in ranking.cells]
-    if corrected.interval is not None:  # otherwise nothing was resampled
+    if expected is not None:  # otherwise nothing was selected or resampled
         found["WinnerChosenPercent"] = f"{100 * winner.win_share:.0f}"
     if any(mark is not None for mark in in_best_set):  # otherwise nothing was tested
         found["BestSetCells"] = str(in_best_set.count(True))
@@ -111,7 +112,7 @@ def _of_ranking(ranking: Ranking) -> dict[str, str]:
     found |= {f"Winner{_letters(k)}": latex_text(str(v)) for k, v in winner.params.items()}
     intervals = {
         "Winner": winner.interval,
-        "Corrected": corrected.interval,
+        "Corrected": expected,
         "MeanPredictor": ranking.mean_predictor,
         "Test": ranking.test,
         "KnownSpots": ranking.known_spots,

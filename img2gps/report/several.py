@@ -89,7 +89,8 @@ def answer(winners: Sequence[Winner], unranked: Sequence[Study]) -> list[str]:
     each = [
         f"{w.name} {metres(w.ranking.winner.interval.estimate)} "
         f"({cell_name(w.ranking.winner.params) or w.ranking.winner.cell}, "
-        f"{span(w.ranking.winner.interval)})"
+        f"{span(w.ranking.winner.interval)}"
+        + (f"; the lowest{w.ranking.among})" if w.ranking.among else ")")
         for w in winners
     ]
     sure = [_difference(winners[0], other) for other in winners[1:]]
@@ -152,8 +153,8 @@ def _figures(winners: Sequence[Winner]) -> list[Figure]:
     for winner in winners:
         ranking = winner.ranking
         parts = [(studies.VALIDATION, ranking.winner.interval)]
-        if len(ranking.cells) > 1 and ranking.corrected.interval is not None:
-            parts.append((studies.CORRECTED, ranking.corrected.interval))
+        if ranking.expected is not None:
+            parts.append((studies.CORRECTED, ranking.expected))
         parts.append((studies.MEAN, ranking.mean_predictor))
         for kind, i in parts:
             figures = {"rmse_m": i.estimate, "low_m": i.low, "high_m": i.high}

@@ -87,7 +87,8 @@ def cells(ranking: Ranking) -> Table:
         "± photos, ± seeds: standard errors from which spots were photographed and from "
         "initialisation and order.",
         "averaged: RMSE of the mean answer of a cell's seeds, as an average of them gives it.",
-        f"chosen: share of resamples of {drawn} in which the cell has the lowest RMSE.",
+        f"chosen: share of resamples of {drawn} in which the cell has the lowest "
+        f"RMSE{ranking.among}.",
         "best epoch: optimistic, because the epoch was chosen on the validation photos.",
     ]
     caption = "All cells, lowest validation RMSE after the final epoch first"
@@ -97,7 +98,7 @@ def cells(ranking: Ranking) -> Table:
 def _cell_row(cell: Cell, ranking: Ranking, *, named: bool) -> list[Entry]:
     seeds = len(cell.run_rmse_m)
     chosen = Entry("-")
-    if ranking.corrected.interval is not None:  # otherwise nothing was resampled
+    if ranking.expected is not None:  # otherwise nothing was selected or resampled
         chosen = Entry(f"{cell.win_share:.0%}", number=cell.win_share)
     heads = [cell.name] if named else []
     heads += [str(cell.params.get(axis, "")) for axis in ranking.axes]
@@ -119,8 +120,7 @@ def summary(ranking: Ranking) -> Table:
     rows += _truth_rows(ranking)
     legend: Legend = []
     if ranking.candidates > 1:
-        corrected = ranking.corrected.interval is not None
-        may = "the corrected and the test figure" if corrected else "a test figure"
+        may = "a test figure" if ranking.expected is None else "the corrected and the test figure"
         legend.append(
             f"Only {may} may be called the winner's expected error: the lowest of several is "
             "flattered by having been chosen."
@@ -135,9 +135,10 @@ def summary(ranking: Ranking) -> Table:
 
 def _winner_rows(ranking: Ranking) -> list[list[Entry]]:
     """Return the winner's figures: on validation photos, corrected, on others, by spots."""
-    winner, corrected = ranking.winner, ranking.corrected.interval
-    rows = [line("lowest validation RMSE", winner.interval, _called(winner), bold=True)]
-    if ranking.candidates > 1 and corrected is not None:
+    winner, corrected = ranking.winner, ranking.expected
+    lowest = f"lowest validation RMSE{ranking.among}"
+    rows = [line(lowest, winner.interval, _called(winner), bold=True)]
+    if corrected is not None:
         how = "run again with fresh seeds" if ranking.confirmed else "tried"
         tried = f"expected on other photos like these; {ranking.candidates} cells {how}"
         rows.append(line("corrected for the selection", corrected, tried))
@@ -333,7 +334,7 @@ def comparison(studies: Sequence[Analysis]) -> Table:
 
 
 def _compared(study: Analysis, ranking: Ranking) -> list[Entry]:
-    corrected = ranking.corrected.interval
+    corrected = ranking.expected
     return [
         Entry(study.study.name),
         Entry(ranking.group.label),

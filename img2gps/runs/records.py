@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +22,7 @@ from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_json
 from img2gps.core.nested import flat
 from img2gps.core.stores import as_typed
-from img2gps.runs.confirm import Confirmation
+from img2gps.runs.confirm import Confirmation, Standing
 from img2gps.runs.race import RaceRecord
 
 RESULT = "result.json"
@@ -376,17 +377,28 @@ class StudyRecord:
         """Whether a sampler chose the cells."""
         return self.kind not in ("grid", "race")
 
+    @cached_property
+    def standing(self) -> Standing | None:
+        """What the confirmation of a search has come to; None where there is none."""
+        if self.confirmation is None:
+            return None
+        return self.confirmation.standing((run.cell, run.seed, run.state) for run in self.runs)
+
     def may_win(self, cell: str) -> bool:
         """Whether a cell, without its fold, may win: the race has not dropped it, for example."""
-        if self.confirmation is not None:
-            return cell in self.confirmation.cells
+        if self.standing is not None:
+            return self.standing.may_win(cell)
         return self.race is None or not self.race.kept or cell in self.race.kept
 
     @property
     def deciding(self) -> list[StudyRun]:
-        """The runs that decide the winner: of a confirmed search, those with fresh seeds."""
-        found = self.confirmation
-        return [run for run in self.runs if found is None or found.has(run.cell, run.seed)]
+        """The runs that rank the cells; see `Standing` for those of a search that is confirmed."""
+        from img2gps.runs.folder import without_fold  # which reads this module
+
+        standing = self.standing
+        if standing is None:
+            return self.runs
+        return [run for run in self.runs if standing.decides(without_fold(run.cell), run.seed)]
 
 
 def count_states(states: Iterable[RunState]) -> dict[RunState, int]:

@@ -34,9 +34,9 @@ class Confirming:
             drawn = {trial.cell: trial for trial in trials if trial.complete}
             if not drawn:
                 return False
-            found = self.ledger.confirmation
-            if found is None or found.trials < len(drawn):
-                found = self._decide(drawn)
+            found, wider = self.ledger.confirmation, self._decide(drawn)
+            if found is None or _asks_for_more(wider, found):
+                found = wider
                 self.ledger.confirm(found)
                 self._say(
                     f"confirming the best {len(found.cells)} cells with seeds "
@@ -64,3 +64,12 @@ class Confirming:
         done = self._runner.find(run.ref for run in runs if run.ref)
         runs = [replace(run, done=done.get(run.ref.run_id)) if run.ref else run for run in runs]
         return bool(self.ledger.enqueue(runs))
+
+
+def _asks_for_more(new: Confirmation, known: Confirmation) -> bool:
+    """Whether there are more trials to choose from, or more cells or seeds are wanted."""
+    return (
+        new.trials > known.trials
+        or len(new.cells) > len(known.cells)
+        or len(new.seeds) > len(known.seeds)
+    )

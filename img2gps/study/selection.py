@@ -83,11 +83,12 @@ def select(
 
     Raises:
         BadInput: no cell is complete, fewer cells than are to answer together, the rule is not
-            valid, or the cells were validated on different photos or splits.
+            valid, the cells were validated on different photos or splits, or the best cells of a
+            search are still being run again.
     """
     where, prefer = asked.where, asked.prefer
     rule = _rule(study, prefer)
-    runs = _asked_for(replace(study, runs=study.deciding), where)
+    runs = _asked_for(replace(study, runs=_choosable(study)), where)
     complete = complete_cells(runs)
     cells = {cell: own for cell, own in complete.items() if study.may_win(cell)}
     if not cells:
@@ -149,6 +150,28 @@ def select(
     if before is not None and all(getattr(before, k) == getattr(winner, k) for k in same):
         return replace(winner, test=before.test)  # the same answer
     return winner
+
+
+def _choosable(study: StudyRecord) -> list[StudyRun]:
+    """Return the runs among which the rule chooses: of a confirmed search, the fresh ones.
+
+    Raises:
+        BadInput: a search's best cells are still being run again. Which of them wins is then
+            open, and a winner is frozen once.
+    """
+    standing, found = study.standing, study.confirmation
+    if standing is None or found is None:
+        return study.runs
+    if standing.pending:
+        runs = len(found.cells) * len(found.seeds) if standing.left is None else standing.left
+        raise BadInput(
+            f"study={study.study}: the confirmation of its best cells has not ended "
+            f"({counted(runs, 'fresh run')} left), so which of them wins is open; go on with: "
+            f"{study.command}"
+        )
+    if not standing.confirmed:
+        return study.deciding
+    return [run for run in study.runs if found.has(run.cell, run.seed)]
 
 
 def _rule(study: StudyRecord, prefer: str) -> Rule:

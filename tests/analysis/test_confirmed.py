@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,41 +23,7 @@ from img2gps.study.live.cells import cell_rows
 from img2gps.study.selection import select
 from img2gps.tracking.cells import extras
 from tests.helpers.fake_study import Options, make_study
-
-RATES = (0.001, 0.002, 0.003, 0.004)
-BEST = ["lr=0.003", "lr=0.001"]
-RMSE_M = {0.003: 55.0, 0.001: 66.0}  # the others: 80 m
-
-
-def confirmed(
-    root: Path, states: Mapping[tuple[str, int], tuple[str, str]] | None = None, n_test: int = 0
-) -> Path:
-    """A search with seed 0 whose two best cells were run again with the seeds 1, 2 and 3."""
-    made = make_study(
-        root,
-        "s",
-        Options(
-            axes={"lr": RATES},
-            seeds=(0, 1, 2, 3),
-            epochs=2,
-            kind="tpe",
-            effect=lambda params: RMSE_M.get(params["lr"], 80.0),
-            states=states or {},
-            n_test=n_test,
-        ),
-    )
-    path = made.folder / "study.json"
-    facts = json.loads(path.read_text())
-    facts["cells"] = [run for run in facts["cells"] if run["cell"] in BEST or run["seed"] == 0]
-    facts["seeds"] = [0]
-    facts["confirmation"] = {
-        "cells": BEST,
-        "seeds": [1, 2, 3],
-        "values": [60.0, 61.0],
-        "trials": len(RATES),
-    }
-    path.write_text(json.dumps(facts))
-    return made.folder
+from tests.helpers.searches import BEST, RATES, confirmed
 
 
 def test_a_cell_that_is_not_confirmed_never_wins_where_a_fresh_seed_has_failed(

@@ -248,3 +248,18 @@ def test_cells_with_some_of_their_folds_are_left_out_or_said_to_have_only_these(
     else:
         assert not any("folds" in note for note in found.notes)
         assert found.interval.n_seeds == 1
+
+
+@pytest.mark.parametrize("lacking", [(0.001, 0.003), (0.001, 0.003, 0.005)])
+def test_cells_that_lack_a_fold_are_compared_whatever_folds_other_cells_have(
+    tmp_path: Path, lacking: tuple[float, ...]
+) -> None:
+    axes: dict[str, list[Any]] = {"lr": [0.001, 0.003, 0.005], "split.fold": [0, 1, 2]}
+    states = {
+        (f"lr={lr},split.fold=2", seed): ("failed", "boom") for lr in lacking for seed in (0, 1)
+    }
+    options = Options(axes=axes, seeds=(0, 1), split_kind="kfold", states=states)
+    made = make_study(tmp_path, "s", options)
+    found = contrast(load(made), {"lr": "0.003"}, {"lr": "0.001"})
+    assert "2 of 3 folds" in found.notes
+    assert found.interval.n_photos == 2 * options.n_val

@@ -503,10 +503,10 @@ def test_a_cell_that_lacks_a_seed_is_nowhere_called_the_winner(tmp_path: Path) -
     assert analysis.rankings[0].winner.cell == "lr=0.001,batch_size=16"
     drawn = build.figures(analysis)
     assert drawn["grid"].title.startswith(
-        "Lowest of those with all their seeds at learning rate 0.001 and batch size 16"
+        "Lowest of the cells with all their seeds at learning rate 0.001 and batch size 16"
     )
     assert (
-        "Lowest of those with all their seeds: learning rate 0.001, batch size 16"
+        "Lowest of the cells with all their seeds: learning rate 0.001, batch size 16"
         in drawn["ranking"].title
     )
     assert "not compared" in str(drawn["ranking"].spec)

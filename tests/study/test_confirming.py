@@ -88,6 +88,21 @@ def test_more_trials_are_drawn_after_a_confirmation_and_confirmed(tmp_path: Path
     )
 
 
+@pytest.mark.parametrize(("top", "seeds"), [(2, 5), (4, 3)])
+def test_more_seeds_or_cells_may_be_confirmed_later(tmp_path: Path, top: int, seeds: int) -> None:
+    """`img2gps needs` advises more seeds in this way."""
+    spec = search_spec(tmp_path)
+    before, _ = run(spec)
+    after, said = run(replace(spec, confirm=Confirm(top=top, seeds=seeds)))
+    assert before.confirmation is not None
+    assert after.confirmation is not None
+    assert after.confirmation.cells[:2] == before.confirmation.cells
+    assert f"confirming the best {top} cells" in said
+    fresh = Counter(run.cell for run in after.runs if run.seed > 0)
+    assert fresh == dict.fromkeys(after.confirmation.cells, seeds)
+    assert Counter(executions(spec)) == {run.run_id: 1 for run in after.runs}
+
+
 def test_search_without_a_finished_trial_confirms_nothing(tmp_path: Path) -> None:
     study, _ = run(search_spec(tmp_path, n_trials=2, fixed=("behave=diverge",)))
     assert study.confirmation is None

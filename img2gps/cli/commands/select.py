@@ -96,7 +96,8 @@ def execute(args: argparse.Namespace) -> int:
     if args.hidden or (winner.n_test and (not winner.test_looks or args.look)):
         winner = _look(args.root, winner, folder, args.hidden)
     send(args.root, [path for path in _written(args.study, winner) if (args.root / path).is_file()])
-    notes = [*_notes(study, args.root, frozen), *_about_average(study, winner)]
+    unconfirmed = [f"note: {line}" for line in (study.standing.lines() if study.standing else [])]
+    notes = [*unconfirmed, *_notes(study, args.root, frozen), *_about_average(study, winner)]
     counted = [f"  {line}" for line in seen.lines()]
     for line in [*_lines(winner, frozen is not None), *counted, *notes]:
         print(line)

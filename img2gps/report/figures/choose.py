@@ -111,6 +111,7 @@ def ranking_of_cells(scene: Scene) -> Figure | None:
         mean_rmse_m=scene.mean_rmse_m,
         floor_m=scene.floor_m,
         expected=scene.expected,
+        among=scene.among,
     )
 
 

@@ -124,7 +124,9 @@ def _grid_title(data: pd.DataFrame, in_best_set: pd.Series[Any], axes: Axes) -> 
     where = [f"{knob_name(axes.rows)} {chosen[0]['row']}"]
     where += [f"{knob_name(axes.columns)} {chosen[0]['column']}"]
     where += [str(chosen[0]["panel"])] if axes.panels else []
-    lowest = "" if chosen[0]["rmse_m"] == data["rmse_m"].min() else " of those with all their seeds"
+    lowest = (
+        "" if chosen[0]["rmse_m"] == data["rmse_m"].min() else " of the cells with all their seeds"
+    )
     title = f"Lowest{lowest} at {listed(where)}: {metres(chosen[0]['rmse_m'])}"
     same = int(yes(in_best_set).sum()) - 1
     if same > 0:
@@ -176,18 +178,21 @@ def ranking(
     mean_rmse_m: float,
     floor_m: float = math.nan,
     expected: Sequence[Mapping[str, Any]] = (),
+    among: str = "",
     most: int = 30,
 ) -> Figure:
     """Draw cells by RMSE with their intervals beside the mean predictor.
 
     cells: one row a cell with `cell`, `label`, `rmse_m`, `low_m`, `high_m` (missing where there is
     no interval), `in_best_set` (bool or missing). winner: its `cell`. expected: rows that may be
-    called the winner's expected error (corrected for the selection, test part). floor_m: RMSE of a
+    called the winner's expected error (corrected for the selection, test part). among: which cells
+    the winner is the lowest of, where a lower one that may not win is drawn. floor_m: RMSE of a
     perfect answer; NaN where it is not known.
     """
     ranked = cells[cells["rmse_m"].notna()].sort_values("rmse_m")
     compared = len(ranked) > 1 and bool(ranked["in_best_set"].notna().any())
-    kind = np.where(yes(ranked["in_best_set"]), SAME, WORSE)
+    same, worse = (kind.replace("the lowest", f"the lowest{among}") for kind in (SAME, WORSE))
+    kind = np.where(yes(ranked["in_best_set"]), same, worse)
     kind = np.where(ranked["in_best_set"].isna(), UNKNOWN, kind)
     shown = pd.DataFrame(
         [
@@ -196,7 +201,9 @@ def ranking(
         ],
         columns=["label", "rmse_m", "low_m", "high_m", "kind"],
     )
-    looks = _KINDS if compared else {**_KINDS, UNKNOWN: _KINDS[SAME]}
+    looks = {same: _KINDS[SAME], worse: _KINDS[WORSE], **_KINDS}
+    if not compared:
+        looks[UNKNOWN] = _KINDS[SAME]
     marks = intervals(shown, looks, ceiling_m(mean_rmse_m), legend=compared)
     floor = floor_mark(floor_m, float(shown["rmse_m"].min()), "x")
     chart = layered(*marks, mean_predictor_rule(mean_rmse_m, "x"), *floor)
@@ -208,7 +215,7 @@ def ranking(
         caption += f" The {most} lowest of {len(ranked)} cells."
     each = "; ".join(f"{r['label']} {metres(r['rmse_m'])}" for r in shown.to_dict("records"))
     text = f"Cells by validation RMSE. {each}; mean predictor {metres(mean_rmse_m)}."
-    return Figure("ranking", _ranking_title(ranked, winner), caption, text, chart)
+    return Figure("ranking", _ranking_title(ranked, winner, among), caption, text, chart)
 
 
 def intervals(
@@ -250,13 +257,12 @@ def intervals(
     ]
 
 
-def _ranking_title(ranked: pd.DataFrame, winner: str | None) -> str:
+def _ranking_title(ranked: pd.DataFrame, winner: str | None, among: str) -> str:
     first = ranked[ranked["cell"] == winner].to_dict("records")
     if not first:
         return "No cell has finished"
     figure = first[0]["rmse_m"]
-    whole = "" if figure == ranked["rmse_m"].min() else " of those with all their seeds"
-    lowest = f"Lowest{whole}: {first[0]['label']}, at {metres(figure)}"
+    lowest = f"Lowest{among}: {first[0]['label']}, at {metres(figure)}"
     compared = int(ranked["in_best_set"].notna().sum())
     same = int(yes(ranked["in_best_set"]).sum())
     if compared < 2:

@@ -100,9 +100,8 @@ def _row(cell: str, runs: list[StudyRun], curve: list[float], record: StudyRecor
 def _metric(cell: str, runs: list[StudyRun], record: StudyRecord) -> float | None:
     """Return the metric of the finished runs, as the best cell's is computed; None without any."""
     done = [run for run in runs if run.state is RunState.finished and run.value is not None]
-    confirmed = record.confirmation
-    if confirmed is not None:
-        done = [run for run in done if confirmed.has(run.cell, run.seed)] or done
+    if record.standing is not None:
+        done = [run for run in done if record.standing.decides(cell, run.seed)]
     rule = Rule(record.monitor, "mean", record.direction)
     return Scoring(rule, record.monitor).candidate(cell, done).value if done else None
 
@@ -111,9 +110,8 @@ def _curves(study: Study) -> dict[str, list[float]]:
     history, monitor = study.history, study.record.monitor
     if history.empty or monitor not in history:
         return {}
-    runs, fresh = study.runs, study.fresh
-    confirmed = runs.loc[fresh & (runs["state"] == RunState.finished), "rank_cell"]
-    shown = runs[fresh | ~runs["rank_cell"].isin(confirmed)]  # those that the metric is of
+    runs = study.runs
+    shown = study.deciding(runs)  # those that the metric is of
     history = history[history["run"].isin(shown.index)]
     metric = pd.to_numeric(history[monitor], errors="coerce")
     cells = runs["rank_cell"].loc[history["run"]].to_numpy()
