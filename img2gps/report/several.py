@@ -137,7 +137,7 @@ def _difference(a: Winner, b: Winner) -> str:
 
 def _chosen(*winners: Winner) -> list[str]:
     """Say that winners were chosen on the photos on which they are compared."""
-    among = [winner.ranking.candidates for winner in winners]
+    among = [winner.ranking.tried for winner in winners]
     if max(among) < 2:
         return []
     return [

@@ -268,7 +268,8 @@ def _ranking_title(ranked: pd.DataFrame, winner: str | None, among: str) -> str:
     if compared < 2:
         return f"{lowest}; which others could be as good is not known"
     if same == compared:
-        return f"The {same} cells cannot be told apart"
+        which = "cells" if same == len(ranked) else "cells that may win"
+        return f"The {same} {which} cannot be told apart"
     if same > 1:
         return f"{same} of {compared} cells, the lowest included, cannot be told apart"
     return f"{lowest}, told apart from all others"
