@@ -26,7 +26,7 @@ from img2gps.study.estimate import detectable as of_dry_run
 from tests.helpers.fake_study import Noise, draw_errors, draw_photos
 
 TITLE = "Power that is stated, and power that simulated studies have"
-STUDIES = 1000
+STUDIES = 2000
 WITHIN = 0.05  # of the stated power
 BEST_M = 60.0
 PILOT = (60, 3)  # photos and seeds
