@@ -34,7 +34,7 @@ from tests.helpers.fake_study import (
 TITLE = "Coverage of intervals and marks, in simulated studies"
 RMSE_M = (66.0, 68.0, 70.0, 70.0, 72.0, 74.0, 76.0, 78.0, 80.0)
 ASTRAY = 1.5  # times the errors of a run that went astray
-STUDIES = 3000  # a share of 95 % is then known to 0.4 points
+STUDIES = 6000  # a share of 95 % is then known to 0.3 points
 FEWEST_CELLS = 4  # of a study that is simulated: pairs of them are compared
 PULL_ALIKE = 0.4  # share of the RMSE that is pull where errors are alike, so that the rest matters
 TOP = 3  # cells that are averaged
