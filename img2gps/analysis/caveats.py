@@ -81,12 +81,11 @@ def _searched(study: Study, candidates: int, *, confirmed: bool) -> list[str]:
         return []
     how = f"searched by {study.kind}" if study.searched else f"pruned by {study.record.pruner}"
     if candidates < 2:
-        which = "was run again with fresh seeds" if confirmed else "can win"
         return [
             f"The study was {how}: no figure is corrected for the selection, because one cell "
-            f"alone {which}, but the search as a whole chose it on the same photos."
+            "alone can win, but the search as a whole chose it on the same photos."
         ]
-    cells = f"{candidates} cells {'run again with fresh seeds' if confirmed else 'tried'}"
+    cells = f"{candidates} {'confirmed cells' if confirmed else 'cells tried'}"
     return [
         f"The study was {how}: the selection-corrected figure holds for the {cells}, not for the "
         "search as a whole, which chose on the same photos."

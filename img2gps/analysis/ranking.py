@@ -87,10 +87,12 @@ class Ranking:
     def tried(self) -> int:
         """The number of cells that these photos have chosen among, one after another.
 
-        Beside the candidates, these are the cells that a search has not confirmed, and those that
-        a race has dropped.
+        Beside the candidates, these are the other cells of a search that is confirmed, and those
+        that a race has dropped.
         """
         cells = self.errors.cells
+        if self.confirmed:
+            return len(cells)
         return sum(i in self.may_win or not self.study.may_win(c) for i, c in enumerate(cells))
 
     @property
@@ -122,7 +124,8 @@ class Ranking:
         which = "confirmed cells" if self.confirmed else "cells"
         if self.study.record.race and any(not self.study.may_win(cell.cell) for cell in lower):
             which += " left in the race"
-        if any(len(cell.run_rmse_m) < cell.planned for cell in lower):
+        lacking = (cell for cell in lower if self.study.may_win(cell.cell))
+        if any(len(cell.run_rmse_m) < cell.planned for cell in lacking):
             which += " with all their seeds"
         return f" of the {which}"
 

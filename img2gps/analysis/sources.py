@@ -36,6 +36,7 @@ class Sources:
         groups: cells that differ in more than their seeds; each has a mean of its own.
         rmse_m: geometric mean of the runs' RMSE.
         left_out: groups that lack a run of some combination.
+        solved: groups that no seed changes but that of the split, beside trained ones.
     """
 
     components: list[Component]
@@ -44,6 +45,7 @@ class Sources:
     groups: int
     rmse_m: float
     left_out: int
+    solved: int
 
     def name(self, component: Component) -> str:
         """Return what a component is called in a table."""
@@ -61,6 +63,7 @@ def sources(study: Study) -> Sources | None:
     """
     trained = ~solved_runs(study.finished)  # the seeds change nothing else
     runs = study.finished[trained] if trained.any() else study.finished
+    solved = study.finished.drop(runs.index)
     factors = [seed for seed in DRAWN_BY if len(study.column(seed).unique()) > 1]
     if len(factors) < 2 or "split.fold" in study.axes or runs[factors].isna().any(axis=None):
         return None
@@ -78,6 +81,7 @@ def sources(study: Study) -> Sources | None:
         groups=len(full),
         rmse_m=float(np.exp(values.mean())),
         left_out=len(tables) - len(full),
+        solved=_other_knobs(solved).nunique(),
     )
 
 

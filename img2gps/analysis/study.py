@@ -208,7 +208,8 @@ class Study:
         if standing is None:
             return rows
         pairs = zip(rows["rank_cell"], rows["seed"], strict=True)
-        return rows[[standing.decides(cell, seed) for cell, seed in pairs]]
+        decide = [standing.decides(cell, seed) for cell, seed in pairs]
+        return rows[np.array(decide, dtype=np.bool_)]
 
     def may_win(self, cell: str) -> bool:
         """Whether a cell, without its fold, may win, by the runs as they were read."""

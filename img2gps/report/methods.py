@@ -199,8 +199,12 @@ def _searched(study: Study) -> list[str]:
         ]
     if not again.lost:
         return [*found, f"{ran}, which alone rank {'it' if one else 'them'}."]
-    ranked = f"the {counted(len(again.confirmed), 'cell')} of which any finished"
-    return [*found, f"{ran}; these alone rank {ranked}, and no other cell may win."]
+    some = len(again.confirmed)
+    ranked = "the one cell that has" if some == 1 else f"the {some} cells that have"
+    return [
+        *found,
+        f"{ran}, which alone rank {ranked} finished runs with such a seed; no other cell may win.",
+    ]
 
 
 def _intervals(ranking: Ranking) -> list[str]:

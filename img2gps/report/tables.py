@@ -15,6 +15,7 @@ from img2gps.analysis.ranking import Cell, Ranking
 from img2gps.analysis.sources import Sources
 from img2gps.analysis.stats import MIN_SPOTS, Interval
 from img2gps.analysis.wording import cell_name, knob_name, named_span
+from img2gps.core.counted import counted
 from img2gps.report import entries
 from img2gps.report.entries import counts, figure, has_seeds, line, with_interval
 from img2gps.report.grids import grids
@@ -139,8 +140,8 @@ def _winner_rows(ranking: Ranking) -> list[list[Entry]]:
     lowest = f"lowest validation RMSE{ranking.among}"
     rows = [line(lowest, winner.interval, _called(winner), bold=True)]
     if corrected is not None:
-        how = "run again with fresh seeds" if ranking.confirmed else "tried"
-        tried = f"expected on other photos like these; {ranking.candidates} cells {how}"
+        which = "confirmed cells" if ranking.confirmed else "cells tried"
+        tried = f"expected on other photos like these; {ranking.candidates} {which}"
         rows.append(line("corrected for the selection", corrected, tried))
     if ranking.test is not None:
         text = "which selected nothing; the deployed run, one seed"
@@ -297,7 +298,16 @@ def luck(found: Sources) -> Table:
     ]
     warnings = []
     if found.left_out:
-        warnings.append(f"{found.left_out} cells lack a run of some combination and are left out.")
+        lack = "lacks" if found.left_out == 1 else "lack"
+        warnings.append(
+            f"The table leaves out {counted(found.left_out, 'cell')} that {lack} a run of some "
+            "combination."
+        )
+    if found.solved:
+        warnings.append(
+            f"The table leaves out {counted(found.solved, 'cell')} whose head is solved at once, "
+            "so that no seed changes it but that of the split."
+        )
     caption = "Where the luck of a run comes from"
     header = ["source", "standard deviation", "95 % interval", "metres"]
     return Table("luck", caption, header, rows, legend, warnings)

@@ -56,6 +56,11 @@ class Standing:
 
     def lines(self) -> list[str]:
         """Say what the fresh runs lack, and what follows; nothing where every cell is confirmed."""
+        if self.left is None:
+            return [
+                "The search is not confirmed yet: no fresh run has begun. Until all of them have "
+                "ended, the search's own runs decide."
+            ]
         if self.left:
             has, its = ("has", "it has") if self.left == 1 else ("have", "they have")
             return [

@@ -161,8 +161,8 @@ def fetched_again(root: Path, study: str) -> Iterator[None]:
                 _fetch_newest(root, store, study)
                 if (now := _ended(root, study)) != ended:
                     fetch(root, study)
-                    (root / study / STUDY).touch()  # for a page that looks when it changed
-                    _as_fetched(root / study)
+                    if not _is_worked_on(root / study):
+                        _as_fetched(root / study)  # for a page that looks when it changed
                     ended = now
 
     threading.Thread(target=work, name="store", daemon=True).start()
@@ -180,9 +180,11 @@ def _fetch_newest(root: Path, store: Store, study: str) -> None:
 
 
 def _as_fetched(folder: Path) -> None:
-    """Make the note of a copy newer than its record, which was fetched and not written here."""
-    with suppress(FileNotFoundError):
-        os.utime(folder / NOTE)
+    """Give a record and the note of its copy one time, by which it is known to be a copy."""
+    now = time.time_ns()
+    for name in (STUDY, NOTE):
+        with suppress(FileNotFoundError):
+            os.utime(folder / name, ns=(now, now))
 
 
 def _ended(root: Path, study: str) -> int:
@@ -263,19 +265,20 @@ def _fetch_record(root: Path, store: Store, study: str, own: Listing) -> None:
     for name in own:
         store.get(name, root / name)
     note(folder, own)
+    _as_fetched(folder)
 
 
 def _is_worked_on(folder: Path) -> bool:
     """Whether an engine of this machine writes this copy of a record.
 
-    It does if the record is newer than the copy. Otherwise the engine writes another copy, such as
-    that of another user, and sends it to the store.
+    It does if the record has changed since it was fetched. Otherwise the engine writes another
+    copy, such as that of another user, and sends it to the store.
     """
-    record, note_ = folder / STUDY, folder / NOTE
+    record, fetched = folder / STUDY, folder / NOTE
     engine = read_study_file(record).engine if record.is_file() else None
     if not process.is_local(engine) or process.known_dead(engine):
         return False
-    return not note_.is_file() or record.stat().st_mtime_ns > note_.stat().st_mtime_ns
+    return not fetched.is_file() or record.stat().st_mtime_ns != fetched.stat().st_mtime_ns
 
 
 def _fetch_some(root: Path, store: Store, folders: dict[str, Listing]) -> None:

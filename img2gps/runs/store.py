@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -121,7 +122,8 @@ class Store:
     def get(self, name: str, file: Path) -> None:
         """Copy a file out of the store; it is there whole or not at all."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f".{file.name}{PARTIAL}{os.getpid()}")
+        mine = f"{os.getpid()}-{threading.get_ident()}"
+        partial = file.with_name(f".{file.name}{PARTIAL}{mine}")
         try:
             self._files.get_file(self._path(name), str(partial))
             partial.replace(file)

@@ -34,9 +34,8 @@ class Confirming:
             drawn = {trial.cell: trial for trial in trials if trial.complete}
             if not drawn:
                 return False
-            found, wider = self.ledger.confirmation, self._decide(drawn)
-            if found is None or _asks_for_more(wider, found):
-                found = wider
+            found = self._decide(drawn)
+            if found != self.ledger.confirmation:
                 self.ledger.confirm(found)
                 self._say(
                     f"confirming the best {len(found.cells)} cells with seeds "
@@ -45,12 +44,27 @@ class Confirming:
             return self._queue(found, drawn)
 
     def _decide(self, drawn: Mapping[str, Trial]) -> Confirmation:
+        """Return which cells are confirmed, with which seeds.
+
+        What was decided stays, and cells and seeds that are asked for later are added to it. Only
+        further trials decide anew.
+        """
+        wanted, known = self.spec.confirm, self.ledger.confirmation
+        if known is None or known.trials < len(drawn):
+            known = Confirmation()
         sign = 1.0 if self.spec.direction == "minimize" else -1.0
         values = {cell: trial.means(self.spec.monitor)[-1] for cell, trial in drawn.items()}
-        best = sorted(values, key=lambda cell: sign * values[cell])[: self.spec.confirm.top]
-        first = max(self.spec.seeds) + 1
-        seeds = list(range(first, first + self.spec.confirm.seeds))
-        return Confirmation(best, seeds, [values[cell] for cell in best], len(drawn))
+        ranked = sorted(values, key=lambda cell: sign * values[cell])
+        others = [cell for cell in ranked if cell not in known.cells]
+        more = others[: max(wanted.top - len(known.cells), 0)]
+        first = max(*self.spec.seeds, *known.seeds, -1) + 1
+        further = range(first, first + max(wanted.seeds - len(known.seeds), 0))
+        return Confirmation(
+            [*known.cells, *more],
+            [*known.seeds, *further],
+            [*known.values, *(values[cell] for cell in more)],
+            max(known.trials, len(drawn)),
+        )
 
     def _queue(self, found: Confirmation, drawn: Mapping[str, Trial]) -> bool:
         """Queue the confirming runs that the ledger lacks; whether there were any."""
@@ -64,12 +78,3 @@ class Confirming:
         done = self._runner.find(run.ref for run in runs if run.ref)
         runs = [replace(run, done=done.get(run.ref.run_id)) if run.ref else run for run in runs]
         return bool(self.ledger.enqueue(runs))
-
-
-def _asks_for_more(new: Confirmation, known: Confirmation) -> bool:
-    """Whether there are more trials to choose from, or more cells or seeds are wanted."""
-    return (
-        new.trials > known.trials
-        or len(new.cells) > len(known.cells)
-        or len(new.seeds) > len(known.seeds)
-    )

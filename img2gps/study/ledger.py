@@ -220,7 +220,10 @@ class Ledger:
         self.reload()
         if self.spec.raced:
             return not (self.looks and self.looks[-1].end)
-        return bool(self.spec.confirm.top) and self.confirmation is None and bool(self.entries())
+        wanted, found = self.spec.confirm, self.confirmation
+        if not wanted.top or found is None:
+            return bool(wanted.top) and bool(self.entries())
+        return len(found.cells) < min(wanted.top, found.trials) or len(found.seeds) < wanted.seeds
 
     def refresh(self) -> None:
         """Read what other processes have written."""

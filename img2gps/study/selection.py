@@ -163,11 +163,11 @@ def _choosable(study: StudyRecord) -> list[StudyRun]:
     if standing is None or found is None:
         return study.runs
     if standing.pending:
-        runs = len(found.cells) * len(found.seeds) if standing.left is None else standing.left
+        left = "all" if standing.left is None else str(standing.left)
+        spent = " (with a larger budget, if it is spent)" if "budget" in study.command else ""
         raise BadInput(
-            f"study={study.study}: the confirmation of its best cells has not ended "
-            f"({counted(runs, 'fresh run')} left), so which of them wins is open; go on with: "
-            f"{study.command}"
+            f"study={study.study}: the confirmation of its best cells has not ended (fresh runs "
+            f"left: {left}), so which of them wins is open; go on{spent} with: {study.command}"
         )
     if not standing.confirmed:
         return study.deciding

@@ -110,14 +110,15 @@ def entry_of(key: str, live: list[FrozenTrial], limits: Limits) -> Entry:
     tried = [t for t in live if _outcome(t).get("kind") not in NO_ATTEMPT] or live
     trial = _telling(tried)
     outcome, attributes = _outcome(trial), trial.user_attrs
+    params = attributes.get(PARAMS) or {}  # older ledgers may have these and lack the cell
     state, stuck = _state(trial, tried, limits)
     done = Done.from_dict(outcome) if outcome.get("kind") == DONE else None
     begun = [t for t in tried if t.state is not TrialState.WAITING
              and _outcome(t).get("kind") not in NO_ATTEMPT]  # fmt: skip
     return Entry(
         key=key,
-        cell=attributes.get(CELL, ""),
-        params=attributes.get(PARAMS) or {},
+        cell=attributes.get(CELL) or (cell_id(params) if params else ""),
+        params=params,
         seed=int(attributes.get(SEED, 0)),
         name=attributes.get(NAME, ""),
         state=state,

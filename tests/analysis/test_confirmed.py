@@ -55,7 +55,7 @@ def test_the_answer_says_that_only_confirmed_cells_were_compared(tmp_path: Path)
     (ranking,) = analyse(load_study(confirmed(tmp_path), [tmp_path])).rankings
     assert "selected among 2 confirmed cells" in sentences(ranking)[1]
     (note,) = [note for note in ranking.notes if "searched by tpe" in note]
-    assert "the 2 cells run again with fresh seeds" in note
+    assert "the 2 confirmed cells" in note
     assert "chose on the same photos" in note
 
 

@@ -79,6 +79,19 @@ def test_spots_on_a_circle_have_no_trend_away_from_the_middle() -> None:
     assert math.isfinite(stats.cell_interval(error, circle, luck=stats.NO_LUCK).high)
 
 
+def test_spots_at_one_place_are_no_error() -> None:
+    spots = Places(np.arange(N_SPOTS), np.zeros((N_SPOTS, 2)))
+    error = np.random.default_rng(7).gamma(2.0, 20.0, (1, N_SPOTS))
+    assert stats.cell_interval(error, spots, luck=stats.NO_LUCK).high > 0
+
+
+def test_a_range_that_is_not_thought_possible_decides_nothing_however_likely() -> None:
+    likelihood = np.array([-2000.0, -1990.0, 0.0])
+    weight = places._posterior(likelihood, 0.5, np.array([True, True, False]))
+    assert weight[1] == pytest.approx(1.0, abs=1e-4)
+    assert weight[2] == 0.0
+
+
 def test_the_restricted_likelihood_is_that_of_contrasts_without_the_trend() -> None:
     rng, position_m = ground(1)
     trend = np.stack([np.ones(N_SPOTS), rng.normal(size=N_SPOTS)], axis=1)

@@ -82,7 +82,7 @@ def test_a_group_that_lacks_a_run_is_left_out(tmp_path: Path) -> None:
     states = {(first, 2): ("failed", "no memory")}
     found = sources_of(tmp_path / "again", CROSSED, states=states)
     assert found is not None
-    assert (found.groups, found.left_out) == (1, 1)
+    assert (found.groups, found.left_out, found.solved) == (1, 1, 0)
 
 
 def test_heads_that_no_seed_changes_do_not_dilute_the_luck_of_trained_ones(tmp_path: Path) -> None:
@@ -92,4 +92,5 @@ def test_heads_that_no_seed_changes_do_not_dilute_the_luck_of_trained_ones(tmp_p
     assert alone is not None
     assert beside is not None
     assert (alone.groups, beside.groups) == (1, 1)
+    assert (alone.solved, beside.solved) == (0, 1)
     assert alone.runs == beside.runs

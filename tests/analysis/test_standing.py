@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from img2gps.analysis.collect import load_study
+from img2gps.analysis.contrast import contrast
 from img2gps.analysis.overview import analyse
 from img2gps.analysis.winner import best_cell
 from img2gps.cli.main import main
@@ -49,7 +50,9 @@ def test_a_cell_whose_fresh_runs_all_went_wrong_stays_in_the_table_and_cannot_wi
     (note,) = [note for note in ranking.notes if note.startswith("Not confirmed")]
     assert BEST[0] in note
     assert "cannot win" in note
-    assert "these alone rank the 1 cell of which any finished" in methods(analysis)
+    assert "which alone rank the one cell that has finished runs with such a seed" in methods(
+        analysis
+    )
     best, winner = best_cell(analysis.study.record), select(analysis.study.record, tmp_path)
     assert best is not None
     assert winner.cell == best.cell == BEST[1]
@@ -80,8 +83,8 @@ def test_no_winner_is_frozen_while_fresh_runs_are_left(
     with pytest.raises(SystemExit, match="2"):
         main(["select", "s", "--runs", str(tmp_path)])
     said = capsys.readouterr().err
-    runs = "1 fresh run left" if left == 1 else "3 fresh runs left"
-    assert f"study=s: the confirmation of its best cells has not ended ({runs})" in said
+    why = f"the confirmation of its best cells has not ended (fresh runs left: {left})"
+    assert f"study=s: {why}" in said
     assert "go on with: python -m img2gps.train" in said
     assert not (folder / "winner.json").exists()
 
@@ -89,8 +92,17 @@ def test_no_winner_is_frozen_while_fresh_runs_are_left(
 def test_no_winner_is_frozen_before_the_fresh_runs_are_queued(tmp_path: Path) -> None:
     study = load_study(confirmed(tmp_path), [tmp_path]).record
     study.runs[:] = [run for run in study.runs if run.seed == 0]
-    with pytest.raises(BadInput, match="6 fresh runs left"):
+    with pytest.raises(BadInput, match="fresh runs left: all"):
         select(study, tmp_path)
+
+
+def test_a_search_without_a_finished_run_has_nothing_to_compare(tmp_path: Path) -> None:
+    cells = tuple(f"lr={rate}" for rate in RATES)
+    states = {(cell, 0): ("failed", "boom") for cell in cells} | dict(ended(BEST, "failed"))
+    study = load_study(confirmed(tmp_path, states), [tmp_path])
+    assert study.finished.empty
+    with pytest.raises(BadInput, match="no finished"):
+        contrast(study, {"lr": "0.001"}, {"lr": "0.003"})
 
 
 def test_select_says_that_its_winner_is_not_confirmed(

@@ -130,3 +130,30 @@ def test_the_last_cell_of_a_race_is_not_said_to_be_the_only_one_with_all_its_see
     ranking = grid(tmp_path, kept=("lr=0.003",))
     assert "How sure: only one cell is left in the race" in sentences(ranking)[2]
     assert ranking.tried == len(RATES)
+
+
+@pytest.mark.parametrize(
+    ("best_m", "title"),
+    [
+        ({0.003: 78.0, 0.001: 78.2}, "The 2 cells that may win cannot be told apart"),
+        ({0.003: 55.0, 0.001: 95.0}, ", told apart from all others"),
+    ],
+)
+def test_the_ranking_s_title_counts_cells_that_may_win(
+    tmp_path: Path, best_m: dict[float, float], title: str
+) -> None:
+    folder = confirmed(tmp_path, rmse_m={**best_m, 0.004: 50.0})
+    analysis = analyse(load_study(folder, [tmp_path]))
+    figure = ranking_of_cells(scene_of(analysis, analysis.rankings[0]))
+    assert figure is not None
+    assert figure.title.endswith(title)
+
+
+def test_the_lowest_of_some_confirmed_cells_is_not_called_the_lowest(tmp_path: Path) -> None:
+    best = ("lr=0.001", "lr=0.002", "lr=0.003")
+    rmse_m = {0.001: 70.0, 0.002: 70.5, 0.003: 110.0, 0.004: 50.0}
+    analysis = analyse(load_study(confirmed(tmp_path, best=best, rmse_m=rmse_m), [tmp_path]))
+    figure = ranking_of_cells(scene_of(analysis, analysis.rankings[0]))
+    assert figure is not None
+    told = "2 of 3 cells that may win, the lowest of the confirmed cells included, cannot be told"
+    assert figure.title.startswith(told)

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from img2gps.core.errors import BadInput
 from img2gps.runs.records import RunState, StudyRecord, read_study
+from img2gps.study.budget import Budget
 from img2gps.study.display import Display
 from img2gps.study.engine import run_study
 from img2gps.study.options import read_confirm
@@ -88,7 +89,7 @@ def test_more_trials_are_drawn_after_a_confirmation_and_confirmed(tmp_path: Path
     )
 
 
-@pytest.mark.parametrize(("top", "seeds"), [(2, 5), (4, 3)])
+@pytest.mark.parametrize(("top", "seeds"), [(2, 5), (4, 3), (4, 1)])
 def test_more_seeds_or_cells_may_be_confirmed_later(tmp_path: Path, top: int, seeds: int) -> None:
     """`img2gps needs` advises more seeds in this way."""
     spec = search_spec(tmp_path)
@@ -99,8 +100,17 @@ def test_more_seeds_or_cells_may_be_confirmed_later(tmp_path: Path, top: int, se
     assert after.confirmation.cells[:2] == before.confirmation.cells
     assert f"confirming the best {top} cells" in said
     fresh = Counter(run.cell for run in after.runs if run.seed > 0)
-    assert fresh == dict.fromkeys(after.confirmation.cells, seeds)
+    assert fresh == dict.fromkeys(after.confirmation.cells, max(seeds, 3))
     assert Counter(executions(spec)) == {run.run_id: 1 for run in after.runs}
+
+
+def test_a_budget_that_ends_a_wider_confirmation_is_said(tmp_path: Path) -> None:
+    spec = search_spec(tmp_path)
+    before, _ = run(spec)
+    wider = replace(spec, confirm=Confirm(top=4, seeds=3), budget=Budget(runs=len(before.runs)))
+    after, said = run(wider)
+    assert after.runs == before.runs
+    assert f"stopped: budget.runs={len(before.runs)} is spent" in said
 
 
 def test_search_without_a_finished_trial_confirms_nothing(tmp_path: Path) -> None:

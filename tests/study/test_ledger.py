@@ -291,6 +291,19 @@ def test_a_worker_that_dies_while_it_writes_down_a_draw_leaves_a_whole_cell_or_n
         assert (entry.cell, entry.name) == (cell_id(entry.params), "the name")
 
 
+def test_a_cell_that_an_older_version_had_not_written_down_follows_from_its_values(
+    url: str, tmp_path: Path
+) -> None:
+    spec = fake_spec(
+        tmp_path, {}, space=Space((Axis("lr", low=0.1, high=0.9),)), kind="tpe", sampler="tpe"
+    )
+    made = ledger_of(url, spec, 0)
+    made.enqueue([NewRun("trial 0", None, 0)])
+    made._note(claimed(made).trial._trial_id, "params", {"lr": 0.5})
+    made.refresh()
+    assert made.entry("trial 0").cell == cell_id({"lr": 0.5})
+
+
 def test_a_silent_worker_elsewhere_is_given_up_by_ones_own_clock(
     url: str, spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

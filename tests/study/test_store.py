@@ -318,6 +318,34 @@ def test_a_reader_follows_a_worker_of_this_machine_that_writes_another_copy(
     assert read_study(root, "table1") == begun
 
 
+def test_following_a_study_never_replaces_the_record_that_an_engine_writes_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "AGAIN_S", 0.05)
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "reader"))
+    plain, url = tmp_path / "plain", f"file://{tmp_path}/shared"
+    make_study(plain)
+    store, root = Store(url), runs_root(url, "runs.root")
+    ended = replace(read_study(plain, "table1"), engine=identity())
+    begun = replace(ended, runs=[replace(run, state=RunState.queued) for run in ended.runs])
+    write_study(plain, begun)
+    store.put(plain / "table1" / "study.json", "table1/study.json")
+    write_study(root, begun)
+    looked = threading.Event()
+    fetch = fetching.fetch
+
+    def fetched(*given: Any) -> None:
+        fetch(*given)
+        looked.set()
+
+    monkeypatch.setattr(fetching, "fetch", fetched)
+    with fetching.fetched_again(root, "table1"):
+        write_study(root, ended)  # runs have ended here, which the store does not know yet
+        assert looked.wait(20)
+        time.sleep(0.5)  # ten further looks
+        assert read_study(root, "table1") == ended
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

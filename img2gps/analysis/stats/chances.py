@@ -74,7 +74,7 @@ class Equivalence:
     def shown(self) -> bool:
         """Whether both one-sided tests reject, or the difference is known for certain.
 
-        Single runs, whose luck is assumed, show nothing.
+        Nothing is shown where a cell has a single run.
         """
         own = self.interval
         if own.luck_unseen:

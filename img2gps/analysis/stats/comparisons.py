@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 from img2gps.analysis.stats.intervals import estimates, influences
-from img2gps.analysis.stats.luck import SURE, Luck, luck_of, seed_variances
+from img2gps.analysis.stats.luck import SURE, Luck, SeedVariances, luck_of, seed_variances
 from img2gps.analysis.stats.places import OF_TESTS, Correlation, Expected, Places
 from img2gps.analysis.stats.sample import (
     LEVEL,
@@ -81,7 +81,7 @@ def resample(
     tail = (1 + LEVEL) / 2
     wider = stdtrit(np.minimum(found.freedom, SURE), tail) / stdtrit(SURE, tail)
     covariance += np.diag(wider**2 * found.variance)
-    drawn = deviation + _draw_luck(sample, luck, n, seed)
+    drawn = deviation + _draw_luck(found, n, seed)
     return Resamples(estimate, drawn, covariance, sample.n_spots)
 
 
@@ -98,9 +98,8 @@ def _reach(alike: Correlation, n_spots: int) -> float:
     return alike.factor * float(stdtrit(alike.freedom, LEVEL) / usual)
 
 
-def _draw_luck(sample: Sample, luck: Luck, n: int, seed: int) -> Floats:
+def _draw_luck(found: SeedVariances, n: int, seed: int) -> Floats:
     """Draw the luck of every cell's seeds, (n, c), in metres."""
-    found = seed_variances(sample, luck)
     rng = np.random.default_rng([seed, 1])  # another stream than the spots'
     drawn = rng.standard_t(np.minimum(found.freedom, SURE), (n, len(found.freedom)))
     return np.asarray(np.sqrt(found.variance) * drawn)
@@ -194,9 +193,10 @@ def beats_baseline(
     pairs = [Sample(pair, spot) for pair in np.stack([errors, rivals], axis=1)]
     cells = Sample(errors, spot)
     counts = cells.draw(n, seed)  # the same spots for every cell
-    drawn_luck = _draw_luck(cells, luck, n, seed)
+    by_seeds = seed_variances(cells, luck)
+    drawn_luck = _draw_luck(by_seeds, n, seed)
     gain, se_spots = np.array([estimates(pair, sign, cells.once) for pair in pairs])[..., 0].T
-    total = np.hypot(se_spots, np.sqrt(seed_variances(cells, luck).variance))
+    total = np.hypot(se_spots, np.sqrt(by_seeds.variance))
     own_t = ratio(gain, total)
     resampled, student = drawn_luck.copy(), drawn_luck.copy()
     influence = [influences(pair, sign, pair.once)[0] for pair in pairs]

@@ -153,8 +153,10 @@ class _Ground:
                 for _, values, vectors in self._spectra
             ]
         )
-        longest_m = max(expected.longest * self._near_m.max(), RANGES_M[0])
-        possible = np.asarray(longest_m >= RANGE_OF_EACH_M)
+        possible = np.ones(len(RANGE_OF_EACH_M), dtype=np.bool_)
+        if math.isfinite(expected.longest):
+            longest_m = max(expected.longest * float(self._near_m.max()), RANGES_M[0])
+            possible = np.asarray(longest_m >= RANGE_OF_EACH_M)
         weight, even = (_posterior(likelihood, p, possible) for p in (expected.alike, 0.5))
         square, lost = self._meanings(expected.within)
         return Correlation(
@@ -178,7 +180,7 @@ class _Ground:
         place = self._position_m[self._measured]
         outwards = np.hypot(*(place - place.mean(axis=0)).T)
         level = np.ones_like(outwards)
-        if np.ptp(outwards) < LEAST_TREND * outwards.max():  # as on a circle
+        if np.ptp(outwards) <= LEAST_TREND * outwards.max():  # as on a circle
             return np.asarray(level[:, None])
         return np.stack([level, outwards], axis=1)
 
@@ -232,7 +234,8 @@ def _posterior(likelihood: Floats, prior: float, possible: Bools) -> Floats:
     `likelihood` holds log likelihoods; `prior` is the probability of all but the first together, of
     which only some are possible.
     """
-    weight = np.where(possible, np.exp(likelihood - likelihood.max()), 0.0)
+    weight = np.zeros(len(likelihood))
+    weight[possible] = np.exp(likelihood[possible] - likelihood[possible].max())
     weight[0] *= 1 - prior
     weight[1:] *= prior / (possible.sum() - 1)
     return np.asarray(weight / weight.sum())

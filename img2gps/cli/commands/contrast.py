@@ -86,6 +86,7 @@ def _equivalence(found: Equivalence) -> str:
     if math.isnan(found.interval.low):
         ends = "no interval"
     verdict = "equivalent" if found.shown else "not shown to be equivalent"
+    line = f"within a margin of {found.margin_m:g} m they are {verdict} ({ends})"
     if found.interval.luck_unseen:
-        ends += "; nothing is shown with one seed"
-    return f"within a margin of {found.margin_m:g} m they are {verdict} ({ends})"
+        line += "; a single run shows no equivalence, so give each cell a second seed"
+    return line

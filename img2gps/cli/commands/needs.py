@@ -66,7 +66,7 @@ def _show(found: Needs, study: StudyRecord) -> None:
         print(f"{photos:>6}  " + "".join(f"{power:>9.0%}" for power in powers))
     print(f"here: {found.photos} photos, {_seeds(found.seeds)} a cell")
     if found.spread:
-        print("more photos: from more ground, because spots near each other may err alike")
+        print("More photos are taken to come from more ground: near spots may err alike.")
     for row in found.enough:
         print(f"80 %: {row.photos} photos with {_seeds(row.seeds)} a cell")
     if not found.enough:

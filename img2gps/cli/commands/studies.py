@@ -21,7 +21,7 @@ from img2gps.core.stores import as_typed
 from img2gps.runs.fetching import fetch, fetched_again, remove_records
 from img2gps.runs.folder import WINNER
 from img2gps.runs.records import RESULT, STUDY, RunState, StudyRecord, read_study, study_names
-from img2gps.runs.store import StoreAway
+from img2gps.runs.store import StoreAway, Vanished
 from img2gps.study.spec import STORAGE_VARIABLE
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _newest(args: argparse.Namespace) -> StudyRecord:
     """Return the record as it is now, also where it comes from a store."""
-    with suppress(StoreAway):
+    with suppress(StoreAway, Vanished):
         fetch(args.root, args.name, runs=False)
     return read_study(args.root, args.name)
 

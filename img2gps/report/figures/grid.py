@@ -271,7 +271,8 @@ def _ranking_title(ranked: pd.DataFrame, winner: str | None, among: str) -> str:
         which = "cells" if same == len(ranked) else "cells that may win"
         return f"The {same} {which} cannot be told apart"
     if same > 1:
-        return f"{same} of {compared} cells, the lowest included, cannot be told apart"
+        which = f"{compared} cells that may win" if among else f"{compared} cells"
+        return f"{same} of {which}, the lowest{among} included, cannot be told apart"
     return f"{lowest}, told apart from all others"
 
 
