@@ -15,7 +15,6 @@ from img2gps.analysis.stats.luck import SURE, Luck, SeedVariances, luck_of, seed
 from img2gps.analysis.stats.places import OF_TESTS, Correlation, Expected, Places
 from img2gps.analysis.stats.sample import (
     LEVEL,
-    MIN_SPOTS,
     N_RESAMPLES,
     TINY_M,
     Bools,
@@ -33,19 +32,6 @@ class Resamples:
     estimate: Floats  # RMSE, (c,)
     deviation: Floats  # resampled RMSE less the estimate, (r, c)
     covariance: Floats  # of the cells' RMSE, (c, c)
-    n_spots: int = MIN_SPOTS
-
-    def student(self, seed: int = 0) -> Floats:
-        """Return by what differences that are studentised grow, (r,), because spots are few.
-
-        With these factors normal deviations have the joint distribution of Student's t. From 30
-        spots on they are 1: spots that tell their variance so badly are then rare.
-        """
-        if not 1 < self.n_spots < MIN_SPOTS:
-            return np.ones(len(self.deviation))
-        freedom = self.n_spots - 1
-        rng = np.random.default_rng([seed, 3])
-        return np.asarray(np.sqrt(freedom / rng.chisquare(freedom, len(self.deviation))))
 
 
 def se_of_differences(covariance: Floats) -> Floats:
@@ -66,30 +52,42 @@ def resample(
 ) -> Resamples:
     """Resample all cells together, given their errors (c, s, p) in metres.
 
-    The deviations due to spots are scaled to an unbiased variance, n/(n-1). The seeds' luck is
-    added to them: Student's t, independent between cells. Where two degrees of freedom are left,
-    such draws have no variance. So the covariance has the variance of normal luck with the same
-    95 % interval, which is about that of the draws where more are left.
+    The deviations due to spots are scaled to an unbiased variance, n/(n-1), and by what spots that
+    err alike add. One factor for all cells gives them the joint distribution of Student's t with
+    the spots' degrees of freedom, because few spots, or few with most of the photos, tell their
+    variance badly. The seeds' luck is added: Student's t, too, independent between cells. Such
+    draws have no variance where two degrees of freedom are left, so the covariance is that of
+    normal deviations with the same 95 % intervals.
     """
     luck = luck or luck_of(error, spot)
     sample = Sample(error, spot)
     estimate = sample.cell_rmse()
-    scale = math.sqrt(sample.n_spots / max(sample.n_spots - 1, 1)) * widening(sample)
-    deviation = scale * (mean_over_seeds(sample.rmse(sample.draw(n, seed))) - estimate)
-    covariance = np.atleast_2d(np.cov(deviation, rowvar=False))
-    found = seed_variances(sample, luck)
+    alike, found = _between_cells(sample, OF_TESTS), seed_variances(sample, luck)
+    scale = math.sqrt(sample.n_spots / max(sample.n_spots - 1, 1)) * alike.factor
+    by_spots = scale * (mean_over_seeds(sample.rmse(sample.draw(n, seed))) - estimate)
+    covariance = _wider(alike.freedom) ** 2 * np.atleast_2d(np.cov(by_spots, rowvar=False))
+    covariance += np.diag(_wider(found.freedom) ** 2 * found.variance)
+    square = np.random.default_rng([seed, 3]).chisquare(alike.freedom, (n, 1))
+    drawn = np.sqrt(alike.freedom / square) * by_spots + _draw_luck(found, n, seed)
+    return Resamples(estimate, drawn, covariance)
+
+
+def _wider(freedom: Floats | float) -> Floats:
+    """Return how much wider 95 % intervals of Student's t are than those of a normal."""
     tail = (1 + LEVEL) / 2
-    wider = stdtrit(np.minimum(found.freedom, SURE), tail) / stdtrit(SURE, tail)
-    covariance += np.diag(wider**2 * found.variance)
-    drawn = deviation + _draw_luck(found, n, seed)
-    return Resamples(estimate, drawn, covariance, sample.n_spots)
+    return np.asarray(stdtrit(np.minimum(freedom, SURE), tail) / stdtrit(SURE, tail))
+
+
+def _between_cells(sample: Sample, expected: Expected) -> Correlation:
+    """Return the correlation between spots in what sets cells apart."""
+    cells = np.eye(len(sample.n_seeds)) - 1 / len(sample.n_seeds)
+    influence = [influences(sample, sign, sample.once)[0] for sign in cells]
+    return sample.correlation(np.array(influence), expected)
 
 
 def widening(sample: Sample, expected: Expected = OF_TESTS) -> float:
     """Return by what the correlation between spots widens differences between cells."""
-    cells = np.eye(len(sample.n_seeds)) - 1 / len(sample.n_seeds)
-    influence = [influences(sample, sign, sample.once)[0] for sign in cells]
-    return _reach(sample.correlation(np.array(influence), expected), sample.n_spots)
+    return _reach(_between_cells(sample, expected), sample.n_spots)
 
 
 def _reach(alike: Correlation, n_spots: int) -> float:
@@ -129,10 +127,10 @@ def confidence_set(resamples: Resamples) -> Verdicts:
     limit is found anew for the others. (Their T_max compares with the average, and does not see one
     good cell among many equally bad ones.) With probability 95 % the best cell is in the set.
 
-    Of nine equally good cells, the hardest case, each was in the set in 97 to 99 % of simulated
-    studies, and all nine in 85 to 94 % with 26 to 100 spots.
+    Of nine equally good cells, the hardest case, all were in the set in 95 to 98 % of 1,000
+    simulated studies of each kind, with 8 to 300 spots.
     """
-    estimate, student = resamples.estimate, resamples.student()
+    estimate = resamples.estimate
     se = se_of_differences(resamples.covariance)
     worst = ratio(estimate[:, None] - estimate, se).max(axis=1)
     alive, p_value = np.arange(len(estimate)), np.ones(len(estimate))
@@ -142,7 +140,7 @@ def confidence_set(resamples: Resamples) -> Verdicts:
         null = np.zeros(len(deviation))
         for i, own in zip(alive, deviation.T, strict=True):
             largest = ratio(own[:, None] - deviation, se[i, alive]).max(axis=1)
-            np.maximum(null, largest * student, out=null)
+            np.maximum(null, largest, out=null)
         p_value[alive] = [max(least, float(np.mean(null >= worst[i]))) for i in alive]
         kept = alive[worst[alive] <= np.quantile(null, LEVEL)]
         if len(kept) == len(alive):

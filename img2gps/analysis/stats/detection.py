@@ -161,10 +161,10 @@ def _limit(study: Resamples) -> tuple[Floats, list[float]]:
     """Return the covariance of the cells' RMSE, and the limits of the confidence set."""
     covariance = study.covariance
     se = se_of_differences(covariance)
-    return covariance, _limits(study.deviation, se, study.student())
+    return covariance, _limits(study.deviation, se)
 
 
-def _limits(deviation: Floats, se: Floats, student: Floats) -> list[float]:
+def _limits(deviation: Floats, se: Floats) -> list[float]:
     """Return the largest studentised difference that chance allows among the first 2, 3, ... cells.
 
     The list begins with two values that stand for no cell and one cell.
@@ -173,7 +173,7 @@ def _limits(deviation: Floats, se: Floats, student: Floats) -> list[float]:
     found = [math.inf, math.inf]
     for last in range(1, deviation.shape[1]):
         apart = np.abs(deviation[:, last, None] - deviation[:, :last])
-        np.maximum(largest, student * ratio(apart, se[last, :last]).max(axis=1), out=largest)
+        np.maximum(largest, ratio(apart, se[last, :last]).max(axis=1), out=largest)
         found.append(float(np.quantile(largest, LEVEL)))
     return found
 
