@@ -103,6 +103,9 @@ def lower_of_two(
     question = f"is {errors.cells[order[0]]} better than {errors.cells[order[1]]}?"
     if difference_m is not None:
         question += f" (if the difference is {difference_m:g} m)"
+    else:
+        best, other = stats.cell_rmse(errors.error_m[order])
+        question += f" (if the difference is {other - best:.1f} m, as observed, which flatters)"
     asked = Asked(question, stats.first_is_lower, stats.OF_DIFFERENCES, stats.SIMULATIONS)
     return _needs(asked, study, errors, order, difference_m)
 

@@ -87,7 +87,8 @@ class Confirmation:
     """Which cells are confirmed, decided when the search has ended.
 
     Attributes:
-        cells: the best cells of the search without their folds, the best first.
+        cells: the best cells of the search without their folds, the best first; cells that were
+            asked for later come after them.
         seeds: with which each of them is run; only these runs decide the winner.
         values: the metric of each cell in the search, which owes a part to luck.
         trials: how many finished trials there were to choose from; more of them decide anew.

@@ -183,7 +183,7 @@ def _as_fetched(folder: Path) -> None:
     """Give a record and the note of its copy one time, by which it is known to be a copy."""
     now = time.time_ns()
     for name in (STUDY, NOTE):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, PermissionError):  # the latter of another user's file
             os.utime(folder / name, ns=(now, now))
 
 

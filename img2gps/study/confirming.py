@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -47,14 +48,15 @@ class Confirming:
         """Return which cells are confirmed, with which seeds.
 
         What was decided stays, and cells and seeds that are asked for later are added to it. Only
-        further trials decide anew.
+        further trials decide anew, and further seeds of the search, if they were fresh ones.
         """
         wanted, known = self.spec.confirm, self.ledger.confirmation
-        if known is None or known.trials < len(drawn):
+        used = known is not None and not set(self.spec.seeds).isdisjoint(known.seeds)
+        if known is None or used or known.trials < len(drawn):
             known = Confirmation()
         sign = 1.0 if self.spec.direction == "minimize" else -1.0
         values = {cell: trial.means(self.spec.monitor)[-1] for cell, trial in drawn.items()}
-        ranked = sorted(values, key=lambda cell: sign * values[cell])
+        ranked = sorted(values, key=lambda cell: (math.isnan(values[cell]), sign * values[cell]))
         others = [cell for cell in ranked if cell not in known.cells]
         more = others[: max(wanted.top - len(known.cells), 0)]
         first = max(*self.spec.seeds, *known.seeds, -1) + 1

@@ -118,3 +118,20 @@ def test_single_runs_show_no_equivalence() -> None:
     assert -1000 < found.interval.low < found.interval.high < 1000
     assert not found.shown
     assert stats.equivalence(error, PAIR, spot, 1000.0, luck=stats.NO_LUCK).shown
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.7])
+def test_the_band_of_a_profile_holds_the_whole_curve_as_often_as_it_says(alike: float) -> None:
+    """Before, with errors alike over 40 m, it held in 61 % of such studies."""
+    at_m, held, spots = np.linspace(5, 300, 60), [], 60
+    truth = scipy_stats.norm.cdf(np.log(at_m / 60) / 0.8)
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        place = rng.uniform(0, 300, (spots, 2))
+        near = np.exp(-np.hypot(*np.moveaxis(place[:, None] - place, 2, 0)) / 40)
+        smooth = np.linalg.cholesky(near + 1e-9 * np.eye(spots)) @ rng.normal(size=spots)
+        z = np.sqrt(alike) * smooth + np.sqrt(1 - alike) * rng.normal(size=spots)
+        known = stats.Places(np.arange(spots), place if alike else None)
+        found = stats.profile(60 * np.exp(0.8 * z)[None], known, at_m, n=300, seed=seed)
+        held.append(((found.low <= truth + 1e-9) & (truth <= found.high + 1e-9)).all())
+    assert np.mean(held) > 0.89  # 0.95 less 3 standard errors of 120 simulations

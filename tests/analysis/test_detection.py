@@ -168,3 +168,18 @@ def test_cells_that_are_equal_but_for_missing_runs_are_no_pair_to_tell_apart() -
     found = stats.detectable(same, spot, luck=stats.NO_LUCK, solved=[True] * 3)
     assert found is not None
     assert found.median_m > 1.0
+
+
+@pytest.mark.parametrize("cells", [2, 4])
+def test_spots_that_err_alike_do_not_make_luck_larger(cells: int) -> None:
+    """Where nearly all that is uncertain is luck, positions hardly change what is detectable."""
+    rng = np.random.default_rng(27)
+    east = np.linspace(0, 200, 60)
+    places = stats.Places(np.arange(60), np.stack([east, np.zeros(60)], axis=1))
+    alike = 1 + 0.02 * np.sin(east / 40 + np.arange(cells)[:, None])
+    error = 70 * alike[:, None] * (1 + 0.1 * rng.normal(size=(cells, 4, 1)))
+    known, bare = (stats.detectable(error, spot) for spot in (places, places.spot))
+    assert known is not None
+    assert bare is not None
+    assert known.median_m == pytest.approx(bare.median_m, rel=0.05)
+    assert known.se_photos_m > 1.5 * bare.se_photos_m

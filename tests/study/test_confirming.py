@@ -104,6 +104,16 @@ def test_more_seeds_or_cells_may_be_confirmed_later(tmp_path: Path, top: int, se
     assert Counter(executions(spec)) == {run.run_id: 1 for run in after.runs}
 
 
+def test_a_seed_that_the_search_has_used_since_confirms_nothing(tmp_path: Path) -> None:
+    spec = search_spec(tmp_path)
+    run(replace(spec, confirm=Confirm(top=1, seeds=1)))
+    study, _ = run(replace(spec, seeds=(0, 1), confirm=Confirm(top=2, seeds=1)))
+    assert study.confirmation is not None
+    assert study.confirmation.seeds == [2]
+    fresh = {run.cell for run in study.runs if run.seed == 2}
+    assert fresh == set(study.confirmation.cells)
+
+
 def test_a_budget_that_ends_a_wider_confirmation_is_said(tmp_path: Path) -> None:
     spec = search_spec(tmp_path)
     before, _ = run(spec)

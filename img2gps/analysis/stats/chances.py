@@ -11,8 +11,10 @@ from scipy import stats
 
 from img2gps.analysis.stats.intervals import Interval, contrast_interval, spread_of
 from img2gps.analysis.stats.luck import Luck, luck_of, seed_variances
-from img2gps.analysis.stats.places import Places
-from img2gps.analysis.stats.sample import LEVEL, TINY_M, Floats, Sample
+from img2gps.analysis.stats.places import OF_LEVELS, Places
+from img2gps.analysis.stats.sample import LEVEL, TINY_M, Floats, Sample, wider
+
+LEAST_SHARE = 0.1  # of photos on either side of a distance at which a profile tells how spots err
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,9 @@ def profile(
 
     With 95 % probability the band holds the whole curve. Its width is the largest deviation of the
     curve over resampled spots, on the scale of arcsin(sqrt(share)), where the noise is alike
-    everywhere (Freeman & Tukey 1950, Ann. Math. Stat. 21(4)). The seeds' luck is not in it.
+    everywhere (Freeman & Tukey 1950, Ann. Math. Stat. 21(4)). It is wider where spots are few or
+    unequal, or err alike, by what that adds to the interval of a share. The seeds' luck is not in
+    it.
     """
     runs, at = (
         np.atleast_2d(np.asarray(error, dtype=np.float64)),
@@ -140,7 +144,11 @@ def profile(
     counts = sample.draw(n, seed)
     share = sums.sum(axis=0) / sample.n_photos
     drawn = counts @ sums / (counts @ sample.sizes)[:, None]
+    middle = sums[:, (share > LEAST_SHARE) & (share < 1 - LEAST_SHARE)].T  # (x, g)
+    shown = middle - middle.sum(axis=1, keepdims=True) / sample.n_photos * sample.sizes
+    alike = sample.correlation(shown, OF_LEVELS)
     scale = math.sqrt(sample.n_spots / max(sample.n_spots - 1, 1))
+    scale *= alike.factor * float(wider(alike.freedom))
     deviation = scale * np.abs(_stable(drawn) - _stable(share)).max(axis=1)
     reach = float(np.quantile(deviation, LEVEL))
     ends = np.clip(_stable(share) + reach * np.array([[-1.0], [1.0]]), 0.0, math.pi / 2)

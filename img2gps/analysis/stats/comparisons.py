@@ -22,6 +22,7 @@ from img2gps.analysis.stats.sample import (
     Sample,
     mean_over_seeds,
     ratio,
+    wider,
 )
 
 
@@ -65,17 +66,11 @@ def resample(
     alike, found = _between_cells(sample, OF_TESTS), seed_variances(sample, luck)
     scale = math.sqrt(sample.n_spots / max(sample.n_spots - 1, 1)) * alike.factor
     by_spots = scale * (mean_over_seeds(sample.rmse(sample.draw(n, seed))) - estimate)
-    covariance = _wider(alike.freedom) ** 2 * np.atleast_2d(np.cov(by_spots, rowvar=False))
-    covariance += np.diag(_wider(found.freedom) ** 2 * found.variance)
+    covariance = wider(alike.freedom) ** 2 * np.atleast_2d(np.cov(by_spots, rowvar=False))
+    covariance += np.diag(wider(found.freedom) ** 2 * found.variance)
     square = np.random.default_rng([seed, 3]).chisquare(alike.freedom, (n, 1))
     drawn = np.sqrt(alike.freedom / square) * by_spots + _draw_luck(found, n, seed)
     return Resamples(estimate, drawn, covariance)
-
-
-def _wider(freedom: Floats | float) -> Floats:
-    """Return how much wider 95 % intervals of Student's t are than those of a normal."""
-    tail = (1 + LEVEL) / 2
-    return np.asarray(stdtrit(np.minimum(freedom, SURE), tail) / stdtrit(SURE, tail))
 
 
 def _between_cells(sample: Sample, expected: Expected) -> Correlation:
@@ -128,7 +123,8 @@ def confidence_set(resamples: Resamples) -> Verdicts:
     good cell among many equally bad ones.) With probability 95 % the best cell is in the set.
 
     Of nine equally good cells, the hardest case, all were in the set in 95 to 98 % of 1,000
-    simulated studies of each kind, with 8 to 300 spots.
+    simulated studies of each kind, with 8 to 300 spots; where spots differed far more and no seed
+    changed the cells, in 88 to 94 % with 30 to 300 spots, and each of them in 98 to 99 %.
     """
     estimate = resamples.estimate
     se = se_of_differences(resamples.covariance)

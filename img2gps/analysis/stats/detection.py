@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
-from img2gps.analysis.stats.comparisons import Resamples, resample, se_of_differences, widening
-from img2gps.analysis.stats.intervals import spread_of
+from img2gps.analysis.stats.comparisons import Resamples, resample, se_of_differences
+from img2gps.analysis.stats.intervals import Spread, spread_of
 from img2gps.analysis.stats.luck import Luck, luck_of
 from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import LEVEL, TINY_M, Bools, Floats, Sample, cell_rmse, ratio
@@ -66,8 +66,9 @@ def detectable(
     others = others[:: math.ceil(len(others) / MOST_CELLS)]
     nearest = others[: math.ceil(len(others) / 2)]
     sign = np.array([1.0, -1.0])
-    pairs = [Sample(errors[[o, best]], spot) for o in nearest]
-    spreads = [spread_of(pair, sign, luck, wider=True) for pair in pairs]
+    by_photo = spot.spot if isinstance(spot, Places) else spot
+    pairs = [errors[[o, best]] for o in nearest]
+    spreads = [spread_of(Sample(pair, spot), sign, luck, wider=True) for pair in pairs]
     if len(others) == 1:
         tails = ((1 + LEVEL) / 2, POWER)
         reach = sum(stats.t.ppf(tail, spreads[0].freedom) for tail in tails)
@@ -80,6 +81,9 @@ def detectable(
         if math.isinf(reach):
             return None
         found = reach * apart_m[1 : len(nearest) + 1]
+        # Drawn spots had no positions. Those of the study may err alike, which luck does not.
+        bare = [spread_of(Sample(pair, by_photo), sign, luck, wider=True) for pair in pairs]
+        found *= np.array([_reach(one) / _reach(of) for one, of in zip(spreads, bare, strict=True)])
     return Detectable(
         float(np.median(found)),
         float(found.min()),
@@ -101,7 +105,7 @@ def _studies_like(
 ) -> list[Resamples]:
     """Return studies like one whose cells (c, s, p) are made equally good.
 
-    Drawn spots have no positions, so what correlation between spots does is put on top.
+    Drawn spots have no positions: what spots that err alike add to a difference comes afterwards.
     """
     rmse = cell_rmse(errors)
     known = StudyLike(errors * (rmse[0] / rmse)[:, None, None], places, luck, solved)
@@ -110,19 +114,12 @@ def _studies_like(
     rng = np.random.default_rng(seed)
     drawn = (known.draw(rng, errors.shape[2], seeds) for _ in range(DRAWS))
     unseen = None if luck.cells else luck  # a study that shows its luck is judged by what it shows
-    studies = [resample(*study, luck=unseen, n=RESAMPLES) for study in drawn]
-    if not isinstance(places, Places) or places.position_m is None:
-        return studies
-    wider = widening(Sample(errors, places)) / widening(Sample(errors, places.spot))
-    return [
-        replace(
-            study,
-            estimate=rmse[0] + wider * (study.estimate - rmse[0]),
-            deviation=wider * study.deviation,
-            covariance=wider**2 * study.covariance,
-        )
-        for study in studies
-    ]
+    return [resample(*study, luck=unseen, n=RESAMPLES) for study in drawn]
+
+
+def _reach(spread: Spread) -> float:
+    """Return half the width of an interval of a difference, in metres."""
+    return float(stats.t.ppf((1 + LEVEL) / 2, spread.freedom)) * spread.total
 
 
 def detectable_in(studies: Sequence[Resamples], worse: Floats, nearest: int) -> float:

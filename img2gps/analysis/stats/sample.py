@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from img2gps.analysis.stats.places import OF_TESTS, Correlation, Expected, Places
 from img2gps.photos.spots import FEW_SPOTS
@@ -95,3 +96,9 @@ def cell_rmse(error: ArrayLike) -> Floats:
 def ratio(a: Floats, b: Floats) -> Floats:
     """Return a / b, and 0 where b is 0: cells with equal errors do not differ."""
     return np.divide(a, b, out=np.zeros(np.broadcast(a, b).shape), where=b > 0)
+
+
+def wider(freedom: Floats | float) -> Floats:
+    """Return how much wider 95 % intervals of Student's t are than those of a normal."""
+    tail = (1 + LEVEL) / 2
+    return np.asarray(special.stdtrit(np.minimum(freedom, 1e6), tail) / special.ndtri(tail))

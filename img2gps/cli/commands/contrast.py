@@ -86,7 +86,6 @@ def _equivalence(found: Equivalence) -> str:
     if math.isnan(found.interval.low):
         ends = "no interval"
     verdict = "equivalent" if found.shown else "not shown to be equivalent"
-    line = f"within a margin of {found.margin_m:g} m they are {verdict} ({ends})"
     if found.interval.luck_unseen:
-        line += "; a single run shows no equivalence, so give each cell a second seed"
-    return line
+        verdict += ", because a cell has a single run: give each cell a second seed"
+    return f"within a margin of {found.margin_m:g} m they are {verdict} ({ends})"

@@ -70,7 +70,9 @@ def _show(found: Needs, study: StudyRecord) -> None:
     for row in found.enough:
         print(f"80 %: {row.photos} photos with {_seeds(row.seeds)} a cell")
     if not found.enough:
-        print("80 %: not with these numbers; the difference is too small to matter or to be shown")
+        most = max(found.rows, key=lambda row: row.power)
+        size = f"{most.photos} photos and {_seeds(most.seeds)}"
+        print(f"80 %: not with these numbers (at most {most.power:.0%}, with {size})")
     best = found.by_seeds
     if best is not None and best.seeds > found.seeds and study.command:
         print(f"the missing runs take about {found.minutes(best):.0f} minutes:")
