@@ -97,7 +97,7 @@ def simulated_power(
             rng = np.random.default_rng([seed, n, k])
             answered = 0
             for _ in range(simulations):
-                drawn, spot = known.draw(rng, n, k, known.luck.drawn(rng))
+                drawn, spot = known.draw(rng, n, k, float(known.luck.drawn(rng)[0]))
                 answered += test(drawn, spot, luck_of(drawn, spot, others))
             found.append(Power(n, k, answered / simulations))
     return found

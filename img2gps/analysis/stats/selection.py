@@ -119,10 +119,15 @@ def _usual(scoring: Bools, sample: Sample, strays: Strays) -> Bools:
 def _flattery(judged: Floats, sample: Sample, luck: Luck, seed: int) -> float:
     """Return by how many metres luck flatters the selected cell, where cells have one seed.
 
-    Such cells cannot be divided into seeds that select and seeds that score, so luck is drawn.
+    Such cells cannot be divided into seeds that select and seeds that score, so luck is drawn, and
+    how large it is, too, as far as that is unknown.
     """
-    spread = np.where(sample.n_seeds < 2, luck.relative, 0.0) * sample.cell_rmse()
-    drawn = spread * np.random.default_rng([seed, 2]).standard_normal(judged.shape)
+    single = sample.n_seeds < 2
+    if not single.any() or not luck.relative:
+        return 0.0
+    rng = np.random.default_rng([seed, 2])
+    spread = np.where(single, sample.cell_rmse(), 0.0)
+    drawn = luck.drawn(rng, len(judged))[:, None] * spread * rng.standard_normal(judged.shape)
     chosen = (judged - drawn).argmin(axis=1)
     return float((drawn[np.arange(len(drawn)), chosen] - drawn.mean(axis=1)).mean())
 
