@@ -97,7 +97,7 @@ def test_a_difference_that_a_dry_run_states_is_noticed_in_about_80_of_100_studie
                                    strict=True):  # fmt: skip
         true = 70 + metres * np.array([-0.5, *[0.5] * (cells - 1)])
         of_all = correlation**0.25 * np.ones((cells, 1))
-        for number in range(60):
+        for number in range(540 // cells):  # cells lose their marks together
             rng = np.random.default_rng([8, number])
             shared, own = rng.normal(size=(2, 1, 60)), rng.normal(size=(2, cells, 60))
             unit = of_all * shared + np.sqrt(1 - of_all**2) * own  # east and north
