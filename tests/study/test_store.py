@@ -25,7 +25,7 @@ from img2gps.core.paths import runs_root
 from img2gps.core.process import identity
 from img2gps.report.build import load
 from img2gps.runs import fetching
-from img2gps.runs.records import RunState, read_study, write_study
+from img2gps.runs.records import RunState, StudyRecord, read_study, write_study
 from img2gps.runs.store import Store
 from img2gps.study.display import Display
 from img2gps.study.engine import plan_alone, run_study
@@ -77,6 +77,26 @@ def worker(machine: Path, ledger: str, *words: str) -> subprocess.Popen[str]:
         env={**os.environ, "IMG2GPS_CACHE": str(machine)}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
+
+
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Store, Path]:
+    """Return the folder of a study, an empty store, and a reader's copy of what is in it."""
+    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "reader"))
+    plain, url = tmp_path / "plain", f"file://{tmp_path}/shared"
+    make_study(plain)
+    return plain, Store(url), runs_root(url, "runs.root")
+
+
+def worked_on(plain: Path) -> tuple[StudyRecord, StudyRecord]:
+    """Return a study's record at the begin and at the end of the work of a living engine."""
+    ended = replace(read_study(plain, "table1"), engine=identity())
+    return replace(ended, runs=[replace(r, state=RunState.queued) for r in ended.runs]), ended
+
+
+def send_record(plain: Path, study: StudyRecord, store: Store) -> None:
+    """Write a record into a folder and send it to a store."""
+    write_study(plain, study)
+    store.put(plain / "table1" / "study.json", "table1/study.json")
 
 
 def figures(root: str, name: str = "s") -> dict[str, tuple[Any, ...]]:
@@ -275,10 +295,7 @@ def test_a_page_that_follows_a_study_gets_what_other_machines_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "AGAIN_S", 0.1)
-    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "reader"))
-    plain, url = tmp_path / "plain", f"file://{tmp_path}/shared"
-    make_study(plain)
-    store, root = Store(url), runs_root(url, "runs.root")
+    plain, store, root = reader(tmp_path, monkeypatch)
     store.put(plain / "table1" / "study.json", "table1/study.json")
     whole = read_study(plain, "table1")
     begun = replace(whole, runs=[replace(run, state=RunState.queued) for run in whole.runs])
@@ -300,20 +317,14 @@ def test_a_reader_follows_a_worker_of_this_machine_that_writes_another_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before, the copy stayed as it was until the worker had ended."""
-    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "reader"))
-    plain, url = tmp_path / "plain", f"file://{tmp_path}/shared"
-    make_study(plain)
-    store, root = Store(url), runs_root(url, "runs.root")
-    ended = replace(read_study(plain, "table1"), engine=identity())
-    begun = replace(ended, runs=[replace(run, state=RunState.queued) for run in ended.runs])
+    plain, store, root = reader(tmp_path, monkeypatch)
+    begun, ended = worked_on(plain)
     for study in (begun, ended):
-        write_study(plain, study)
-        store.put(plain / "table1" / "study.json", "table1/study.json")
+        send_record(plain, study, store)
         fetching.fetch(root, "table1", runs=False)
         assert read_study(root, "table1") == study
     write_study(root, begun)  # from now on an engine writes this copy
-    write_study(plain, replace(ended, question="another"))
-    store.put(plain / "table1" / "study.json", "table1/study.json")
+    send_record(plain, replace(ended, question="another"), store)
     fetching.fetch(root, "table1", runs=False)
     assert read_study(root, "table1") == begun
 
@@ -322,27 +333,23 @@ def test_following_a_study_never_replaces_the_record_that_an_engine_writes_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "AGAIN_S", 0.05)
-    monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "reader"))
-    plain, url = tmp_path / "plain", f"file://{tmp_path}/shared"
-    make_study(plain)
-    store, root = Store(url), runs_root(url, "runs.root")
-    ended = replace(read_study(plain, "table1"), engine=identity())
-    begun = replace(ended, runs=[replace(run, state=RunState.queued) for run in ended.runs])
-    write_study(plain, begun)
-    store.put(plain / "table1" / "study.json", "table1/study.json")
-    write_study(root, begun)
-    looked = threading.Event()
-    fetch = fetching.fetch
+    plain, store, root = reader(tmp_path, monkeypatch)
+    begun, ended = worked_on(plain)
+    send_record(plain, begun, store)
+    fetching.fetch(root, "table1", runs=False)
+    write_study(root, begun)  # from now on an engine writes this copy
+    count, counts = fetching._ended, threading.Semaphore(0)
 
-    def fetched(*given: Any) -> None:
-        fetch(*given)
-        looked.set()
+    def counted(*given: Any) -> int:
+        counts.release()
+        return count(*given)
 
-    monkeypatch.setattr(fetching, "fetch", fetched)
+    monkeypatch.setattr(fetching, "_ended", counted)
     with fetching.fetched_again(root, "table1"):
-        write_study(root, ended)  # runs have ended here, which the store does not know yet
-        assert looked.wait(20)
-        time.sleep(0.5)  # ten further looks
+        assert counts.acquire(timeout=20)  # it knows how many runs had ended
+        write_study(root, ended)  # which the store does not know yet
+        for _ in range(10):
+            assert counts.acquire(timeout=20)
         assert read_study(root, "table1") == ended
 
 
