@@ -133,6 +133,7 @@ def _heat_map(scene: Scene) -> Figure | None:
         mean_rmse_m=scene.mean_rmse_m,
         floor_m=scene.floor_m,
         held=_held(scene, rest[1:]),
+        among=scene.among,
     )
 
 

@@ -66,13 +66,15 @@ def heat_map(
     mean_rmse_m: float,
     floor_m: float = math.nan,
     held: str = "",
+    among: str = "",
 ) -> Figure:
     """Draw the grid as tiles with their RMSE.
 
     cells: one row a cell with `cell`, the axes, `rmse_m` (missing where nothing finished),
     `reason` (why missing), `beats_mean` and `in_best_set` (bool or missing). winner: its `cell`,
     which need not be the lowest: a cell that lacks seeds cannot win. floor_m: RMSE of a perfect
-    answer; NaN where it is not known. held: what all cells share.
+    answer; NaN where it is not known. held: what all cells share. among: which cells the winner is
+    the lowest of, where a lower one that may not win is drawn.
     """
     data = _grid_data(cells, axes, winner)
     chart: Picture = _tiles(data, axes, ceiling_m(mean_rmse_m))
@@ -91,7 +93,9 @@ def heat_map(
     each = [f"{_tile_name(row, axes)}: {row['text']}" for row in data.to_dict("records")]
     text = f"Heat map of validation RMSE in metres. {'; '.join(each)}."
     caption = " ".join(filter(None, parts))
-    return Figure("grid", _grid_title(data, cells["in_best_set"], axes), caption, text, chart)
+    return Figure(
+        "grid", _grid_title(data, cells["in_best_set"], axes, among), caption, text, chart
+    )
 
 
 def _grid_data(cells: pd.DataFrame, axes: Axes, winner: str | None) -> pd.DataFrame:
@@ -117,17 +121,14 @@ def _tile_name(row: Mapping[Any, Any], axes: Axes) -> str:
     return f"{row['panel']} {place}".strip()
 
 
-def _grid_title(data: pd.DataFrame, in_best_set: pd.Series[Any], axes: Axes) -> str:
+def _grid_title(data: pd.DataFrame, in_best_set: pd.Series[Any], axes: Axes, among: str) -> str:
     chosen = data[data["weight"] == "bold"].to_dict("records")
     if not chosen:
         return "No cell has finished"
     where = [f"{knob_name(axes.rows)} {chosen[0]['row']}"]
     where += [f"{knob_name(axes.columns)} {chosen[0]['column']}"]
     where += [str(chosen[0]["panel"])] if axes.panels else []
-    lowest = (
-        "" if chosen[0]["rmse_m"] == data["rmse_m"].min() else " of the cells with all their seeds"
-    )
-    title = f"Lowest{lowest} at {listed(where)}: {metres(chosen[0]['rmse_m'])}"
+    title = f"Lowest{among} at {listed(where)}: {metres(chosen[0]['rmse_m'])}"
     same = int(yes(in_best_set).sum()) - 1
     if same > 0:
         compared = in_best_set.notna().to_numpy() & data["rmse_m"].notna()
