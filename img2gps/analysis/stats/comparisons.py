@@ -11,11 +11,12 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 from img2gps.analysis.stats.intervals import estimates, influences
-from img2gps.analysis.stats.luck import SURE, Luck, SeedVariances, luck_of, seed_variances
+from img2gps.analysis.stats.luck import Luck, SeedVariances, luck_of, seed_variances
 from img2gps.analysis.stats.places import OF_TESTS, Correlation, Expected, Places
 from img2gps.analysis.stats.sample import (
     LEVEL,
     N_RESAMPLES,
+    SURE,
     TINY_M,
     Bools,
     Floats,

@@ -21,14 +21,13 @@ from numpy.typing import ArrayLike
 from scipy import special, stats
 
 from img2gps.analysis.stats.places import Places
-from img2gps.analysis.stats.sample import TINY_M, Bools, Floats, Sample, ratio
+from img2gps.analysis.stats.sample import SURE, TINY_M, Bools, Floats, Sample, ratio
 
 TYPICAL_RELATIVE = 0.034  # of the RMSE: what our studies have
 PRIOR_FREEDOM = 4.0  # of one study's luck among studies, and of one cell's among cells
 LEAST_FREEDOM = 1.0  # that the other cells' luck keeps, however much a cell's own differs from it
 OUTLYING = 0.01  # a variance that chance makes so large less often is an outlier
 FEWEST_TO_JUDGE = 3  # cells, of which one may be called an outlier
-SURE = 1e6  # degrees of freedom of what is taken for certain
 EQUAL = 1e-18  # relative variance between runs that are equal but for rounding
 ASTRAY = 4.0  # standard deviations above the median run of its cell, a run went astray
 

@@ -20,6 +20,7 @@ Bools = NDArray[np.bool_]
 
 LEVEL = 0.95
 N_RESAMPLES = 2000
+SURE = 1e6  # degrees of freedom of what is taken for certain
 TINY_M = 1e-9  # metres: rounding, not a difference
 MIN_SPOTS = FEW_SPOTS  # with fewer, an interval is called unreliable
 
@@ -101,4 +102,4 @@ def ratio(a: Floats, b: Floats) -> Floats:
 def wider(freedom: Floats | float) -> Floats:
     """Return how much wider 95 % intervals of Student's t are than those of a normal."""
     tail = (1 + LEVEL) / 2
-    return np.asarray(special.stdtrit(np.minimum(freedom, 1e6), tail) / special.ndtri(tail))
+    return np.asarray(special.stdtrit(np.minimum(freedom, SURE), tail) / special.ndtri(tail))

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln
 
-from img2gps.analysis.stats.luck import SURE, Luck, astray
-from img2gps.analysis.stats.sample import Bools, Floats, mean_where
+from img2gps.analysis.stats.luck import Luck, astray
+from img2gps.analysis.stats.sample import SURE, Bools, Floats, mean_where
 
 Counts = NDArray[np.int64]
 
