@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from functools import partial
@@ -27,7 +28,7 @@ from benchmarks import (
     race,
     search,
 )
-from benchmarks.__main__ import COMPARISONS, PAGE, RESULTS, measure
+from benchmarks.__main__ import COMPARISONS, PAGE, RESULTS, STATISTICS, measure
 from benchmarks.harness import Comparison, Parts, Row, Settings
 from benchmarks.page import BEGIN, END, tables, write_page
 from img2gps.core.errors import BadInput
@@ -241,3 +242,31 @@ def test_coverage_of_a_study_like_ones_own_is_simulated_with_its_size(
     make_study(tmp_path / "runs", "small", Options(axes={"lr": [0.001, 0.003]}))
     with pytest.raises(BadInput, match="small: fewer than 4 ranked cells; name a larger study"):
         coverage.like_study("small", Settings(quick=True, threads=1))
+
+
+def test_the_page_quotes_the_coverage_that_was_measured() -> None:
+    text = STATISTICS.read_text(encoding="utf-8")
+    measured = json.loads((RESULTS / "coverage.json").read_text())["measured"]
+    share = {(case["text"], kind): f"{case[kind]:.1%}".replace("%", " %")
+             for case in measured["cases"] for kind in coverage.KINDS if kind in case}  # fmt: skip
+    several, alike = "3 seeds, luck 3 %", ", errors alike over 30 m"
+    one, more = ("1 seed, luck 3 %, 41 spots", "1 seed, luck 4.3 %, 41 spots")
+    apart = coverage.DIFFERENCE
+    far = (f"{several}, 41 spots{alike}", f"{several}, 100 spots{alike}", f"{one}{alike}")
+    whole, of_two, of_one = (share[case, apart] for case in far)
+    assert f"held in {share[one, apart]} where the luck was 3 %" in text
+    assert f"in {share[more, apart]} where it was 4.3 %" in text
+    assert f"that of a difference in {share[f'{several}, 20 spots', apart]};" in text
+    assert f"and {share[f'{several}, 8 spots', apart]}." in text
+    assert f"held in {whole}, {of_two} (100 spots) and {of_one} (one seed)" in text
+    assert f"({measured['studies']:,}): nine cells" in text
+
+
+def test_the_page_quotes_the_powers_that_were_measured() -> None:
+    text = STATISTICS.read_text(encoding="utf-8")
+    [path] = RESULTS.glob("*/power.json")  # measured on one machine
+    needs = json.loads(path.read_text())["measured"]["needs"]
+    alone, beside, alike = needs[:6], needs[6:12], needs[12:]
+    for three in (alone[:3], alone[3:], beside[:3], beside[3:], alike):
+        a, b, c, d, e, f = (round(100 * one[of]) for of in ("stated", "real") for one in three)
+        assert re.search(rf"{a}, {b} and {c} %[^.]{{,60}} {d}, {e} and {f} %", text)
