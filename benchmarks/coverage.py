@@ -45,7 +45,8 @@ LEAST = 0.95
 MOST = 0.05
 
 CELL, DIFFERENCE, WINNER, AVERAGE = "cell", "difference", "winner", "average"
-BEST, FALSE_MARK, CHANCE, FALSE_EQUAL = "best", "false_mark", "chance", "false_equal"
+BEST, ALL_KEPT, CHANCE = "best", "all_kept", "chance"
+FALSE_MARK, FALSE_EQUAL = "false_mark", "false_equal"
 KINDS = {
     CELL: "95 % interval of one cell",
     DIFFERENCE: "95 % interval of the difference of two cells chosen beforehand",
@@ -53,6 +54,7 @@ KINDS = {
     AVERAGE: f"95 % interval of the average of the {TOP} best cells, corrected likewise",
     CHANCE: "95 % interval of the chance that one cell beats another",
     BEST: "the best cell is in the confidence set",
+    ALL_KEPT: "nine cells that are equally good are all in the confidence set",
     FALSE_MARK: "any of nine cells that equal a baseline is marked as better",
     FALSE_EQUAL: "two cells that differ by the margin are called equivalent",
 }
@@ -207,12 +209,13 @@ class Simulation:
         }
 
     def _marked(self, error: Errors, photos: Photos, places: stats.Places) -> dict[str, float]:
-        """Test nine cells against a mean predictor that they equal; one seed gets no mark."""
+        """Test nine equal cells, also against a mean predictor; one seed gets no mark."""
         if self.case.seeds < 2:
             return {}
         rival = np.hypot(photos.east, photos.north)
         found = stats.beats_baseline(error, places, rival, n=RESAMPLES)
-        return {FALSE_MARK: float(found.marked.any())}
+        kept = stats.confidence_set(stats.resample(error, places, n=RESAMPLES)).marked
+        return {FALSE_MARK: float(found.marked.any()), ALL_KEPT: float(kept.all())}
 
 
 def measure(settings: Settings, before: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -291,7 +294,7 @@ def rows(measured: Mapping[str, Any]) -> list[Row]:
 
 
 def _judged(kind: str, share: float) -> tuple[str, bool]:
-    if kind == BEST:
+    if kind in (BEST, ALL_KEPT):
         return f"at least {LEAST:.0%}", share >= LEAST
     if kind in (FALSE_MARK, FALSE_EQUAL):
         return f"at most {MOST:.0%}", share <= MOST

@@ -92,3 +92,25 @@ def test_one_cell_alone_needs_no_correction_however_unequal_its_spots_are() -> N
         error = rng.rayleigh(50.0, (1, 2, 60)) * np.where(spot == 0, large, 1.0)
         found = stats.selection_corrected(error, spot)
         assert found.corrected == pytest.approx(found.apparent, rel=0.01)
+
+
+def test_the_interval_of_a_winner_of_single_runs_has_the_doubt_about_what_luck_flatters_it_by() -> (
+    None
+):
+    """Brute force: the correction for each luck that there may be, taken for known."""
+    error, spot, _ = simulated(77, [70.0] * 9, seeds=1)
+    assumed = stats.selection_corrected(error, spot, luck=stats.ASSUMED)
+    lucks = np.sqrt(4.0 / np.random.default_rng(0).chisquare(4.0, 300)) * stats.ASSUMED.relative
+    known = [
+        stats.selection_corrected(error, spot, luck=stats.Luck(luck, 1e6, luck, 9), n=400)
+        for luck in lucks
+    ]
+    typical = stats.selection_corrected(
+        error, spot, luck=stats.Luck(stats.ASSUMED.relative, 1e6, stats.ASSUMED.relative, 9)
+    )
+    assert assumed.interval is not None
+    assert typical.interval is not None
+    added = assumed.interval.se_seeds**2 - typical.interval.se_seeds**2
+    doubt = np.std([found.corrected for found in known])
+    assert math.sqrt(added) == pytest.approx(doubt, rel=0.25)
+    assert doubt > 0.5

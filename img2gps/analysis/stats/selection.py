@@ -81,14 +81,15 @@ def selection_corrected(
     left_out *= strays.factor**2
     scored = (counts == 0) @ sample.sizes  # photos, because spots may have unequal numbers of them
     corrected = math.sqrt(left_out[np.arange(len(chosen)), chosen] @ scored / scored.sum())
-    corrected += _flattery(judged, sample, luck, seed)
+    flattery, flattery_se = _flattery(judged, sample, luck, seed)
+    corrected += flattery
     usual = np.where(strays.runs[..., None], np.nan, errors)
     own = cell_interval(usual[winner], spot, luck=luck, seed=seed)
     if own.estimate < TINY_M:
         return Corrected(winner, own.estimate, corrected, None, wins)
     factor = corrected / own.estimate
     without = Sample(usual, spot)
-    luck_m2 = wins @ seed_variances(without, luck).variance
+    luck_m2 = wins @ seed_variances(without, luck).variance + flattery_se**2
     below, above = (
         math.sqrt(luck_m2 + wins @ (strays.excess * doubt * without.cell_rmse()) ** 2)
         for doubt in (strays.doubt_below, strays.doubt)
@@ -116,20 +117,25 @@ def _usual(scoring: Bools, sample: Sample, strays: Strays) -> Bools:
     return np.where(left.any(axis=2, keepdims=True), left, usual)
 
 
-def _flattery(judged: Floats, sample: Sample, luck: Luck, seed: int) -> float:
+def _flattery(judged: Floats, sample: Sample, luck: Luck, seed: int) -> tuple[float, float]:
     """Return by how many metres luck flatters the selected cell, where cells have one seed.
 
     Such cells cannot be divided into seeds that select and seeds that score, so luck is drawn, and
-    how large it is, too, as far as that is unknown.
+    how large it is, too, as far as that is unknown. The second value is the standard deviation of
+    the first one that is due to that.
     """
     single = sample.n_seeds < 2
     if not single.any() or not luck.relative:
-        return 0.0
+        return 0.0, 0.0
     rng = np.random.default_rng([seed, 2])
     spread = np.where(single, sample.cell_rmse(), 0.0)
-    drawn = luck.drawn(rng, len(judged))[:, None] * spread * rng.standard_normal(judged.shape)
+    relative = luck.drawn(rng, len(judged))
+    drawn = relative[:, None] * spread * rng.standard_normal(judged.shape)
     chosen = (judged - drawn).argmin(axis=1)
-    return float((drawn[np.arange(len(drawn)), chosen] - drawn.mean(axis=1)).mean())
+    flattery = drawn[np.arange(len(drawn)), chosen] - drawn.mean(axis=1)
+    variance = float(relative.var())
+    slope = float(np.cov(relative, flattery)[0, 1]) / variance if variance else 0.0
+    return float(flattery.mean()), abs(slope) * math.sqrt(variance)
 
 
 def _divided_seeds(present: Bools, n: int, seed: int) -> tuple[Bools, Bools]:
