@@ -75,7 +75,7 @@ def _needs(
     """Compare what pilots state for a pair of their cells with what studies show."""
     rmse_m = [70.0, 70.0 + metres, *[74.0] * (cells - 2)]
     stated, shown = [], []
-    for number in range(max(studies // 8, 2)):
+    for number in range(max(studies // 4, 2)):
         error, spot = _drawn([1, number], rmse_m, *PILOT, luck, alike_m)
         pair = stats.with_difference(error[:2], metres)
         (row,) = stats.simulated_power(
@@ -88,11 +88,19 @@ def _needs(
             simulations=min(studies, 50),
             seed=number,
         )
-        stated.append(row.power)
+        stated.append(row)
     for number in range(studies):
         error, spot = _drawn([2, number], rmse_m, photos, seeds, luck, alike_m)
         shown.append(stats.first_is_lower(error[:2], spot, stats.luck_of(error, spot)))
-    return {"stated": statistics.fmean(stated), "real": statistics.fmean(shown)}
+    real = statistics.fmean(shown)
+    return {
+        "stated": statistics.fmean(row.power for row in stated),
+        "real": real,
+        "low": statistics.fmean(row.low for row in stated),
+        "high": statistics.fmean(row.high for row in stated),
+        "held": statistics.fmean(row.low <= real <= row.high for row in stated),
+        "off": math.sqrt(statistics.fmean((row.power - real) ** 2 for row in stated)),
+    }
 
 
 def _lost(studies: int, draw: Callable[[int], tuple[Errors, Spots]]) -> float:
@@ -175,7 +183,8 @@ def rows(measured: Mapping[str, Any]) -> list[Row]:
     must = f"within {100 * WITHIN:.0f} points"
     found = []
     for one in measured["needs"]:
-        text = f"stated {one['stated']:.0%}, real {one['real']:.0%}"
+        text = f"stated {one['stated']:.0%}, real {one['real']:.0%}; "
+        text += f"90 % range {one['low']:.0%} to {one['high']:.0%}, which held in {one['held']:.0%}"
         reached = abs(one["stated"] - one["real"]) <= WITHIN
         found.append(Row(f"`needs`, {one['what']}", text, must, reached))
     for one in measured["noticed"]:

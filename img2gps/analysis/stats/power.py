@@ -1,15 +1,14 @@
 """The power of a study with other numbers of photos and seeds, by simulation from its own errors.
 
-Each simulated study (simulated.py) has a luck of its own, as likely as what is known of it, and is
-judged by the same test as a real one. Drawn spots have no positions. Where errors of real ones are
-alike over more than a spot, standard errors are larger by a factor, and to detect a difference is
-as hard as to detect one that is smaller by that factor among independent spots. So it is made
-smaller, and photos are taken to be added with their ground.
+Simulated studies (simulated.py) are judged by the same test as real ones. How large the noise is, a
+study knows only roughly (noise.py). To detect a difference in twice the noise is as hard as to
+detect half of it, so the middle and both ends of what the noise may be are tried by making the
+difference smaller or larger. Spots that err alike are noise, too: drawn spots have no positions,
+and photos are taken to be added with their ground.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,15 +16,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from img2gps.analysis.stats.comparisons import confidence_set, resample, widening
+from img2gps.analysis.stats.comparisons import confidence_set, resample
 from img2gps.analysis.stats.intervals import estimates, spread_of
-from img2gps.analysis.stats.luck import ASSUMED, Luck, luck_of, seed_variances
+from img2gps.analysis.stats.luck import ASSUMED, Luck, luck_of
+from img2gps.analysis.stats.noise import noise_of
 from img2gps.analysis.stats.places import OF_DIFFERENCES, Expected, Places
 from img2gps.analysis.stats.sample import LEVEL, Floats, Sample, cell_rmse, ratio
 from img2gps.analysis.stats.simulated import Ints, StudyLike
 
 SIMULATIONS = 200  # a power of 80 % is then known to 3 points
 RESAMPLES = 300  # of a joint test in a simulated study
+TAILS = (0.5, 0.95, 0.05)  # probabilities of less noise, for the power and its lower and upper end
 
 # From errors (c, s, p), spots (p,) and luck to whether the question is answered.
 Test = Callable[[Floats, Ints, Luck], bool]
@@ -33,11 +34,21 @@ Test = Callable[[Floats, Ints, Luck], bool]
 
 @dataclass(frozen=True)
 class Power:
-    """The probability that a study of so many photos and seeds answers the question."""
+    """The probability that a study of so many photos and seeds answers the question.
+
+    Attributes:
+        photos: of the study.
+        seeds: of each of its cells.
+        power: with the noise that is in the middle of what is possible.
+        low: lower end of its 90 % range, because the known study shows the noise only roughly.
+        high: upper end.
+    """
 
     photos: int
     seeds: int
     power: float
+    low: float
+    high: float
 
 
 def first_is_lower(error: Floats, spot: Ints | Places, luck: Luck) -> bool:
@@ -89,47 +100,32 @@ def simulated_power(
     errors = np.asarray(error, dtype=np.float64)
     trained = np.ones(len(errors), bool) if solved is None else ~np.asarray(solved, dtype=np.bool_)
     shown = luck_of(errors[trained], places, others) if trained.any() else others
+    noises = [noise_of(errors[[0, i]], places, shown, expected) for i in range(1, len(errors))]
+    known, rmse = StudyLike(errors, places, shown, ~trained), cell_rmse(errors)
     found = []
     for n in photos:
         for k in seeds:
-            nearer = _nearer(errors, places, shown, n, k, expected)
-            known = StudyLike(nearer, places, shown, ~trained)
+            factors = np.median([noise.nearer(n, k, TAILS) for noise in noises], axis=0)
+            scales = [ratio(rmse[0] + (rmse - rmse[0]) * factor, rmse) for factor in factors]
             rng = np.random.default_rng([seed, n, k])
-            answered = 0
+            answered = np.zeros(len(TAILS))
             for _ in range(simulations):
-                drawn, spot = known.draw(rng, n, k, float(known.luck.drawn(rng)[0]))
-                answered += test(drawn, spot, luck_of(drawn, spot, others))
-            found.append(Power(n, k, answered / simulations))
+                drawn, spot = known.draw(rng, n, k)
+                scaled = [drawn * scale[:, None, None] for scale in scales]
+                answered += _answers(test, scaled, spot, others)
+            found.append(Power(n, k, *(float(share) for share in answered / simulations)))
     return found
 
 
-def _nearer(
-    errors: Floats,
-    places: ArrayLike | Places,
-    luck: Luck,
-    photos: int,
-    seeds: int,
-    expected: Expected,
-) -> Floats:
-    """Return the errors (c, s, p) with all cells nearer to the first, as spots that err alike need.
+def _answers(test: Test, studies: Sequence[Floats], spot: Ints, others: Luck) -> list[bool]:
+    """Return whether a test answers with middle, more and less noise.
 
-    The factor is that of the standard error of a difference on so many photos with so many seeds,
-    for the middle one of the other cells. Luck is not larger where spots err alike.
+    What more noise does not hide, less noise does not hide either.
     """
-    if not isinstance(places, Places) or places.position_m is None:
-        return errors
-    wider = widening(Sample(errors, places), expected)
-    wider /= widening(Sample(errors, places.spot), expected)
-    sign, parts = np.array([1.0, -1.0]), []
-    for other in range(1, len(errors)):
-        pair = Sample(errors[[0, other]], places.spot)
-        spots = spread_of(pair, sign, luck).se_spots ** 2 * pair.n_photos / photos
-        runs = float((pair.n_seeds * seed_variances(pair, luck).variance).sum()) / seeds
-        parts.append((wider**2 * spots + runs) / (spots + runs) if spots + runs else 1.0)
-    factor = math.sqrt(float(np.median(parts))) if parts else 1.0
-    rmse = cell_rmse(errors)
-    nearer = rmse[0] + (rmse - rmse[0]) / factor
-    return np.asarray(errors * ratio(nearer, rmse)[:, None, None])
+    middle, more, less = studies
+    if test(middle, spot, luck_of(middle, spot, others)):
+        return [True, test(more, spot, luck_of(more, spot, others)), True]
+    return [False, False, test(less, spot, luck_of(less, spot, others))]
 
 
 def with_difference(error: ArrayLike, metres: float) -> Floats:
