@@ -20,7 +20,7 @@ from img2gps.analysis.stats.comparisons import widening
 from img2gps.analysis.stats.intervals import estimates, influences
 from img2gps.analysis.stats.luck import Luck, seed_variances
 from img2gps.analysis.stats.places import Expected, Places
-from img2gps.analysis.stats.sample import Floats, Sample
+from img2gps.analysis.stats.sample import TINY_M, Floats, Sample
 
 GROUPS = 10  # of spots, which are left out one after the other
 FEWEST_SPOTS = 4  # that show how surely they show a variance
@@ -77,8 +77,9 @@ def noise_of(pair: ArrayLike, places: ArrayLike | Places, luck: Luck, expected: 
     sample, bare = Sample(errors, known), Sample(errors, known.spot)
     alike = (widening(sample, expected) / widening(bare, expected)) ** 2
     photo = _variance(bare, expected)
+    doubt = _doubt(errors, known, expected) if photo > TINY_M else 0.0
     run = float((bare.n_seeds * seed_variances(bare, luck).variance).sum())
-    return Noise(photo, alike, _doubt(errors, known, expected) if photo else 0.0, run, luck)
+    return Noise(photo, alike, doubt, run, luck)
 
 
 def _variance(sample: Sample, expected: Expected) -> float:

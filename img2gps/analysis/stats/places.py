@@ -25,11 +25,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from threadpoolctl import ThreadpoolController
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -114,7 +115,10 @@ class Places:
 
         The influences are summed by spot, in ascending order of the spots.
         """
-        return self._ground.correlation(np.atleast_2d(influence), expected)
+        # Matrices are so small that several threads wait for each other, on a busy machine 60 times
+        # as long as one thread computes.
+        with _blas().limit(limits=1, user_api="blas"):
+            return self._ground.correlation(np.atleast_2d(influence), expected)
 
     @cached_property
     def _ground(self) -> _Ground:
@@ -123,6 +127,11 @@ class Places:
             return _Ground(np.empty((0, 2)), sizes.astype(np.float64))
         centre = [np.bincount(index, axis) / sizes for axis in self.position_m.T]
         return _Ground(np.stack(centre, axis=1), sizes.astype(np.float64))
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 class _Ground:

@@ -10,6 +10,7 @@ from img2gps.cli.options import add_runs_option
 
 if TYPE_CHECKING:
     from img2gps.analysis.needs import Needs
+    from img2gps.analysis.stats import Power
     from img2gps.runs.records import StudyRecord
 
 HELP = "how many more seeds or photos would show that one cell is the best, or better than another"
@@ -60,10 +61,11 @@ def _show(found: Needs, study: StudyRecord) -> None:
 
     print(f"{found.question} Power by simulation from this study's own errors:")
     seeds = list(dict.fromkeys(row.seeds for row in found.rows))
-    print("photos  " + "".join(f"{_seeds(k):>9}" for k in seeds))
+    print("photos" + "".join(f"{_seeds(k):>17}" for k in seeds))
     for photos in dict.fromkeys(row.photos for row in found.rows):
-        powers = [row.power for row in found.rows if row.photos == photos]
-        print(f"{photos:>6}  " + "".join(f"{power:>9.0%}" for power in powers))
+        powers = [_power(row) for row in found.rows if row.photos == photos]
+        print(f"{photos:>6}" + "".join(f"{power:>17}" for power in powers))
+    print("In brackets is the 90 % range: errors on few photos show their own noise only roughly.")
     print(f"here: {found.photos} photos, {_seeds(found.seeds)} a cell")
     if found.spread:
         print("More photos are taken to come from more ground: near spots may err alike.")
@@ -89,6 +91,10 @@ def command(study: StudyRecord, seeds: int) -> str:
     known = study.seeds or [0]
     more = range(max(known) + 1, max(known) + 1 + max(seeds - len(known), 0))
     return with_override(study.command, SEEDS, str([*known, *more]).replace(" ", ""))
+
+
+def _power(row: Power) -> str:
+    return f"{row.power:.0%} ({100 * row.low:.0f}-{row.high:.0%})"
 
 
 def _seeds(number: int) -> str:
