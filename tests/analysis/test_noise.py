@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from img2gps.analysis import stats
-from img2gps.analysis.stats.noise import MOST_DOUBT, Noise, noise_of
+from img2gps.analysis.stats.noise import MOST_DOUBT, Noise, noises_of
 from tests.helpers import fake_study
 from tests.helpers.fake_study import draw_errors, draw_photos
 
@@ -30,11 +30,17 @@ def study(seed: int, alike_m: float = 0.0) -> tuple[Floats, stats.Places]:
     return np.hypot(offset[..., 0], offset[..., 1]), stats.Places(photos.spot, position)
 
 
+def noise_of(error: Floats, places: stats.Places, luck: stats.Luck = KNOWN) -> Noise:
+    """Return what two cells show."""
+    (found,) = noises_of(error, places, luck, stats.OF_DIFFERENCES)
+    return found
+
+
 @pytest.mark.parametrize(("alike_m", "n", "expected"), [(0.0, 120, 0.4), (30.0, 50, 0.75)])
 def test_a_study_knows_how_badly_it_knows_its_noise(
     alike_m: float, n: int, expected: float
 ) -> None:
-    found = [noise_of(*study(seed, alike_m), KNOWN, stats.OF_DIFFERENCES) for seed in range(n)]
+    found = [noise_of(*study(seed, alike_m)) for seed in range(n)]
     real = float(np.std([math.log(one.photo * one.alike) for one in found]))
     stated = math.sqrt(np.mean([one.doubt**2 for one in found]))
     assert real == pytest.approx(expected, abs=0.15)
@@ -47,7 +53,7 @@ def test_neighbours_are_left_out_together_where_positions_count() -> None:
     for seed in range(12):
         error, places = study(seed, 30.0)
         known = [places, stats.Places(places.spot)]
-        near, bare = (noise_of(error, one, KNOWN, stats.OF_DIFFERENCES) for one in known)
+        near, bare = (noise_of(error, one) for one in known)
         assert near.photo == pytest.approx(bare.photo)
         assert near.alike >= bare.alike == 1.0
         doubts.append((near.doubt, bare.doubt))
@@ -74,8 +80,7 @@ def test_more_photos_leave_the_luck_and_more_seeds_the_spots() -> None:
 def test_cells_without_noise_and_few_spots_have_finite_factors() -> None:
     error, places = study(4)
     equal = np.stack([error[0], error[0]])
-    assert noise_of(equal, places, stats.NO_LUCK, stats.OF_TESTS).nearer(60, 3, [0.5, 0.95]) == (
-        pytest.approx([1.0, 1.0])
-    )
+    factors = noise_of(equal, places, stats.NO_LUCK).nearer(60, 3, [0.5, 0.95])
+    assert factors == pytest.approx([1.0, 1.0])
     three = stats.Places(np.arange(60) % 3)
-    assert noise_of(error, three, KNOWN, stats.OF_TESTS).doubt == MOST_DOUBT
+    assert noise_of(error, three).doubt == MOST_DOUBT

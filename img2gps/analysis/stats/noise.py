@@ -70,16 +70,22 @@ class Noise:
         return np.asarray(np.sqrt((by_photos + by_runs) / np.quantile(possible, tails)))
 
 
-def noise_of(pair: ArrayLike, places: ArrayLike | Places, luck: Luck, expected: Expected) -> Noise:
-    """Return what errors (2, s, p) of two cells show of the noise of their difference."""
-    errors = np.asarray(pair, dtype=np.float64)
+def noises_of(
+    error: ArrayLike, places: ArrayLike | Places, luck: Luck, expected: Expected
+) -> list[Noise]:
+    """Return what errors (c, s, p) show of the differences of the first cell and each other one."""
+    errors = np.asarray(error, dtype=np.float64)
     known = places if isinstance(places, Places) else Places(np.asarray(places))
-    sample, bare = Sample(errors, known), Sample(errors, known.spot)
-    alike = (widening(sample, expected) / widening(bare, expected)) ** 2
-    photo = _variance(bare, expected)
-    doubt = _doubt(errors, known, expected) if photo > TINY_M else 0.0
-    run = float((bare.n_seeds * seed_variances(bare, luck).variance).sum())
-    return Noise(photo, alike, doubt, run, luck)
+    left = [(kept, known[kept]) for kept in _left(known)]
+    found = []
+    for pair in (errors[[0, other]] for other in range(1, len(errors))):
+        sample, bare = Sample(pair, known), Sample(pair, known.spot)
+        alike = (widening(sample, expected) / widening(bare, expected)) ** 2
+        photo = _variance(bare, expected)
+        without = [_variance(Sample(pair[..., kept], at), expected) for kept, at in left]
+        run = float((bare.n_seeds * seed_variances(bare, luck).variance).sum())
+        found.append(Noise(photo, alike, _doubt(without) if photo > TINY_M else 0.0, run, luck))
+    return found
 
 
 def _variance(sample: Sample, expected: Expected) -> float:
@@ -88,23 +94,20 @@ def _variance(sample: Sample, expected: Expected) -> float:
     return float((alike.factor * estimates(sample, PAIR, sample.once)[1][0]) ** 2 * sample.n_photos)
 
 
-def _doubt(errors: Floats, places: Places, expected: Expected) -> float:
-    """Return the standard deviation of the logarithm of `_variance`."""
-    if len(np.unique(places.spot)) < FEWEST_SPOTS:
+def _doubt(without: Sequence[float]) -> float:
+    """Return the standard deviation of a variance's logarithm from those without each group."""
+    if not without or min(without) <= 0:
         return MOST_DOUBT
-    found = np.array(
-        [_variance(Sample(errors[..., left], places[left]), expected) for left in _left(places)]
-    )
-    if not found.all():
-        return MOST_DOUBT
-    squares = float(np.square(np.log(found) - np.log(found).mean()).sum())
-    return min(math.sqrt(squares * (len(found) - 1) / len(found)), MOST_DOUBT)
+    squares = float(np.square(np.log(without) - np.log(without).mean()).sum())
+    return min(math.sqrt(squares * (len(without) - 1) / len(without)), MOST_DOUBT)
 
 
 def _left(places: Places) -> Iterator[NDArray[np.bool_]]:
-    """Yield which photos are left, without one group of spots after the other."""
+    """Yield which photos are left without each group of spots; nothing where spots are too few."""
     _, index, sizes = np.unique(places.spot, return_inverse=True, return_counts=True)
     groups = min(GROUPS, len(sizes))
+    if groups < FEWEST_SPOTS:
+        return
     if places.position_m is None:
         group: NDArray[np.integer] = np.random.default_rng(0).permutation(len(sizes)) % groups
     else:

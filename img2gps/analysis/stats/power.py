@@ -19,7 +19,7 @@ from scipy import stats
 from img2gps.analysis.stats.comparisons import confidence_set, resample
 from img2gps.analysis.stats.intervals import estimates, spread_of
 from img2gps.analysis.stats.luck import ASSUMED, Luck, luck_of
-from img2gps.analysis.stats.noise import noise_of
+from img2gps.analysis.stats.noise import noises_of
 from img2gps.analysis.stats.places import OF_DIFFERENCES, Expected, Places
 from img2gps.analysis.stats.sample import LEVEL, Floats, Sample, cell_rmse, ratio
 from img2gps.analysis.stats.simulated import Ints, StudyLike
@@ -100,7 +100,7 @@ def simulated_power(
     errors = np.asarray(error, dtype=np.float64)
     trained = np.ones(len(errors), bool) if solved is None else ~np.asarray(solved, dtype=np.bool_)
     shown = luck_of(errors[trained], places, others) if trained.any() else others
-    noises = [noise_of(errors[[0, i]], places, shown, expected) for i in range(1, len(errors))]
+    noises = noises_of(errors, places, shown, expected)
     known, rmse = StudyLike(errors, places, shown, ~trained), cell_rmse(errors)
     found = []
     for n in photos:
