@@ -34,7 +34,7 @@ lint: env ## ruff, mypy and the import contracts
 	$(BIN)/lint-imports
 
 test: env lint ## linters and all tests that Python alone can run
-	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 servers: ## what the heavier tests need: PostgreSQL, Slurm, Chromium, exiftool (Debian, root)
 	apt-get update -qq
@@ -42,7 +42,7 @@ servers: ## what the heavier tests need: PostgreSQL, Slurm, Chromium, exiftool (
 	  postgresql slurm-wlm munge chromium fonts-dejavu-core libimage-exiftool-perl
 
 test-all: servers env lint ## the same, with real servers and a browser (Debian, root); what CI runs
-	IMG2GPS_TEST_ALL=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+	IMG2GPS_TEST_ALL=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 fuzz: env ## damage photos at random and read them, for MINUTES=5
 	$(BIN)/python -m tests.helpers.fuzz --minutes $(MINUTES)

@@ -34,6 +34,7 @@ class Needs:
             search has confirmed.
         seconds: that a run takes.
         spread: whether more photos mean more ground, because spots near each other may err alike.
+        observed: whether cells are taken to differ as observed, and not by what the user gave.
     """
 
     question: str
@@ -43,6 +44,7 @@ class Needs:
     runs: int
     seconds: float
     spread: bool = False
+    observed: bool = True
 
     @property
     def enough(self) -> list[Power]:
@@ -145,10 +147,12 @@ def _needs(
         others=others,
         solved=solved,
         expected=asked.expected,
+        observed=difference_m is None,
         simulations=asked.simulations,
     )
     seconds = float(study.column("seconds").astype(float).mean())
     fresh = study.runs[study.fresh]
     again = fresh if len(fresh) else study.runs
     spread = errors.places.position_m is not None
-    return Needs(asked.text, rows, n, have, again["cell"].nunique(), seconds, spread)
+    observed = difference_m is None
+    return Needs(asked.text, rows, n, have, again["cell"].nunique(), seconds, spread, observed)

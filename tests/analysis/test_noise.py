@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats as scipy_stats
 
 from img2gps.analysis import stats
 from img2gps.analysis.stats.noise import MOST_DOUBT, Noise, noises_of
@@ -32,7 +34,7 @@ def study(seed: int, alike_m: float = 0.0) -> tuple[Floats, stats.Places]:
 
 def noise_of(error: Floats, places: stats.Places, luck: stats.Luck = KNOWN) -> Noise:
     """Return what two cells show."""
-    (found,) = noises_of(error, places, luck, stats.OF_DIFFERENCES)
+    (found,) = noises_of(error, places, luck, stats.OF_DIFFERENCES, [True, True])
     return found
 
 
@@ -62,25 +64,70 @@ def test_neighbours_are_left_out_together_where_positions_count() -> None:
 
 
 def test_factors_are_those_of_the_quantiles_of_the_noise() -> None:
-    """With neither runs nor doubt about their luck, the noise is lognormal about its mean."""
-    noise = Noise(photo=400.0, alike=2.0, doubt=0.5, run=0.0, luck=stats.NO_LUCK)
-    low, middle, high = noise.nearer(100, 3, [0.95, 0.5, 0.05])
+    """Without luck, the logarithm of the noise has Student's t about its mean."""
+    noise = Noise(photo=400.0, alike=2.0, doubt=0.5, square=1e4, luck=stats.NO_LUCK)
+    middle, low, high = noise.nearer(100, 3)
     assert middle == pytest.approx(math.sqrt(1 / (2 * math.exp(0.125))), rel=0.02)
-    assert low / middle == pytest.approx(math.exp(-1.645 * 0.25), rel=0.03)
-    assert high / middle == pytest.approx(math.exp(1.645 * 0.25), rel=0.03)
+    reach = float(scipy_stats.t.ppf(0.95, 9)) * 0.25
+    assert low / middle == pytest.approx(math.exp(-reach), rel=0.03)
+    assert high / middle == pytest.approx(math.exp(reach), rel=0.03)
+
+
+def test_a_difference_that_was_only_observed_may_be_none_at_all() -> None:
+    """Two standard errors from 0: of the range that noise alone gives, hardly more than half."""
+    given = Noise(photo=400.0, alike=1.0, doubt=0.0, square=0.0, luck=stats.NO_LUCK)
+    middle, low, high = replace(given, gap_doubt=0.5).nearer(100, 3)
+    assert given.nearer(100, 3) == pytest.approx([1.0, 1.0, 1.0])
+    assert middle == pytest.approx(1.0)
+    assert low == pytest.approx(1 - 0.5 * 1.645, abs=0.04)
+    assert high == pytest.approx(1 + 0.5 * 1.645, abs=0.04)
+
+
+def test_the_standard_error_of_a_difference_is_that_of_its_interval() -> None:
+    error, places = study(5)
+    observed, given = (
+        noises_of(error, places, KNOWN, stats.OF_DIFFERENCES, [True, True], observed=so)[0]
+        for so in (True, False)
+    )
+    interval = stats.contrast_interval(error, [1.0, -1.0], places, luck=KNOWN)
+    total = math.hypot(interval.se_photos, interval.se_seeds)
+    assert observed.gap_doubt == pytest.approx(total / abs(interval.estimate), rel=0.05)
+    assert given.gap_doubt == 0.0
 
 
 def test_more_photos_leave_the_luck_and_more_seeds_the_spots() -> None:
-    noise = Noise(photo=400.0, alike=4.0, doubt=0.0, run=9.0, luck=KNOWN)
-    few, many = (noise.nearer(photos, 3, [0.5])[0] for photos in (60, 6_000_000))
+    noise = Noise(photo=400.0, alike=4.0, doubt=0.0, square=1e4, luck=KNOWN)
+    few, many = (noise.nearer(photos, 3)[0] for photos in (60, 6_000_000))
     assert few == pytest.approx(math.sqrt((400 / 60 + 3) / (4 * 400 / 60 + 3)), rel=0.01)
     assert many == pytest.approx(1.0, abs=0.01)
 
 
-def test_cells_without_noise_and_few_spots_have_finite_factors() -> None:
+def test_a_luck_that_was_estimated_as_none_may_still_be_some() -> None:
+    noise = Noise(photo=400.0, alike=1.0, doubt=0.0, square=1e4, luck=stats.Luck(0.0, 10, 0.03, 5))
+    middle, low, high = noise.nearer(60, 3)
+    assert [middle, high] == pytest.approx([1.0, 1.0], abs=1e-3)
+    assert 0.5 < low < 0.95
+
+
+def test_cells_that_no_seed_changes_have_no_luck() -> None:
+    error, places = study(6)
+    once = np.full_like(error, np.nan)
+    once[0, 0], once[1] = error[0, 0], error[1]
+    both, one = (
+        noises_of(once, places, KNOWN, stats.OF_DIFFERENCES, trained)[0]
+        for trained in ([True, True], [False, True])
+    )
+    first, second = stats.cell_rmse(once)
+    assert both.square == pytest.approx(first**2 + second**2)
+    assert one.square == pytest.approx(second**2)
+
+
+def test_equal_cells_and_few_spots_and_positions_that_coincide_have_finite_factors() -> None:
     error, places = study(4)
     equal = np.stack([error[0], error[0]])
-    factors = noise_of(equal, places, stats.NO_LUCK).nearer(60, 3, [0.5, 0.95])
-    assert factors == pytest.approx([1.0, 1.0])
-    three = stats.Places(np.arange(60) % 3)
-    assert noise_of(error, three).doubt == MOST_DOUBT
+    assert noise_of(equal, places, stats.NO_LUCK).nearer(60, 3) == pytest.approx([1.0, 1.0, 1.0])
+    three = noise_of(error, stats.Places(np.arange(60) % 3))
+    assert three.doubt == MOST_DOUBT
+    assert np.isfinite(three.nearer(60, 3)).all()
+    same = noise_of(error, stats.Places(places.spot, np.zeros((60, 2))))
+    assert np.isfinite(same.nearer(60, 3)).all()

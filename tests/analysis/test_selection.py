@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats as scipy_stats
 
 from img2gps.analysis import stats
 from tests.helpers.fake_study import Noise
@@ -111,6 +112,11 @@ def test_the_interval_of_a_winner_of_single_runs_has_the_doubt_about_what_luck_f
     assert assumed.interval is not None
     assert typical.interval is not None
     added = assumed.interval.se_seeds**2 - typical.interval.se_seeds**2
-    doubt = np.std([found.corrected for found in known])
+    corrected = np.array([found.corrected for found in known])
+    # Nine equally good cells are hardly so near to each other with a large luck.
+    rmse = stats.cell_rmse(error)
+    likely = scipy_stats.chi2.cdf(8 * rmse.var(ddof=1) / (lucks * rmse.mean()) ** 2, 8)
+    middle = np.average(corrected, weights=likely)
+    doubt = math.sqrt(np.average((corrected - middle) ** 2, weights=likely))
     assert math.sqrt(added) == pytest.approx(doubt, rel=0.25)
     assert doubt > 0.5

@@ -25,6 +25,7 @@ from img2gps.analysis.stats.sample import (
     ratio,
     wider,
 )
+from img2gps.analysis.stats.threads import one_blas_thread
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def se_of_differences(covariance: Floats) -> Floats:
     return se
 
 
+@one_blas_thread
 def resample(
     error: ArrayLike,
     spot: ArrayLike | Places,
@@ -160,6 +162,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+@one_blas_thread
 def beats_baseline(
     error: ArrayLike,
     spot: ArrayLike | Places,

@@ -55,10 +55,11 @@ class Luck:
         share = f"{100 * self.relative:.1f} %"
         return f"with the other cells' luck of {share}" if self.cells else f"luck assumed: {share}"
 
-    def drawn(self, rng: np.random.Generator, n: int = 1) -> Floats:
-        """Return standard deviations (n,) that are as likely as what is known of it."""
+    def possible(self, n: int) -> Floats:
+        """Return n equally likely standard deviations, from the largest to the smallest."""
         noise = max(self.observed**2 - self.relative**2, 0.0) if self.cells else 0.0
-        total = (self.relative**2 + noise) * self.freedom / rng.chisquare(self.freedom, n)
+        square = stats.chi2.ppf((np.arange(n) + 0.5) / n, self.freedom)
+        total = (self.relative**2 + noise) * self.freedom / square
         return np.sqrt(np.maximum(total - noise, 0.0))
 
 

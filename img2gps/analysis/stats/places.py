@@ -25,12 +25,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from threadpoolctl import ThreadpoolController
+
+from img2gps.analysis.stats.threads import one_blas_thread
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -110,15 +111,13 @@ class Places:
             self.spot[photos], None if self.position_m is None else self.position_m[photos]
         )
 
+    @one_blas_thread
     def correlation(self, influence: Floats, expected: Expected = OF_TESTS) -> Correlation:
         """Return the correlation of one estimate's influences (g,), or of several (k, g) alike.
 
         The influences are summed by spot, in ascending order of the spots.
         """
-        # Matrices are so small that several threads wait for each other, on a busy machine 60 times
-        # as long as one thread computes.
-        with _blas().limit(limits=1, user_api="blas"):
-            return self._ground.correlation(np.atleast_2d(influence), expected)
+        return self._ground.correlation(np.atleast_2d(influence), expected)
 
     @cached_property
     def _ground(self) -> _Ground:
@@ -127,11 +126,6 @@ class Places:
             return _Ground(np.empty((0, 2)), sizes.astype(np.float64))
         centre = [np.bincount(index, axis) / sizes for axis in self.position_m.T]
         return _Ground(np.stack(centre, axis=1), sizes.astype(np.float64))
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 class _Ground:

@@ -19,14 +19,14 @@ from scipy import stats
 from img2gps.analysis.stats.comparisons import confidence_set, resample
 from img2gps.analysis.stats.intervals import estimates, spread_of
 from img2gps.analysis.stats.luck import ASSUMED, Luck, luck_of
-from img2gps.analysis.stats.noise import noises_of
+from img2gps.analysis.stats.noise import FEWEST_SPOTS, noises_of
 from img2gps.analysis.stats.places import OF_DIFFERENCES, Expected, Places
 from img2gps.analysis.stats.sample import LEVEL, Floats, Sample, cell_rmse, ratio
 from img2gps.analysis.stats.simulated import Ints, StudyLike
 
 SIMULATIONS = 200  # a power of 80 % is then known to 3 points
 RESAMPLES = 300  # of a joint test in a simulated study
-TAILS = (0.5, 0.95, 0.05)  # probabilities of less noise, for the power and its lower and upper end
+LEAST = 0.05  # part of a cell's RMSE that is left, however much better it may be
 
 # From errors (c, s, p), spots (p,) and luck to whether the question is answered.
 Test = Callable[[Floats, Ints, Luck], bool]
@@ -39,9 +39,11 @@ class Power:
     Attributes:
         photos: of the study.
         seeds: of each of its cells.
-        power: with the noise that is in the middle of what is possible.
-        low: lower end of its 90 % range, because the known study shows the noise only roughly.
-        high: upper end.
+        power: with the difference as it is known, and the middle one of the noises that are
+            possible.
+        low: lower end of its range, because the known study shows noise and difference only
+            roughly; 0 where it has too few spots to show how roughly.
+        high: upper end; 1 there.
     """
 
     photos: int
@@ -80,6 +82,7 @@ def simulated_power(
     others: Luck = ASSUMED,
     solved: ArrayLike | None = None,
     expected: Expected = OF_DIFFERENCES,
+    observed: bool = False,
     simulations: int = SIMULATIONS,
     seed: int = 0,
 ) -> list[Power]:
@@ -94,38 +97,42 @@ def simulated_power(
         others: the luck that the study's other cells show; the typical luck if there are none.
         solved: which cells (c,) no seed changes; none by default.
         expected: of spots, by the test of the report; for `first_wins_alone`, `OF_TESTS`.
+        observed: whether the cells differ as the study shows, which is uncertain, and not as given.
         simulations: studies that are drawn for each pair of numbers.
         seed: of the draws.
     """
     errors = np.asarray(error, dtype=np.float64)
     trained = np.ones(len(errors), bool) if solved is None else ~np.asarray(solved, dtype=np.bool_)
     shown = luck_of(errors[trained], places, others) if trained.any() else others
-    noises = noises_of(errors, places, shown, expected)
+    noises = noises_of(errors, places, shown, expected, trained, observed=observed)
     known, rmse = StudyLike(errors, places, shown, ~trained), cell_rmse(errors)
+    shows_range = len(known.photos) >= FEWEST_SPOTS
     found = []
     for n in photos:
         for k in seeds:
-            factors = np.median([noise.nearer(n, k, TAILS) for noise in noises], axis=0)
+            of_pairs = [noise.nearer(n, k) for noise in noises] or [np.ones(3)]
+            factors = np.median(of_pairs, axis=0)
             scales = [ratio(rmse[0] + (rmse - rmse[0]) * factor, rmse) for factor in factors]
             rng = np.random.default_rng([seed, n, k])
-            answered = np.zeros(len(TAILS))
+            answered = np.zeros(3)
             for _ in range(simulations):
                 drawn, spot = known.draw(rng, n, k)
-                scaled = [drawn * scale[:, None, None] for scale in scales]
+                scaled = [drawn * np.maximum(scale, LEAST)[:, None, None] for scale in scales]
                 answered += _answers(test, scaled, spot, others)
-            found.append(Power(n, k, *(float(share) for share in answered / simulations)))
+            power, low, high = (float(share) for share in answered / simulations)
+            found.append(Power(n, k, power, *((low, high) if shows_range else (0.0, 1.0))))
     return found
 
 
 def _answers(test: Test, studies: Sequence[Floats], spot: Ints, others: Luck) -> list[bool]:
-    """Return whether a test answers with middle, more and less noise.
+    """Return whether a test answers with the middle, the smaller and the larger difference.
 
-    What more noise does not hide, less noise does not hide either.
+    A larger difference is taken to be found where a smaller one is.
     """
-    middle, more, less = studies
+    middle, smaller, larger = studies
     if test(middle, spot, luck_of(middle, spot, others)):
-        return [True, test(more, spot, luck_of(more, spot, others)), True]
-    return [False, False, test(less, spot, luck_of(less, spot, others))]
+        return [True, test(smaller, spot, luck_of(smaller, spot, others)), True]
+    return [False, False, test(larger, spot, luck_of(larger, spot, others))]
 
 
 def with_difference(error: ArrayLike, metres: float) -> Floats:

@@ -7,12 +7,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from img2gps.analysis.stats.intervals import Interval, cell_interval
 from img2gps.analysis.stats.luck import Luck, luck_of, seed_variances
 from img2gps.analysis.stats.places import Places
-from img2gps.analysis.stats.sample import N_RESAMPLES, TINY_M, Bools, Floats, Sample, mean_where
+from img2gps.analysis.stats.sample import (
+    N_RESAMPLES,
+    TINY_M,
+    Bools,
+    Floats,
+    Sample,
+    mean_where,
+    ratio,
+)
 from img2gps.analysis.stats.strays import Strays, strays_of
+from img2gps.analysis.stats.threads import one_blas_thread
 
 IN_BAG = 1 - math.exp(-1)  # share of the spots that a resample draws at least once
 
@@ -33,6 +43,7 @@ class Corrected:
         return self.corrected - self.apparent
 
 
+@one_blas_thread
 def selection_corrected(
     error: ArrayLike,
     spot: ArrayLike | Places,
@@ -120,22 +131,30 @@ def _usual(scoring: Bools, sample: Sample, strays: Strays) -> Bools:
 def _flattery(judged: Floats, sample: Sample, luck: Luck, seed: int) -> tuple[float, float]:
     """Return by how many metres luck flatters the selected cell, where cells have one seed.
 
-    Such cells cannot be divided into seeds that select and seeds that score, so luck is drawn, and
-    how large it is, too, as far as that is unknown. The second value is the standard deviation of
-    the first one that is due to that.
+    Such cells cannot be divided into seeds that select and seeds that score. So the part of their
+    spread that is luck is taken away and drawn anew, for each luck that is possible. The second
+    value is the standard deviation of the first one that is due to the luck being unknown.
     """
-    single = sample.n_seeds < 2
-    if not single.any() or not luck.relative:
+    single, relative = sample.n_seeds < 2, luck.possible(len(judged))
+    rmse = sample.cell_rmse()
+    seen = float(rmse[single].var(ddof=1)) if single.sum() > 1 else math.inf
+    if not single.any() or not relative.any() or seen <= 0:
         return 0.0, 0.0
     rng = np.random.default_rng([seed, 2])
-    spread = np.where(single, sample.cell_rmse(), 0.0)
-    relative = luck.drawn(rng, len(judged))
-    drawn = relative[:, None] * spread * rng.standard_normal(judged.shape)
-    chosen = (judged - drawn).argmin(axis=1)
+    relative = rng.permutation(relative)
+    of_luck = relative[:, None] * np.where(single, rmse, 0.0)
+    left = np.sqrt(np.maximum(1 - ratio(of_luck**2, np.full(of_luck.shape, seen)), 0.0))
+    middle = judged[:, single].mean(axis=1, keepdims=True)
+    drawn = of_luck * rng.standard_normal(judged.shape)
+    chosen = (middle + left * (judged - middle) - drawn).argmin(axis=1)
     flattery = drawn[np.arange(len(drawn)), chosen] - drawn.mean(axis=1)
-    variance = float(relative.var())
-    slope = float(np.cov(relative, flattery)[0, 1]) / variance if variance else 0.0
-    return float(flattery.mean()), abs(slope) * math.sqrt(variance)
+    # A luck is the less likely the more it alone would set the cells further apart than they are.
+    freedom = max(int(single.sum()) - 1, 1)
+    typical = np.maximum(relative * float(rmse[single].mean()), TINY_M)
+    weight = stats.chi2.cdf(freedom * seen / typical**2, freedom)
+    ((variance, together), _) = np.cov(relative, flattery, aweights=weight)
+    doubt = abs(together) / math.sqrt(variance) if variance > 0 else 0.0
+    return float(np.average(flattery, weights=weight)), float(doubt)
 
 
 def _divided_seeds(present: Bools, n: int, seed: int) -> tuple[Bools, Bools]:

@@ -51,13 +51,10 @@ class StudyLike:
         rmse = np.sqrt((self.error**2).mean(axis=2))  # NaN where a run is missing
         self.level = np.nanmean(rmse, axis=1)[:, None] / rmse
 
-    def draw(
-        self, rng: np.random.Generator, n_photos: int, seeds: int, relative: float | None = None
-    ) -> tuple[Floats, Ints]:
+    def draw(self, rng: np.random.Generator, n_photos: int, seeds: int) -> tuple[Floats, Ints]:
         """Return errors (c, seeds, p) and spots of a study with about so many photos.
 
-        Where some cells are solved, there are at least two rows of seeds; NaN is no run. `relative`
-        is the luck of its runs, if it is not that of the study.
+        Where some cells are solved, there are at least two rows of seeds; NaN is no run.
         """
         n_spots = max(round(n_photos * len(self.photos) / self.error.shape[2]), 2)
         spots = rng.integers(len(self.photos), size=n_spots)
@@ -66,8 +63,7 @@ class StudyLike:
         cells, factor = len(self.error), self._as_new(seeds)
         rows = max(seeds, 2) if self.solved.any() else seeds
         drawn = np.full((cells, rows, len(photo)), np.nan)
-        relative = self.luck.relative if relative is None else relative
-        spread = relative / math.hypot(1, relative)
+        spread = self.luck.relative / math.hypot(1, self.luck.relative)
         for cell in range(cells):
             runs = np.flatnonzero(self.present[cell])
             if self.solved[cell]:

@@ -65,12 +65,14 @@ def _show(found: Needs, study: StudyRecord) -> None:
     for photos in dict.fromkeys(row.photos for row in found.rows):
         powers = [_power(row) for row in found.rows if row.photos == photos]
         print(f"{photos:>6}" + "".join(f"{power:>17}" for power in powers))
-    print("In brackets is the 90 % range: errors on few photos show their own noise only roughly.")
+    unsure = "the differences and their noise" if found.observed else "their own noise"
+    print(f"In brackets: what it may be, because these photos show {unsure} only roughly.")
     print(f"here: {found.photos} photos, {_seeds(found.seeds)} a cell")
     if found.spread:
         print("More photos are taken to come from more ground: near spots may err alike.")
     for row in found.enough:
-        print(f"80 %: {row.photos} photos with {_seeds(row.seeds)} a cell")
+        size = f"{row.photos} photos with {_seeds(row.seeds)} a cell"
+        print(f"80 %: {size}: {_power(row)}")
     if not found.enough:
         most = max(found.rows, key=lambda row: row.power)
         size = f"{most.photos} photos and {_seeds(most.seeds)}"
