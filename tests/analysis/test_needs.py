@@ -61,9 +61,8 @@ def test_the_power_that_pilots_state_is_the_power_that_studies_have(n: int, seed
     found = stated(40, n, seeds)
     mean = np.mean([row.power for row in found])
     assert mean == pytest.approx(actual, abs=0.08)  # pilots alone: 3 points
-    assert all(row.low <= row.power <= row.high for row in found)
     held = [row.low <= actual <= row.high for row in found]
-    assert np.mean(held) > 0.6  # of 80 to 85 %, and more with more simulations
+    assert np.mean(held) > 0.6  # benchmarks/power.py has how often, with more simulations
 
 
 def variance(pairs: list[Floats]) -> float:
@@ -205,3 +204,37 @@ def test_heads_that_no_seed_changes_answer_with_one_run() -> None:
         solved=[True, True], simulations=20,
     )  # fmt: skip
     assert row.power > 0.5
+
+
+def test_nothing_is_needed_where_no_other_cell_is_in_doubt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    effect = {0.001: 30.0, 0.003: 85.0}
+    options = Options(
+        axes={"lr": [0.001, 0.003]}, seeds=(0, 1, 2), effect=lambda params: effect[params["lr"]]
+    )
+    make_study(tmp_path, "s", options)
+    with pytest.raises(SystemExit, match="0"):
+        main(["needs", "s", "--runs", str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert "is lr=0.001 alone the best? No other cell is in doubt." in shown
+    assert "100% (100-100%)" in shown
+
+
+def test_a_range_says_what_the_observed_difference_and_few_spots_leave_open() -> None:
+    error, spot = drawn(10, [70.0, 78.0], 60, 3)
+    error = stats.with_difference(error, 5.0)
+    given, observed = (
+        stats.simulated_power(
+            error, spot, stats.first_is_lower, [60], [3], observed=so, simulations=60
+        )[0]
+        for so in (False, True)
+    )
+    assert given.power == observed.power
+    assert 0.0 < given.low < given.power < given.high < 1.0
+    assert observed.low < given.low - 0.1
+    assert observed.high > given.high + 0.1
+    (few,) = stats.simulated_power(
+        error, np.arange(60) % 7, stats.first_is_lower, [60], [3], simulations=20
+    )
+    assert (few.low, few.high) == (0.0, 1.0)
