@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 def one_blas_thread(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function compute with one BLAS thread."""
+    """Make a function compute with one BLAS thread, which is all that the process then has."""
 
     @wraps(function)
     def limited(*args: P.args, **kwargs: P.kwargs) -> R:
