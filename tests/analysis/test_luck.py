@@ -81,7 +81,7 @@ def test_one_seed_takes_the_typical_luck_and_how_uncertain_it_is() -> None:
     spread = spread_of(
         Sample(error, np.arange(400)), np.array([1.0]), luck_of(error, np.arange(400))
     )
-    assert spread.se_seeds == pytest.approx(0.034 * np.sqrt((error**2).mean()))
+    assert spread.se_seeds == pytest.approx(0.033 * np.sqrt((error**2).mean()))
     assert spread.freedom == pytest.approx(PRIOR_FREEDOM, rel=0.05)
 
 

@@ -8,7 +8,7 @@ and the common one moderates it less (as in Phipson et al. 2016, Ann. Appl. Stat
 
 The prior's weight was fitted to the 72 cells that had several seeds below `results/` at the time:
 their variances within a study are most likely with 3 to 8 degrees of freedom, those between studies
-with 3 to 4. They are most likely with a typical luck below 3.4 %; more errs on the safe side.
+with 3 to 4. They are most likely with a typical luck below 3.3 %; more errs on the safe side.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scipy import special, stats
 from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import SURE, TINY_M, Bools, Floats, Sample, ratio
 
-TYPICAL_RELATIVE = 0.034  # of the RMSE: what our studies have
+TYPICAL_RELATIVE = 0.033  # of the RMSE: what our studies have
 PRIOR_FREEDOM = 4.0  # of one study's luck among studies, and of one cell's among cells
 LEAST_FREEDOM = 1.0  # that the other cells' luck keeps, however much a cell's own differs from it
 OUTLYING = 0.01  # a variance that chance makes so large less often is an outlier
