@@ -31,6 +31,7 @@ from benchmarks import (
 from benchmarks.__main__ import COMPARISONS, PAGE, RESULTS, STATISTICS, measure
 from benchmarks.harness import Comparison, Parts, Row, Settings
 from benchmarks.page import BEGIN, END, tables, write_page
+from img2gps.analysis.stats.luck import TYPICAL_RELATIVE
 from img2gps.core.errors import BadInput
 from img2gps.photos import exif
 from tests.helpers.fake_study import (
@@ -260,6 +261,11 @@ def test_the_page_quotes_the_coverage_that_was_measured() -> None:
     assert f"and {share[f'{several}, 8 spots', apart]}." in text
     assert f"held in {whole}, {of_two} (100 spots) and {of_one} (one seed)" in text
     assert f"({measured['studies']:,}): nine cells" in text
+    corrected = [share[case, coverage.WINNER] for case in (one, more, f"{one}{alike}")]
+    assert "Its interval held in {}, {} and {};".format(*corrected) in text
+    assert f"takes the typical {100 * TYPICAL_RELATIVE:.1f} % of our studies" in text
+    kept = min(case[coverage.ALL_KEPT] for case in measured["cases"] if coverage.ALL_KEPT in case)
+    assert f"were all in the set in {100 * kept:.1f} % or more" in text
 
 
 def test_the_page_quotes_the_powers_that_were_measured() -> None:
@@ -270,3 +276,9 @@ def test_the_page_quotes_the_powers_that_were_measured() -> None:
     for three in (alone[:3], alone[3:], beside[:3], beside[3:], alike):
         a, b, c, d, e, f = (round(100 * one[of]) for of in ("stated", "real") for one in three)
         assert re.search(rf"{a}, {b} and {c} %[^.]{{,60}} {d}, {e} and {f} %", text)
+    held = [[round(100 * one["held"]) for one in part] for part in (alone, beside, alike)]
+    for part in held:
+        assert f"in {min(part)} to {max(part)} %" in text
+    for part in (needs[:12], alike):
+        off = [round(100 * one["off"]) for one in part]
+        assert f"by {min(off)} to {max(off)}" in text
