@@ -184,6 +184,7 @@ def rows(measured: Mapping[str, Any]) -> list[Row]:
     found = []
     for one in measured["needs"]:
         text = f"stated {one['stated']:.0%}, real {one['real']:.0%}; "
+        text += f"one pilot is off by {100 * one['off']:.0f} points; "
         text += f"range {one['low']:.0%} to {one['high']:.0%}, which held in {one['held']:.0%}"
         reached = abs(one["stated"] - one["real"]) <= WITHIN
         found.append(Row(f"`needs`, {one['what']}", text, must, reached))

@@ -47,6 +47,11 @@ class Needs:
     observed: bool = True
 
     @property
+    def sure_of_nothing(self) -> bool:
+        """Whether there are too few spots to say how surely the noise is known."""
+        return all((row.low, row.high) == (0.0, 1.0) for row in self.rows)
+
+    @property
     def enough(self) -> list[Power]:
         """The smallest numbers of seeds that reach 80 %, one for each number of photos."""
         found: dict[int, Power] = {}
@@ -137,7 +142,7 @@ def _needs(
     n = own.shape[2]
     photos = [n * times for times in TIMES_PHOTOS]
     seeds = [have] if solved.all() else [have + more for more in MORE_SEEDS]
-    others = errors.luck_without(order)
+    others, observed = errors.luck_without(order), difference_m is None
     rows = stats.simulated_power(
         own,
         errors.places,
@@ -147,12 +152,11 @@ def _needs(
         others=others,
         solved=solved,
         expected=asked.expected,
-        observed=difference_m is None,
+        observed=observed,
         simulations=asked.simulations,
     )
     seconds = float(study.column("seconds").astype(float).mean())
     fresh = study.runs[study.fresh]
     again = fresh if len(fresh) else study.runs
     spread = errors.places.position_m is not None
-    observed = difference_m is None
     return Needs(asked.text, rows, n, have, again["cell"].nunique(), seconds, spread, observed)

@@ -60,9 +60,9 @@ def test_the_power_that_pilots_state_is_the_power_that_studies_have(n: int, seed
     assert 0.2 < actual < 0.99
     found = stated(40, n, seeds)
     mean = np.mean([row.power for row in found])
-    assert mean == pytest.approx(actual, abs=0.08)  # pilots alone: 3 points
+    assert mean == pytest.approx(actual, abs=0.1)  # pilots alone: 3 points
     held = [row.low <= actual <= row.high for row in found]
-    assert np.mean(held) > 0.6  # benchmarks/power.py has how often, with more simulations
+    assert np.mean(held) > 0.7  # benchmarks/power.py has how often, with more simulations
 
 
 def variance(pairs: list[Floats]) -> float:
@@ -115,6 +115,22 @@ def test_a_pair_is_judged_by_the_luck_that_the_other_cells_show() -> None:
         for luck in (Luck(0.005, 40.0, 0.01, 20), Luck(0.08, 40.0, 0.09, 20))
     )
     assert lucky > unlucky + 0.2
+
+
+def test_each_cell_has_the_range_of_its_own_difference() -> None:
+    """A near cell decides whether one wins alone; a far one tells nothing of its doubt."""
+    error, spot = drawn(11, [60.0, 60.0, 60.0], 60, 3)
+    rmse = stats.cell_rmse(error)
+    powers = {}
+    for near, far in ((6.0, 30.0), (6.0, 60.0)):
+        wanted = np.array([60.0, 60.0 + near, 60.0 + far])
+        (powers[far],) = stats.simulated_power(
+            error * (wanted / rmse)[:, None, None], spot, stats.first_wins_alone, [60], [3],
+            expected=stats.OF_TESTS, observed=True, simulations=60,
+        )  # fmt: skip
+    assert powers[30.0].low < 0.1
+    assert powers[60.0].low < 0.1
+    assert powers[30.0].high > powers[30.0].power + 0.3
 
 
 def test_heads_that_no_seed_changes_need_no_seeds() -> None:

@@ -43,7 +43,7 @@ def test_a_study_knows_how_badly_it_knows_its_noise(
     alike_m: float, n: int, expected: float
 ) -> None:
     found = [noise_of(*study(seed, alike_m)) for seed in range(n)]
-    real = float(np.std([math.log(one.photo * one.alike) for one in found]))
+    real = float(np.std([math.log(one.photo_m2 * one.alike) for one in found]))
     stated = math.sqrt(np.mean([one.doubt**2 for one in found]))
     assert real == pytest.approx(expected, abs=0.15)
     assert stated == pytest.approx(real, rel=0.25)
@@ -56,17 +56,22 @@ def test_neighbours_are_left_out_together_where_positions_count() -> None:
         error, places = study(seed, 30.0)
         known = [places, stats.Places(places.spot)]
         near, bare = (noise_of(error, one) for one in known)
-        assert near.photo == pytest.approx(bare.photo)
+        assert near.photo_m2 == pytest.approx(bare.photo_m2)
         assert near.alike >= bare.alike == 1.0
         doubts.append((near.doubt, bare.doubt))
     with_positions, without = np.mean(doubts, axis=0)
     assert with_positions > without + 0.05
 
 
-def test_factors_are_those_of_the_quantiles_of_the_noise() -> None:
+NOISE = Noise(
+    difference_m=1.0, error_m=0.0, photo_m2=400.0, alike=1.0, doubt=0.0, measured=True,
+    rmse_m2=0.0, luck=stats.NO_LUCK,
+)  # fmt: skip
+
+
+def test_differences_follow_the_quantiles_of_the_noise() -> None:
     """Without luck, the logarithm of the noise has Student's t about its mean."""
-    noise = Noise(photo=400.0, alike=2.0, doubt=0.5, square=1e4, luck=stats.NO_LUCK)
-    middle, low, high = noise.nearer(100, 3)
+    middle, low, high = replace(NOISE, alike=2.0, doubt=0.5).differences(100, 3)
     assert middle == pytest.approx(math.sqrt(1 / (2 * math.exp(0.125))), rel=0.02)
     reach = float(scipy_stats.t.ppf(0.95, 9)) * 0.25
     assert low / middle == pytest.approx(math.exp(-reach), rel=0.03)
@@ -74,13 +79,13 @@ def test_factors_are_those_of_the_quantiles_of_the_noise() -> None:
 
 
 def test_a_difference_that_was_only_observed_may_be_none_at_all() -> None:
-    """Two standard errors from 0: of the range that noise alone gives, hardly more than half."""
-    given = Noise(photo=400.0, alike=1.0, doubt=0.0, square=0.0, luck=stats.NO_LUCK)
-    middle, low, high = replace(given, gap_doubt=0.5).nearer(100, 3)
-    assert given.nearer(100, 3) == pytest.approx([1.0, 1.0, 1.0])
+    assert NOISE.differences(100, 3) == pytest.approx([1.0, 1.0, 1.0])
+    middle, low, high = replace(NOISE, error_m=0.6).differences(100, 3)
     assert middle == pytest.approx(1.0)
-    assert low == pytest.approx(1 - 0.5 * 1.645, abs=0.04)
-    assert high == pytest.approx(1 + 0.5 * 1.645, abs=0.04)
+    assert [low, high] == pytest.approx([1 - 0.6 * 1.645, 1 + 0.6 * 1.645], abs=0.05)
+    middle, low, high = replace(NOISE, difference_m=0.0, error_m=2.0).differences(100, 3)
+    assert middle == 0.0
+    assert [low, high] == pytest.approx([-2 * 1.645, 2 * 1.645], abs=0.15)
 
 
 def test_the_standard_error_of_a_difference_is_that_of_its_interval() -> None:
@@ -89,22 +94,23 @@ def test_the_standard_error_of_a_difference_is_that_of_its_interval() -> None:
         noises_of(error, places, KNOWN, stats.OF_DIFFERENCES, [True, True], observed=so)[0]
         for so in (True, False)
     )
-    interval = stats.contrast_interval(error, [1.0, -1.0], places, luck=KNOWN)
+    interval = stats.contrast_interval(error, [-1.0, 1.0], places, luck=KNOWN)
     total = math.hypot(interval.se_photos, interval.se_seeds)
-    assert observed.gap_doubt == pytest.approx(total / abs(interval.estimate), rel=0.05)
-    assert given.gap_doubt == 0.0
+    assert observed.difference_m == given.difference_m == pytest.approx(interval.estimate)
+    assert observed.error_m == pytest.approx(total, rel=0.05)
+    assert given.error_m == 0.0
 
 
 def test_more_photos_leave_the_luck_and_more_seeds_the_spots() -> None:
-    noise = Noise(photo=400.0, alike=4.0, doubt=0.0, square=1e4, luck=KNOWN)
-    few, many = (noise.nearer(photos, 3)[0] for photos in (60, 6_000_000))
+    noise = replace(NOISE, alike=4.0, rmse_m2=1e4, luck=KNOWN)
+    few, many = (noise.differences(photos, 3)[0] for photos in (60, 6_000_000))
     assert few == pytest.approx(math.sqrt((400 / 60 + 3) / (4 * 400 / 60 + 3)), rel=0.01)
     assert many == pytest.approx(1.0, abs=0.01)
 
 
 def test_a_luck_that_was_estimated_as_none_may_still_be_some() -> None:
-    noise = Noise(photo=400.0, alike=1.0, doubt=0.0, square=1e4, luck=stats.Luck(0.0, 10, 0.03, 5))
-    middle, low, high = noise.nearer(60, 3)
+    noise = replace(NOISE, rmse_m2=1e4, luck=stats.Luck(0.0, 10, 0.03, 5))
+    middle, low, high = noise.differences(60, 3)
     assert [middle, high] == pytest.approx([1.0, 1.0], abs=1e-3)
     assert 0.5 < low < 0.95
 
@@ -118,16 +124,19 @@ def test_cells_that_no_seed_changes_have_no_luck() -> None:
         for trained in ([True, True], [False, True])
     )
     first, second = stats.cell_rmse(once)
-    assert both.square == pytest.approx(first**2 + second**2)
-    assert one.square == pytest.approx(second**2)
+    assert both.rmse_m2 == pytest.approx(first**2 + second**2)
+    assert one.rmse_m2 == pytest.approx(second**2)
 
 
-def test_equal_cells_and_few_spots_and_positions_that_coincide_have_finite_factors() -> None:
+@pytest.mark.filterwarnings("error")
+def test_equal_cells_and_few_spots_and_positions_that_coincide_have_finite_differences() -> None:
     error, places = study(4)
     equal = np.stack([error[0], error[0]])
-    assert noise_of(equal, places, stats.NO_LUCK).nearer(60, 3) == pytest.approx([1.0, 1.0, 1.0])
+    for luck in (stats.NO_LUCK, KNOWN, stats.ASSUMED, stats.Luck(0.01, 10, 0.05, 5)):
+        assert noise_of(equal, places, luck).differences(60, 3) == pytest.approx([0.0] * 3)
     three = noise_of(error, stats.Places(np.arange(60) % 3))
-    assert three.doubt == MOST_DOUBT
-    assert np.isfinite(three.nearer(60, 3)).all()
+    assert (three.doubt, three.measured) == (MOST_DOUBT, False)
+    assert np.isfinite(three.differences(60, 3)).all()
     same = noise_of(error, stats.Places(places.spot, np.zeros((60, 2))))
-    assert np.isfinite(same.nearer(60, 3)).all()
+    assert not same.measured
+    assert np.isfinite(same.differences(60, 3)).all()

@@ -1,10 +1,10 @@
 """The power of a study with other numbers of photos and seeds, by simulation from its own errors.
 
 Simulated studies (simulated.py) are judged by the same test as real ones. How large the noise is, a
-study knows only roughly (noise.py). To detect a difference in twice the noise is as hard as to
-detect half of it, so the middle and both ends of what the noise may be are tried by making the
-difference smaller or larger. Spots that err alike are noise, too: drawn spots have no positions,
-and photos are taken to be added with their ground.
+study knows only roughly (noise.py). With a standard error twice as large, a difference is as hard
+to see as half of it is now, so the middle and both ends of what the noise may be are tried by
+making differences smaller or larger. Spots that err alike are noise, too: drawn spots have no
+positions, and photos are taken to be added with their ground.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scipy import stats
 from img2gps.analysis.stats.comparisons import confidence_set, resample
 from img2gps.analysis.stats.intervals import estimates, spread_of
 from img2gps.analysis.stats.luck import ASSUMED, Luck, luck_of
-from img2gps.analysis.stats.noise import FEWEST_SPOTS, noises_of
+from img2gps.analysis.stats.noise import noises_of
 from img2gps.analysis.stats.places import OF_DIFFERENCES, Expected, Places
 from img2gps.analysis.stats.sample import LEVEL, Floats, Sample, cell_rmse, ratio
 from img2gps.analysis.stats.simulated import Ints, StudyLike
@@ -106,33 +106,32 @@ def simulated_power(
     shown = luck_of(errors[trained], places, others) if trained.any() else others
     noises = noises_of(errors, places, shown, expected, trained, observed=observed)
     known, rmse = StudyLike(errors, places, shown, ~trained), cell_rmse(errors)
-    shows_range = len(known.photos) >= FEWEST_SPOTS
+    measured = all(noise.measured for noise in noises)
     found = []
     for n in photos:
         for k in seeds:
-            of_pairs = [noise.nearer(n, k) for noise in noises] or [np.ones(3)]
-            factors = np.median(of_pairs, axis=0)
-            scales = [ratio(rmse[0] + (rmse - rmse[0]) * factor, rmse) for factor in factors]
+            apart_m = np.array([np.zeros(3), *(noise.differences(n, k) for noise in noises)])
+            scales = np.maximum(ratio(rmse[0] + apart_m.T, rmse), LEAST)[..., None, None]
             rng = np.random.default_rng([seed, n, k])
             answered = np.zeros(3)
             for _ in range(simulations):
                 drawn, spot = known.draw(rng, n, k)
-                scaled = [drawn * np.maximum(scale, LEAST)[:, None, None] for scale in scales]
-                answered += _answers(test, scaled, spot, others)
+                luck = luck_of(drawn, spot, others)  # relative, so the same for all scales
+                answered += _answers(test, [drawn * scale for scale in scales], spot, luck)
             power, low, high = (float(share) for share in answered / simulations)
-            found.append(Power(n, k, power, *((low, high) if shows_range else (0.0, 1.0))))
+            found.append(Power(n, k, power, *((low, high) if measured else (0.0, 1.0))))
     return found
 
 
-def _answers(test: Test, studies: Sequence[Floats], spot: Ints, others: Luck) -> list[bool]:
+def _answers(test: Test, studies: Sequence[Floats], spot: Ints, luck: Luck) -> list[bool]:
     """Return whether a test answers with the middle, the smaller and the larger difference.
 
     A larger difference is taken to be found where a smaller one is.
     """
     middle, smaller, larger = studies
-    if test(middle, spot, luck_of(middle, spot, others)):
-        return [True, test(smaller, spot, luck_of(smaller, spot, others)), True]
-    return [False, False, test(larger, spot, luck_of(larger, spot, others))]
+    if test(middle, spot, luck):
+        return [True, test(smaller, spot, luck), True]
+    return [False, False, test(larger, spot, luck)]
 
 
 def with_difference(error: ArrayLike, metres: float) -> Floats:

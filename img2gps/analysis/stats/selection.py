@@ -19,12 +19,12 @@ from img2gps.analysis.stats.sample import (
     Floats,
     Sample,
     mean_where,
-    ratio,
 )
 from img2gps.analysis.stats.strays import Strays, strays_of
 from img2gps.analysis.stats.threads import one_blas_thread
 
 IN_BAG = 1 - math.exp(-1)  # share of the spots that a resample draws at least once
+UNLIKELY = 1e-6  # probability of so small a spread of cells with any luck that is possible
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,9 @@ def selection_corrected(
     each cell's seeds (63 %, at least one) selects, and the others score. Where cells have one seed,
     what drawn luck flatters the selected cell by is added instead. The interval is the winner's
     own, scaled to the corrected figure. Its part from the seeds is that of all cells, weighted by
-    how often each was chosen, because the corrected figure is a mean over them. After a search, all
-    this holds for the cells tried, not for the search.
+    how often each was chosen, because the corrected figure is a mean over them, and of single runs
+    also the doubt about what is added. After a search, all this holds for the cells tried, not for
+    the search.
 
     Runs that went astray select like the others, but do not score: by luck, some cells had none.
     Each cell's score counts instead on the share of its runs that is expected to go astray
@@ -132,29 +133,33 @@ def _flattery(judged: Floats, sample: Sample, luck: Luck, seed: int) -> tuple[fl
     """Return by how many metres luck flatters the selected cell, where cells have one seed.
 
     Such cells cannot be divided into seeds that select and seeds that score. So the part of their
-    spread that is luck is taken away and drawn anew, for each luck that is possible. The second
-    value is the standard deviation of the first one that is due to the luck being unknown.
+    spread that is luck is taken away and drawn anew, for each luck that is possible. A luck is the
+    less likely the more it alone would set the cells further apart than they are. The second value
+    is the standard deviation of the first one that is due to the luck being unknown, as far as the
+    flattery grows in proportion to it.
     """
-    single, relative = sample.n_seeds < 2, luck.possible(len(judged))
-    rmse = sample.cell_rmse()
+    single, rmse = sample.n_seeds < 2, sample.cell_rmse()
     seen = float(rmse[single].var(ddof=1)) if single.sum() > 1 else math.inf
-    if not single.any() or not relative.any() or seen <= 0:
+    if not single.any() or not luck.possible(2).any() or seen <= 0:
         return 0.0, 0.0
     rng = np.random.default_rng([seed, 2])
-    relative = rng.permutation(relative)
+    relative = rng.permutation(luck.possible(len(judged)))
     of_luck = relative[:, None] * np.where(single, rmse, 0.0)
-    left = np.sqrt(np.maximum(1 - ratio(of_luck**2, np.full(of_luck.shape, seen)), 0.0))
+    left = np.sqrt(np.maximum(1 - of_luck**2 / seen, 0.0))
     middle = judged[:, single].mean(axis=1, keepdims=True)
     drawn = of_luck * rng.standard_normal(judged.shape)
     chosen = (middle + left * (judged - middle) - drawn).argmin(axis=1)
     flattery = drawn[np.arange(len(drawn)), chosen] - drawn.mean(axis=1)
-    # A luck is the less likely the more it alone would set the cells further apart than they are.
     freedom = max(int(single.sum()) - 1, 1)
     typical = np.maximum(relative * float(rmse[single].mean()), TINY_M)
-    weight = stats.chi2.cdf(freedom * seen / typical**2, freedom)
-    ((variance, together), _) = np.cov(relative, flattery, aweights=weight)
-    doubt = abs(together) / math.sqrt(variance) if variance > 0 else 0.0
-    return float(np.average(flattery, weights=weight)), float(doubt)
+    likely = stats.chi2.cdf(freedom * seen / typical**2, freedom)
+    if likely.max() < UNLIKELY:  # as of a knob that changes nothing: the runs share their luck
+        return 0.0, 0.0
+    expected = float(np.average(flattery, weights=likely))
+    apart = relative - np.average(relative, weights=likely)
+    variance = float(np.average(apart**2, weights=likely))
+    together = float(np.average(apart * flattery, weights=likely))
+    return expected, abs(together) / math.sqrt(variance) if variance else 0.0
 
 
 def _divided_seeds(present: Bools, n: int, seed: int) -> tuple[Bools, Bools]:

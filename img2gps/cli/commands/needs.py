@@ -65,8 +65,11 @@ def _show(found: Needs, study: StudyRecord) -> None:
     for photos in dict.fromkeys(row.photos for row in found.rows):
         powers = [_power(row) for row in found.rows if row.photos == photos]
         print(f"{photos:>6}" + "".join(f"{power:>17}" for power in powers))
-    unsure = "the differences and their noise" if found.observed else "their own noise"
-    print(f"In brackets: what it may be, because these photos show {unsure} only roughly.")
+    if found.sure_of_nothing:
+        print("The photos are of so few spots that the powers may be anything.")
+    else:
+        unsure = "the differences and their noise" if found.observed else "the noise"
+        print(f"In brackets: its range in about 8 of 10 cases, as few photos show {unsure} badly.")
     print(f"here: {found.photos} photos, {_seeds(found.seeds)} a cell")
     if found.spread:
         print("More photos are taken to come from more ground: near spots may err alike.")
