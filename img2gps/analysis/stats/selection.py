@@ -140,7 +140,8 @@ def _flattery(judged: Floats, sample: Sample, luck: Luck, seed: int) -> tuple[fl
     """
     single, rmse = sample.n_seeds < 2, sample.cell_rmse()
     seen = float(rmse[single].var(ddof=1)) if single.sum() > 1 else math.inf
-    if not single.any() or not luck.possible(2).any() or seen <= 0:
+    may_win = single[judged.argmin(axis=1)].any()
+    if not may_win or not luck.possible(2).any() or seen <= 0:
         return 0.0, 0.0
     rng = np.random.default_rng([seed, 2])
     relative = rng.permutation(luck.possible(len(judged)))
@@ -149,7 +150,9 @@ def _flattery(judged: Floats, sample: Sample, luck: Luck, seed: int) -> tuple[fl
     middle = judged[:, single].mean(axis=1, keepdims=True)
     drawn = of_luck * rng.standard_normal(judged.shape)
     chosen = (middle + left * (judged - middle) - drawn).argmin(axis=1)
-    flattery = drawn[np.arange(len(drawn)), chosen] - drawn.mean(axis=1)
+    flattery = drawn[np.arange(len(drawn)), chosen]
+    if single.all():
+        flattery -= drawn.mean(axis=1)  # 0 on average, and steadies the result
     freedom = max(int(single.sum()) - 1, 1)
     typical = np.maximum(relative * float(rmse[single].mean()), TINY_M)
     likely = stats.chi2.cdf(freedom * seen / typical**2, freedom)
