@@ -9,8 +9,8 @@ and the common one moderates it less (as in Phipson et al. 2016, Ann. Appl. Stat
 The prior's weight was fitted to the 72 cells that had several seeds below `results/` at the time:
 their variances within a study are most likely with 3 to 8 degrees of freedom, those between studies
 with 3 to 4. A smaller typical luck than 3.3 % would be more likely. With this one, intervals of
-single runs hold in 93 to 97 % of simulated studies with a luck of 3 and of 4.3 % alike
-(benchmarks/coverage.py).
+differences of single runs are about as much too wide in simulated studies with a luck of 3 % as
+they are too narrow with one of 4.3 % (benchmarks/coverage.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from scipy import special, stats
 from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import SURE, TINY_M, Bools, Floats, Sample, ratio
 
-TYPICAL_RELATIVE = 0.033  # of the RMSE: what our studies have
+TYPICAL_RELATIVE = 0.033  # of the RMSE
 PRIOR_FREEDOM = 4.0  # of one study's luck among studies, and of one cell's among cells
 LEAST_FREEDOM = 1.0  # that the other cells' luck keeps, however much a cell's own differs from it
 OUTLYING = 0.01  # a variance that chance makes so large less often is an outlier
