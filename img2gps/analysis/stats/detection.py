@@ -15,14 +15,13 @@ from img2gps.analysis.stats.intervals import Spread, spread_of
 from img2gps.analysis.stats.luck import Luck, luck_of
 from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import LEVEL, TINY_M, Bools, Floats, Sample, cell_rmse, ratio
-from img2gps.analysis.stats.simulated import StudyLike
+from img2gps.analysis.stats.simulated import LEAST_FACTOR, StudyLike
 
 POWER = 0.80  # the probability with which a detectable difference is detected
 DRAWS = 150  # simulated studies; a power of 80 % is then known to 3 points
 RESAMPLES = 300  # of each simulated study
 MOST_CELLS = 20  # of more, so many are compared, which hardly changes what is detectable
 MOST_SE = 12.0  # standard errors of a difference that is surely detected
-LEAST_FACTOR = 0.05  # no cell gets better than this part of its RMSE
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,10 @@ from img2gps.analysis.stats.luck import ASSUMED, Luck, luck_of
 from img2gps.analysis.stats.noise import noises_of
 from img2gps.analysis.stats.places import OF_DIFFERENCES, Expected, Places
 from img2gps.analysis.stats.sample import LEVEL, Floats, Sample, cell_rmse, ratio
-from img2gps.analysis.stats.simulated import Ints, StudyLike
+from img2gps.analysis.stats.simulated import LEAST_FACTOR, Ints, StudyLike
 
 SIMULATIONS = 200  # a power of 80 % is then known to 3 points
 RESAMPLES = 300  # of a joint test in a simulated study
-LEAST = 0.05  # part of a cell's RMSE that is left, however much better it may be
 
 # From errors (c, s, p), spots (p,) and luck to whether the question is answered.
 Test = Callable[[Floats, Ints, Luck], bool]
@@ -111,7 +110,7 @@ def simulated_power(
     for n in photos:
         for k in seeds:
             apart_m = np.array([np.zeros(3), *(noise.differences(n, k) for noise in noises)])
-            scales = np.maximum(ratio(rmse[0] + apart_m.T, rmse), LEAST)[..., None, None]
+            scales = np.maximum(ratio(rmse[0] + apart_m.T, rmse), LEAST_FACTOR)[..., None, None]
             rng = np.random.default_rng([seed, n, k])
             answered = np.zeros(3)
             for _ in range(simulations):

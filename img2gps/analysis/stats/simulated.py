@@ -21,6 +21,7 @@ from img2gps.analysis.stats.sample import Bools, Floats, ratio
 
 Ints = NDArray[np.int64]
 
+LEAST_FACTOR = 0.05  # part of a cell's RMSE that is left, however much better it is made
 LEAST = 0.05  # part of a spot's mean square that is left, however far spots are set apart
 
 
