@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ LEAST = 0.95
 MOST = 0.05
 
 CELL, DIFFERENCE, WINNER, AVERAGE = "cell", "difference", "winner", "average"
-BEST, ALL_KEPT, CHANCE = "best", "all_kept", "chance"
+BEST, ALL_KEPT, SOLVED_KEPT, CHANCE = "best", "all_kept", "solved_kept", "chance"
 FALSE_MARK, FALSE_EQUAL = "false_mark", "false_equal"
 KINDS = {
     CELL: "95 % interval of one cell",
@@ -55,6 +55,7 @@ KINDS = {
     CHANCE: "95 % interval of the chance that one cell beats another",
     BEST: "the best cell is in the confidence set",
     ALL_KEPT: "nine cells that are equally good are all in the confidence set",
+    SOLVED_KEPT: "nine such cells that no seed changes are all in it",
     FALSE_MARK: "any of nine cells that equal a baseline is marked as better",
     FALSE_EQUAL: "two cells that differ by the margin are called equivalent",
 }
@@ -110,6 +111,8 @@ CASES = (
     Case(1, alike_m=30),
     Case(3, spots=100, photos=150, alike_m=30),
     *(Case(seeds, 0.043) for seeds in (1, 2, 3, 5)),
+    Case(3, alike_m=60, cells_alike=True),
+    Case(3, spots=100, photos=150, alike_m=60, cells_alike=True),
 )
 
 
@@ -130,15 +133,20 @@ class Simulation:
         key = [case.seeds, case.spots, round(1000 * case.luck), number]
         rng = np.random.default_rng(key)
         photos = draw_photos(rng, case.photos, case.spots)
-        away, level = self._draw(rng, photos, case.rmse_m)
+        away, level = self._draw(rng, photos, case.rmse_m, case.seeds, case.noise)
         error = np.hypot(*away)
         places = stats.Places(photos.spot, self._positions(photos))
         luck = stats.luck_of(error, places)
         held = self._intervals(error, places, luck) | self._chosen(error, places, luck)
         held |= self._averaged(error, away, level, places)
         held |= self._called_equal(error[[0, -1]], places, luck)
-        equal, _ = self._draw(rng, photos, [SPREAD_M] * len(case.rmse_m))
-        self.studies.append(held | self._marked(np.hypot(*equal), photos, places))
+        same_m = [SPREAD_M] * len(case.rmse_m)
+        equal, _ = self._draw(rng, photos, same_m, case.seeds, case.noise)
+        held |= self._marked(np.hypot(*equal), photos, places)
+        solved, _ = self._draw(rng, photos, same_m, 1, replace(case.noise, cell_seed=0.0))
+        drawn = stats.resample(np.hypot(*solved), places, luck=stats.NO_LUCK, n=RESAMPLES)
+        held[SOLVED_KEPT] = float(stats.confidence_set(drawn).marked.all())
+        self.studies.append(held)
 
     def shares(self) -> dict[str, float]:
         """Return the share of the studies that held the truth, by kind."""
@@ -149,11 +157,16 @@ class Simulation:
         return {**found, CHANCE: float(np.mean((low <= beaten) & (beaten <= high)))}
 
     def _draw(
-        self, rng: np.random.Generator, photos: Photos, rmse: Sequence[float]
+        self,
+        rng: np.random.Generator,
+        photos: Photos,
+        rmse: Sequence[float],
+        seeds: int,
+        noise: Noise,
     ) -> tuple[Errors, Errors]:
         """Return errors east and north (2, c, s, p), and what luck multiplies them by (c, s)."""
-        offset, luck = draw_runs(rng, photos, rmse, self.case.seeds, self.case.noise)
-        gone = rng.random((len(rmse), self.case.seeds)) < self.case.astray
+        offset, luck = draw_runs(rng, photos, rmse, seeds, noise)
+        gone = rng.random((len(rmse), seeds)) < self.case.astray
         factor = np.where(gone, ASTRAY, 1.0)
         return np.moveaxis(offset, 3, 0) * factor[..., None], luck * factor
 
@@ -286,7 +299,7 @@ def _simulate(case: Case, studies: int) -> dict[str, float]:
 def rows(measured: Mapping[str, Any]) -> list[Row]:
     """Return a row for each kind of interval and mark in each case."""
     return [
-        Row(f"{case['text']}: {text}", f"{case[kind]:.1%}", *_judged(kind, case[kind]))
+        Row(f"{case['text']}: {text}", written(kind, case[kind]), *_judged(kind, case[kind]))
         for case in measured["cases"]
         for kind, text in KINDS.items()
         if kind in case
@@ -294,12 +307,19 @@ def rows(measured: Mapping[str, Any]) -> list[Row]:
 
 
 def _judged(kind: str, share: float) -> tuple[str, bool]:
-    if kind in (BEST, ALL_KEPT):
+    if kind in (BEST, ALL_KEPT, SOLVED_KEPT):
         return f"at least {LEAST:.0%}", share >= LEAST
     if kind in (FALSE_MARK, FALSE_EQUAL):
         return f"at most {MOST:.0%}", share <= MOST
     low, high = TWO_SIDED
     return f"{low:.0%} to {high:.0%}", low <= share <= high
+
+
+def written(kind: str, share: float) -> str:
+    """Return a share with as many digits as show that it misses its mark, if it does."""
+    short = f"{share:.1%}"
+    hidden = _judged(kind, round(share, 3))[1] and not _judged(kind, share)[1]
+    return f"{share:.2%}" if hidden else short
 
 
 def matrix(measured: Mapping[str, Any]) -> str:
@@ -309,7 +329,7 @@ def matrix(measured: Mapping[str, Any]) -> str:
     for case in measured["cases"]:
         entries = []
         for kind in KINDS:
-            text = f"{case[kind]:.1%}" if kind in case else "-"
+            text = written(kind, case[kind]) if kind in case else "-"
             met = kind not in case or _judged(kind, case[kind])[1]
             entries.append(text if met else f"**{text}**")
         lines.append("| " + " | ".join([case["text"], *entries]) + " |")

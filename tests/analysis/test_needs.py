@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from img2gps.analysis import stats
 from img2gps.analysis.collect import load_study
 from img2gps.analysis.contrast import pair_of
-from img2gps.analysis.stats import Luck
+from img2gps.analysis.stats import Luck, power
+from img2gps.analysis.stats.luck import TYPICAL_RELATIVE
 from img2gps.analysis.stats.simulated import StudyLike
 from img2gps.cli.main import main
 from tests.helpers.fake_study import Noise, Options, draw_errors, draw_photos, make_study
@@ -115,6 +116,23 @@ def test_a_pair_is_judged_by_the_luck_that_the_other_cells_show() -> None:
         for luck in (Luck(0.005, 40.0, 0.01, 20), Luck(0.08, 40.0, 0.09, 20))
     )
     assert lucky > unlucky + 0.2
+
+
+def test_a_pilot_of_two_cells_is_planned_with_the_luck_that_it_shows() -> None:
+    """A report pulls it towards the typical one more strongly."""
+    error, spot = drawn(14, [70.0, 75.0], 60, 3)
+    rmse = np.sqrt((error**2).mean(axis=2, keepdims=True))
+    unlucky = error / rmse * rmse.mean(axis=1, keepdims=True) * np.array([[0.91], [1.0], [1.09]])
+    steady = error / rmse * rmse.mean(axis=1, keepdims=True) * np.array([[0.99], [1.0], [1.01]])
+    for pilot, least, most in ((unlucky, 0.075, 0.09), (steady, 0.0, 0.01)):
+        planned = power._planned_luck(pilot, spot, stats.ASSUMED).relative
+        reported = stats.luck_of(pilot, spot).relative
+        assert least <= planned < most
+        assert abs(planned - TYPICAL_RELATIVE) > abs(reported - TYPICAL_RELATIVE) + 0.005
+    single = error[:, :1]
+    assert power._planned_luck(single, spot, stats.ASSUMED) == stats.ASSUMED
+    others = Luck(0.05, 20.0, 0.06, 8)
+    assert power._planned_luck(error, spot, others) == stats.luck_of(error, spot, others)
 
 
 def test_each_cell_has_the_range_of_its_own_difference() -> None:
