@@ -27,7 +27,7 @@ from sqlalchemy import event
 from benchmarks.harness import Row, Settings
 from benchmarks.ledger import cell, finished
 from img2gps.core.errors import BadInput
-from img2gps.runs.records import RunState
+from img2gps.runs.states import RunState
 from img2gps.study.ledger import Claim, Ledger
 from img2gps.study.space import Axis, Space
 from img2gps.study.spec import STORAGE_VARIABLE, Done, Spec

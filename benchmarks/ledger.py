@@ -20,7 +20,7 @@ from pathlib import Path
 import optuna
 from rich.console import Console
 
-from img2gps.runs.records import RunState
+from img2gps.runs.states import RunState
 from img2gps.study.display import Display
 from img2gps.study.engine import Engine
 from img2gps.study.ledger import Ledger

@@ -17,7 +17,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from benchmarks.harness import Row, Settings
 from img2gps.core.paths import package_folder
-from img2gps.runs.records import RunResult, RunState, write_result
+from img2gps.runs.records import RunResult, write_result
+from img2gps.runs.states import RunState
 from img2gps.study.ledger import Ledger
 from img2gps.study.locking import study_lock
 from img2gps.study.planning import plan_study

@@ -16,8 +16,10 @@ from img2gps.analysis.single import single_runs
 from img2gps.analysis.study import Study
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
-from img2gps.runs.folder import CONFIG, HISTORY, list_folders, without_fold
-from img2gps.runs.records import RESULT, STUDY, RunState, StudyRun, read_result, read_study_file
+from img2gps.runs.folder import CONFIG, HISTORY, list_folders
+from img2gps.runs.names import without_fold
+from img2gps.runs.records import RESULT, STUDY, StudyRun, read_result, read_study_file
+from img2gps.runs.states import RunState
 
 _COLUMNS = (
     "run_id",

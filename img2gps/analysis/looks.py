@@ -18,7 +18,8 @@ from scipy import stats
 
 from img2gps.core.counted import counted
 from img2gps.runs.folder import PREDICTIONS
-from img2gps.runs.records import RESULT, RunResult, RunState, read_result
+from img2gps.runs.records import RESULT, RunResult, read_result
+from img2gps.runs.states import RunState
 
 # Knobs in which the runs of one cell may differ.
 _NOT_OF_A_CELL = ("seed", "order_seed", "augmentation_seed", "split", "data")

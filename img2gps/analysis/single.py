@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from img2gps.core.nested import flat
 from img2gps.runs.folder import read_config_plain
-from img2gps.runs.records import RunResult, RunState, StudyRecord, StudyRun, read_result
+from img2gps.runs.records import RunResult, StudyRecord, StudyRun, read_result
+from img2gps.runs.states import RunState
 from img2gps.runs.swept import swept
 
 KIND = "runs"

@@ -27,7 +27,8 @@ from img2gps.runs.folder import (
     PREDICTIONS_TEST,
     read_config_plain,
 )
-from img2gps.runs.records import PRETRAINED, RunState, StudyRecord, count_states
+from img2gps.runs.records import PRETRAINED, StudyRecord
+from img2gps.runs.states import RunState, count_states
 
 DONE = RunState.finished
 KFOLD = "kfold"  # how the kinds kfold and place_kfold end

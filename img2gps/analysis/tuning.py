@@ -11,7 +11,7 @@ from img2gps.analysis import stats
 from img2gps.analysis.scene import Scene
 from img2gps.analysis.stats import Tuning
 from img2gps.analysis.study import DONE, Study
-from img2gps.runs.records import RunState
+from img2gps.runs.states import RunState
 
 FEWEST = 4  # trials; fewer show no curve
 AT_MOST = 2  # times the mean predictor: worse runs, and those without a figure, count as this

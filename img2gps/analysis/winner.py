@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from img2gps.core.errors import BadInput
-from img2gps.runs.folder import without_fold
-from img2gps.runs.records import RunResult, RunState, StudyRecord, StudyRun
+from img2gps.runs.names import without_fold
+from img2gps.runs.records import RunResult, StudyRecord, StudyRun
+from img2gps.runs.states import RunState
 
 AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
     "mean": statistics.fmean,

@@ -24,14 +24,8 @@ from img2gps.runs.folder import (
     list_folders,
     resolve_folder,
 )
-from img2gps.runs.records import (
-    RESULT,
-    STUDY,
-    RunState,
-    read_result,
-    read_study_file,
-    study_names,
-)
+from img2gps.runs.records import RESULT, STUDY, read_result, read_study_file, study_names
+from img2gps.runs.states import RunState
 from img2gps.runs.winner import read_winner
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,8 @@ from img2gps.core.geo import LabelScaler
 from img2gps.core.paths import expanded
 from img2gps.runs.fetching import fetch_weights
 from img2gps.runs.folder import CHECKPOINT, CONFIG
-from img2gps.runs.records import RunResult, RunState, read_result
+from img2gps.runs.records import RunResult, read_result
+from img2gps.runs.states import RunState
 from img2gps.training.heads.build import build_head
 from img2gps.training.model import Regressor, build
 from img2gps.training.weights import ResolvedWeights, find_again

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from img2gps.core.counted import counted
-
-if TYPE_CHECKING:
-    from img2gps.runs.records import RunState
+from img2gps.runs.names import without_fold
+from img2gps.runs.states import RunState
 
 
 @dataclass(frozen=True)
@@ -119,9 +118,6 @@ class Confirmation:
         Args:
             runs: cell, with or without its fold, seed and state of each run of the study.
         """
-        from img2gps.runs.folder import without_fold  # both read this module
-        from img2gps.runs.records import RunState
-
         fresh: dict[tuple[str, int], list[RunState]] = {}
         for cell, seed, state in runs:
             if self.has(cell, seed):
@@ -137,6 +133,4 @@ class Confirmation:
 
     def has(self, cell: str, seed: int) -> bool:
         """Whether a run is one of the confirming runs."""
-        from img2gps.runs.folder import without_fold  # which reads records, and these this module
-
         return seed in self.seeds and without_fold(cell) in self.cells

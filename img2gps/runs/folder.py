@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import csv
 import fcntl
-import hashlib
-import json
 import math
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +20,8 @@ import yaml
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_csv, write_text_atomic
 from img2gps.core.paths import expanded
-from img2gps.runs.records import RESULT, STUDY, RunState, read_result
+from img2gps.runs.records import RESULT, STUDY, read_result
+from img2gps.runs.states import RunState
 
 CHECKPOINT = "last.ckpt"
 CONFIG = "config.yaml"
@@ -51,25 +49,6 @@ class Pruned(Exception):
 
 class Diverged(Exception):
     """The loss became NaN or infinite."""
-
-
-def run_id(identity: Mapping[str, Any]) -> str:
-    """Return ten hex digits of the SHA-256 of what can change the result, as canonical JSON.
-
-    >>> run_id({"lr": 0.001, "seed": 0}) == run_id({"seed": 0, "lr": 0.001})
-    True
-    """
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def without_fold(cell: str) -> str:
-    """Return the cell that is ranked: all folds of a k-fold split together are one cell.
-
-    >>> without_fold("lr=0.001,split=kfold,split.fold=3"), without_fold("split.fold=3")
-    ('lr=0.001,split=kfold', 'folds')
-    """
-    return re.sub(r"(^|,)split\.fold=[^,]*", "", cell).lstrip(",") or "folds"
 
 
 class History:

@@ -16,7 +16,7 @@ from img2gps.runs.baselines import baselines, write_errors
 from img2gps.runs.folder import BASELINES, PREDICTIONS, Diverged, Pruned, RunFolder, find_result
 from img2gps.runs.plan import RunPlan
 from img2gps.runs.predictions import PredictionTable
-from img2gps.runs.records import RunResult, RunState, WeightsFacts, now, read_result, write_result
+from img2gps.runs.records import RunResult, WeightsFacts, now, read_result, write_result
 from img2gps.runs.result import (
     best_metrics,
     cost,
@@ -26,6 +26,7 @@ from img2gps.runs.result import (
     split_facts,
 )
 from img2gps.runs.resume import Start
+from img2gps.runs.states import RunState
 from img2gps.runs.swept import swept
 from img2gps.runs.tracker import Tracker
 from img2gps.training import devices, metrics, model

@@ -15,8 +15,8 @@ from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.core.paths import cache_folder, expanded
 from img2gps.photos.split import Split, make_split
-from img2gps.runs.folder import run_id
 from img2gps.runs.identity import run_identity
+from img2gps.runs.names import run_id
 from img2gps.training import weights
 
 if TYPE_CHECKING:

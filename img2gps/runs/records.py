@@ -8,11 +8,9 @@ both formats.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +21,9 @@ from img2gps.core.files import read_json, write_json
 from img2gps.core.nested import flat
 from img2gps.core.stores import as_typed
 from img2gps.runs.confirm import Confirmation, Standing
+from img2gps.runs.names import without_fold
 from img2gps.runs.race import RaceRecord
+from img2gps.runs.states import RunState, count_states
 
 RESULT = "result.json"
 STUDY = "study.json"
@@ -33,33 +33,6 @@ MEAN_PREDICTOR = "mean_predictor/rmse_m"  # its key in result.json
 PRETRAINED = ("imagenet", "file", "own")  # weights as resolved; all others are from scratch
 _AT_THE_ROOT = ("metrics", "swept")  # their keys stand in a flat row without a prefix
 _NOT_IN_ROWS = ("identity",)  # repeats the configuration
-
-
-class RunState(StrEnum):
-    """The state of a run. A run ends in one of the last five."""
-
-    queued = "queued"
-    running = "running"
-    finished = "finished"
-    pruned = "pruned"
-    diverged = "diverged"
-    failed = "failed"
-    missing = "missing"  # study.json says that it ended, but its result is gone
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing more happens to the run by itself."""
-        return self not in (RunState.queued, RunState.running)
-
-    @property
-    def went_wrong(self) -> bool:
-        """Whether the run failed or diverged."""
-        return self in (RunState.failed, RunState.diverged)
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the run is never repeated unless the user forces it."""
-        return self in (RunState.finished, RunState.diverged)
 
 
 @dataclass(frozen=True)
@@ -393,18 +366,10 @@ class StudyRecord:
     @property
     def deciding(self) -> list[StudyRun]:
         """The runs that rank the cells; see `Standing` for those of a search that is confirmed."""
-        from img2gps.runs.folder import without_fold  # which reads this module
-
         standing = self.standing
         if standing is None:
             return self.runs
         return [run for run in self.runs if standing.decides(without_fold(run.cell), run.seed)]
-
-
-def count_states(states: Iterable[RunState]) -> dict[RunState, int]:
-    """Count states; every state has an entry, in a fixed order."""
-    found = Counter(states)
-    return {state: found[state] for state in RunState}
 
 
 def read_result(folder: Path) -> RunResult | None:

@@ -14,7 +14,8 @@ from img2gps.analysis.stats import average_of_best
 from img2gps.analysis.winner import Rule
 from img2gps.core.errors import BadInput
 from img2gps.inference import held_out
-from img2gps.runs.folder import PREDICTIONS, without_fold
+from img2gps.runs.folder import PREDICTIONS
+from img2gps.runs.names import without_fold
 from img2gps.runs.records import StudyRun
 from img2gps.runs.winner import Winner
 

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from img2gps.analysis.front import points
 from img2gps.analysis.winner import RMSE, Rule, Scoring, best_cell
-from img2gps.runs.records import RunState, StudyRecord, StudyRun
+from img2gps.runs.records import StudyRecord, StudyRun
+from img2gps.runs.states import RunState
 
 SHOWN_RUNNING = 8
 

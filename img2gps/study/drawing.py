@@ -18,8 +18,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.core.errors import BadInput
-from img2gps.runs.folder import without_fold
-from img2gps.runs.records import RunState
+from img2gps.runs.names import without_fold
+from img2gps.runs.states import RunState
 from img2gps.study.ledger import Ledger
 from img2gps.study.repeats import Trial, trials_of
 from img2gps.study.require import meets

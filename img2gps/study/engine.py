@@ -22,7 +22,8 @@ from img2gps.core.errors import BadInput
 from img2gps.core.signals import Interrupted
 from img2gps.runs.fetching import check_store, fetch
 from img2gps.runs.keeping import record_sender
-from img2gps.runs.records import LEASE_S, RunState, StudyRecord, StudyRun, now, write_study
+from img2gps.runs.records import LEASE_S, StudyRecord, StudyRun, now, write_study
+from img2gps.runs.states import RunState
 from img2gps.runs.store import StoreAway
 from img2gps.study import search
 from img2gps.study.confirming import Confirming

@@ -18,7 +18,7 @@ from img2gps.analysis.stats.luck import TYPICAL_RELATIVE
 from img2gps.config.schema import TrainedPart
 from img2gps.core import hardware
 from img2gps.core.counted import counted
-from img2gps.runs.folder import without_fold
+from img2gps.runs.names import without_fold
 from img2gps.study import search
 from img2gps.study.display import duration
 from img2gps.study.otherwise import precision_hint

@@ -42,8 +42,10 @@ from img2gps.inference.export.readme import model_card
 from img2gps.inference.exported import write_exported
 from img2gps.inference.find import FINAL, with_weights
 from img2gps.inference.held_out import HeldOut
-from img2gps.runs.folder import CONFIG, find_with_weights, without_fold
-from img2gps.runs.records import RunState, StudyRun, read_study
+from img2gps.runs.folder import CONFIG, find_with_weights
+from img2gps.runs.names import without_fold
+from img2gps.runs.records import StudyRun, read_study
+from img2gps.runs.states import RunState
 from img2gps.runs.winner import Winner, read_winner
 
 log = logging.getLogger(__name__)

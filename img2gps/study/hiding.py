@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from img2gps.config.schema import COSTS
-from img2gps.runs.records import RunResult, RunState, StudyRecord, StudyRun
+from img2gps.runs.records import RunResult, StudyRecord, StudyRun
+from img2gps.runs.states import RunState
 from img2gps.runs.winner import Winner
 
 PLACE = "DIR"  # stands for a path

@@ -22,8 +22,9 @@ from optuna.importance import PedAnovaImportanceEvaluator
 
 from img2gps.analysis.overview import Searched
 from img2gps.analysis.winner import FOLD_AXIS
-from img2gps.runs.folder import without_fold
-from img2gps.runs.records import RunState, StudyRecord, StudyRun
+from img2gps.runs.names import without_fold
+from img2gps.runs.records import StudyRecord, StudyRun
+from img2gps.runs.states import RunState
 from img2gps.study.storage import quiet
 
 BEST = 5  # trials at least that count as the best ones, as Optuna's documentation advises

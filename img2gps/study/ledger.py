@@ -32,12 +32,13 @@ from img2gps.core import process
 from img2gps.core.errors import BadInput
 from img2gps.runs.confirm import Confirmation
 from img2gps.runs.race import Look
-from img2gps.runs.records import RunState
+from img2gps.runs.states import RunState
 from img2gps.study.bulk import add_trials, new_trials, open_trials, read_trials, take_first
 from img2gps.study.locking import study_lock
 from img2gps.study.patience import Patience
 from img2gps.study.space import Params, cell_id
 from img2gps.study.spec import Done, Limits, RunRef, Spec
+from img2gps.study.spending import broken_limit
 from img2gps.study.storage import database_of, in_bulk
 from img2gps.study.trials import (
     ALIVE,
@@ -593,7 +594,7 @@ class Ledger:
         if budget.runs is None and budget.epochs is None:
             return ""
         self.refresh()
-        return budget.spent(self.entries(), self.spec.max_epochs)
+        return broken_limit(budget, self.entries(), self.spec.max_epochs)
 
     def _count(self, state: TrialState) -> int:
         trials = (self._trials[number] for number in self._open)

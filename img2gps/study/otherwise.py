@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from img2gps.config.schema import Precision
-from img2gps.runs.folder import run_id
-from img2gps.runs.records import RunState
+from img2gps.runs.names import run_id
+from img2gps.runs.states import RunState
 from img2gps.study.spec import Runner, RunRef, Spec
 
 

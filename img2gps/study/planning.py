@@ -10,7 +10,7 @@ from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.core.hardware import code
 from img2gps.core.nested import flat
-from img2gps.runs.records import RunState
+from img2gps.runs.states import RunState
 from img2gps.study import search
 from img2gps.study.differences import differences
 from img2gps.study.ledger import Ledger

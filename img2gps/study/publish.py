@@ -25,7 +25,6 @@ from img2gps.runs.folder import (
     write_config,
 )
 from img2gps.runs.records import (
-    RunState,
     StudyRecord,
     StudyRun,
     read_result,
@@ -33,6 +32,7 @@ from img2gps.runs.records import (
     write_result,
     write_study,
 )
+from img2gps.runs.states import RunState
 from img2gps.runs.winner import Winner, read_winner, write_winner
 from img2gps.study.hiding import Hider
 from img2gps.study.moving import Shift, shifts

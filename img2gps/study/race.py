@@ -13,9 +13,10 @@ from pathlib import Path
 from img2gps.analysis.racing import Course, End, Verdict, judge
 from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.runs.fetching import Finder
-from img2gps.runs.folder import without_fold
+from img2gps.runs.names import without_fold
 from img2gps.runs.race import Drop, Look, RaceRecord
-from img2gps.runs.records import RunState, now
+from img2gps.runs.records import now
+from img2gps.runs.states import RunState
 from img2gps.study.display import metres
 from img2gps.study.ledger import Ledger
 from img2gps.study.photo_errors import Finished, read_errors

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from img2gps.runs.folder import without_fold
-from img2gps.runs.records import RunState
+from img2gps.runs.names import without_fold
+from img2gps.runs.states import RunState
 from img2gps.study.display import metres
 from img2gps.study.ledger import Ledger
 from img2gps.study.space import Params, name_of

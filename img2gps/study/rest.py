@@ -13,8 +13,9 @@ from img2gps.analysis.stats.race import Pairs, pairs
 from img2gps.analysis.winner import RMSE
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
-from img2gps.runs.folder import without_fold
-from img2gps.runs.records import RunState, StudyRecord, StudyRun
+from img2gps.runs.names import without_fold
+from img2gps.runs.records import StudyRecord, StudyRun
+from img2gps.runs.states import RunState
 from img2gps.study.display import duration
 from img2gps.study.photo_errors import Finished, read_errors
 

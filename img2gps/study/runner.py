@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from img2gps.config.schema import Family, Precision, TrainedPart
 from img2gps.core.errors import BadInput
 from img2gps.runs.fetching import Finder
-from img2gps.runs.records import RESULT, RunResult, RunState, read_result
+from img2gps.runs.records import RESULT, RunResult, read_result
+from img2gps.runs.states import RunState
 from img2gps.study.composing import Composer
 from img2gps.study.spec import Done, EpochHook, RunRef, Spec
 

@@ -24,7 +24,8 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from img2gps.analysis.winner import FOLD_AXIS, RMSE
 from img2gps.config.schema import SchedulerConfig, SchedulerName
 from img2gps.core.errors import BadInput
-from img2gps.runs.folder import Pruned, without_fold
+from img2gps.runs.folder import Pruned
+from img2gps.runs.names import without_fold
 from img2gps.study.ledger import Claim, Ledger
 from img2gps.study.process import Stop
 from img2gps.study.require import meets

@@ -22,16 +22,10 @@ from img2gps.analysis.winner import (
 )
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
-from img2gps.runs.folder import PREDICTIONS, without_fold
-from img2gps.runs.records import (
-    RESULT,
-    RunResult,
-    RunState,
-    StudyRecord,
-    StudyRun,
-    now,
-    read_result,
-)
+from img2gps.runs.folder import PREDICTIONS
+from img2gps.runs.names import without_fold
+from img2gps.runs.records import RESULT, RunResult, StudyRecord, StudyRun, now, read_result
+from img2gps.runs.states import RunState
 from img2gps.runs.winner import Winner
 from img2gps.study.averaging import averaged
 

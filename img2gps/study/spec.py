@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 
 from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.runs.race import Rules
-from img2gps.runs.records import RunState
+from img2gps.runs.states import RunState
 from img2gps.study.budget import Budget
 from img2gps.study.space import Params, Space
 

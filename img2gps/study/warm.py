@@ -17,8 +17,10 @@ from typing import Any, Self
 from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.core.errors import BadInput
 from img2gps.runs.fetching import fetch
-from img2gps.runs.folder import read_config_plain, without_fold
-from img2gps.runs.records import STUDY, RunState, StudyRecord, StudyRun, read_result, read_study
+from img2gps.runs.folder import read_config_plain
+from img2gps.runs.names import without_fold
+from img2gps.runs.records import STUDY, StudyRecord, StudyRun, read_result, read_study
+from img2gps.runs.states import RunState
 from img2gps.study.differences import differences
 from img2gps.study.space import Axis, Params, cell_id, text_of
 from img2gps.study.spec import Runner, Spec

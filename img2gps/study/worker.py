@@ -24,7 +24,7 @@ from img2gps.core.errors import BadInput, GpuFull, ProcessLost
 from img2gps.core.process import die_with, identity
 from img2gps.core.signals import Interrupted
 from img2gps.runs.folder import Locked
-from img2gps.runs.records import RunState
+from img2gps.runs.states import RunState
 from img2gps.runs.store import StoreAway
 from img2gps.study import search
 from img2gps.study.budget import Budget

@@ -22,8 +22,10 @@ from img2gps.analysis.winner import FOLD_AXIS
 from img2gps.config.schema import LoggerConfig
 from img2gps.core.files import read_json, write_json
 from img2gps.core.progress import watched
-from img2gps.runs.folder import UPLOADS, run_id
-from img2gps.runs.records import MEAN_PREDICTOR, RunState
+from img2gps.runs.folder import UPLOADS
+from img2gps.runs.names import run_id
+from img2gps.runs.records import MEAN_PREDICTOR
+from img2gps.runs.states import RunState
 from img2gps.tracking import content, session
 
 CELL_MEAN = "cell-mean"  # job types

@@ -11,7 +11,8 @@ from img2gps.config.schema import LoggerConfig
 from img2gps.core.files import read_json, write_json
 from img2gps.runs.fetching import fetch_weights
 from img2gps.runs.folder import CHECKPOINT, HISTORY, UPLOADS, History
-from img2gps.runs.records import RunResult, RunState, read_result
+from img2gps.runs.records import RunResult, read_result
+from img2gps.runs.states import RunState
 from img2gps.tracking import content, media, session
 
 if TYPE_CHECKING:

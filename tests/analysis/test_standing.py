@@ -14,7 +14,7 @@ from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
 from img2gps.report.methods import methods
 from img2gps.runs.confirm import Confirmation
-from img2gps.runs.records import RunState
+from img2gps.runs.states import RunState
 from img2gps.study.live.cells import cell_rows
 from img2gps.study.selection import select
 from tests.helpers.searches import BEST, FRESH, RATES, States, confirmed, ended

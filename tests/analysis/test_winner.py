@@ -11,7 +11,8 @@ from img2gps.analysis.collect import load_study
 from img2gps.analysis.overview import analyse
 from img2gps.analysis.winner import best_cell
 from img2gps.core.errors import BadInput
-from img2gps.runs.records import RunState, StudyRecord, StudyRun, read_study
+from img2gps.runs.records import StudyRecord, StudyRun, read_study
+from img2gps.runs.states import RunState
 from img2gps.study.selection import select
 from tests.conftest import ROOT
 

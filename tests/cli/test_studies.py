@@ -17,7 +17,8 @@ from rich.console import Console
 from img2gps.cli.main import main
 from img2gps.core.files import read_json, write_json
 from img2gps.core.process import identity
-from img2gps.runs.records import RunResult, RunState, read_study, write_result, write_study
+from img2gps.runs.records import RunResult, read_study, write_result, write_study
+from img2gps.runs.states import RunState
 from img2gps.study import engine
 from img2gps.study.display import Display
 from img2gps.study.engine import run_study

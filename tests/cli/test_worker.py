@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from img2gps.cli.main import main
-from img2gps.runs.records import RunState, StudyRecord, write_study
+from img2gps.runs.records import StudyRecord, write_study
+from img2gps.runs.states import RunState
 from img2gps.study import engine
 from img2gps.study.display import Display
 from img2gps.study.engine import plan_alone

@@ -22,7 +22,8 @@ from img2gps.core.stores import url_of
 from img2gps.runs.fetching import Finder
 from img2gps.runs.folder import PREDICTIONS, Pruned, open_folder
 from img2gps.runs.keeping import kept_in_store
-from img2gps.runs.records import RESULT, RunState
+from img2gps.runs.records import RESULT
+from img2gps.runs.states import RunState
 from img2gps.study.spec import Done, EpochHook, RunRef, Spec
 
 EPOCHS = 3

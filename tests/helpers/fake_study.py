@@ -28,8 +28,8 @@ from img2gps.runs.folder import (
     PREDICTIONS,
     PREDICTIONS_BEST,
     PREDICTIONS_TEST,
-    run_id,
 )
+from img2gps.runs.names import run_id
 from img2gps.runs.records import RESULT
 from img2gps.study.space import BASE_CELL
 

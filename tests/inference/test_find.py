@@ -12,14 +12,8 @@ import pytest
 from img2gps.core.errors import BadInput
 from img2gps.inference.find import FINAL, MADE_BY, MODEL, find, newest, selected
 from img2gps.runs.folder import CHECKPOINT, CONFIG
-from img2gps.runs.records import (
-    RESULT,
-    RunResult,
-    RunState,
-    StudyRecord,
-    write_result,
-    write_study,
-)
+from img2gps.runs.records import RESULT, RunResult, StudyRecord, write_result, write_study
+from img2gps.runs.states import RunState
 from img2gps.runs.winner import Winner, write_winner
 from tests.conftest import ROOT
 

@@ -11,7 +11,8 @@ from scipy.stats import fisher_exact
 from img2gps.analysis import collect
 from img2gps.config.compose import read_config
 from img2gps.core.files import read_csv
-from img2gps.runs.folder import CONFIG, HISTORY, read_config_plain, run_id
+from img2gps.runs.folder import CONFIG, HISTORY, read_config_plain
+from img2gps.runs.names import run_id
 from img2gps.runs.records import RESULT, read_result, read_study
 from img2gps.study.hiding import Hider
 from tests.conftest import ROOT

@@ -19,7 +19,8 @@ from img2gps.core import hardware
 from img2gps.core.errors import BadInput, ProcessLost
 from img2gps.runs.folder import MEETING, PREDICTIONS, Pruned
 from img2gps.runs.plan import check_devices, plan_run
-from img2gps.runs.records import RESULT, RunState, read_result, read_study
+from img2gps.runs.records import RESULT, read_result, read_study
+from img2gps.runs.states import RunState
 from img2gps.training import devices
 from img2gps.training.team import Team
 from tests.helpers.tiny import TINY, tiny_config

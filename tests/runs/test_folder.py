@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json, write_json, write_text_atomic
-from img2gps.runs.folder import History, find_result, open_folder, resolve_folder, run_id
+from img2gps.runs.folder import History, find_result, open_folder, resolve_folder
+from img2gps.runs.names import run_id
 
 ROW = {"epoch": 1, "lr": 0.001, "val/rmse_m": 70.123456789012345, "seconds": 1.5}
 

@@ -15,7 +15,8 @@ from img2gps.core.errors import ProcessLost
 from img2gps.inference.predict import Predictor
 from img2gps.runs.cached import dataset_of
 from img2gps.runs.folder import CHECKPOINT, Pruned
-from img2gps.runs.records import RESULT, RunState, read_result
+from img2gps.runs.records import RESULT, read_result
+from img2gps.runs.states import RunState
 from img2gps.training import devices
 from tests.helpers.tiny import tiny_config
 from tests.runs.test_devices import ONE, check_step_agrees, helpers, predictions

@@ -12,8 +12,9 @@ from img2gps import training
 from img2gps.config.compose import read_config
 from img2gps.config.schema import Precision
 from img2gps.core.errors import BadInput
-from img2gps.runs.folder import CONFIG, run_id
+from img2gps.runs.folder import CONFIG
 from img2gps.runs.identity import run_identity
+from img2gps.runs.names import run_id
 from img2gps.runs.plan import check_machine, plan_run
 from img2gps.runs.records import RESULT, RunResult, read_result
 from img2gps.training.weights import ResolvedWeights

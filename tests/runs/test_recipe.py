@@ -18,7 +18,8 @@ from img2gps.inference.predict import Predictor
 from img2gps.runs.cached import dataset_of
 from img2gps.runs.folder import CHECKPOINT, HISTORY, PREDICTIONS
 from img2gps.runs.plan import open_dataset, plan_run
-from img2gps.runs.records import RESULT, RunState, read_result
+from img2gps.runs.records import RESULT, read_result
+from img2gps.runs.states import RunState
 from img2gps.training.inner import hold_out_inner
 from tests.helpers.tiny import tiny_config
 

@@ -12,13 +12,13 @@ from img2gps.runs.records import (
     RESULT,
     STUDY,
     RunResult,
-    RunState,
     StudyRecord,
     read_result,
     read_study,
     write_result,
     write_study,
 )
+from img2gps.runs.states import RunState
 from tests.conftest import ROOT
 
 RESULTS = sorted((ROOT / "results").glob(f"*/*/{RESULT}"))

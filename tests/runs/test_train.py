@@ -28,7 +28,8 @@ from img2gps.runs import outcome
 from img2gps.runs.folder import CHECKPOINT, HISTORY, PREDICTIONS, PREDICTIONS_BEST, History, Pruned
 from img2gps.runs.outcome import Outcome
 from img2gps.runs.predictions import PredictionTable
-from img2gps.runs.records import RESULT, RunState
+from img2gps.runs.records import RESULT
+from img2gps.runs.states import RunState
 from img2gps.training import data, loop, model
 from img2gps.training.data import derived_seed
 from tests.helpers.tiny import TINY, tiny_config

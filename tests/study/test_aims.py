@@ -13,7 +13,8 @@ from rich.console import Console
 
 from img2gps.analysis.front import points
 from img2gps.core.errors import BadInput
-from img2gps.runs.records import RunState, StudyRecord, StudyRun, read_study
+from img2gps.runs.records import StudyRecord, StudyRun, read_study
+from img2gps.runs.states import RunState
 from img2gps.study import selection
 from img2gps.study.display import Display
 from img2gps.study.engine import run_study

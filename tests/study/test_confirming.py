@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from img2gps.core.errors import BadInput
-from img2gps.runs.records import RunState, StudyRecord, read_study
+from img2gps.runs.records import StudyRecord, read_study
+from img2gps.runs.states import RunState
 from img2gps.study.budget import Budget
 from img2gps.study.display import Display
 from img2gps.study.engine import run_study

@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from img2gps.runs.records import RunState, StudyRecord, StudyRun
+from img2gps.runs.records import StudyRecord, StudyRun
+from img2gps.runs.states import RunState
 from img2gps.study.display import Display, best_line
 
 

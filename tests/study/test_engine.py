@@ -22,7 +22,7 @@ from img2gps.core.errors import BadInput
 from img2gps.core.process import identity
 from img2gps.core.signals import Interrupted
 from img2gps.runs.folder import open_folder
-from img2gps.runs.records import RunState
+from img2gps.runs.states import RunState
 from img2gps.study import search
 from img2gps.study.differences import differences
 from img2gps.study.display import Display, duration

@@ -21,7 +21,8 @@ from img2gps.core.errors import BadInput
 from img2gps.inference.exported import read_exported
 from img2gps.inference.localizer import load
 from img2gps.runs.folder import CHECKPOINT, CONFIG, PREDICTIONS
-from img2gps.runs.records import RunState, StudyRecord, StudyRun, write_study
+from img2gps.runs.records import StudyRecord, StudyRun, write_study
+from img2gps.runs.states import RunState
 from img2gps.runs.winner import read_winner, write_winner
 from img2gps.study.final import make_final
 from img2gps.study.selection import select

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from img2gps.cli.main import main
-from img2gps.runs.records import RunState, StudyRecord, StudyRun
+from img2gps.runs.records import StudyRecord, StudyRun
+from img2gps.runs.states import RunState
 from img2gps.study.importance import searched_importance
 from tests.helpers.fake_study import Options, make_study
 

@@ -19,7 +19,8 @@ import psutil
 import pytest
 
 from img2gps.runs.race import Look, Rules
-from img2gps.runs.records import RunState, read_study
+from img2gps.runs.records import read_study
+from img2gps.runs.states import RunState
 from img2gps.study.ledger import Ledger
 from img2gps.study.space import Axis, Space
 from img2gps.study.spec import Confirm, Limits, Spec

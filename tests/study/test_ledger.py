@@ -23,7 +23,7 @@ from sqlalchemy import event
 
 from img2gps.core.errors import BadInput
 from img2gps.core.process import identity, known_dead
-from img2gps.runs.records import RunState
+from img2gps.runs.states import RunState
 from img2gps.study import process, storage
 from img2gps.study.bulk import add_trials
 from img2gps.study.drawing import Draws

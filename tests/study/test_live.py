@@ -24,7 +24,8 @@ from img2gps.analysis.study import Study
 from img2gps.cli.commands import studies
 from img2gps.core.process import identity
 from img2gps.runs.race import Drop, Look, RaceRecord, Rules
-from img2gps.runs.records import RunState, read_study, write_study
+from img2gps.runs.records import read_study, write_study
+from img2gps.runs.states import RunState
 from img2gps.study import slurm
 from img2gps.study.display import best_line, progress_line
 from img2gps.study.live import figures, following

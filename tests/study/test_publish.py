@@ -21,14 +21,8 @@ from img2gps.core.errors import BadInput
 from img2gps.core.files import read_csv, write_json
 from img2gps.report import build, paper
 from img2gps.runs.folder import find_result
-from img2gps.runs.records import (
-    RunState,
-    StudyRun,
-    read_result,
-    read_study,
-    write_result,
-    write_study,
-)
+from img2gps.runs.records import StudyRun, read_result, read_study, write_result, write_study
+from img2gps.runs.states import RunState
 from img2gps.runs.winner import Winner, read_winner, write_winner
 from img2gps.study.publish import publish
 from tests.helpers.fake_study import FakeStudy, Options, make_study

@@ -16,7 +16,8 @@ from img2gps.analysis.racing import End
 from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
 from img2gps.runs.race import Look, Rules
-from img2gps.runs.records import RunState, StudyRecord, read_study
+from img2gps.runs.records import StudyRecord, read_study
+from img2gps.runs.states import RunState
 from img2gps.study import race as racing
 from img2gps.study.display import Display
 from img2gps.study.engine import run_study

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from img2gps.runs.records import RunState
+from img2gps.runs.states import RunState
 from img2gps.study.remaining import seconds_left
 from img2gps.study.space import Params
 from img2gps.study.spec import Done, RunRef

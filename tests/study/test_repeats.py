@@ -13,8 +13,9 @@ import optuna
 import pytest
 from rich.console import Console
 
-from img2gps.runs.folder import without_fold
-from img2gps.runs.records import RunState, StudyRecord, StudyRun, read_study
+from img2gps.runs.names import without_fold
+from img2gps.runs.records import StudyRecord, StudyRun, read_study
+from img2gps.runs.states import RunState
 from img2gps.study.budget import Budget
 from img2gps.study.display import Display
 from img2gps.study.drawing import observed

@@ -11,7 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from img2gps.config.schema import Precision
 from img2gps.core.paths import package_folder
-from img2gps.runs.records import RunResult, RunState, write_result
+from img2gps.runs.records import RunResult, write_result
+from img2gps.runs.states import RunState
 from img2gps.study.otherwise import precision_hint
 from img2gps.study.runner import TrainRunner
 from img2gps.study.space import Axis, Space, cell_id

@@ -25,7 +25,8 @@ from img2gps.core.paths import runs_root
 from img2gps.core.process import identity
 from img2gps.report.build import load
 from img2gps.runs import fetching
-from img2gps.runs.records import RunState, StudyRecord, read_study, write_study
+from img2gps.runs.records import StudyRecord, read_study, write_study
+from img2gps.runs.states import RunState
 from img2gps.runs.store import Store
 from img2gps.study.display import Display
 from img2gps.study.engine import plan_alone, run_study

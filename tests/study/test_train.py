@@ -22,7 +22,8 @@ from img2gps.cli.main import main
 from img2gps.core.errors import BadInput
 from img2gps.core.files import read_json
 from img2gps.core.paths import package_folder
-from img2gps.runs.records import RunState, read_study
+from img2gps.runs.records import read_study
+from img2gps.runs.states import RunState
 from img2gps.study.runner import TrainRunner
 from img2gps.study.space import Space
 from img2gps.study.spec import Spec

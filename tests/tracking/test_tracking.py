@@ -25,7 +25,8 @@ from img2gps import tracking
 from img2gps.config.schema import LoggerConfig, LoggerKind
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import CHECKPOINT, CONFIG, PREDICTIONS
-from img2gps.runs.records import RunResult, RunState
+from img2gps.runs.records import RunResult
+from img2gps.runs.states import RunState
 from img2gps.tracking import content, session
 from tests.helpers import fake_study
 from tests.helpers.wandb_cases import (

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from img2gps.cli.options import add_runs_option
 from img2gps.cli.suggest import suggest
 from img2gps.core.errors import BadInput
-from img2gps.runs.folder import PREDICTIONS_TEST, WINNER, without_fold
+from img2gps.runs.folder import PREDICTIONS_TEST, WINNER
+from img2gps.runs.names import without_fold
 from img2gps.runs.records import PRETRAINED, StudyRecord, read_study
 from img2gps.runs.winner import Winner, read_winner, write_winner
 

@@ -20,7 +20,8 @@ from img2gps.core.errors import BadInput
 from img2gps.core.stores import as_typed
 from img2gps.runs.fetching import fetch, fetched_again, remove_records
 from img2gps.runs.folder import WINNER
-from img2gps.runs.records import RESULT, STUDY, RunState, StudyRecord, read_study, study_names
+from img2gps.runs.records import RESULT, STUDY, StudyRecord, read_study, study_names
+from img2gps.runs.states import RunState
 from img2gps.runs.store import StoreAway, Vanished
 from img2gps.study.spec import STORAGE_VARIABLE
 

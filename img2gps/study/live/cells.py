@@ -14,8 +14,9 @@ from img2gps.analysis.choices import NAME
 from img2gps.analysis.study import Study
 from img2gps.analysis.winner import FOLD_AXIS, Rule, Scoring
 from img2gps.analysis.wording import knob_name, knob_value
-from img2gps.runs.folder import without_fold
-from img2gps.runs.records import RunState, StudyRecord, StudyRun
+from img2gps.runs.names import without_fold
+from img2gps.runs.records import StudyRecord, StudyRun
+from img2gps.runs.states import RunState
 from img2gps.study.display import metres, run_name
 
 WIDE = 8  # an axis whose largest value is so many times its smallest one is logarithmic

@@ -7,7 +7,8 @@ from typing import Any
 
 from img2gps.analysis.study import Study
 from img2gps.analysis.winner import best_cell
-from img2gps.runs.records import RunState, StudyRecord
+from img2gps.runs.records import StudyRecord
+from img2gps.runs.states import RunState
 from img2gps.study.display import (
     best_line,
     front_lines,

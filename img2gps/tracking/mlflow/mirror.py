@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from img2gps.config.schema import LoggerConfig
 from img2gps.core.nested import flat
 from img2gps.runs.folder import CHECKPOINT, CONFIG, HISTORY, History
-from img2gps.runs.records import RunResult, RunState, read_result
+from img2gps.runs.records import RunResult, read_result
+from img2gps.runs.states import RunState
 from img2gps.tracking import content
 from img2gps.tracking.mlflow.store import Store
 

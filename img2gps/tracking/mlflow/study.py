@@ -9,7 +9,7 @@ from img2gps.analysis.winner import best_cell
 from img2gps.config.schema import LoggerConfig, LoggerKind
 from img2gps.core.advice import with_runs
 from img2gps.runs.folder import CHECKPOINT, CONFIG, WINNER
-from img2gps.runs.records import RunState
+from img2gps.runs.states import RunState
 from img2gps.runs.winner import Winner
 from img2gps.tracking import content
 from img2gps.tracking.mlflow import store
