@@ -9,6 +9,7 @@ positions, and photos are taken to be added with their ground.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ from img2gps.analysis.stats.noise import noises_of
 from img2gps.analysis.stats.places import OF_DIFFERENCES, Expected, Places
 from img2gps.analysis.stats.sample import LEVEL, Floats, Sample, cell_rmse, ratio
 from img2gps.analysis.stats.simulated import LEAST_FACTOR, Ints, StudyLike
+from img2gps.core.progress import watched
 
 SIMULATIONS = 200  # a power of 80 % is then known to 3 points
 RESAMPLES = 300  # of a joint test in a simulated study
@@ -110,18 +112,18 @@ def simulated_power(
     known, rmse = StudyLike(errors, places, shown, ~trained), cell_rmse(errors)
     measured = all(noise.measured for noise in noises)
     found = []
-    for n in photos:
-        for k in seeds:
-            apart_m = np.array([np.zeros(3), *(noise.differences(n, k) for noise in noises)])
-            scales = np.maximum(ratio(rmse[0] + apart_m.T, rmse), LEAST_FACTOR)[..., None, None]
-            rng = np.random.default_rng([seed, n, k])
-            answered = np.zeros(3)
-            for _ in range(simulations):
-                drawn, spot = known.draw(rng, n, k)
-                luck = luck_of(drawn, spot, others)  # relative, so the same for all scales
-                answered += _answers(test, [drawn * scale for scale in scales], spot, luck)
-            power, low, high = (float(share) for share in answered / simulations)
-            found.append(Power(n, k, power, *((low, high) if measured else (0.0, 1.0))))
+    asked = list(itertools.product(photos, seeds))
+    for n, k in watched(asked, len(asked), "simulating studies"):
+        apart_m = np.array([np.zeros(3), *(noise.differences(n, k) for noise in noises)])
+        scales = np.maximum(ratio(rmse[0] + apart_m.T, rmse), LEAST_FACTOR)[..., None, None]
+        rng = np.random.default_rng([seed, n, k])
+        answered = np.zeros(3)
+        for _ in range(simulations):
+            drawn, spot = known.draw(rng, n, k)
+            luck = luck_of(drawn, spot, others)  # relative, so the same for all scales
+            answered += _answers(test, [drawn * scale for scale in scales], spot, luck)
+        power, low, high = (float(share) for share in answered / simulations)
+        found.append(Power(n, k, power, *((low, high) if measured else (0.0, 1.0))))
     return found
 
 
