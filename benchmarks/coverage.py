@@ -26,6 +26,7 @@ from tests.helpers.fake_study import (
     SPREAD_M,
     Noise,
     Photos,
+    draw_errors,
     draw_photos,
     draw_runs,
     rmse_of_average,
@@ -133,7 +134,7 @@ class Simulation:
         key = [case.seeds, case.spots, round(1000 * case.luck), number]
         rng = np.random.default_rng(key)
         photos = draw_photos(rng, case.photos, case.spots)
-        away, level = self._draw(rng, photos, case.rmse_m, case.seeds, case.noise)
+        away, level = self._draw(rng, photos, case.rmse_m)
         error = np.hypot(*away)
         places = stats.Places(photos.spot, self._positions(photos))
         luck = stats.luck_of(error, places)
@@ -141,10 +142,11 @@ class Simulation:
         held |= self._averaged(error, away, level, places)
         held |= self._called_equal(error[[0, -1]], places, luck)
         same_m = [SPREAD_M] * len(case.rmse_m)
-        equal, _ = self._draw(rng, photos, same_m, case.seeds, case.noise)
+        equal, _ = self._draw(rng, photos, same_m)
         held |= self._marked(np.hypot(*equal), photos, places)
-        solved, _ = self._draw(rng, photos, same_m, 1, replace(case.noise, cell_seed=0.0))
-        drawn = stats.resample(np.hypot(*solved), places, luck=stats.NO_LUCK, n=RESAMPLES)
+        solved = draw_errors(rng, photos, same_m, 1, replace(case.noise, cell_seed=0.0))
+        alike = np.hypot(solved[..., 0], solved[..., 1])
+        drawn = stats.resample(alike, places, luck=stats.NO_LUCK, n=RESAMPLES)
         held[SOLVED_KEPT] = float(stats.confidence_set(drawn).marked.all())
         self.studies.append(held)
 
@@ -157,16 +159,11 @@ class Simulation:
         return {**found, CHANCE: float(np.mean((low <= beaten) & (beaten <= high)))}
 
     def _draw(
-        self,
-        rng: np.random.Generator,
-        photos: Photos,
-        rmse: Sequence[float],
-        seeds: int,
-        noise: Noise,
+        self, rng: np.random.Generator, photos: Photos, rmse: Sequence[float]
     ) -> tuple[Errors, Errors]:
         """Return errors east and north (2, c, s, p), and what luck multiplies them by (c, s)."""
-        offset, luck = draw_runs(rng, photos, rmse, seeds, noise)
-        gone = rng.random((len(rmse), seeds)) < self.case.astray
+        offset, luck = draw_runs(rng, photos, rmse, self.case.seeds, self.case.noise)
+        gone = rng.random((len(rmse), self.case.seeds)) < self.case.astray
         factor = np.where(gone, ASTRAY, 1.0)
         return np.moveaxis(offset, 3, 0) * factor[..., None], luck * factor
 

@@ -20,6 +20,7 @@ from img2gps.analysis.errors import Errors
 from img2gps.analysis.stats import Chance, Equivalence, Interval
 from img2gps.analysis.study import Study
 from img2gps.analysis.winner import FOLD_AXIS
+from img2gps.analysis.wording import metres, span
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.runs.records import PRETRAINED
@@ -42,10 +43,10 @@ class Contrast:
     @property
     def difference(self) -> str:
         """The difference with its interval in one line."""
-        ends = f"95 % interval {self.interval.low:+.1f} to {self.interval.high:+.1f} m"
+        ends = f"95 % interval {span(self.interval, '+')}"
         if np.isnan(self.interval.low):
             ends = "no interval"
-        return f"{self.interval.estimate:+.1f} m ({ends}, {self.counted})"
+        return f"{metres(self.interval.estimate, '+')} m ({ends}, {self.counted})"
 
     @property
     def counted(self) -> str:

@@ -60,15 +60,28 @@ def cell_name(params: Mapping[str, Any], digits: int = 6) -> str:
     )
 
 
-def span(interval: Interval) -> str:
-    """Return the ends of an interval in metres.
+def metres(value: float, sign: str = "") -> str:
+    """Return metres with one digit, or with as many as show on which side of 0 they lie.
+
+    >>> metres(61.26), metres(-0.04), metres(0.012, "+"), metres(-0.0)
+    ('61.3', '-0.04', '+0.01', '0.0')
+    """
+    for digits in (1, 2, 3):
+        text = f"{value:{sign}z.{digits}f}"
+        if float(text):
+            return text
+    return f"{value:{sign}z.1f}"
+
+
+def span(interval: Interval, sign: str = "") -> str:
+    """Return the ends of an interval in metres, with `sign` + also that of positive ones.
 
     >>> span(Interval(70.0, 61.26, 80.0, 4.0, 1.0, 3, 45, 60))
     '61.3 to 80.0 m'
     """
     if np.isnan(interval.low):
         return "no interval"
-    return f"{interval.low:.1f} to {interval.high:.1f} m"
+    return f"{metres(interval.low, sign)} to {metres(interval.high, sign)} m"
 
 
 def named_span(interval: Interval, name: str = "95 % interval") -> str:

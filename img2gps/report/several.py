@@ -131,7 +131,7 @@ def _difference(a: Winner, b: Winner) -> str:
     if math.isnan(found.low):
         return said
     verdict = "which excludes 0" if found.low > 0 or found.high < 0 else "which includes 0"
-    ends = f"95 % interval {found.low:+.1f} to {found.high:+.1f} m, {verdict}"
+    ends = f"95 % interval {span(found, '+')}, {verdict}"
     return f"{said} ({'; '.join([ends, *_chosen(b, a), *found.notes])})"
 
 

@@ -82,7 +82,9 @@ def _chance(found: Chance) -> str:
 
 
 def _equivalence(found: Equivalence) -> str:
-    ends = f"90 % interval {found.interval.low:+.1f} to {found.interval.high:+.1f} m"
+    from img2gps.analysis.wording import span
+
+    ends = f"90 % interval {span(found.interval, '+')}"
     if math.isnan(found.interval.low):
         ends = "no interval"
     verdict = "equivalent" if found.shown else "not shown to be equivalent"
