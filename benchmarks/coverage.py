@@ -315,7 +315,7 @@ def _judged(kind: str, share: float) -> tuple[str, bool]:
 def written(kind: str, share: float) -> str:
     """Return a share with as many digits as show that it misses its mark, if it does."""
     short = f"{share:.1%}"
-    hidden = _judged(kind, round(share, 3))[1] and not _judged(kind, share)[1]
+    hidden = _judged(kind, float(short[:-1]) / 100)[1] and not _judged(kind, share)[1]
     return f"{share:.2%}" if hidden else short
 
 

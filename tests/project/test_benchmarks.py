@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
+import statistics
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +57,8 @@ IN_PROCESS = {
     "claims": Comparison(claims.TITLE, claims.measure, claims.rows),
     "planning": Comparison(planning.TITLE, planning.measure, planning.rows),
 }
+
+WIDE = "errors alike over 60 m, also what sets cells apart"
 
 
 def check(comparison: Comparison) -> None:
@@ -245,11 +249,25 @@ def test_coverage_of_a_study_like_ones_own_is_simulated_with_its_size(
         coverage.like_study("small", Settings(quick=True, threads=1))
 
 
+def measured_coverage() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / "coverage.json").read_text())["measured"]
+    return found
+
+
+def written_shares() -> dict[tuple[str, str], str]:
+    """Return the shares of the table by case and kind, as the page's text writes them."""
+    return {
+        (case["text"], kind): coverage.written(kind, case[kind]).replace("%", " %")
+        for case in measured_coverage()["cases"]
+        for kind in coverage.KINDS
+        if kind in case
+    }
+
+
 def test_the_page_quotes_the_coverage_that_was_measured() -> None:
     text = STATISTICS.read_text(encoding="utf-8")
-    measured = json.loads((RESULTS / "coverage.json").read_text())["measured"]
-    share = {(case["text"], kind): f"{case[kind]:.1%}".replace("%", " %")
-             for case in measured["cases"] for kind in coverage.KINDS if kind in case}  # fmt: skip
+    measured = measured_coverage()
+    share = written_shares()
     several, alike = "3 seeds, luck 3 %", ", errors alike over 30 m"
     one, more = ("1 seed, luck 3 %, 41 spots", "1 seed, luck 4.3 %, 41 spots")
     apart = coverage.DIFFERENCE
@@ -262,10 +280,41 @@ def test_the_page_quotes_the_coverage_that_was_measured() -> None:
     assert f"held in {whole}, {of_two} (100 spots) and {of_one} (one seed)" in text
     assert f"({measured['studies']:,}): nine cells" in text
     corrected = [share[case, coverage.WINNER] for case in (one, more, f"{one}{alike}")]
-    assert "Its interval held in {}, {} and {};".format(*corrected) in text
+    assert "Its interval held in {}, {} and {}.".format(*corrected) in text
     assert f"takes the typical {100 * TYPICAL_RELATIVE:.1f} % of our studies" in text
     kept = min(case[coverage.ALL_KEPT] for case in measured["cases"] if coverage.ALL_KEPT in case)
     assert f"were all in the set in {100 * kept:.1f} % or more" in text
+
+
+def test_the_page_says_what_was_measured_where_errors_are_alike_over_much_of_the_ground() -> None:
+    text, share = STATISTICS.read_text(encoding="utf-8"), written_shares()
+    cases = measured_coverage()["cases"]
+    few, many = (f"3 seeds, luck 3 %, {spots} spots, {WIDE}" for spots in (41, 100))
+    for kind, named in (
+        (coverage.DIFFERENCE, "they held in {} (41 spots) and {} (100 spots)"),
+        (coverage.CELL, "intervals of a cell held in {} (41 spots) and {} (100 spots)"),
+        (coverage.WINNER, "those of the corrected winner in {} and {}"),
+        (coverage.AVERAGE, "those of an average in {} and {}"),
+    ):
+        assert named.format(share[few, kind], share[many, kind]) in text
+    solved = {case["text"]: case[coverage.SOLVED_KEPT] for case in cases}
+    least = min(kept for case, kept in solved.items() if WIDE not in case)
+    assert f"no seed changes were all in it in {100 * least:.1f} % or more" in text
+    assert f"and in {share[few, coverage.SOLVED_KEPT]} where errors are alike over 60 m" in text
+    for kind, said in (
+        (coverage.FALSE_MARK, "{:.1f} % of the studies had a false mark, at most {:.1f} % ({:.1f}"),
+        (coverage.FALSE_EQUAL, "by just the margin, at most {1:.1f} % ({2:.1f} %)"),
+    ):
+        wrong = {case["text"]: 100 * case[kind] for case in cases if kind in case}
+        most = max(value for case, value in wrong.items() if WIDE not in case)
+        mean, largest = statistics.fmean(wrong.values()), max(wrong.values())
+        assert said.format(mean, most, largest) in text
+
+
+def test_a_share_that_misses_its_mark_by_less_than_a_tenth_has_two_digits() -> None:
+    shares = (0.9295, 0.93, 0.9703, 0.976)
+    written = [coverage.written(coverage.DIFFERENCE, share) for share in shares]
+    assert written == ["92.95%", "93.0%", "97.03%", "97.6%"]
 
 
 def test_the_page_quotes_the_powers_that_were_measured() -> None:
