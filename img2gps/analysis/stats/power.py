@@ -28,8 +28,9 @@ from img2gps.core.progress import watched
 
 SIMULATIONS = 200  # a power of 80 % is then known to 3 points
 RESAMPLES = 300  # of a joint test in a simulated study
-# Of the typical luck beside a pilot's own. With the weight that it has in a report, pilots of two
-# cells state too much where luck is larger than it (benchmarks/power.py).
+# Of the typical luck beside a pilot's own, where no other cell shows any. With the weight that it
+# has in a report, pilots of two cells stated too much where luck is larger than it. This one was
+# chosen on the rows of benchmarks/power.py that measure it.
 PLANNED_FREEDOM = 1.0
 
 # From errors (c, s, p), spots (p,) and luck to whether the question is answered.
@@ -128,10 +129,16 @@ def simulated_power(
 
 
 def _planned_luck(error: Floats, places: ArrayLike | Places, others: Luck) -> Luck:
-    """Return the luck that planned studies have: what these cells and the others show, if any."""
-    known = others if others.cells else replace(others, freedom=PLANNED_FREEDOM)
-    shown = luck_of(error, places, known)
-    return shown if shown.cells else others
+    """Return the luck that planned studies have: what these cells and the others show, if any.
+
+    Where no other cell shows luck, its middle leans less on the typical one than in a report. It is
+    known as surely as there.
+    """
+    reported = luck_of(error, places, others)
+    if others.cells or not reported.cells:
+        return reported
+    own = luck_of(error, places, replace(others, freedom=PLANNED_FREEDOM))
+    return replace(own, freedom=reported.freedom)
 
 
 def _answers(test: Test, studies: Sequence[Floats], spot: Ints, luck: Luck) -> list[bool]:
