@@ -2,8 +2,9 @@
 
 A study has nine cells whose true RMSE lies between 66 and 80 m, and validation photos of unevenly
 photographed spots. Errors share a part within spots, photos and cells, and every run has luck. Some
-cases have runs that go astray, with errors half as large again, or errors that are alike over 30 m.
-Each case is kept as soon as it is measured; a second call goes on where the first one stopped.
+cases have runs that go astray, with errors half as large again, or errors that are alike over 30 or
+60 m, in some of them also what sets cells apart. Each case is kept as soon as it is measured; a
+second call goes on where the first one stopped.
 """
 
 from __future__ import annotations

@@ -189,8 +189,9 @@ def rows(measured: Mapping[str, Any]) -> list[Row]:
     for one in measured["needs"]:
         text = f"stated {one['stated']:.0%}, real {one['real']:.0%}; "
         text += f"one pilot is off by {100 * one['off']:.0f} points; "
-        text += f"range {one['low']:.0%} to {one['high']:.0%}, which held in {one['held']:.0%}, "
-        text += f"and in {one['observed_held']:.0%} if the difference is the observed one"
+        text += f"range {one['low']:.0%} to {one['high']:.0%}, which held in {one['held']:.0%}"
+        if "observed_held" in one:  # older figures lack it
+            text += f", and in {one['observed_held']:.0%} if the difference is the observed one"
         reached = abs(one["stated"] - one["real"]) <= WITHIN
         found.append(Row(f"`needs`, {one['what']}", text, must, reached))
     for one in measured["noticed"]:

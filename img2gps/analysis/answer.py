@@ -6,7 +6,7 @@ import numpy as np
 
 from img2gps.analysis.baselines import NAMES
 from img2gps.analysis.ranking import Ranking
-from img2gps.analysis.wording import cell_name, metres, named_span, span
+from img2gps.analysis.wording import cell_name, named_span, span, tenths
 from img2gps.core.counted import among_others, counted
 
 
@@ -32,7 +32,7 @@ def _learned(ranking: Ranking) -> str:
     unknown = "Not shown to have learned more than an answer without training"
     if apart is None:
         return f"{unknown}: {text}, and its errors photo by photo are not stored"
-    text += f"; difference {metres(apart.estimate, '+')} m ({named_span(apart)})"
+    text += f"; difference {tenths(apart.estimate, '+')} m ({named_span(apart)})"
     if winner.beats_baselines:
         by = "" if apart.high < 0 else "; shown by a one-sided test at 5 %"
         return f"Shown to have learned: {text}{by}"

@@ -12,7 +12,7 @@ import numpy as np
 from img2gps.analysis import stats
 from img2gps.analysis.errors import align_runs
 from img2gps.analysis.stats import Interval
-from img2gps.analysis.wording import metres, named_span
+from img2gps.analysis.wording import named_span, tenths
 from img2gps.core.counted import counted
 from img2gps.core.nested import flat
 from img2gps.runs.folder import read_config_plain
@@ -60,7 +60,7 @@ class Comparison:
             f"RMSE {a:.1f} m and {b:.1f} m on {counted(change.n_photos, 'common validation photo')}"
             f" of {counted(change.n_spots, 'spot')}; the mean predictor gets "
             f"{self.mean_predictor_m:.1f} m.",
-            f"Difference {metres(change.estimate, '+')} m, "
+            f"Difference {tenths(change.estimate, '+')} m, "
             f"{named_span(change, 'paired 95 % interval')}: {_verdict(change)}.",
             f"The second run is worse on {worse} photos and better or equal on "
             f"{len(self.photos) - worse}.",

@@ -20,7 +20,7 @@ from img2gps.analysis.errors import Errors
 from img2gps.analysis.stats import Chance, Equivalence, Interval
 from img2gps.analysis.study import Study
 from img2gps.analysis.winner import FOLD_AXIS
-from img2gps.analysis.wording import metres, span
+from img2gps.analysis.wording import span, tenths
 from img2gps.core.counted import counted
 from img2gps.core.errors import BadInput
 from img2gps.runs.records import PRETRAINED
@@ -46,7 +46,7 @@ class Contrast:
         ends = f"95 % interval {span(self.interval, '+')}"
         if np.isnan(self.interval.low):
             ends = "no interval"
-        return f"{metres(self.interval.estimate, '+')} m ({ends}, {self.counted})"
+        return f"{tenths(self.interval.estimate, '+')} m ({ends}, {self.counted})"
 
     @property
     def counted(self) -> str:

@@ -60,17 +60,17 @@ def cell_name(params: Mapping[str, Any], digits: int = 6) -> str:
     )
 
 
-def metres(value: float, sign: str = "") -> str:
-    """Return metres with one digit, or with as many as show on which side of 0 they lie.
+def tenths(value: float, sign: str = "") -> str:
+    """Return a number with one decimal, or with up to three that show on which side of 0 it is.
 
-    >>> metres(61.26), metres(-0.04), metres(0.012, "+"), metres(-0.0)
+    >>> tenths(61.26), tenths(-0.04), tenths(0.012, "+"), tenths(-0.0001, "+")
     ('61.3', '-0.04', '+0.01', '0.0')
     """
     for digits in (1, 2, 3):
-        text = f"{value:{sign}z.{digits}f}"
+        text = f"{value:{sign}.{digits}f}"
         if float(text):
             return text
-    return f"{value:{sign}z.1f}"
+    return "0.0"
 
 
 def span(interval: Interval, sign: str = "") -> str:
@@ -81,7 +81,7 @@ def span(interval: Interval, sign: str = "") -> str:
     """
     if np.isnan(interval.low):
         return "no interval"
-    return f"{metres(interval.low, sign)} to {metres(interval.high, sign)} m"
+    return f"{tenths(interval.low, sign)} to {tenths(interval.high, sign)} m"
 
 
 def named_span(interval: Interval, name: str = "95 % interval") -> str:

@@ -17,7 +17,7 @@ from img2gps.analysis.ranking import Ranking
 from img2gps.analysis.scene import Scene, scene_of
 from img2gps.analysis.study import Study
 from img2gps.analysis.tuning import tuning_curve
-from img2gps.analysis.wording import cell_name, span
+from img2gps.analysis.wording import cell_name, span, tenths
 from img2gps.core.errors import BadInput
 from img2gps.report import paper, tables
 from img2gps.report.figures import curves, studies, tuning
@@ -125,8 +125,8 @@ def _difference(a: Winner, b: Winner) -> str:
     found = apart.interval
     than = f"{'higher' if found.estimate > 0 else 'lower'} than {a.name}"
     said = (
-        f"{b.name} has an RMSE {abs(found.estimate):.1f} m {than} on their {apart.photos} common "
-        "photos"
+        f"{b.name} has an RMSE {tenths(abs(found.estimate))} m {than} on their "
+        f"{apart.photos} common photos"
     )
     if math.isnan(found.low):
         return said

@@ -14,7 +14,7 @@ from img2gps.analysis.overview import Analysis, Searched
 from img2gps.analysis.ranking import Cell, Ranking
 from img2gps.analysis.sources import Sources
 from img2gps.analysis.stats import MIN_SPOTS, Interval
-from img2gps.analysis.wording import cell_name, knob_name, metres, named_span
+from img2gps.analysis.wording import cell_name, knob_name, named_span, tenths
 from img2gps.core.counted import counted
 from img2gps.report import entries
 from img2gps.report.entries import counts, figure, has_seeds, line, with_interval
@@ -367,7 +367,7 @@ def _named(cell: Cell, ranking: Ranking) -> list[Entry]:
     text = cell_name(cell.params)
     if cell.cell != ranking.winner.cell:
         apart = pairs.from_winner(ranking, cell)
-        text += f"; {metres(apart.estimate, '+')} m against the winner, "
+        text += f"; {tenths(apart.estimate, '+')} m against the winner, "
         text += named_span(apart, "paired 95 % interval")
     return line(cell.name, cell.interval, text)
 

@@ -283,7 +283,7 @@ def test_the_page_quotes_the_coverage_that_was_measured() -> None:
     assert "Its interval held in {}, {} and {}.".format(*corrected) in text
     assert f"takes the typical {100 * TYPICAL_RELATIVE:.1f} % of our studies" in text
     kept = min(case[coverage.ALL_KEPT] for case in measured["cases"] if coverage.ALL_KEPT in case)
-    assert f"were all in the set in {100 * kept:.1f} % or more" in text
+    assert f"were all in the set in {math.floor(1000 * kept) / 10:.1f} % or more" in text
 
 
 def test_the_page_says_what_was_measured_where_errors_are_alike_over_much_of_the_ground() -> None:
@@ -297,9 +297,17 @@ def test_the_page_says_what_was_measured_where_errors_are_alike_over_much_of_the
         (coverage.AVERAGE, "those of an average in {} and {}"),
     ):
         assert named.format(share[few, kind], share[many, kind]) in text
+    wide = [next(case for case in cases if case["text"] == text) for text in (few, many)]
+    near = next(case for case in cases if case["text"] == few.replace("60 m", "30 m"))
+    low_m = [-case[of] for of in ("too_high_m", "average_too_high_m") for case in (*wide, near)]
+    said = "those of the winner by {:.1f} and {:.1f} m and those of an average by {:.1f} and {:.1f}"
+    assert said.format(*low_m[:2], *low_m[3:5]) in text
+    assert f"alike over 30 m, by {low_m[2]:.1f} and {low_m[5]:.1f} m" in text
     solved = {case["text"]: case[coverage.SOLVED_KEPT] for case in cases}
     least = min(kept for case, kept in solved.items() if WIDE not in case)
-    assert f"no seed changes were all in it in {100 * least:.1f} % or more" in text
+    assert (
+        f"no seed changes were all in it in {math.floor(1000 * least) / 10:.1f} % or more" in text
+    )
     assert f"and in {share[few, coverage.SOLVED_KEPT]} where errors are alike over 60 m" in text
     for kind, said in (
         (coverage.FALSE_MARK, "{:.1f} % of the studies had a false mark, at most {:.1f} % ({:.1f}"),
@@ -307,8 +315,8 @@ def test_the_page_says_what_was_measured_where_errors_are_alike_over_much_of_the
     ):
         wrong = {case["text"]: 100 * case[kind] for case in cases if kind in case}
         most = max(value for case, value in wrong.items() if WIDE not in case)
-        mean, largest = statistics.fmean(wrong.values()), max(wrong.values())
-        assert said.format(mean, most, largest) in text
+        ends = (math.ceil(10 * value) / 10 for value in (most, max(wrong.values())))
+        assert said.format(statistics.fmean(wrong.values()), *ends) in text
 
 
 def test_a_share_that_misses_its_mark_by_less_than_a_tenth_has_two_digits() -> None:

@@ -310,7 +310,8 @@ from pathlib import Path
 import pandas  # a run has it anyway
 from img2gps import tracking
 from img2gps.config.schema import LoggerConfig, LoggerKind
-from img2gps.runs.records import RunResult, RunState
+from img2gps.runs.records import RunResult
+from img2gps.runs.states import RunState
 folder = Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "config.yaml").write_text("lr: 0.001")

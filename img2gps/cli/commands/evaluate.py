@@ -107,7 +107,7 @@ def _lines(localizer: Localizer, found: Score) -> list[str]:
 
 
 def _difference(interval: Interval) -> str:
-    from img2gps.analysis.wording import span
+    from img2gps.analysis.wording import span, tenths
 
     verdict = "not shown to differ"
     if interval.low > 0:
@@ -115,8 +115,8 @@ def _difference(interval: Interval) -> str:
     elif interval.high < 0:
         verdict = "the second is better"
     return (
-        f"second minus first on the same photos: {interval.estimate:+.1f} m RMSE ({span(interval)}"
-        f"): {verdict}"
+        f"second minus first on the same photos: {tenths(interval.estimate, '+')} m RMSE "
+        f"({span(interval)}): {verdict}"
     )
 
 
