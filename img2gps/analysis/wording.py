@@ -63,14 +63,14 @@ def cell_name(params: Mapping[str, Any], digits: int = 6) -> str:
 def tenths(value: float, sign: str = "") -> str:
     """Return a number with one decimal, or with up to three that show on which side of 0 it is.
 
-    >>> tenths(61.26), tenths(-0.04), tenths(0.012, "+"), tenths(-0.0001, "+")
+    >>> tenths(61.26), tenths(-0.04), tenths(0.012, "+"), tenths(-0.0)
     ('61.3', '-0.04', '+0.01', '0.0')
     """
     for digits in (1, 2, 3):
         text = f"{value:{sign}.{digits}f}"
         if float(text):
             return text
-    return "0.0"
+    return f"{value + 0.0:{sign}.1f}"  # of -0.0, too, the sum is 0.0
 
 
 def span(interval: Interval, sign: str = "") -> str:
