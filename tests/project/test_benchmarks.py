@@ -336,6 +336,10 @@ def test_the_page_quotes_the_powers_that_were_measured() -> None:
     held = [[round(100 * one["held"]) for one in part] for part in (alone, beside, alike)]
     for part in held:
         assert f"in {min(part)} to {max(part)} %" in text
+    assert max(abs(one["stated"] - one["real"]) for one in needs) <= 0.05
+    assert "on average within 5 points of the real one" in text
+    observed = [round(100 * one["observed_held"]) for one in needs]
+    assert f"held it in {min(observed)} to {max(observed)} % of 200 pilots" in text
     for part in (needs[:12], alike):
         off = [round(100 * one["off"]) for one in part]
         assert f"by {min(off)} to {max(off)}" in text
