@@ -5,34 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import EMAWeightAveraging
-from torch import Tensor
-
-BUFFERS = "average_buffers"  # in a checkpoint
 
 
 class WeightAverage(EMAWeightAveraging):
-    """Lightning's average, which also resumes the buffers that no checkpoint of a model has.
+    """Lightning's average, which leaves alone the buffers that no checkpoint has.
 
-    The average of a constant, such as the normalisation, is not quite that constant: each step
-    rounds it.
+    These are constants, such as the normalisation. On some processors the average of a constant is
+    not quite that constant, because each step rounds it; the model that is loaded from a checkpoint
+    would then not be the one that was validated.
     """
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Add the buffers."""
-        super().on_save_checkpoint(trainer, pl_module, checkpoint)
-        checkpoint[BUFFERS] = self._buffers()
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Note which buffers no checkpoint has."""
+        super().setup(trainer, pl_module, stage)
+        saved = pl_module.state_dict(keep_vars=True)
+        self._constants = [name for name, _ in pl_module.named_buffers() if name not in saved]
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any, **named: Any
     ) -> None:
-        """Restore the buffers."""
-        super().on_load_checkpoint(trainer, pl_module, checkpoint)
-        for name, buffer in self._buffers().items():
-            if name in checkpoint.get(BUFFERS, {}):  # older checkpoints have none
-                buffer.copy_(checkpoint[BUFFERS][name])
+        """Average the weights after a step, and put the constants back."""
+        super().on_train_batch_end(trainer, pl_module, *batch, **named)
+        with torch.no_grad():
+            for name in self._constants:
+                self.averaged.get_buffer(name).copy_(pl_module.get_buffer(name))
 
     @property
     def averaged(self) -> pl.LightningModule:
@@ -41,10 +39,3 @@ class WeightAverage(EMAWeightAveraging):
         module = self._average_model.module
         assert isinstance(module, pl.LightningModule)
         return module
-
-    def _buffers(self) -> dict[str, Tensor]:
-        if self._average_model is None:  # outside training
-            return {}
-        saved = self._average_model.state_dict()
-        named = self._average_model.named_buffers()
-        return {name: buffer for name, buffer in named if name not in saved}

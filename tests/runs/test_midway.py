@@ -167,7 +167,6 @@ def test_the_knob_is_no_part_of_the_run_id() -> None:
 
 @pytest.mark.slow
 def test_an_average_of_weights_goes_on_with_all_that_it_has_averaged(workdir: Path) -> None:
-    # Averaging rounds even what no step changes, such as the normalisation, in its first steps.
     knobs = ("batch_size=36", "max_epochs=5", "precision=fp32", "ema=0.9")
     whole = train.run(tiny_config(*knobs, "study=whole"))
     config = tiny_config(*knobs, "study=killed")
