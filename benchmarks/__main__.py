@@ -31,6 +31,7 @@ from benchmarks import (
     scale,
     search,
     startup,
+    tracking,
     workers,
 )
 from benchmarks.harness import ROOT, Comparison, Parts, Row, Settings, context, processor
@@ -51,6 +52,7 @@ COMPARISONS = {
     "around": Comparison(around.TITLE, around.measure, around.rows),
     "epoch": Comparison(epoch.TITLE, epoch.measure, epoch.rows),
     "startup": Comparison(startup.TITLE, startup.measure, startup.rows),
+    "tracking": Comparison(tracking.TITLE, tracking.measure, tracking.rows),
     "ingest": others.ingest,
     "workers": Comparison(workers.TITLE, workers.measure, workers.rows),
     "search": Comparison(search.TITLE, search.measure, search.rows),

@@ -246,7 +246,7 @@ def test_what_is_not_there_is_named(
     assert "Traceback" not in error
 
 
-def test_listing_imports_neither_torch_nor_optuna_and_is_fast(spec: Spec) -> None:
+def test_listing_imports_neither_torch_nor_optuna(spec: Spec) -> None:
     code = (
         "import sys; from img2gps.cli.main import main\n"
         "try: main(sys.argv[1:])\n"
@@ -254,7 +254,5 @@ def test_listing_imports_neither_torch_nor_optuna_and_is_fast(spec: Spec) -> Non
         "print([m for m in ('torch', 'optuna', 'pandas', 'hydra') if m in sys.modules])"
     )
     command = [sys.executable, "-c", code, "studies", "--runs", spec.root]
-    before = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    assert time.perf_counter() - before < 5  # below 1 s on an idle machine

@@ -77,7 +77,7 @@ def test_comparison_gives_sound_figures(name: str, workdir: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["choice", "epoch", "scale"])
+@pytest.mark.parametrize("name", ["choice", "epoch", "scale", "tracking"])
 def test_comparison_of_processes_gives_sound_figures(name: str, workdir: Path) -> None:
     check(COMPARISONS[name])
 
