@@ -32,7 +32,7 @@ def _learned(ranking: Ranking) -> str:
     unknown = "Not shown to have learned more than an answer without training"
     if apart is None:
         return f"{unknown}: {text}, and its errors photo by photo are not stored"
-    text += f"; difference {tenths(apart.estimate, '+')} m ({named_span(apart)})"
+    text += f"; difference {tenths(apart.estimate, '+')} m ({named_span(apart, sign='+')})"
     if winner.beats_baselines:
         by = "" if apart.high < 0 else "; shown by a one-sided test at 5 %"
         return f"Shown to have learned: {text}{by}"

@@ -61,7 +61,7 @@ class Comparison:
             f" of {counted(change.n_spots, 'spot')}; the mean predictor gets "
             f"{self.mean_predictor_m:.1f} m.",
             f"Difference {tenths(change.estimate, '+')} m, "
-            f"{named_span(change, 'paired 95 % interval')}: {_verdict(change)}.",
+            f"{named_span(change, 'paired 95 % interval', '+')}: {_verdict(change)}.",
             f"The second run is worse on {worse} photos and better or equal on "
             f"{len(self.photos) - worse}.",
         ]

@@ -84,12 +84,14 @@ def span(interval: Interval, sign: str = "") -> str:
     return f"{tenths(interval.low, sign)} to {tenths(interval.high, sign)} m"
 
 
-def named_span(interval: Interval, name: str = "95 % interval") -> str:
-    """Return an interval's name with its ends, or that there is none.
+def named_span(interval: Interval, name: str = "95 % interval", sign: str = "") -> str:
+    """Return an interval's name with its ends as `span` writes them, or that there is none.
 
     >>> named_span(Interval(70.0, 61.26, 80.0, 4.0, 1.0, 3, 45, 60))
     '95 % interval 61.3 to 80.0 m'
     >>> named_span(Interval(70.0, np.nan, np.nan, 0.0, 1.0, 3, 1, 8), "paired 95 % interval")
     'no paired 95 % interval'
+    >>> named_span(Interval(1.5, -2.0, 5.0, 1.0, 1.0, 3, 45, 60), sign="+")
+    '95 % interval -2.0 to +5.0 m'
     """
-    return f"no {name}" if np.isnan(interval.low) else f"{name} {span(interval)}"
+    return f"no {name}" if np.isnan(interval.low) else f"{name} {span(interval, sign)}"

@@ -368,7 +368,7 @@ def _named(cell: Cell, ranking: Ranking) -> list[Entry]:
     if cell.cell != ranking.winner.cell:
         apart = pairs.from_winner(ranking, cell)
         text += f"; {tenths(apart.estimate, '+')} m against the winner, "
-        text += named_span(apart, "paired 95 % interval")
+        text += named_span(apart, "paired 95 % interval", "+")
     return line(cell.name, cell.interval, text)
 
 

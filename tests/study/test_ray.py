@@ -94,17 +94,19 @@ class TestOnRay:
         capfd: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(ray_workers, "ANSWER_S", 4.0)
         spec = fake_spec(tmp_path, {"lr": [0.1, 0.2, 0.3, 0.4]}, fixed=["pause=1", "epochs=60"])
         launch(spec, url_of(spec), Actors(cluster), 1)
         wait_for(lambda: under_way(spec, 1))
-        capfd.readouterr()
-        launch(spec, url_of(spec), Actors(cluster), 3)
+        launch(spec, url_of(spec), Actors(cluster), ray_cluster.CORES)
         said = capfd.readouterr().out
-        assert "submitted 2 workers to Ray" in said
-        assert "not started yet: 1 worker; each needs 1 free core" in said
         assert "on Ray before: 1 worker of this study" in said
         wait_for(lambda: under_way(spec, ray_cluster.CORES))
+        monkeypatch.setattr(ray_workers, "ANSWER_S", 4.0)
+        launch(spec, url_of(spec), Actors(cluster), 3)
+        said = capfd.readouterr().out
+        assert "submitted 1 worker to Ray" in said
+        assert "not started yet: 1 worker; each needs 1 free core" in said
+        assert f"on Ray before: {ray_cluster.CORES} workers of this study" in said
         with pytest.raises(SystemExit, match="0"):
             main(["studies", "stop", "s", "--runs", str(tmp_path)])
         assert "Ray ends 3 workers; runs under way go back" in capfd.readouterr().out
@@ -133,6 +135,7 @@ class TestOnRay:
     def test_a_worker_that_cannot_start_is_said_in_one_line(
         self, cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(ray_workers, "ANSWER_S", 60.0)  # it answers sooner than that
         spec = fake_spec(tmp_path, {"lr": [0.1]})
         monkeypatch.setattr(Path, "cwd", lambda: Path("/not/on/the/cluster"))
         with pytest.raises(BadInput, match=r"a worker does not start .*No such file") as caught:

@@ -116,7 +116,7 @@ def _difference(interval: Interval) -> str:
         verdict = "the second is better"
     return (
         f"second minus first on the same photos: {tenths(interval.estimate, '+')} m RMSE "
-        f"({span(interval)}): {verdict}"
+        f"({span(interval, '+')}): {verdict}"
     )
 
 
