@@ -3,7 +3,8 @@
 A study has nine cells whose true RMSE lies between 66 and 80 m, and validation photos of unevenly
 photographed spots. Errors share a part within spots, photos and cells, and every run has luck. Some
 cases have runs that go astray, with errors half as large again, or errors that are alike over 30 or
-60 m, in some of them also what sets cells apart. Each case is kept as soon as it is measured; a
+60 m, in some of them also what sets cells apart. Where the share for a difference or a chance comes
+near a limit, ten times as many studies decide. Each case is kept as soon as it is measured; a
 second call goes on where the first one stopped.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ TITLE = "Coverage of intervals and marks, in simulated studies"
 RMSE_M = (66.0, 68.0, 70.0, 70.0, 72.0, 74.0, 76.0, 78.0, 80.0)
 ASTRAY = 1.5  # times the errors of a run that went astray
 STUDIES = 6000  # a share of 95 % is then known to 0.3 points
+MORE = 10  # times as many, where a share is nearer to its limit than NEAR standard errors
+NEAR = 2.0
 FEWEST_CELLS = 4  # of a study that is simulated: pairs of them are compared
 PULL_ALIKE = 0.4  # share of the RMSE that is pull where errors are alike, so that the rest matters
 TOP = 3  # cells that are averaged
@@ -49,6 +52,7 @@ MOST = 0.05
 CELL, DIFFERENCE, WINNER, AVERAGE = "cell", "difference", "winner", "average"
 BEST, ALL_KEPT, SOLVED_KEPT, CHANCE = "best", "all_kept", "solved_kept", "chance"
 FALSE_MARK, FALSE_EQUAL = "false_mark", "false_equal"
+OF_PAIRS = (DIFFERENCE, CHANCE)  # quickly judged, because they need no resamples of nine cells
 KINDS = {
     CELL: "95 % interval of one cell",
     DIFFERENCE: "95 % interval of the difference of two cells chosen beforehand",
@@ -127,19 +131,17 @@ class Simulation:
             np.array(case.rmse_m) * (1 + case.astray * (ASTRAY - 1)) / math.hypot(1, case.luck)
         )
         self.studies: list[dict[str, float]] = []
+        self.pairs: list[dict[str, float]] = []
 
     def step(self) -> None:
-        """Draw one study and judge it."""
-        number = len(self.studies)
+        """Draw one study and judge all of it."""
         case = self.case
-        key = [case.seeds, case.spots, round(1000 * case.luck), number]
-        rng = np.random.default_rng(key)
-        photos = draw_photos(rng, case.photos, case.spots)
-        away, level = self._draw(rng, photos, case.rmse_m)
+        rng, photos, away, level = self._study(len(self.studies))
         error = np.hypot(*away)
         places = stats.Places(photos.spot, self._positions(photos))
         luck = stats.luck_of(error, places)
-        held = self._intervals(error, places, luck) | self._chosen(error, places, luck)
+        self.pairs.append(self._compared(error, places, luck))
+        held = self._interval(error, places, luck) | self._chosen(error, places, luck)
         held |= self._averaged(error, away, level, places)
         held |= self._called_equal(error[[0, -1]], places, luck)
         same_m = [SPREAD_M] * len(case.rmse_m)
@@ -151,13 +153,29 @@ class Simulation:
         held[SOLVED_KEPT] = float(stats.confidence_set(drawn).marked.all())
         self.studies.append(held)
 
+    def step_of_pair(self) -> None:
+        """Draw one study and judge only two of its cells."""
+        _, photos, away, _ = self._study(len(self.pairs))
+        error = np.hypot(*away)
+        places = stats.Places(photos.spot, self._positions(photos))
+        self.pairs.append(self._compared(error, places, stats.luck_of(error, places)))
+
     def shares(self) -> dict[str, float]:
         """Return the share of the studies that held the truth, by kind."""
-        table = {kind: np.array([one[kind] for one in self.studies]) for kind in self.studies[0]}
-        beaten = table.pop("first_lower").mean()
-        low, high = table.pop("chance_low"), table.pop("chance_high")
+        table, pairs = _columns(self.studies), _columns(self.pairs)
+        beaten = pairs["first_lower"].mean()
+        held = (pairs["chance_low"] <= beaten) & (beaten <= pairs["chance_high"])
         found = {kind: float(values.mean()) for kind, values in table.items()}
-        return {**found, CHANCE: float(np.mean((low <= beaten) & (beaten <= high)))}
+        of_pairs = {DIFFERENCE: float(pairs[DIFFERENCE].mean()), CHANCE: float(held.mean())}
+        return {**found, **of_pairs, "pairs": len(self.pairs)}
+
+    def _study(self, number: int) -> tuple[np.random.Generator, Photos, Errors, Errors]:
+        """Draw the photos of one study, errors east and north on them, and the luck in these."""
+        case = self.case
+        key = [case.seeds, case.spots, round(1000 * case.luck), number]
+        rng = np.random.default_rng(key)
+        photos = draw_photos(rng, case.photos, case.spots)
+        return rng, photos, *self._draw(rng, photos, case.rmse_m)
 
     def _draw(
         self, rng: np.random.Generator, photos: Photos, rmse: Sequence[float]
@@ -172,15 +190,17 @@ class Simulation:
         """Return positions where photos are no random draw, as for a split by place."""
         return np.stack([photos.east, photos.north], axis=1) if self.case.alike_m else None
 
-    def _intervals(self, error: Errors, places: stats.Places, luck: stats.Luck) -> dict[str, float]:
+    def _interval(self, error: Errors, places: stats.Places, luck: stats.Luck) -> dict[str, float]:
         strays = stats.strays_of(error, luck).of([2])
         cell = stats.cell_interval(error[2], places, luck=luck, strays=strays)
+        return {CELL: float(cell.low <= self.truth[2] <= cell.high)}
+
+    def _compared(self, error: Errors, places: stats.Places, luck: stats.Luck) -> dict[str, float]:
         pair, apart_m = error[[1, 3]], self.truth[1] - self.truth[3]
         apart = stats.contrast_interval(pair, [1, -1], places, luck=luck)
         chance = stats.chance_of_lower(pair, [1, -1], places, luck=luck)
         first, second = np.sqrt((pair[:, 0] ** 2).mean(axis=1))
         return {
-            CELL: float(cell.low <= self.truth[2] <= cell.high),
             DIFFERENCE: float(apart.low <= apart_m <= apart.high),
             "first_lower": float(first < second),
             "chance_low": chance.low,
@@ -285,13 +305,31 @@ def every_case(settings: Settings) -> dict[str, Any]:
 
 
 def _simulate(case: Case, studies: int) -> dict[str, float]:
-    simulation, told = Simulation(case), time.monotonic()
-    for number in range(1, studies + 1):
-        simulation.step()
-        if time.monotonic() - told > REPORT_S:
-            print(f"  {number} of {studies} studies", flush=True)
-            told = time.monotonic()
+    simulation = Simulation(case)
+    _repeat(simulation.step, studies, "studies")
+    shares = simulation.shares()
+    if any(near_limit(shares[kind], studies) for kind in OF_PAIRS):
+        _repeat(simulation.step_of_pair, (MORE - 1) * studies, "more studies of two cells")
     return simulation.shares()
+
+
+def _repeat(step: Callable[[], None], times: int, of_what: str) -> None:
+    told = time.monotonic()
+    for number in range(1, times + 1):
+        step()
+        if time.monotonic() - told > REPORT_S:
+            print(f"  {number} of {times} {of_what}", flush=True)
+            told = time.monotonic()
+
+
+def near_limit(share: float, studies: int) -> bool:
+    """Whether more studies could put a share on the other side of one of its limits."""
+    error = math.sqrt(share * (1 - share) / studies)
+    return any(abs(share - limit) < NEAR * error for limit in TWO_SIDED)
+
+
+def _columns(studies: Sequence[Mapping[str, float]]) -> dict[str, Errors]:
+    return {name: np.array([one[name] for one in studies]) for name in studies[0]}
 
 
 def rows(measured: Mapping[str, Any]) -> list[Row]:

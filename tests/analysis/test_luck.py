@@ -13,10 +13,12 @@ from scipy import stats as scipy_stats
 from img2gps.analysis.collect import load_study
 from img2gps.analysis.stats.intervals import difference_interval, spread_of
 from img2gps.analysis.stats.luck import (
+    ASSUMED,
     LEAST_FREEDOM,
     NO_LUCK,
     OUTLYING,
     PRIOR_FREEDOM,
+    TYPICAL,
     Luck,
     luck_of,
     seed_variances,
@@ -75,13 +77,13 @@ def test_the_less_likely_a_cells_variance_is_the_less_the_others_moderate_it(wor
     assert (weight == PRIOR_FREEDOM) == (worse < 1.2)
 
 
-def test_one_seed_takes_the_typical_luck_and_how_uncertain_it_is() -> None:
+def test_one_seed_takes_the_assumed_luck_and_how_uncertain_it_is() -> None:
     """The half width beside certain spots is that of Student's t with the prior's freedom."""
     error = np.random.default_rng(6).gamma(400.0, 0.1, (1, 1, 400))  # errors of about 40 m
     spread = spread_of(
         Sample(error, np.arange(400)), np.array([1.0]), luck_of(error, np.arange(400))
     )
-    assert spread.se_seeds == pytest.approx(0.033 * np.sqrt((error**2).mean()))
+    assert spread.se_seeds == pytest.approx(0.0337 * np.sqrt((error**2).mean()))
     assert spread.freedom == pytest.approx(PRIOR_FREEDOM, rel=0.05)
 
 
@@ -108,6 +110,15 @@ def test_luck_that_other_cells_show_counts_as_if_all_cells_were_seen_together() 
     assert in_turn.relative == pytest.approx(together.relative)
     assert (in_turn.freedom, in_turn.cells) == (together.freedom, together.cells)
     assert luck_of(error[:, :1], SPOTS, together) == together
+
+
+def test_runs_that_differ_are_moderated_by_the_typical_luck_and_not_by_the_assumed_one() -> None:
+    rng = np.random.default_rng(2)
+    error = 60 * (1 + 0.06 * rng.standard_normal((2, 3, 1))) * rng.chisquare(20, (2, 1, 20)) / 20
+    single = luck_of(error[:, :1], SPOTS)
+    assert single == ASSUMED
+    assert luck_of(error, SPOTS, single) == luck_of(error, SPOTS, TYPICAL) == luck_of(error, SPOTS)
+    assert TYPICAL.relative == pytest.approx(0.033)
 
 
 def test_possible_lucks_vary_by_what_is_known_and_a_known_luck_not_at_all() -> None:

@@ -33,7 +33,7 @@ from benchmarks import (
 from benchmarks.__main__ import COMPARISONS, PAGE, RESULTS, STATISTICS, measure
 from benchmarks.harness import Comparison, Parts, Row, Settings
 from benchmarks.page import BEGIN, END, tables, write_page
-from img2gps.analysis.stats.luck import TYPICAL_RELATIVE
+from img2gps.analysis.stats.luck import ASSUMED_RELATIVE, TYPICAL_RELATIVE
 from img2gps.core.errors import BadInput
 from img2gps.photos import exif
 from tests.helpers.fake_study import (
@@ -281,7 +281,9 @@ def test_the_page_quotes_the_coverage_that_was_measured() -> None:
     assert f"({measured['studies']:,}): nine cells" in text
     corrected = [share[case, coverage.WINNER] for case in (one, more, f"{one}{alike}")]
     assert "Its interval held in {}, {} and {}.".format(*corrected) in text
-    assert f"takes the typical {100 * TYPICAL_RELATIVE:.1f} % of our studies" in text
+    assert f"interval takes {100 * ASSUMED_RELATIVE:.2f} %" in text
+    assert f"more than the typical {100 * TYPICAL_RELATIVE:.1f} % of our studies" in text
+    assert f"in {coverage.MORE * measured['studies']:,} studies of each kind" in text
     kept = min(case[coverage.ALL_KEPT] for case in measured["cases"] if coverage.ALL_KEPT in case)
     assert f"were all in the set in {math.floor(1000 * kept) / 10:.1f} % or more" in text
 
@@ -317,6 +319,26 @@ def test_the_page_says_what_was_measured_where_errors_are_alike_over_much_of_the
         most = max(value for case, value in wrong.items() if WIDE not in case)
         ends = (math.ceil(10 * value) / 10 for value in (most, max(wrong.values())))
         assert said.format(statistics.fmean(wrong.values()), *ends) in text
+
+
+def test_shares_near_a_limit_are_of_ten_times_as_many_studies() -> None:
+    measured = measured_coverage()
+    for case in measured["cases"]:
+        near = [coverage.near_limit(case[of], measured["studies"]) for of in coverage.OF_PAIRS]
+        more = case.get("pairs", measured["studies"]) == coverage.MORE * measured["studies"]
+        assert more or not any(near), case["text"]
+
+
+def test_more_studies_of_two_cells_go_on_where_whole_studies_ended() -> None:
+    case = coverage.Case(1, spots=8, photos=12)
+    some, whole = coverage.Simulation(case), coverage.Simulation(case)
+    for _ in range(2):
+        some.step()
+    some.step_of_pair()
+    for _ in range(3):
+        whole.step()
+    assert some.pairs == whole.pairs
+    assert (some.shares()["pairs"], len(some.studies)) == (3, 2)
 
 
 def test_a_share_that_misses_its_mark_by_less_than_a_tenth_has_two_digits() -> None:

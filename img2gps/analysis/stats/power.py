@@ -19,7 +19,7 @@ from scipy import stats
 
 from img2gps.analysis.stats.comparisons import confidence_set, resample
 from img2gps.analysis.stats.intervals import estimates, spread_of
-from img2gps.analysis.stats.luck import ASSUMED, Luck, luck_of
+from img2gps.analysis.stats.luck import ASSUMED, TYPICAL, Luck, luck_of
 from img2gps.analysis.stats.noise import noises_of
 from img2gps.analysis.stats.places import OF_DIFFERENCES, Expected, Places
 from img2gps.analysis.stats.sample import LEVEL, Floats, Sample, cell_rmse, ratio
@@ -137,7 +137,7 @@ def _planned_luck(error: Floats, places: ArrayLike | Places, others: Luck) -> Lu
     reported = luck_of(error, places, others)
     if others.cells or not reported.cells:
         return reported
-    own = luck_of(error, places, replace(others, freedom=PLANNED_FREEDOM))
+    own = luck_of(error, places, replace(TYPICAL, freedom=PLANNED_FREEDOM))
     return replace(own, freedom=reported.freedom)
 
 
