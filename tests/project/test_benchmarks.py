@@ -281,6 +281,11 @@ def test_the_page_quotes_the_coverage_that_was_measured() -> None:
     assert f"({measured['studies']:,}): nine cells" in text
     corrected = [share[case, coverage.WINNER] for case in (one, more, f"{one}{alike}")]
     assert "Its interval held in {}, {} and {}.".format(*corrected) in text
+    high_m = {case["text"]: case["too_high_m"] for case in measured["cases"]}
+    assert abs(high_m[more]) < 0.1
+    assert "was right to 0.1 m where the luck was larger" in text
+    said = "{:.1f} m too high where it was smaller (3 %; {:.1f} m with errors alike over 30 m)"
+    assert said.format(high_m[one], high_m[f"{one}{alike}"]) in text
     assert f"interval takes {100 * ASSUMED_RELATIVE:.2f} %" in text
     assert f"more than the typical {100 * TYPICAL_RELATIVE:.1f} % of our studies" in text
     assert f"in {coverage.MORE * measured['studies']:,} studies of each kind" in text
