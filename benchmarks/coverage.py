@@ -4,7 +4,7 @@ A study has nine cells whose true RMSE lies between 66 and 80 m, and validation 
 photographed spots. Errors share a part within spots, photos and cells, and every run has luck. Some
 cases have runs that go astray, with errors half as large again, or errors that are alike over 30 or
 60 m, in some of them also what sets cells apart. Where the share for a difference or a chance comes
-near a limit, ten times as many studies decide. Each case is kept as soon as it is measured; a
+near a limit, ten times as many studies are drawn. Each case is kept as soon as it is measured; a
 second call goes on where the first one stopped.
 """
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import ROOT, Row, Settings
 from img2gps.analysis import stats
+from img2gps.analysis.stats.luck import TYPICAL_RELATIVE
 from img2gps.core.errors import BadInput
 from img2gps.report.build import load
 from tests.helpers.fake_study import (
@@ -281,7 +282,7 @@ def like_study(name: str, settings: Settings) -> dict[str, Any]:
     errors, winner = ranking.errors, ranking.winner.interval
     case = Case(
         winner.n_seeds,
-        round(errors.luck.relative, 3),
+        round(errors.luck.relative if errors.luck.cells else TYPICAL_RELATIVE, 3),
         errors.n_spots,
         len(errors.photos),
         alike_m=winner.alike_m,
@@ -324,8 +325,8 @@ def _repeat(step: Callable[[], None], times: int, of_what: str) -> None:
 
 def near_limit(share: float, studies: int) -> bool:
     """Whether more studies could put a share on the other side of one of its limits."""
-    error = math.sqrt(share * (1 - share) / studies)
-    return any(abs(share - limit) < NEAR * error for limit in TWO_SIDED)
+    error = {limit: math.sqrt(limit * (1 - limit) / studies) for limit in TWO_SIDED}
+    return any(abs(share - limit) < NEAR * error[limit] for limit in TWO_SIDED)
 
 
 def _columns(studies: Sequence[Mapping[str, float]]) -> dict[str, Errors]:

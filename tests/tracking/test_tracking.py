@@ -384,19 +384,23 @@ def test_training_never_hears_of_errors(
 
 
 def test_epochs_do_not_wait_for_the_server(server: Server, tmp_path: Path) -> None:
-    played = threading.Event()
+    asked, played = threading.Event(), threading.Event()
     in_time: list[bool] = []
 
     def wait(call: str) -> None:
+        asked.set()
         in_time.append(played.wait(60))
 
     server.fail(wait)
     run = one_run(tmp_path)
     tracker = run.open()
+    assert asked.wait(60)
     run.play(tracker, 1, 4)
-    played.set()  # until here, the server has answered nothing
+    assert in_time == []  # until here, the server has answered nothing
+    played.set()
     server.fail(lambda call: None)
     tracker.finish(run.result, 0)
+    assert in_time
     assert all(in_time)
     assert server.run(run.id).metrics == run.rows
 

@@ -9,7 +9,8 @@ the bootstrap's quantiles are unstable, and Student's t replaces them.
 
 `python -m benchmarks coverage` measures how often the intervals hold the truth, and
 docs/statistics.md has the figures: of a cell 94 to 96 %. A plain percentile
-interval had 88 to 94 %. The interval of a single run includes a typical or borrowed luck (luck.py).
+interval had 88 to 94 %. The interval of a single run includes luck that is assumed or borrowed
+(luck.py).
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def simulated_power(
         test: what is asked.
         photos: numbers of validation photos; spots come in proportion.
         seeds: numbers of runs of each cell.
-        others: the luck that the study's other cells show; the typical luck if there are none.
+        others: the luck that the study's other cells show; the assumed luck if there are none.
         solved: which cells (c,) no seed changes; none by default.
         expected: of spots, by the test of the report; for `first_wins_alone`, `OF_TESTS`.
         observed: whether the cells differ as the study shows, which is uncertain, and not as given.
@@ -137,7 +137,8 @@ def _planned_luck(error: Floats, places: ArrayLike | Places, others: Luck) -> Lu
     reported = luck_of(error, places, others)
     if others.cells or not reported.cells:
         return reported
-    own = luck_of(error, places, replace(TYPICAL, freedom=PLANNED_FREEDOM))
+    before = TYPICAL if others == ASSUMED else others
+    own = luck_of(error, places, replace(before, freedom=PLANNED_FREEDOM))
     return replace(own, freedom=reported.freedom)
 
 
