@@ -54,7 +54,7 @@ def test_a_run_killed_on_one_machine_ends_alike_on_another(
 ) -> None:
     expected = run(tiny_config(*TRAINED)).folder
     first = train(workdir / "first", shared_cache, store.url)
-    wait_for(lambda: any("progress.tar" in name for name in store.names()), 120)
+    wait_for(lambda: any("progress.tar" in name for name in store.names()))
     first.send_signal(signal.SIGKILL)
     first.communicate()
     second = train(workdir / "second", shared_cache, store.url)

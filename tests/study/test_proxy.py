@@ -55,7 +55,7 @@ def proxied(database: str, port: int) -> Iterator[str]:
     process = subprocess.Popen([sys.executable, "-m", "img2gps", *words])
     try:
         address = f"grpc://127.0.0.1:{port}"
-        wait_for(lambda: answers(port), 60)
+        wait_for(lambda: answers(port))
         yield address
     finally:
         process.kill()

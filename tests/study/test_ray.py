@@ -74,7 +74,7 @@ class TestOnRay:
         actor = psutil.Process(other).ppid()
         os.kill(actor, signal.SIGKILL)
         wait_for(lambda: not psutil.pid_exists(other))  # no worker is left without its actor
-        wait_for(lambda: states(spec) == {"finished"}, 120)
+        wait_for(lambda: states(spec) == {"finished"})
         assert set(Counter(executions(spec)).values()) == {1}
         assert len(executions(spec)) == 18
 
@@ -128,7 +128,7 @@ class TestOnRay:
             main(["studies", "show", "s", "--runs", url])
         assert awaited(runs_root(url, "runs.root"), "s")
         shared = tmp_path / "shared"
-        wait_for(lambda: len(list(shared.glob("s/*/result.json"))) == 3, 120)
+        wait_for(lambda: len(list(shared.glob("s/*/result.json"))) == 3)
         assert len(executions(spec)) == len(set(executions(spec))) == 3
         wait_for(lambda: not awaited(runs_root(url, "runs.root"), "s"))
 

@@ -68,7 +68,7 @@ class TestOnSlurm:
         spec = fake_spec(tmp_path, {"lr": [0.1, 0.2, 0.3, 0.4]}, fixed=["pause=0.3"])
         launch(spec, url_of(spec), MINUTES, 2)
         assert "submitted 2 workers as Slurm's job" in capfd.readouterr().out
-        wait_for(lambda: states(spec) == {"finished"}, 120)
+        wait_for(lambda: states(spec) == {"finished"})
         assert set(Counter(executions(spec)).values()) == {1}
         wait_for(lambda: not slurm.alive(tmp_path, "s"))
         launch(spec, url_of(spec), MINUTES, 2)
@@ -97,8 +97,8 @@ class TestOnSlurm:
         subprocess.run(["scancel", "--batch", "--signal=USR1", task], check=True)
         wait_for(lambda: jobs(spec, "pending"))
         assert states(spec) == {"queued"}
-        wait_for(lambda: begins_again(spec, task), 240)
-        wait_for(lambda: states(spec) == {"finished"}, 120)
+        wait_for(lambda: begins_again(spec, task))
+        wait_for(lambda: states(spec) == {"finished"})
         (progress,) = tmp_path.glob("s/*/progress.txt")
         assert progress.read_text().split() == [str(epoch) for epoch in range(1, 9)]
 
@@ -139,7 +139,7 @@ class TestOnSlurm:
 
         monkeypatch.setenv("IMG2GPS_CACHE", str(tmp_path / "planner"))
         launch(spec, ledger, own, 2)
-        wait_for(lambda: len(ended(url)) == 3, 120)
+        wait_for(lambda: len(ended(url)) == 3)
         (copy,) = (tmp_path / "node" / "stores").iterdir()
         done = executions(replace(spec, root=str(copy)))
         assert len(done) == len(set(done)) == 3

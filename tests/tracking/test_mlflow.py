@@ -61,7 +61,7 @@ def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             env={**os.environ, **settings}, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
-        wait_for(lambda: _healthy(port), 180)
+        wait_for(lambda: _healthy(port))
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, 15)
