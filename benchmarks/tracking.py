@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.harness import ROOT, Row, Settings, ratios, spread
 from benchmarks.startup import TORCH
 
-TITLE = "Weights & Biases without an account"
+TITLE = "Logging without an account"
 MOST = 0.4  # of the imports
 RUN = """
 import sys
