@@ -11,8 +11,8 @@ their variances within a study are most likely with 3 to 8 degrees of freedom, t
 with 3 to 4. A smaller typical luck than 3.3 % would be more likely.
 
 Where no cell has several seeds, a luck is assumed that is a little larger than the typical one:
-with it, intervals of differences of single runs hold in 93 to 97 % of simulated studies whose luck
-is 3 or 4.3 % (benchmarks/coverage.py), and in 97.1 % where errors are alike over 30 m, too.
+with it, intervals of differences of single runs are about as much too wide in simulated studies
+with a luck of 3 % as they are too narrow with one of 4.3 % (benchmarks/coverage.py).
 """
 
 from __future__ import annotations
