@@ -27,7 +27,7 @@ from img2gps.analysis.stats.race import (
 from img2gps.runs.race import Rules
 
 FEWEST_RUNS = 2  # of the leader, before a race may end: no verdict rests on one seed
-FIRST_LOOK_RELATIVE = 0.06  # luck assumed where no cell has two seeds yet: more than we measured
+FIRST_LOOK_RELATIVE = 0.06  # luck assumed where no cell has two seeds yet: more than usual
 NEXT_SHARE = 1 / 3  # of the cells still in the race: as many get a seed before the next look
 
 

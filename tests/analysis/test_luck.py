@@ -14,6 +14,7 @@ from img2gps.analysis.collect import load_study
 from img2gps.analysis.stats.intervals import difference_interval, spread_of
 from img2gps.analysis.stats.luck import (
     ASSUMED,
+    ASSUMED_FREEDOM,
     LEAST_FREEDOM,
     NO_LUCK,
     OUTLYING,
@@ -78,13 +79,13 @@ def test_the_less_likely_a_cells_variance_is_the_less_the_others_moderate_it(wor
 
 
 def test_one_seed_takes_the_assumed_luck_and_how_uncertain_it_is() -> None:
-    """The half width beside certain spots is that of Student's t with the prior's freedom."""
+    """The half width beside certain spots is that of Student's t with the assumed freedom."""
     error = np.random.default_rng(6).gamma(400.0, 0.1, (1, 1, 400))  # errors of about 40 m
     spread = spread_of(
         Sample(error, np.arange(400)), np.array([1.0]), luck_of(error, np.arange(400))
     )
-    assert spread.se_seeds == pytest.approx(0.0337 * np.sqrt((error**2).mean()))
-    assert spread.freedom == pytest.approx(PRIOR_FREEDOM, rel=0.05)
+    assert spread.se_seeds == pytest.approx(0.0322 * np.sqrt((error**2).mean()))
+    assert spread.freedom == pytest.approx(ASSUMED_FREEDOM, rel=0.05)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -118,7 +119,7 @@ def test_runs_that_differ_are_moderated_by_the_typical_luck_and_not_by_the_assum
     single = luck_of(error[:, :1], SPOTS)
     assert single == ASSUMED
     assert luck_of(error, SPOTS, single) == luck_of(error, SPOTS, TYPICAL) == luck_of(error, SPOTS)
-    assert TYPICAL.relative == pytest.approx(0.033)
+    assert (TYPICAL.relative, TYPICAL.freedom) == (pytest.approx(0.033), PRIOR_FREEDOM)
 
 
 def test_possible_lucks_vary_by_what_is_known_and_a_known_luck_not_at_all() -> None:

@@ -99,7 +99,9 @@ def test_a_winner_of_single_runs_has_the_doubt_about_what_luck_flatters_it_by() 
     """Brute force: the correction for each luck that there may be, taken for known."""
     error, spot, _ = simulated(77, [70.0] * 9, seeds=1)
     assumed = stats.selection_corrected(error, spot, luck=stats.ASSUMED)
-    lucks = np.sqrt(4.0 / np.random.default_rng(0).chisquare(4.0, 300)) * stats.ASSUMED.relative
+    freedom = stats.ASSUMED.freedom
+    chi_square = scipy_stats.chi2.ppf((np.arange(300) + 0.5) / 300, freedom)
+    lucks = np.sqrt(freedom / chi_square) * stats.ASSUMED.relative
     known = [
         stats.selection_corrected(error, spot, luck=stats.Luck(luck, 1e6, luck, 9), n=400)
         for luck in lucks

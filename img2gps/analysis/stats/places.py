@@ -72,7 +72,7 @@ class Expected:
 # differences are 30 m on the quad (210 m wide), 7 to 15 m on a campus (590 m) and up to 100 m in an
 # aerial survey (430 m); and photos of one spot have a correlation of 0.1 in differences.
 OF_LEVELS = Expected(0.8)
-OF_DIFFERENCES = Expected(0.5, longest=0.25, within=0.5)
+OF_DIFFERENCES = Expected(0.45, longest=0.25, within=0.5)
 OF_TESTS = Expected(0.5)  # of a joint test, which must not find too much
 
 
