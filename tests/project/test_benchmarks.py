@@ -33,7 +33,8 @@ from benchmarks import (
 from benchmarks.__main__ import COMPARISONS, PAGE, RESULTS, STATISTICS, measure
 from benchmarks.harness import Comparison, Parts, Row, Settings
 from benchmarks.page import BEGIN, END, tables, write_page
-from img2gps.analysis.stats.luck import ASSUMED_RELATIVE, TYPICAL_RELATIVE
+from img2gps.analysis import stats
+from img2gps.analysis.stats.luck import ASSUMED_FREEDOM, ASSUMED_RELATIVE, TYPICAL_RELATIVE
 from img2gps.core.errors import BadInput
 from img2gps.photos import exif
 from tests.helpers.fake_study import (
@@ -275,6 +276,7 @@ def test_the_page_quotes_the_coverage_that_was_measured() -> None:
     whole, of_two, of_one = (share[case, apart] for case in far)
     assert f"held in {share[one, apart]} where the luck was 3 %" in text
     assert f"in {share[more, apart]} where it was 4.3 %" in text
+    assert f"where errors are alike over 30 m ({share[f'{one}{alike}', apart]} there" in text
     assert f"that of a difference in {share[f'{several}, 20 spots', apart]};" in text
     assert f"and {share[f'{several}, 8 spots', apart]}." in text
     assert f"held in {whole}, {of_two} (100 spots) and {of_one} (one seed)" in text
@@ -286,8 +288,10 @@ def test_the_page_quotes_the_coverage_that_was_measured() -> None:
     assert "was right to 0.1 m where the luck was larger" in text
     said = "{:.1f} m too high where it was smaller (3 %; {:.1f} m with errors alike over 30 m)"
     assert said.format(high_m[one], high_m[f"{one}{alike}"]) in text
-    assert f"interval takes {100 * ASSUMED_RELATIVE:.2f} %" in text
-    assert f"more than the typical {100 * TYPICAL_RELATIVE:.1f} % of our studies" in text
+    typical = f"a little less than the typical {100 * TYPICAL_RELATIVE:.1f} % of our studies"
+    assert f"interval takes {100 * ASSUMED_RELATIVE:.2f} %, {typical}" in text
+    assert f"with {ASSUMED_FREEDOM:.0f} degrees of freedom for the seeds' part" in text
+    assert f"{100 * stats.OF_DIFFERENCES.alike:.0f} % for the difference of two cells" in text
     assert f"in {coverage.MORE * measured['studies']:,} studies of each kind" in text
     kept = min(case[coverage.ALL_KEPT] for case in measured["cases"] if coverage.ALL_KEPT in case)
     assert f"were all in the set in {math.floor(1000 * kept) / 10:.1f} % or more" in text
