@@ -276,13 +276,13 @@ def test_the_page_quotes_the_coverage_that_was_measured() -> None:
     whole, of_two, of_one = (share[case, apart] for case in far)
     assert f"held in {share[one, apart]} where the luck was 3 %" in text
     assert f"in {share[more, apart]} where it was 4.3 %" in text
-    assert f"where errors are alike over 30 m ({share[f'{one}{alike}', apart]} there" in text
+    assert f"differences of single runs held in {share[f'{one}{alike}', apart]} (" in text
     assert f"that of a difference in {share[f'{several}, 20 spots', apart]};" in text
     assert f"and {share[f'{several}, 8 spots', apart]}." in text
     assert f"held in {whole}, {of_two} (100 spots) and {of_one} (one seed)" in text
     assert f"({measured['studies']:,}): nine cells" in text
-    corrected = [share[case, coverage.WINNER] for case in (one, more, f"{one}{alike}")]
-    assert "Its interval held in {}, {} and {}.".format(*corrected) in text
+    corrected = [share[case, coverage.WINNER] for case in (more, one, f"{one}{alike}")]
+    assert "Its interval held in {} (4.3 %), {} (3 %) and {} (3 %,".format(*corrected) in text
     high_m = {case["text"]: case["too_high_m"] for case in measured["cases"]}
     assert abs(high_m[more]) < 0.1
     assert "was right to 0.1 m where the luck was larger" in text

@@ -12,9 +12,10 @@ with 3 to 4. A smaller typical luck than 3.3 % would be more likely.
 
 Where no cell has several seeds, a luck is assumed. With it, intervals of differences of single runs
 hold in simulated studies in 97 % where the luck is 3 %, and in 93 % where it is 4.3 %. Its 3
-degrees of freedom are 0.4 times as likely as 4 among the 29 studies below `results/` that have such
-cells today, of which 5 are the likeliest. They let a smaller luck serve, so that intervals are
-narrower where the photos' part is large, and wider where luck is most of it.
+degrees of freedom are fewer than our studies show: among the 29 studies below `results/` that now
+have cells with several seeds, 5 are the likeliest, and 3 are 0.4 times as likely as 4. With 3 in
+place of 4 a smaller luck serves, so that intervals are narrower where the photos' part is large,
+and wider where luck is most of it.
 """
 
 from __future__ import annotations
