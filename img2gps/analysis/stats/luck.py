@@ -10,12 +10,11 @@ The prior's weight was fitted to the 72 cells that had several seeds below `resu
 their variances within a study are most likely with 3 to 8 degrees of freedom, those between studies
 with 3 to 4. A smaller typical luck than 3.3 % would be more likely.
 
-Where no cell has several seeds, a luck is assumed. With it, intervals of differences of single runs
-hold in simulated studies in 97 % where the luck is 3 %, and in 93 % where it is 4.3 %. Its 3
-degrees of freedom are fewer than our studies show: among the 29 studies below `results/` that now
-have cells with several seeds, 5 are the likeliest, and 3 are 0.4 times as likely as 4. With 3 in
-place of 4 a smaller luck serves, so that intervals are narrower where the photos' part is large,
-and wider where luck is most of it.
+Where no cell has several seeds, a luck is assumed. Luck is a part of what sets the cells apart, so
+a luck is the less likely, the further it alone would set them apart: of the variance between cells
+nothing is known but that it is no less than that of the luck and the photos' noise (random effects:
+Box & Tiao 1973, Bayesian Inference in Statistical Analysis, ch. 5.2). Cells that lie far apart
+therefore say nothing, and neither do runs that share their luck, as where a knob changes nothing.
 """
 
 from __future__ import annotations
@@ -28,11 +27,13 @@ from numpy.typing import ArrayLike
 from scipy import special, stats
 
 from img2gps.analysis.stats.places import Places
-from img2gps.analysis.stats.sample import SURE, TINY_M, Bools, Floats, Sample, ratio
+from img2gps.analysis.stats.sample import SURE, TINY_M, Bools, Floats, Sample, ratio, wider
 
 TYPICAL_RELATIVE = 0.033  # of the RMSE
-ASSUMED_RELATIVE = 0.0322  # where all cells have a single run
-ASSUMED_FREEDOM = 3.0  # of that luck among studies
+ASSUMED_RELATIVE = 0.0352  # where all cells have a single run, before it is seen how they differ
+ASSUMED_FREEDOM = 2.5  # of that luck among studies
+SHARED = 0.05  # probability that single runs share their luck, so that they differ by less than it
+POSSIBLE = 1000  # lucks that are weighed by how far single runs lie apart
 PRIOR_FREEDOM = 4.0  # of the typical luck among studies, and of one cell's among cells
 LEAST_FREEDOM = 1.0  # that the other cells' luck keeps, however much a cell's own differs from it
 OUTLYING = 0.01  # a variance that chance makes so large less often is an outlier
@@ -58,6 +59,16 @@ class Luck:
     cells: int = 0
 
     @property
+    def freedom_of_single(self) -> float:
+        """Degrees of freedom of what is known about the luck of a cell with a single run."""
+        return PRIOR_FREEDOM if self.cells else self.freedom
+
+    @property
+    def reach(self) -> float:
+        """By how much, as part of the RMSE, it widens the 95 % interval of a single run."""
+        return self.relative * float(wider(self.freedom_of_single))
+
+    @property
     def text(self) -> str:
         """Where the luck comes from, for a note."""
         share = f"{100 * self.relative:.1f} %"
@@ -76,7 +87,7 @@ ASSUMED = Luck(ASSUMED_RELATIVE, ASSUMED_FREEDOM)
 NO_LUCK = Luck(0.0)  # of an answer that no seed changes
 
 
-def luck_of(error: ArrayLike, spot: ArrayLike | Places, before: Luck = ASSUMED) -> Luck:
+def luck_of(error: ArrayLike, spot: ArrayLike | Places, before: Luck | None = None) -> Luck:
     """Estimate the luck from all cells of errors (c, s, p) that have several seeds.
 
     Cells whose runs are equal answer alike with every seed, and say nothing of the others.
@@ -84,18 +95,17 @@ def luck_of(error: ArrayLike, spot: ArrayLike | Places, before: Luck = ASSUMED) 
     Args:
         error: in metres; NaN where a cell lacks a seed.
         spot: of each photo.
-        before: what is known of the luck beforehand, such as what other cells show. Where it is
-            assumed, runs that differ are moderated by the typical luck.
+        before: what other cells show of the luck. Without them, that of cells with several seeds is
+            moderated by the typical luck, and that of single runs is assumed.
     """
     sample = Sample(error, spot)
     variances = np.array(run_variances(sample))
     differ = (sample.n_seeds > 1) & (variances[0] > EQUAL)
     if not differ.any():
-        return before
+        return before or _assumed(np.asarray(error), spot, sample)
+    before = before or TYPICAL
     between, photos = variances[:, differ]
     freedom = sample.n_seeds[differ] - 1.0
-    if before == ASSUMED:
-        before = TYPICAL
     noise = float(photos.mean())
     expected = before.relative**2 + noise
     usual = _usual(between, freedom, expected, before.freedom)
@@ -104,6 +114,24 @@ def luck_of(error: ArrayLike, spot: ArrayLike | Places, before: Luck = ASSUMED) 
     common = (float(freedom[usual] @ between[usual]) + before.freedom * expected) / total
     relative, cells = math.sqrt(max(common - noise, 0.0)), before.cells + int(differ.sum())
     return Luck(relative, total, math.sqrt(common), cells)
+
+
+def _assumed(error: Floats, spot: ArrayLike | Places, sample: Sample) -> Luck:
+    """Return the luck to assume of single runs, given how far they lie apart.
+
+    The possible lucks are those of `ASSUMED`, weighted. What remains is described by the mean and
+    the variance of the precision, which a scaled chi-square with the result's freedom has, too.
+    """
+    runs = error[sample.present & (sample.n_seeds == 1)[:, None]]  # (k, p)
+    if len(runs) < 2:
+        return ASSUMED
+    seen, photos = (float(part[0]) for part in run_variances(Sample(runs[None], spot)))
+    freedom = len(runs) - 1
+    square = ASSUMED.possible(POSSIBLE) ** 2
+    likely = SHARED + (1 - SHARED) * special.chdtr(freedom, freedom * seen / (square + photos))
+    mean = float(np.average(1 / square, weights=likely))
+    variance = float(np.average((1 / square - mean) ** 2, weights=likely))
+    return Luck(1 / math.sqrt(mean), 2 * mean**2 / variance)
 
 
 def _usual(between: Floats, freedom: Floats, expected: float, sure: float) -> Bools:
@@ -165,7 +193,7 @@ def seed_variances(sample: Sample, luck: Luck) -> SeedVariances:
     equal = (known > 0) & (between <= EQUAL)
     own[equal] = seen[equal] = 0.0
     single = known < 1
-    freedom[single] = PRIOR_FREEDOM if luck.cells else luck.freedom
+    freedom[single] = luck.freedom_of_single
     doubt = (seen * square) ** 2 / freedom
     assumed = single & (luck.cells == 0)
     return SeedVariances(own * square, seen * square, freedom, doubt, assumed)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from img2gps.analysis.stats.intervals import Interval, cell_interval
-from img2gps.analysis.stats.luck import Luck, luck_of, seed_variances
+from img2gps.analysis.stats.luck import ASSUMED, Luck, luck_of, seed_variances
 from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import (
     N_RESAMPLES,
@@ -134,9 +134,10 @@ def _flattery(judged: Floats, sample: Sample, luck: Luck, seed: int) -> tuple[fl
 
     Such cells cannot be divided into seeds that select and seeds that score. So the part of their
     spread that is luck is taken away and drawn anew, for each luck that is possible. A luck is the
-    less likely the more it alone would set the cells further apart than they are. The second value
-    is the standard deviation of the first one that is due to the luck being unknown, as far as the
-    flattery grows in proportion to it.
+    less likely the more it alone would set the cells further apart than they are. (An assumed luck
+    counts on that already, so it is taken as it was before.) The second value is the standard
+    deviation of the first one that is due to the luck being unknown, as far as the flattery grows
+    in proportion to it.
     """
     single, rmse = sample.n_seeds < 2, sample.cell_rmse()
     seen = float(rmse[single].var(ddof=1)) if single.sum() > 1 else math.inf
@@ -144,7 +145,7 @@ def _flattery(judged: Floats, sample: Sample, luck: Luck, seed: int) -> tuple[fl
     if not may_win or not luck.possible(2).any() or seen <= 0:
         return 0.0, 0.0
     rng = np.random.default_rng([seed, 2])
-    relative = rng.permutation(luck.possible(len(judged)))
+    relative = rng.permutation((luck if luck.cells else ASSUMED).possible(len(judged)))
     of_luck = relative[:, None] * np.where(single, rmse, 0.0)
     left = np.sqrt(np.maximum(1 - of_luck**2 / seen, 0.0))
     middle = judged[:, single].mean(axis=1, keepdims=True)
