@@ -120,7 +120,7 @@ def single_runs(apart: float, photos: float = 0.0) -> NDArray[np.float64]:
     rng = np.random.default_rng(3)
     levels = np.linspace(-1, 1, 9)
     levels = 1 + apart * levels / levels.std(ddof=1)
-    return 60 * levels[:, None, None] * (1 + photos * rng.standard_normal((9, 1, 20)))
+    return np.asarray(60 * levels[:, None, None] * (1 + photos * rng.standard_normal((9, 1, 20))))
 
 
 @pytest.mark.parametrize("apart", [0.02, 0.05, 0.1])

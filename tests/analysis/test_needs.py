@@ -172,6 +172,7 @@ def test_the_luck_of_the_other_cells_is_that_of_the_whole_study(tmp_path: Path) 
         "lr=0.003,batch_size=8",
     ]
     others = errors.luck_without(pair)
+    assert others is not None
     assert others.cells == 4
     together = stats.luck_of(errors.error_m[pair], errors.places, others)
     assert together.relative == pytest.approx(errors.luck.relative, rel=0.05)
