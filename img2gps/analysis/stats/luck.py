@@ -122,16 +122,44 @@ def _assumed(error: Floats, spot: ArrayLike | Places, sample: Sample) -> Luck:
     The possible lucks are those of `ASSUMED`, weighted. What remains is described by the mean and
     the variance of the precision, which a scaled chi-square with the result's freedom has, too.
     """
+    apart = single_runs(error, spot, sample)
+    if not apart.freedom:
+        return ASSUMED
+    possible = ASSUMED.possible(POSSIBLE)
+    likely = SHARED + (1 - SHARED) * apart.likelihood(possible)
+    precision = possible**-2
+    mean = float(np.average(precision, weights=likely))
+    variance = float(np.average((precision - mean) ** 2, weights=likely))
+    return Luck(1 / math.sqrt(mean), 2 * mean**2 / variance)
+
+
+@dataclass(frozen=True)
+class SingleRuns:
+    """How far the cells with a single run lie apart.
+
+    Attributes:
+        variance: between the RMSE of these cells, as part of the square of their mean.
+        noise: the part of it that is the photos' noise.
+        freedom: one less than there are such cells, and 0 without any.
+    """
+
+    variance: float
+    noise: float
+    freedom: int
+
+    def likelihood(self, relative: Floats) -> Floats:
+        """Return how likely each luck is: the probability that it sets cells no further apart."""
+        together = self.freedom * self.variance / (relative**2 + self.noise)
+        return np.asarray(special.chdtr(self.freedom, together))
+
+
+def single_runs(error: Floats, spot: ArrayLike | Places, sample: Sample) -> SingleRuns:
+    """Return how far those cells of errors (c, s, p) lie apart that have one seed."""
     runs = error[sample.present & (sample.n_seeds == 1)[:, None]]  # (k, p)
     if len(runs) < 2:
-        return ASSUMED
-    seen, photos = (float(part[0]) for part in run_variances(Sample(runs[None], spot)))
-    freedom = len(runs) - 1
-    square = ASSUMED.possible(POSSIBLE) ** 2
-    likely = SHARED + (1 - SHARED) * special.chdtr(freedom, freedom * seen / (square + photos))
-    mean = float(np.average(1 / square, weights=likely))
-    variance = float(np.average((1 / square - mean) ** 2, weights=likely))
-    return Luck(1 / math.sqrt(mean), 2 * mean**2 / variance)
+        return SingleRuns(0.0, 0.0, 0)
+    variance, noise = (float(part[0]) for part in run_variances(Sample(runs[None], spot)))
+    return SingleRuns(variance, noise, len(runs) - 1)
 
 
 def _usual(between: Floats, freedom: Floats, expected: float, sure: float) -> Bools:
