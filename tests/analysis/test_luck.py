@@ -174,6 +174,14 @@ def test_runs_that_differ_are_moderated_by_the_typical_luck_and_not_by_the_assum
     assert TYPICAL.freedom == PRIOR_FREEDOM
 
 
+def test_the_less_certain_of_two_lucks_reaches_further_even_if_it_is_a_little_smaller() -> None:
+    shown, assumed = Luck(0.034, 20.0, 0.04, 5), Luck(0.033, 2.5)
+    assert max(shown, assumed, key=lambda luck: luck.reach) is assumed
+    half = scipy_stats.t.ppf(0.975, 4) / scipy_stats.norm.ppf(0.975)  # its cell counts for 4
+    assert shown.reach == pytest.approx(0.034 * half)
+    assert NO_LUCK.reach == 0
+
+
 def test_possible_lucks_vary_by_what_is_known_and_a_known_luck_not_at_all() -> None:
     sure, unsure = (Luck(0.04, freedom, 0.05, 9).possible(2000) for freedom in (1e6, 8.0))
     assert sure == pytest.approx(2000 * [0.04], rel=0.02)
