@@ -138,9 +138,7 @@ class Simulation:
         """Draw one study and judge all of it."""
         case = self.case
         rng, photos, away, level = self._study(len(self.studies))
-        error = np.hypot(*away)
-        places = stats.Places(photos.spot, self._positions(photos))
-        luck = stats.luck_of(error, places)
+        error, places, luck = self._seen(photos, away)
         self.pairs.append(self._compared(error, places, luck))
         held = self._interval(error, places, luck) | self._chosen(error, places, luck)
         held |= self._averaged(error, away, level, places)
@@ -157,9 +155,7 @@ class Simulation:
     def step_of_pair(self) -> None:
         """Draw one study and judge only two of its cells."""
         _, photos, away, _ = self._study(len(self.pairs))
-        error = np.hypot(*away)
-        places = stats.Places(photos.spot, self._positions(photos))
-        self.pairs.append(self._compared(error, places, stats.luck_of(error, places)))
+        self.pairs.append(self._compared(*self._seen(photos, away)))
 
     def shares(self) -> dict[str, float]:
         """Return the share of the studies that held the truth, by kind."""
@@ -187,9 +183,14 @@ class Simulation:
         factor = np.where(gone, ASTRAY, 1.0)
         return np.moveaxis(offset, 3, 0) * factor[..., None], luck * factor
 
-    def _positions(self, photos: Photos) -> Errors | None:
-        """Return positions where photos are no random draw, as for a split by place."""
-        return np.stack([photos.east, photos.north], axis=1) if self.case.alike_m else None
+    def _seen(self, photos: Photos, away: Errors) -> tuple[Errors, stats.Places, stats.Luck]:
+        """Return errors (c, s, p), where the photos were taken, and the luck that is seen.
+
+        Positions are known where photos are no random draw, as for a split by place.
+        """
+        position = np.stack([photos.east, photos.north], axis=1) if self.case.alike_m else None
+        error, places = np.hypot(*away), stats.Places(photos.spot, position)
+        return error, places, stats.luck_of(error, places)
 
     def _interval(self, error: Errors, places: stats.Places, luck: stats.Luck) -> dict[str, float]:
         strays = stats.strays_of(error, luck).of([2])
@@ -199,7 +200,7 @@ class Simulation:
     def _compared(self, error: Errors, places: stats.Places, luck: stats.Luck) -> dict[str, float]:
         pair, apart_m = error[[1, 3]], self.truth[1] - self.truth[3]
         apart = stats.contrast_interval(pair, [1, -1], places, luck=luck)
-        chance = stats.chance_of_lower(pair, [1, -1], places, luck=luck)
+        chance = stats.chance_of_lower(pair, [1, -1], places, luck=luck, difference=apart)
         first, second = np.sqrt((pair[:, 0] ** 2).mean(axis=1))
         return {
             DIFFERENCE: float(apart.low <= apart_m <= apart.high),

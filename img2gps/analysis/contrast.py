@@ -104,7 +104,7 @@ def contrast(
         that_m,
         len(pairs),
         tuple(notes),
-        stats.chance_of_lower(*data, luck=luck) if len(pairs) == 1 else None,
+        stats.chance_of_lower(*data, luck=luck, difference=interval) if len(pairs) == 1 else None,
         None if margin_m is None else stats.equivalence(*data, margin_m, luck=luck),
     )
 

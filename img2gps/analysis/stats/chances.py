@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from img2gps.analysis.stats.intervals import Interval, contrast_interval, spread_of
+from img2gps.analysis.stats.intervals import Interval, contrast_interval
 from img2gps.analysis.stats.luck import Luck, luck_of, seed_variances
 from img2gps.analysis.stats.places import OF_LEVELS, Places
 from img2gps.analysis.stats.sample import LEVEL, TINY_M, Floats, Sample, wider
@@ -32,7 +32,7 @@ def chance_of_lower(
     spot: ArrayLike | Places,
     *,
     luck: Luck | None = None,
-    seed: int = 0,
+    difference: Interval | None = None,
 ) -> Chance:
     """Return how likely a weighted sum of single runs' RMSE is below 0 on other photos like these.
 
@@ -40,14 +40,12 @@ def chance_of_lower(
     it is the probability that a run of the first cell beats a run of the second one, each with a
     seed of its own, on as many spots (Bouthillier et al. 2021, Proc. MLSys 3, whose resampled
     trainings are replaced by the variances that photos and seeds have). The interval follows from
-    that of the difference.
+    that of the `difference`, which is computed if it is not given.
     """
     luck = luck or luck_of(error, spot)
     signs, sample = np.asarray(weights, dtype=np.float64), Sample(error, spot)
-    found = contrast_interval(error, signs, spot, luck=luck, seed=seed)
-    spread = math.hypot(
-        spread_of(sample, signs, luck).se_spots, math.sqrt(_of_single_runs(sample, signs, luck))
-    )
+    found = difference or contrast_interval(error, signs, spot, luck=luck)
+    spread = math.hypot(found.se_photos, math.sqrt(_of_single_runs(sample, signs, luck)))
     if not spread:
         return Chance(math.nan, math.nan, math.nan)
     values = np.array([found.estimate, found.high, found.low])
