@@ -85,7 +85,7 @@ def _needs(
             test=stats.first_is_lower,
             photos=[photos],
             seeds=[seeds],
-            others=stats.luck_of(error[2:], spot) if cells > 2 else None,
+            others=stats.luck_of(error[2:], spot) if cells > 2 else stats.ASSUMED,
             simulations=min(studies, 50),
             seed=number,
         )

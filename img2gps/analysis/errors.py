@@ -86,13 +86,12 @@ class Errors:
         """The runs that went astray, and the share of each cell's runs that is expected to."""
         return stats.strays_of(self.error_m, self.luck, self.solved)
 
-    def luck_without(self, cells: Sequence[int]) -> Luck | None:
-        """Return the luck of a seed as far as the other cells show it; None if none does."""
+    def luck_without(self, cells: Sequence[int]) -> Luck:
+        """Return the luck of a seed as far as the other cells show it."""
+        if self.solved[list(cells)].all():
+            return stats.NO_LUCK
         others = ~self.solved & ~np.isin(np.arange(len(self.cells)), cells)
-        if not others.any():
-            return None
-        luck = stats.luck_of(self.error_m[others], self.places)
-        return luck if luck.cells else None
+        return stats.luck_of(self.error_m[others], self.places) if others.any() else stats.ASSUMED
 
     @property
     def spot(self) -> NDArray[np.int64]:

@@ -37,7 +37,8 @@ def of_cells(errors: Errors, cells: Sequence[str]) -> Interval:
 def of_studies(ours: Ranking, theirs: Ranking) -> Apart | None:
     """Return the RMSE of one study's winner less that of another's; None without common photos.
 
-    The luck of a seed is what the two studies show or assume, whichever makes intervals wider.
+    The luck of a seed is what one of the two studies shows or assumes: the one that makes the
+    interval wider.
     """
     (rows, table), (their_rows, their_table) = (_winner(ranking) for ranking in (ours, theirs))
     apart = int(rows.index.max()) + 1  # so that no run of theirs has the index of one of ours
@@ -55,10 +56,11 @@ def of_studies(ours: Ranking, theirs: Ranking) -> Apart | None:
     )
     if len(errors.photos) < 2:
         return None
-    luck = max((side.errors.luck for side in (ours, theirs)), key=lambda one: one.reach)
-    first, second = errors.judged_m
-    interval = difference_interval(first, second, errors.places, luck=luck)
-    return Apart(interval, len(errors.photos))
+    intervals = [
+        difference_interval(*errors.judged_m, errors.places, luck=side.errors.luck)
+        for side in (ours, theirs)
+    ]
+    return Apart(max(intervals, key=lambda one: one.high - one.low), len(errors.photos))
 
 
 def _winner(ranking: Ranking) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -125,14 +125,14 @@ def test_a_pilot_of_two_cells_is_planned_with_the_luck_that_it_shows() -> None:
     unlucky = error / rmse * rmse.mean(axis=1, keepdims=True) * np.array([[0.91], [1.0], [1.09]])
     steady = error / rmse * rmse.mean(axis=1, keepdims=True) * np.array([[0.99], [1.0], [1.01]])
     for pilot, least, most in ((unlucky, 0.075, 0.09), (steady, 0.0, 0.01)):
-        planned = power._planned_luck(pilot, spot, None)
+        planned = power._planned_luck(pilot, spot, stats.ASSUMED)
         reported = stats.luck_of(pilot, spot)
         assert least <= planned.relative < most
         apart = [abs(luck.relative - TYPICAL_RELATIVE) for luck in (planned, reported)]
         assert apart[0] > apart[1] + 0.005
         assert planned.freedom == reported.freedom  # known as surely, so ranges are no wider
     single = error[:, :1]
-    assert power._planned_luck(single, spot, None) == stats.luck_of(single, spot)
+    assert power._planned_luck(single, spot, stats.ASSUMED) == stats.ASSUMED
     others = Luck(0.05, 20.0, 0.06, 8)
     assert power._planned_luck(error, spot, others) == stats.luck_of(error, spot, others)
 
@@ -172,11 +172,10 @@ def test_the_luck_of_the_other_cells_is_that_of_the_whole_study(tmp_path: Path) 
         "lr=0.003,batch_size=8",
     ]
     others = errors.luck_without(pair)
-    assert others is not None
     assert others.cells == 4
     together = stats.luck_of(errors.error_m[pair], errors.places, others)
     assert together.relative == pytest.approx(errors.luck.relative, rel=0.05)
-    assert errors.luck_without(range(len(errors.cells))) is None
+    assert errors.luck_without(range(len(errors.cells))) == stats.ASSUMED
 
 
 def test_the_command_says_what_more_seeds_would_take(

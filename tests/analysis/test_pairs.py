@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from img2gps.analysis import pairs
+from img2gps.analysis import pairs, stats
 from img2gps.analysis.collect import load_study
 from img2gps.analysis.contrast import contrast
 from img2gps.analysis.overview import analyse
@@ -51,6 +51,22 @@ def test_winners_that_no_seed_changes_have_no_luck() -> None:
     assert found is not None
     assert found.interval.se_seeds == 0
     assert not any("seed" in note for note in found.interval.notes)
+
+
+def test_the_luck_that_makes_the_interval_wider_counts_even_if_it_is_smaller() -> None:
+    """A smaller luck that is less certain reaches further between single runs."""
+    two = [first_ranking(name) for name in ("table1_64_one_seed", "quad_112")]
+    sure, unsure = stats.Luck(0.034, 40.0, 0.04, 9), stats.Luck(0.032, 2.0)
+
+    def width(*lucks: stats.Luck) -> float:
+        for ranking, luck in zip(two, lucks, strict=True):
+            ranking.errors.__dict__["luck"] = luck  # in place of the cached one
+        found = pairs.of_studies(*two)
+        assert found is not None
+        return found.interval.high - found.interval.low
+
+    assert width(sure, unsure) == width(unsure, sure) == width(unsure, unsure)
+    assert width(unsure, unsure) > 1.02 * width(sure, sure)
 
 
 def test_studies_without_a_common_photo_are_not_compared() -> None:

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 from img2gps.analysis import stats
-from img2gps.analysis.stats.luck import TYPICAL, run_variances
-from img2gps.analysis.stats.sample import Sample
 from tests.helpers.fake_study import Noise
 from tests.helpers.simulated import simulated
 
@@ -100,25 +98,24 @@ def test_one_cell_alone_needs_no_correction_however_unequal_its_spots_are() -> N
 def test_a_winner_of_single_runs_has_the_doubt_about_what_luck_flatters_it_by() -> None:
     """Brute force: the correction for each luck that there may be, taken for known."""
     error, spot, _ = simulated(77, [70.0] * 9, seeds=1)
-    assumed = stats.selection_corrected(error, spot, luck=TYPICAL)
-    freedom = TYPICAL.freedom
+    assumed = stats.selection_corrected(error, spot, luck=stats.ASSUMED)
+    freedom = stats.ASSUMED.freedom
     chi_square = scipy_stats.chi2.ppf((np.arange(300) + 0.5) / 300, freedom)
-    lucks = np.sqrt(freedom / chi_square) * TYPICAL.relative
+    lucks = np.sqrt(freedom / chi_square) * stats.ASSUMED.relative
     known = [
         stats.selection_corrected(error, spot, luck=stats.Luck(luck, 1e6, luck, 9), n=400)
         for luck in lucks
     ]
     typical = stats.selection_corrected(
-        error, spot, luck=stats.Luck(TYPICAL.relative, 1e6, TYPICAL.relative, 9)
+        error, spot, luck=stats.Luck(stats.ASSUMED.relative, 1e6, stats.ASSUMED.relative, 9)
     )
     assert assumed.interval is not None
     assert typical.interval is not None
     added = assumed.interval.se_seeds**2 - typical.interval.se_seeds**2
     corrected = np.array([found.corrected for found in known])
     # Nine equally good cells are hardly so near to each other with a large luck.
-    rmse, noise = stats.cell_rmse(error), run_variances(Sample(error[:, 0][None], spot))[1]
-    spread = rmse.var(ddof=1) / rmse.mean() ** 2
-    likely = scipy_stats.chi2.cdf(8 * spread / (lucks**2 + noise), 8)
+    rmse = stats.cell_rmse(error)
+    likely = scipy_stats.chi2.cdf(8 * rmse.var(ddof=1) / (lucks * rmse.mean()) ** 2, 8)
     middle = np.average(corrected, weights=likely)
     doubt = math.sqrt(np.average((corrected - middle) ** 2, weights=likely))
     assert math.sqrt(added) == pytest.approx(doubt, rel=0.25)

@@ -159,7 +159,7 @@ def test_intervals_scale_with_the_unit_and_ignore_the_order_of_photos_and_seeds(
 def test_one_seed_and_few_spots_are_said() -> None:
     error, spot, _ = simulated(8, [70.0], seeds=1, n=40, spots=20)
     assert stats.cell_interval(error[0], spot).notes == [
-        "one seed, luck assumed: 3.5 %",
+        "one seed, luck assumed: 3.2 %",
         "interval unreliable: 20 spots, fewer than 30",
     ]
     error, spot, _ = simulated(8, [70.0], seeds=2)

@@ -309,10 +309,10 @@ def test_one_seed_gives_no_mark_and_says_so(tmp_path: Path) -> None:
     (ranking,) = study.rankings
     assert {(cell.in_best_set, cell.beats_mean) for cell in ranking.cells} == {(None, None)}
     grid = named(tables.study_tables(study), "table1_resnet18")
-    luck = ranking.errors.luck.text
-    assert luck.startswith("luck assumed: 3.")
-    assert f"The cells have one seed ({luck}) and get no mark." in legend(grid)
-    assert f"one seed, {luck} [95 % interval over spots and seeds; 60 photos" in legend(grid)
+    assert "The cells have one seed (luck assumed: 3.2 %) and get no mark." in legend(grid)
+    assert "one seed, luck assumed: 3.2 % [95 % interval over spots and seeds; 60 photos" in legend(
+        grid
+    )
     used = {mark for row in grid.rows for entry in row for mark in entry.marks}
     assert used == {entries.EDGE}
     assert (

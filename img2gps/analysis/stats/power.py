@@ -19,7 +19,7 @@ from scipy import stats
 
 from img2gps.analysis.stats.comparisons import confidence_set, resample
 from img2gps.analysis.stats.intervals import estimates, spread_of
-from img2gps.analysis.stats.luck import NO_LUCK, TYPICAL, Luck, luck_of
+from img2gps.analysis.stats.luck import ASSUMED, TYPICAL, Luck, luck_of
 from img2gps.analysis.stats.noise import noises_of
 from img2gps.analysis.stats.places import OF_DIFFERENCES, Expected, Places
 from img2gps.analysis.stats.sample import LEVEL, Floats, Sample, cell_rmse, ratio
@@ -84,7 +84,7 @@ def simulated_power(
     photos: Sequence[int],
     seeds: Sequence[int],
     *,
-    others: Luck | None = None,
+    others: Luck = ASSUMED,
     solved: ArrayLike | None = None,
     expected: Expected = OF_DIFFERENCES,
     observed: bool = False,
@@ -99,7 +99,7 @@ def simulated_power(
         test: what is asked.
         photos: numbers of validation photos; spots come in proportion.
         seeds: numbers of runs of each cell.
-        others: the luck that the study's other cells show, if any does.
+        others: the luck that the study's other cells show; the assumed luck if there are none.
         solved: which cells (c,) no seed changes; none by default.
         expected: of spots, by the test of the report; for `first_wins_alone`, `OF_TESTS`.
         observed: whether the cells differ as the study shows, which is uncertain, and not as given.
@@ -108,7 +108,7 @@ def simulated_power(
     """
     errors = np.asarray(error, dtype=np.float64)
     trained = np.ones(len(errors), bool) if solved is None else ~np.asarray(solved, dtype=np.bool_)
-    shown = _planned_luck(errors[trained], places, others) if trained.any() else NO_LUCK
+    shown = _planned_luck(errors[trained], places, others) if trained.any() else others
     noises = noises_of(errors, places, shown, expected, trained, observed=observed)
     known, rmse = StudyLike(errors, places, shown, ~trained), cell_rmse(errors)
     measured = all(noise.measured for noise in noises)
@@ -128,16 +128,17 @@ def simulated_power(
     return found
 
 
-def _planned_luck(error: Floats, places: ArrayLike | Places, others: Luck | None) -> Luck:
+def _planned_luck(error: Floats, places: ArrayLike | Places, others: Luck) -> Luck:
     """Return the luck that planned studies have: what these cells and the others show, if any.
 
     Where no other cell shows luck, its middle leans less on the typical one than in a report. It is
     known as surely as there.
     """
     reported = luck_of(error, places, others)
-    if others is not None or not reported.cells:
+    if others.cells or not reported.cells:
         return reported
-    own = luck_of(error, places, replace(TYPICAL, freedom=PLANNED_FREEDOM))
+    before = TYPICAL if others == ASSUMED else others
+    own = luck_of(error, places, replace(before, freedom=PLANNED_FREEDOM))
     return replace(own, freedom=reported.freedom)
 
 

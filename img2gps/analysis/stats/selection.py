@@ -7,16 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from img2gps.analysis.stats.intervals import Interval, cell_interval
-from img2gps.analysis.stats.luck import (
-    TYPICAL,
-    Luck,
-    SingleRuns,
-    luck_of,
-    seed_variances,
-    single_runs,
-)
+from img2gps.analysis.stats.luck import Luck, luck_of, seed_variances
 from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import (
     N_RESAMPLES,
@@ -99,8 +93,7 @@ def selection_corrected(
     left_out *= strays.factor**2
     scored = (counts == 0) @ sample.sizes  # photos, because spots may have unequal numbers of them
     corrected = math.sqrt(left_out[np.arange(len(chosen)), chosen] @ scored / scored.sum())
-    apart = single_runs(errors, spot, sample)
-    flattery, flattery_se = _flattery(judged, sample, apart, luck, seed)
+    flattery, flattery_se = _flattery(judged, sample, luck, seed)
     corrected += flattery
     usual = np.where(strays.runs[..., None], np.nan, errors)
     own = cell_interval(usual[winner], spot, luck=luck, seed=seed)
@@ -136,17 +129,13 @@ def _usual(scoring: Bools, sample: Sample, strays: Strays) -> Bools:
     return np.where(left.any(axis=2, keepdims=True), left, usual)
 
 
-def _flattery(
-    judged: Floats, sample: Sample, apart: SingleRuns, luck: Luck, seed: int
-) -> tuple[float, float]:
+def _flattery(judged: Floats, sample: Sample, luck: Luck, seed: int) -> tuple[float, float]:
     """Return by how many metres luck flatters the selected cell, where cells have one seed.
 
     Such cells cannot be divided into seeds that select and seeds that score. So the part of their
     spread that is luck is taken away and drawn anew, for each luck that is possible. A luck is the
-    less likely the more it alone would set the cells further apart than they are. Where it would
-    be assumed, those possible lucks are drawn that our studies have: an assumed luck is set for the
-    width of intervals, and what is added should be right on average. The second value is the
-    standard deviation of the first one that is due to the luck being unknown, as far as the
+    less likely the more it alone would set the cells further apart than they are. The second value
+    is the standard deviation of the first one that is due to the luck being unknown, as far as the
     flattery grows in proportion to it.
     """
     single, rmse = sample.n_seeds < 2, sample.cell_rmse()
@@ -155,7 +144,7 @@ def _flattery(
     if not may_win or not luck.possible(2).any() or seen <= 0:
         return 0.0, 0.0
     rng = np.random.default_rng([seed, 2])
-    relative = rng.permutation((luck if luck.cells else TYPICAL).possible(len(judged)))
+    relative = rng.permutation(luck.possible(len(judged)))
     of_luck = relative[:, None] * np.where(single, rmse, 0.0)
     left = np.sqrt(np.maximum(1 - of_luck**2 / seen, 0.0))
     middle = judged[:, single].mean(axis=1, keepdims=True)
@@ -164,13 +153,15 @@ def _flattery(
     flattery = drawn[np.arange(len(drawn)), chosen]
     if single.all():
         flattery -= drawn.mean(axis=1)  # 0 on average, and steadies the result
-    likely = apart.likelihood(relative) if apart.freedom else np.ones_like(relative)
+    freedom = max(int(single.sum()) - 1, 1)
+    typical = np.maximum(relative * float(rmse[single].mean()), TINY_M)
+    likely = stats.chi2.cdf(freedom * seen / typical**2, freedom)
     if likely.max() < UNLIKELY:  # as of a knob that changes nothing: the runs share their luck
         return 0.0, 0.0
     expected = float(np.average(flattery, weights=likely))
-    more = relative - np.average(relative, weights=likely)
-    variance = float(np.average(more**2, weights=likely))
-    together = float(np.average(more * flattery, weights=likely))
+    apart = relative - np.average(relative, weights=likely)
+    variance = float(np.average(apart**2, weights=likely))
+    together = float(np.average(apart * flattery, weights=likely))
     return expected, abs(together) / math.sqrt(variance) if variance else 0.0
 
 
