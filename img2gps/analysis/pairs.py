@@ -56,8 +56,9 @@ def of_studies(ours: Ranking, theirs: Ranking) -> Apart | None:
     )
     if len(errors.photos) < 2:
         return None
+    first, second = errors.judged_m
     intervals = [
-        difference_interval(*errors.judged_m, errors.places, luck=side.errors.luck)
+        difference_interval(first, second, errors.places, luck=side.errors.luck)
         for side in (ours, theirs)
     ]
     return Apart(max(intervals, key=lambda one: one.high - one.low), len(errors.photos))
