@@ -218,7 +218,8 @@ def _lines(winner: Winner, was_frozen: bool) -> list[str]:
     if len({start in PRETRAINED for start in winner.weights}) > 1:
         lines.append("  pretrained cells and cells from scratch were compared")
     if winner.left_out:
-        lines.append(f"  {winner.left_out} cells lack a finished seed and did not take part")
+        lack = "cell lacks" if winner.left_out == 1 else "cells lack"
+        lines.append(f"  {winner.left_out} {lack} a finished seed and did not take part")
     if winner.test:
         floats = {key: value for key, value in winner.test.items() if isinstance(value, float)}
         figures = ", ".join(f"{key} {value:.2f}" for key, value in floats.items())
