@@ -14,7 +14,7 @@ import pandas as pd
 from img2gps.analysis.folders import long_table
 from img2gps.analysis.single import single_runs
 from img2gps.analysis.study import Study
-from img2gps.core.counted import counted
+from img2gps.core.counted import counted, listed
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import CONFIG, HISTORY, list_folders
 from img2gps.runs.names import without_fold
@@ -103,15 +103,12 @@ def _missing(runs: pd.DataFrame) -> list[str]:
     gone = runs.loc[runs["state"] == RunState.missing, "run_id"].tolist()
     if not gone:
         return []
-    names = ", ".join(gone[:5]) + (", ..." if len(gone) > 5 else "")
-    return [f"{counted(len(gone), 'run')} without a readable {RESULT}, left out: {names}"]
+    return [f"{counted(len(gone), 'run')} without a readable {RESULT}, left out: {listed(gone)}"]
 
 
 def _unplanned(runs: Sequence[Path]) -> list[str]:
     """Return a note about run folders that the study does not plan."""
     if not runs:
         return []
-    names = ", ".join(run.name for run in runs[:5]) + (", ..." if len(runs) > 5 else "")
-    return [
-        f"{counted(len(runs), 'run')} in {runs[0].parent} without a planned cell, left out: {names}"
-    ]
+    count, names = counted(len(runs), "run"), listed([run.name for run in runs])
+    return [f"{count} in {runs[0].parent} without a planned cell, left out: {names}"]

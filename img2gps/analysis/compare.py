@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from img2gps.analysis.stats import Interval
 from img2gps.analysis.wording import named_span, tenths
 from img2gps.core.counted import counted
 from img2gps.core.nested import flat
-from img2gps.runs.folder import read_config_plain
+from img2gps.runs.folder import PREDICTIONS, read_config_plain
 from img2gps.runs.records import read_result
 
 ABSENT = "(absent)"
@@ -49,11 +49,17 @@ class Comparison:
     mean_predictor_m: float
     only: tuple[int, int]  # photos that one run alone has validated
     seedless: bool  # whether no seed changes either run
+    lacking: Sequence[Path] = ()  # those without readable answers
 
     def summary(self) -> list[str]:
         """Return the comparison in a few lines."""
         if self.difference is None:
-            return ["No validation photo in common: the errors cannot be compared."]
+            why = "No validation photo in common"
+            if self.lacking:
+                why = (
+                    f"No readable {PREDICTIONS} in {' and '.join(run.name for run in self.lacking)}"
+                )
+            return [f"{why}: the errors cannot be compared."]
         change, (a, b) = self.difference, self.rmse_m
         worse = sum(photo.difference_m > 0 for photo in self.photos)
         lines = [
@@ -75,9 +81,10 @@ class Comparison:
 def compare(a: Path, b: Path) -> Comparison:
     """Compare two run folders; runs that have not finished have keys but no photos."""
     keys = differing(described(a), described(b))
-    errors = align_runs([a, b])
+    errors, lacking = align_runs([a, b])
     if errors is None or not errors.photos:
-        return Comparison(a, b, keys, [], None, (np.nan, np.nan), np.nan, (0, 0), seedless=False)
+        none = (np.nan, np.nan)
+        return Comparison(a, b, keys, [], None, none, np.nan, (0, 0), False, lacking)
     first, second = errors.error_m[:, 0]
     photos = [
         Photo(name, float(x), float(y))

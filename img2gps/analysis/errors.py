@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from img2gps.analysis import stats
-from img2gps.analysis.folders import long_table
+from img2gps.analysis.answers import read_answers
 from img2gps.analysis.stats import Luck, Places, Strays
 from img2gps.config.heads import SOLVED_HEADS
 from img2gps.config.schema import SplitKind
@@ -206,8 +206,11 @@ def _photos(place: pd.DataFrame, content: pd.Series[str]) -> pd.Series[int]:
     return numbered.groupby(["content", "copy"], sort=False).ngroup()
 
 
-def align_runs(folders: Sequence[Path]) -> Errors | None:
-    """Return the errors of two runs, each as a cell; None where one has no predictions."""
+def align_runs(folders: Sequence[Path]) -> tuple[Errors | None, list[Path]]:
+    """Return the errors of two runs, each as a cell, and the folders without readable answers.
+
+    There are no errors where one of them has no answers.
+    """
     rows = pd.DataFrame({"folder": list(map(str, folders)), "seed": 0})
     rows["run_id"] = rows["cell"] = rows["rank_cell"] = rows.index.astype(str)
     known = [flat(read_config_plain(folder)) for folder in folders]
@@ -215,11 +218,11 @@ def align_runs(folders: Sequence[Path]) -> Errors | None:
     rows["head"] = [config.get("head") for config in known]
     results = [read_result(folder) for folder in folders]
     rows["weights/resolved"] = ["" if one is None else one.weights.resolved for one in results]
-    table = long_table(rows, PREDICTIONS)
-    if set(table["run"]) != set(rows.index):
-        return None
+    table = read_answers(rows, PREDICTIONS)
+    if lacking := [folder for run, folder in enumerate(folders) if run not in set(table["run"])]:
+        return None, lacking
     first, second = (table[table["run"] == run] for run in rows.index)
-    return align(table.assign(content=pd.concat(common_photos(first, second))), rows)
+    return align(table.assign(content=pd.concat(common_photos(first, second))), rows), []
 
 
 def common_photos(

@@ -19,25 +19,42 @@ def long_table(
 ) -> pd.DataFrame:
     """Read one CSV file of many runs as one table, with `run, run_id, cell, seed` in front.
 
-    `run` is the row's index in `rows`. A last line that a kill cut short is left out. Files with
-    the same header are parsed together, so that a thousand small files take as long as a large one.
+    `run` is the row's index in `rows`. A last line that a kill cut short is left out, and so is a
+    file that is no table. What should be a number and is none becomes NaN. Files with the same
+    header are parsed together, so that a thousand small files take as long as a large one.
     """
     texts: dict[str, list[tuple[Any, str]]] = {}
     for run, folder in zip(rows.index, rows["folder"], strict=True):
         try:
             text = (Path(str(folder)) / file).read_text(encoding="utf-8")
-        except OSError:
+        except (OSError, UnicodeDecodeError):
             continue
         header, _, body = text.partition("\n")
         body = body[: body.rfind("\n") + 1]
         if body:
             texts.setdefault(header, []).append((run, body))
-    found = [_parsed(header, bodies, text_columns) for header, bodies in texts.items()]
+    found = [
+        table
+        for header, bodies in texts.items()
+        for table in _readable(header, bodies, text_columns)
+    ]
     if not found:
         return pd.DataFrame(columns=["run", "run_id", "cell", "seed"])
     table = pd.concat(found, ignore_index=True)
     front = rows.loc[table["run"], ["run_id", "cell", "seed"]].reset_index(drop=True)
     return pd.concat([table[["run"]], front, table.drop(columns="run")], axis=1)
+
+
+def _readable(
+    header: str, bodies: Sequence[tuple[Any, str]], text_columns: Sequence[str]
+) -> list[pd.DataFrame]:
+    """Parse the bodies of CSV files with one header, without those that are no such table."""
+    try:
+        return [_parsed(header, bodies, text_columns)]
+    except (ValueError, csv.Error):
+        if len(bodies) == 1:
+            return []
+        return [table for body in bodies for table in _readable(header, [body], text_columns)]
 
 
 def _parsed(
@@ -57,4 +74,6 @@ def _parsed(
         keep_default_na=False,
         na_values={name: [""] for name in names if name not in texts},
     )
+    for name in table.columns.difference(texts):
+        table[name] = pd.to_numeric(table[name], errors="coerce")
     return table.assign(run=np.repeat([run for run, _ in bodies], counts))

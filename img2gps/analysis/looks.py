@@ -122,7 +122,7 @@ def _validated(folder: Path) -> str:
     path = folder / PREDICTIONS
     try:
         return _digest(path, path.stat().st_mtime_ns)
-    except OSError:
+    except (OSError, UnicodeDecodeError, csv.Error):
         return ""
 
 

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from img2gps.analysis.answers import read_answers
 from img2gps.analysis.errors import Errors, align
 from img2gps.analysis.folders import long_table
 from img2gps.analysis.mixtures import mixtures
-from img2gps.core.counted import counted
+from img2gps.core.counted import counted, listed
 from img2gps.core.errors import BadInput
 from img2gps.runs.confirm import Standing
 from img2gps.runs.folder import (
@@ -31,6 +32,7 @@ from img2gps.runs.records import PRETRAINED, StudyRecord
 from img2gps.runs.states import RunState, count_states
 
 DONE = RunState.finished
+_AGAIN = "copy them from where the runs were made, or run them again with force=true"
 KFOLD = "kfold"  # how the kinds kfold and place_kfold end
 
 
@@ -65,7 +67,7 @@ class Study:
             tells a knob that is null from one that does not exist for the cell.
         history: one row for each epoch of every run that has begun: `run` (its index in `runs`),
             `run_id, cell, seed` and the columns of history.csv.
-        notes: what the reader must know about what was read.
+        left_out: what was left out in reading, a sentence for each.
         roots: where studies were looked for, the one of this study first.
     """
 
@@ -73,7 +75,7 @@ class Study:
     folder: Path
     runs: pd.DataFrame
     history: pd.DataFrame
-    notes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     roots: tuple[Path, ...] = ()
 
     @property
@@ -123,6 +125,18 @@ class Study:
         return bool(self.column("data/synthetic").eq(True).any())
 
     @property
+    def notes(self) -> list[str]:
+        """What the reader must know about what was read."""
+        gone = self.finished.loc[self.validation == "", "run_id"].tolist()
+        if not gone or len(gone) == len(self.finished):  # of none at all, `why_unranked` speaks
+            return self.left_out
+        runs = counted(len(gone), "finished run")
+        return [
+            *self.left_out,
+            f"{runs} without a readable {PREDICTIONS}, left out: {listed(gone)}; {_AGAIN}",
+        ]
+
+    @property
     def why_unranked(self) -> str:
         """What is missing where no cell can be ranked."""
         done = self.finished
@@ -140,7 +154,7 @@ class Study:
         if self.finished.empty:
             remedy = "run its cells first"
         elif (self.validation == "").all():
-            remedy = "copy them from where the runs were made, or run them again with force=true"
+            remedy = _AGAIN
         return f"{self.name}: {self.why_unranked}; {remedy}"
 
     def column(self, name: str) -> pd.Series[Any]:
@@ -162,7 +176,8 @@ class Study:
         Columns `run` (index in `runs`), `run_id, cell, seed`, those of predictions.csv, and the
         errors of the baselines from baselines.csv.
         """
-        table, baselines = (long_table(self.finished, f) for f in (PREDICTIONS, BASELINES))
+        table = read_answers(self.finished, PREDICTIONS)
+        baselines = long_table(self.finished, BASELINES)
         if table.empty or baselines.empty:
             return table
         photo = ["run", "content", "copy"]  # exact duplicates share their content
@@ -174,12 +189,12 @@ class Study:
     @cached_property
     def predictions_best(self) -> pd.DataFrame:
         """The same after each run's best epoch, which is an optimistic choice."""
-        return long_table(self.finished, PREDICTIONS_BEST)
+        return read_answers(self.finished, PREDICTIONS_BEST)
 
     @cached_property
     def predictions_test(self) -> pd.DataFrame:
         """Test photos, of the runs that `select` has scored on them."""
-        return long_table(self.finished, PREDICTIONS_TEST)
+        return read_answers(self.finished, PREDICTIONS_TEST)
 
     @cached_property
     def validation(self) -> pd.Series[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def counted(number: int, thing: str) -> str:
     """Return the number with the thing's name, in the plural if there are several.
@@ -10,6 +12,15 @@ def counted(number: int, thing: str) -> str:
     ('1 epoch', '3 seeds')
     """
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names, and that there are more if there are.
+
+    >>> listed(["a", "b"]), listed(["a", "b", "c"], most=2)
+    ('a, b', 'a, b, ...')
+    """
+    return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
 
 
 def among_others(number: int, others: int, thing: str) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from img2gps.analysis.answers import read_answers
 from img2gps.analysis.errors import align
-from img2gps.analysis.folders import long_table
 from img2gps.analysis.stats import average_of_best
 from img2gps.analysis.winner import Rule
 from img2gps.core.errors import BadInput
@@ -61,7 +61,7 @@ def _expected_m(runs: Iterable[StudyRun], top: int, root: Path) -> float | None:
         }
         for run in runs
     )
-    table = long_table(rows, PREDICTIONS)
+    table = read_answers(rows, PREDICTIONS)
     if rows["rank_cell"].nunique() <= top or set(table["run"]) != set(rows.index):
         return None
     errors = align(table, rows)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from img2gps.analysis.answers import read_answers
 from img2gps.analysis.errors import Errors, align
-from img2gps.analysis.folders import long_table
 from img2gps.config.schema import SplitKind
 from img2gps.core.errors import BadInput
 from img2gps.runs.folder import PREDICTIONS
@@ -37,11 +37,11 @@ def read_errors(runs: Iterable[Finished]) -> Errors:
     )
     result = read_result(Path(rows["folder"][0]))
     rows["split/kind"] = (result.split.kind if result else "") or SplitKind.random
-    table = long_table(rows, PREDICTIONS)
+    table = read_answers(rows, PREDICTIONS)
     if lacking := set(rows.index) - set(table["run"]):
         raise BadInput(
-            f"{rows['folder'][min(lacking)]}: has no {PREDICTIONS}, by which a race compares "
-            "cells; put it back, or give hydra.sweeper.sampler=grid"
+            f"{rows['folder'][min(lacking)]}: has no readable {PREDICTIONS}, by which a race "
+            "compares cells; put it back, or give hydra.sweeper.sampler=grid"
         )
     errors = align(table, rows)
     if sum(errors.left_out) or not errors.photos:

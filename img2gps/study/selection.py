@@ -248,20 +248,27 @@ def _validated(root: str | Path, run: StudyRun) -> list[tuple[str, ...]]:
     """Return a run's validation photos with their labels; none where it has no such file.
 
     Raises:
-        BadInput: the file lacks a column, or its end.
+        BadInput: the file is no table, or lacks a column, a position or its end.
     """
     path = run.folder(root) / PREDICTIONS
     try:
         text = path.read_text(encoding="utf-8")
     except OSError:
         return []
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: is no text; repeat the run") from error
     if not text.endswith("\n"):
         raise BadInput(f"{path}: the end of the file is missing; repeat the run")
     try:
         rows = csv.DictReader(text.splitlines())
-        return [(row["content"], row["lat_deg"], row["lon_deg"]) for row in rows]
+        photos = [(row["content"], row["lat_deg"], row["lon_deg"]) for row in rows]
     except KeyError as error:
         raise BadInput(f"{path}: no column {error.args[0]}; repeat the run") from error
+    except csv.Error as error:
+        raise BadInput(f"{path}: is no table ({error}); repeat the run") from error
+    if not all(all(photo) for photo in photos):
+        raise BadInput(f"{path}: a photo lacks its content or position; repeat the run")
+    return photos
 
 
 def _separates(knob: str, sets: Sequence[Sequence[Mapping[str, Any]]]) -> bool:

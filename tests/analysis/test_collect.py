@@ -160,6 +160,71 @@ def test_a_history_row_cut_short_by_a_kill_is_left_out(tmp_path: Path) -> None:
     assert list(own["epoch"]) == [1]
 
 
+DAMAGES = {
+    "infinite": ("error_m", "inf"),
+    "no number": ("error_m", "far"),
+    "missing": ("error_m", ""),
+    "farther than any place on Earth": ("error_m", "1e200"),
+    "negative": ("error_m", "-5.0"),
+    "endless answer": ("pred_lat_deg", "inf"),
+    "no position": ("lat_deg", ""),
+    "no spot": ("spot", "here"),
+    "no content": ("content", ""),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_run_with_a_damaged_answer_is_left_out_and_named(tmp_path: Path, damage: str) -> None:
+    made = small(tmp_path)
+    folder = run_folder(load(made), A, 0)
+    table = pd.read_csv(folder / "predictions.csv", dtype=str, keep_default_na=False)
+    column, value = DAMAGES[damage]
+    table.loc[3, column] = value
+    table.to_csv(folder / "predictions.csv", index=False)
+    check_left_out(made, folder)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe\x00" * 99,
+        b"",
+        b'"\n1,2\n',
+        b"photo,content\na,b,c,d\n",
+        b"photo,content\na,b\n",
+        b"a,a\n1,2\n",
+    ],
+)
+def test_a_run_whose_answers_are_no_table_is_left_out_and_named(
+    tmp_path: Path, content: bytes
+) -> None:
+    made = small(tmp_path)
+    folder = run_folder(load(made), A, 0)
+    (folder / "predictions.csv").write_bytes(content)
+    check_left_out(made, folder)
+
+
+def test_a_row_with_too_many_fields_costs_its_own_run_only(tmp_path: Path) -> None:
+    made = small(tmp_path)
+    folder = run_folder(load(made), A, 0)
+    with (folder / "predictions.csv").open("a") as file:
+        file.write("1," * 40 + "\n")
+    check_left_out(made, folder)
+
+
+def check_left_out(made: FakeStudy, folder: Path) -> None:
+    study = load(made)
+    assert study.notes == [
+        f"1 finished run without a readable predictions.csv, left out: {folder.name}; copy them "
+        "from where the runs were made, or run them again with force=true"
+    ]
+    assert np.isnan(study.errors().error_m).any(axis=2).tolist() == [
+        [True, False], [False, False], [False, False], [False, False],
+    ]  # fmt: skip
+
+
 def test_linked_runs_are_found_in_other_studies_and_among_the_results(tmp_path: Path) -> None:
     made = small(tmp_path)
     study = load(made)

@@ -224,6 +224,29 @@ def test_spots_that_err_alike_take_power_away() -> None:
     assert np.mean(without) > np.mean(stated) + 0.1
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("runs", [1, 3])
+def test_runs_without_any_error_have_a_power(runs: int) -> None:
+    error, spot = drawn(7, [40.0, 70.0], 60, 3)
+    error[0, :runs] = 0.0
+    (row,) = stats.simulated_power(
+        error, spot, stats.first_is_lower, [60], [3], observed=True, simulations=10
+    )
+    assert 0.0 <= row.low <= row.power <= row.high <= 1.0
+    assert runs < 3 or row.power == 1.0
+
+
+def test_of_too_few_spots_no_power_is_stated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_study(tmp_path, "s", Options(axes={"lr": [0.001, 0.003]}, seeds=(0, 1), n_spots=1))
+    with pytest.raises(SystemExit, match="0"):
+        main(["needs", "s", "--runs", str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert "The 60 photos are of so few spots that no power can be stated" in shown
+    assert "%" not in shown
+
+
 def test_one_seed_answers_no_question_that_takes_marks() -> None:
     error, spot = drawn(7, [40.0, 70.0, 72.0], 60, 1)
     one, two = stats.simulated_power(

@@ -149,6 +149,53 @@ def test_many_single_runs_that_are_nearly_equal_have_a_corrected_winner(
     assert abs(found.optimism) < 6.0
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("worse", [100.0, 1e5, 1e9])
+def test_how_absurd_a_hopeless_cell_is_does_not_change_the_corrected_winner(
+    worse: float, seeds: int
+) -> None:
+    error, spot, _ = simulated(77, [70.0] * 9, seeds=seeds)
+    error[8] *= 3.0
+    hopeless = stats.selection_corrected(error, spot)
+    error[8] *= worse
+    absurd = stats.selection_corrected(error, spot)
+    without = stats.selection_corrected(error[:8], spot)
+    assert hopeless.interval is not None
+    assert absurd.interval is not None
+    assert without.interval is not None
+    assert absurd.corrected == pytest.approx(hopeless.corrected)
+    assert absurd.interval.low == pytest.approx(hopeless.interval.low)
+    assert absurd.interval.high == pytest.approx(hopeless.interval.high)
+    assert absurd.corrected == pytest.approx(without.corrected, abs=0.5)
+    assert absurd.interval.high == pytest.approx(without.interval.high, abs=1.5)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("better", [0.3, 1e-3, 1e-8])
+def test_a_single_run_far_better_than_all_others_is_hardly_corrected(better: float) -> None:
+    error, spot, _ = simulated(77, [70.0] * 9, seeds=1)
+    error[8] *= better
+    found = stats.selection_corrected(error, spot)
+    alone = stats.selection_corrected(error[8:], spot)
+    assert found.interval is not None
+    assert alone.interval is not None
+    assert found.corrected == pytest.approx(alone.corrected, rel=1e-3)
+    assert found.interval.high == pytest.approx(alone.interval.high, rel=1e-2)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_rival_that_errs_absurdly_on_one_photo_leaves_no_upper_end() -> None:
+    """A resample without that photo chooses it, as other photos might."""
+    error, spot, _ = simulated(77, [72.0, 70.0], seeds=2)
+    error[1, :, 0] = 2e7
+    found = stats.selection_corrected(error, spot)
+    assert found.winner == 0
+    assert found.wins[1] > 0.01
+    assert found.interval is not None
+    assert found.interval.high == math.inf
+
+
 def test_single_runs_beside_cells_with_several_are_corrected() -> None:
     error, spot, _ = simulated(79, [70.0] * 4, seeds=3)
     error[:2, 1:] = np.nan

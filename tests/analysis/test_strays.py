@@ -124,6 +124,16 @@ def test_the_corrected_interval_is_wider_by_the_doubt_about_the_share_and_more_s
     assert strays.share[0] / 2 < strays.doubt[0]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("perfect", [[0], [0, 1]])
+def test_runs_without_any_error_do_not_make_the_others_astray(perfect: list[int]) -> None:
+    error, spot = drawn(4, [60.0, 62.0])
+    error[0, perfect] = 0.0
+    strays = stats.strays_of(error, stats.luck_of(error, spot))
+    assert not strays.runs.any()
+    assert strays.factor.tolist() == [1.0, 1.0]
+
+
 def test_where_no_run_went_astray_nothing_is_counted_on() -> None:
     error, spot = drawn(4, [60.0, 62.0, 64.0])
     luck = stats.luck_of(error, spot)

@@ -134,7 +134,7 @@ def test_a_run_without_predictions_still_has_its_keys(
     status, out, _ = run(capsys, str(first), str(second))
     assert status == 0
     assert "0.003" in out
-    assert "No validation photo in common" in out
+    assert f"No readable predictions.csv in {second.name}: the errors cannot be compared." in out
     status, out, err = run(capsys, str(first), str(second), "--csv", "d.csv")
     assert status == 2
     assert "0.003" in out

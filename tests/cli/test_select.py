@@ -77,7 +77,9 @@ def test_lowest_mean_over_seeds_wins_and_its_first_seed_is_deployed(
 ) -> None:
     write(tmp_path, CELLS)
     assert command(tmp_path) == 0
-    assert "chosen" not in capsys.readouterr().out  # there is no front of a single aim
+    said = capsys.readouterr().out
+    assert "chosen" not in said  # there is no front of a single aim
+    assert "  1 cell lacks a finished seed and did not take part\n" in said
     found = winner(tmp_path)
     assert found["front"] == []
     assert (found["cell"], found["seed"], found["path"]) == ("a", 0, "s/a0")
@@ -398,4 +400,13 @@ def test_a_damaged_or_cut_table_of_predictions_is_named(tmp_path: Path) -> None:
         select(study, tmp_path)
     (tmp_path / "s" / "b1" / "predictions.csv").write_text("content,lat_deg,lon_deg\na1,1.0,2.")
     with pytest.raises(BadInput, match=r"b1/predictions.csv: the end of the file is missing"):
+        select(study, tmp_path)
+    for row in ("a1,,2.0", "a1", ",1.0,2.0"):
+        (tmp_path / "s" / "b1" / "predictions.csv").write_text(f"content,lat_deg,lon_deg\n{row}\n")
+        with pytest.raises(
+            BadInput, match=r"b1/predictions.csv: a photo lacks its content or posi"
+        ):
+            select(study, tmp_path)
+    (tmp_path / "s" / "b1" / "predictions.csv").write_bytes(b"\xff\xfe")
+    with pytest.raises(BadInput, match=r"b1/predictions.csv: is no text; repeat the run"):
         select(study, tmp_path)

@@ -132,7 +132,7 @@ def detectable_in(studies: Sequence[Resamples], worse: Floats, nearest: int) -> 
         nearest: how many cells after the first one count.
 
     Returns:
-        Units of `worse`; infinity where no difference is noticed.
+        Units of `worse`; infinity where no difference is noticed, or none needed.
     """
     judged = [(study.estimate, *_limit(study)) for study in studies]
     most = MOST_SE * max(float(se_of_differences(found[1]).max()) for found in judged)
@@ -148,7 +148,9 @@ def detectable_in(studies: Sequence[Resamples], worse: Floats, nearest: int) -> 
         ]
         return float(np.mean([found[1 : nearest + 1] for found in dropped])) - POWER
 
-    if missed(most) < 0:  # so few spots that no difference is noticed
+    # So few spots that no difference is noticed, or cells that are told apart though equally good,
+    # as where a run has no errors.
+    if missed(most) < 0 or missed(0.0) > 0:
         return math.inf
     return float(optimize.brentq(missed, 0.0, most, rtol=0.005))
 

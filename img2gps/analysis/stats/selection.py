@@ -24,6 +24,7 @@ from img2gps.analysis.stats.strays import Strays, strays_of
 from img2gps.analysis.stats.threads import one_blas_thread
 
 IN_BAG = 1 - math.exp(-1)  # share of the spots that a resample draws at least once
+FAR = 2.0  # times the lowest RMSE: with more, luck does not make a cell the lowest
 UNLIKELY = 1e-6  # probability of so small a spread of cells with any luck that is possible
 
 
@@ -109,11 +110,13 @@ def selection_corrected(
     n_seeds = int(sample.n_seeds[winner])
     own_se = math.hypot(own.se_photos, own.se_seeds)
     wider = [math.hypot(own.se_photos, se) / own_se if own_se else 1.0 for se in (below, above)]
+    with np.errstate(over="ignore"):  # beside cells that are far less certain: no upper end
+        high = corrected * float(np.float64(own.high / own.estimate) ** wider[1])
     interval = replace(
         own,
         estimate=corrected,
         low=corrected * (own.low / own.estimate) ** wider[0],  # on the log scale, as the cell's
-        high=corrected * (own.high / own.estimate) ** wider[1],
+        high=high,
         se_photos=own.se_photos * factor,
         se_seeds=above * factor,
         n_seeds=n_seeds,
@@ -134,27 +137,31 @@ def _flattery(judged: Floats, sample: Sample, luck: Luck, seed: int) -> tuple[fl
 
     Such cells cannot be divided into seeds that select and seeds that score. So the part of their
     spread that is luck is taken away and drawn anew, for each luck that is possible. A luck is the
-    less likely the more it alone would set the cells further apart than they are. The second value
-    is the standard deviation of the first one that is due to the luck being unknown, as far as the
-    flattery grows in proportion to it.
+    less likely the more it alone would set the cells further apart than they are. Cells that err
+    far more than the best one stay out: no luck selects them, and theirs says nothing. The second
+    value is the standard deviation of the first one that is due to the luck being unknown, as far
+    as the flattery grows in proportion to it.
     """
-    single, rmse = sample.n_seeds < 2, sample.cell_rmse()
-    seen = float(rmse[single].var(ddof=1)) if single.sum() > 1 else math.inf
-    may_win = single[judged.argmin(axis=1)].any()
+    rmse = sample.cell_rmse()
+    contends = (sample.n_seeds < 2) & (rmse <= FAR * rmse.min())
+    seen = float(rmse[contends].var(ddof=1)) if contends.sum() > 1 else math.inf
+    may_win = contends[judged.argmin(axis=1)].any()
     if not may_win or not luck.possible(2).any() or seen <= 0:
         return 0.0, 0.0
     rng = np.random.default_rng([seed, 2])
     relative = rng.permutation(luck.possible(len(judged)))
-    of_luck = relative[:, None] * np.where(single, rmse, 0.0)
+    of_luck = relative[:, None] * np.where(contends, rmse, 0.0)
     left = np.sqrt(np.maximum(1 - of_luck**2 / seen, 0.0))
-    middle = judged[:, single].mean(axis=1, keepdims=True)
+    middle = judged[:, contends].mean(axis=1, keepdims=True)
     drawn = of_luck * rng.standard_normal(judged.shape)
-    chosen = (middle + left * (judged - middle) - drawn).argmin(axis=1)
-    flattery = drawn[np.arange(len(drawn)), chosen]
-    if single.all():
-        flattery -= drawn.mean(axis=1)  # 0 on average, and steadies the result
-    freedom = max(int(single.sum()) - 1, 1)
-    typical = np.maximum(relative * float(rmse[single].mean()), TINY_M)
+    shown = np.where(contends, middle + left * (judged - middle), judged)
+    chosen = (shown - drawn).argmin(axis=1)
+    share = np.bincount(chosen, minlength=len(rmse)) / len(chosen)
+    # The luck of all cells, weighted by how often each is chosen, is 0 on average: without it the
+    # mean is steadier.
+    flattery = drawn[np.arange(len(drawn)), chosen] - drawn @ share
+    freedom = max(int(contends.sum()) - 1, 1)
+    typical = np.maximum(relative * float(rmse[contends].mean()), TINY_M)
     likely = stats.chi2.cdf(freedom * seen / typical**2, freedom)
     if likely.max() < UNLIKELY:  # as of a knob that changes nothing: the runs share their luck
         return 0.0, 0.0

@@ -50,7 +50,7 @@ class StudyLike:
         self.solved: Bools = none if solved is None else np.asarray(solved, dtype=np.bool_)
         # The mean over a cell's runs has the RMSE of the cell; drawn runs then have it, too.
         rmse = np.sqrt((self.error**2).mean(axis=2))  # NaN where a run is missing
-        self.level = np.nanmean(rmse, axis=1)[:, None] / rmse
+        self.level = ratio(np.nanmean(rmse, axis=1)[:, None], rmse)
 
     def draw(self, rng: np.random.Generator, n_photos: int, seeds: int) -> tuple[Floats, Ints]:
         """Return errors (c, seeds, p) and spots of a study with about so many photos.
@@ -85,7 +85,7 @@ class StudyLike:
         a cell has varies less than the mean that is known (`_steadier`).
         """
         square = (self.error * self.level[..., None]) ** 2
-        square /= np.nanmean(square, axis=(1, 2), keepdims=True)
+        square = ratio(square, np.nanmean(square, axis=(1, 2), keepdims=True))
         by_spot = np.stack([square[..., photos].mean(axis=2) for photos in self.photos], axis=2)
         sizes = np.array([len(photos) for photos in self.photos], dtype=np.float64)
         wider = Places(np.repeat(np.arange(len(sizes)), sizes.astype(int))).correlation(sizes)

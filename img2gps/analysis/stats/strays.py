@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln
 
 from img2gps.analysis.stats.luck import Luck, astray
-from img2gps.analysis.stats.sample import SURE, Bools, Floats, mean_where
+from img2gps.analysis.stats.sample import SURE, TINY_M, Bools, Floats, mean_where
 
 Counts = NDArray[np.int64]
 
@@ -69,14 +69,15 @@ def strays_of(error: ArrayLike, luck: Luck, solved: ArrayLike | None = None) -> 
     """
     errors = np.asarray(error, dtype=np.float64)
     may = np.ones(len(errors), dtype=bool) if solved is None else ~np.asarray(solved, dtype=bool)
+    rmse = np.sqrt(np.square(errors).mean(axis=-1))
+    present = ~np.isnan(rmse)
     runs = np.asarray(astray(errors, luck), dtype=bool) & may[:, None]
+    usual = mean_where(rmse, present & ~runs)
+    runs &= usual[:, None] > TINY_M  # beside runs without any error, others are not astray
     if not runs.any():
         nothing = np.zeros(len(errors))
         return Strays(runs, nothing, nothing, 0.0)
-    rmse = np.sqrt(np.square(errors).mean(axis=-1))
-    present = ~np.isnan(rmse)
-    usual = mean_where(rmse, present & ~runs)
-    excess = float((rmse / usual[:, None] - 1)[runs].mean())
+    excess = float((rmse / np.maximum(usual, TINY_M)[:, None] - 1)[runs].mean())
     count = present.sum(axis=1)
     # A single run has no others beside it, so it says nothing.
     share, doubt = _shares(runs.sum(axis=1), np.where(may & (count > 1), count, 0))

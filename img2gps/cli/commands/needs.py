@@ -58,18 +58,21 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _show(found: Needs, study: StudyRecord) -> None:
-
+    if found.sure_of_nothing:
+        print(found.question)
+        print(
+            f"The {found.photos} photos are of so few spots that no power can be stated; validate "
+            "on photos of more spots."
+        )
+        return
     print(f"{found.question} Power by simulation from this study's own errors:")
     seeds = list(dict.fromkeys(row.seeds for row in found.rows))
     print("photos" + "".join(f"{_seeds(k):>17}" for k in seeds))
     for photos in dict.fromkeys(row.photos for row in found.rows):
         powers = [_power(row) for row in found.rows if row.photos == photos]
         print(f"{photos:>6}" + "".join(f"{power:>17}" for power in powers))
-    if found.sure_of_nothing:
-        print("The photos are of so few spots that the powers may be anything.")
-    else:
-        unsure = "the differences and their noise" if found.observed else "the noise"
-        print(f"In brackets: its range in about 8 of 10 cases, as few photos show {unsure} badly.")
+    unsure = "the differences and their noise" if found.observed else "the noise"
+    print(f"In brackets: its range in about 8 of 10 cases, as few photos show {unsure} badly.")
     print(f"here: {found.photos} photos, {_seeds(found.seeds)} a cell")
     if found.spread:
         print("More photos are taken to come from more ground: near spots may err alike.")
