@@ -244,7 +244,7 @@ def _check_same_question(study: str, root: str | Path, cells: Cells, results: Re
     )
 
 
-def _validated(root: str | Path, run: StudyRun) -> list[tuple[str, ...]]:
+def _validated(root: str | Path, run: StudyRun) -> list[tuple[str, str, str]]:
     """Return a run's validation photos with their labels; none where it has no such file.
 
     Raises:

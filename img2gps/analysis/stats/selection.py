@@ -24,7 +24,7 @@ from img2gps.analysis.stats.strays import Strays, strays_of
 from img2gps.analysis.stats.threads import one_blas_thread
 
 IN_BAG = 1 - math.exp(-1)  # share of the spots that a resample draws at least once
-FAR = 2.0  # times the lowest RMSE: with more, luck does not make a cell the lowest
+FAR = 2.0  # times the lowest RMSE; cells with more are no candidates
 UNLIKELY = 1e-6  # probability of so small a spread of cells with any luck that is possible
 
 
@@ -68,6 +68,10 @@ def selection_corrected(
     also the doubt about what is added. After a search, all this holds for the cells tried, not for
     the search.
 
+    Cells that err more than twice as much as the best one take no part. Otherwise one that errs
+    absurdly on a single photo would be chosen in the resamples without that photo, and how far away
+    hopeless cells lie would be taken for what luck can do.
+
     Runs that went astray select like the others, but do not score: by luck, some cells had none.
     Each cell's score counts instead on the share of its runs that is expected to go astray
     (strays.py), and the interval on how little is known of it.
@@ -79,8 +83,16 @@ def selection_corrected(
     luck = luck or luck_of(error, spot)
     errors = np.asarray(error, dtype=np.float64)
     strays = strays or strays_of(errors, luck)
-    sample = Sample(errors, spot)
+    usual = np.where(strays.runs[..., None], np.nan, errors)
+    sample, without = Sample(errors, spot), Sample(usual, spot)
     estimate = sample.cell_rmse()
+    near = np.flatnonzero(without.cell_rmse() <= FAR * estimate.min())
+    if len(near) < len(estimate):
+        only = strays.of(near)
+        found = selection_corrected(errors[near], spot, luck=luck, strays=only, n=n, seed=seed)
+        wins = np.zeros(len(estimate))
+        wins[near] = found.wins
+        return replace(found, winner=int(near[found.winner]), wins=wins)
     winner = int(estimate.argmin())
     counts = sample.draw(n, seed)
     counts = counts[(counts == 0).any(axis=1)]
@@ -96,12 +108,10 @@ def selection_corrected(
     corrected = math.sqrt(left_out[np.arange(len(chosen)), chosen] @ scored / scored.sum())
     flattery, flattery_se = _flattery(judged, sample, luck, seed)
     corrected += flattery
-    usual = np.where(strays.runs[..., None], np.nan, errors)
     own = cell_interval(usual[winner], spot, luck=luck, seed=seed)
     if own.estimate < TINY_M:
         return Corrected(winner, own.estimate, corrected, None, wins)
     factor = corrected / own.estimate
-    without = Sample(usual, spot)
     luck_m2 = wins @ seed_variances(without, luck).variance + flattery_se**2
     below, above = (
         math.sqrt(luck_m2 + wins @ (strays.excess * doubt * without.cell_rmse()) ** 2)
@@ -137,31 +147,29 @@ def _flattery(judged: Floats, sample: Sample, luck: Luck, seed: int) -> tuple[fl
 
     Such cells cannot be divided into seeds that select and seeds that score. So the part of their
     spread that is luck is taken away and drawn anew, for each luck that is possible. A luck is the
-    less likely the more it alone would set the cells further apart than they are. Cells that err
-    far more than the best one stay out: no luck selects them, and theirs says nothing. The second
-    value is the standard deviation of the first one that is due to the luck being unknown, as far
-    as the flattery grows in proportion to it.
+    less likely the more it alone would set the cells further apart than they are. The second value
+    is the standard deviation of the first one that is due to the luck being unknown, as far as the
+    flattery grows in proportion to it.
     """
-    rmse = sample.cell_rmse()
-    contends = (sample.n_seeds < 2) & (rmse <= FAR * rmse.min())
-    seen = float(rmse[contends].var(ddof=1)) if contends.sum() > 1 else math.inf
-    may_win = contends[judged.argmin(axis=1)].any()
+    single, rmse = sample.n_seeds < 2, sample.cell_rmse()
+    seen = float(rmse[single].var(ddof=1)) if single.sum() > 1 else math.inf
+    may_win = single[judged.argmin(axis=1)].any()
     if not may_win or not luck.possible(2).any() or seen <= 0:
         return 0.0, 0.0
     rng = np.random.default_rng([seed, 2])
     relative = rng.permutation(luck.possible(len(judged)))
-    of_luck = relative[:, None] * np.where(contends, rmse, 0.0)
+    of_luck = relative[:, None] * np.where(single, rmse, 0.0)
     left = np.sqrt(np.maximum(1 - of_luck**2 / seen, 0.0))
-    middle = judged[:, contends].mean(axis=1, keepdims=True)
+    middle = judged[:, single].mean(axis=1, keepdims=True)
     drawn = of_luck * rng.standard_normal(judged.shape)
-    shown = np.where(contends, middle + left * (judged - middle), judged)
+    shown = np.where(single, middle + left * (judged - middle), judged)
     chosen = (shown - drawn).argmin(axis=1)
     share = np.bincount(chosen, minlength=len(rmse)) / len(chosen)
     # The luck of all cells, weighted by how often each is chosen, is 0 on average: without it the
     # mean is steadier.
     flattery = drawn[np.arange(len(drawn)), chosen] - drawn @ share
-    freedom = max(int(contends.sum()) - 1, 1)
-    typical = np.maximum(relative * float(rmse[contends].mean()), TINY_M)
+    freedom = max(int(single.sum()) - 1, 1)
+    typical = np.maximum(relative * float(rmse[single].mean()), TINY_M)
     likely = stats.chi2.cdf(freedom * seen / typical**2, freedom)
     if likely.max() < UNLIKELY:  # as of a knob that changes nothing: the runs share their luck
         return 0.0, 0.0
