@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 
+MOST_RATIO = 10.0  # of a value beyond the end to the end, however far apart a grid's values are
+
+
 @dataclass(frozen=True)
 class Edge:
     """A numeric axis at whose end a cell lies."""
@@ -52,7 +55,8 @@ def edges(params: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[
             continue
         inner = values[1] if value == values[0] else values[-2]
         # a geometric step where all is positive, as for learning rates and batch sizes
-        beyond = value * value / inner if values[0] > 0 else 2 * value - inner
+        ratio = min(max(value / inner, 1 / MOST_RATIO), MOST_RATIO) if values[0] > 0 else 0.0
+        beyond = value * ratio if values[0] > 0 else 2 * value - inner
         if all(isinstance(given_value, int) for given_value in given):
             beyond = float(round(beyond))
         else:  # the fewest digits that still lie beyond the end

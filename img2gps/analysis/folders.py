@@ -20,18 +20,19 @@ def long_table(
     """Read one CSV file of many runs as one table, with `run, run_id, cell, seed` in front.
 
     `run` is the row's index in `rows`. A last line that a kill cut short is left out, and so is a
-    file that is no table. What should be a number and is none becomes NaN. Files with the same
-    header are parsed together, so that a thousand small files take as long as a large one.
+    file that is no table or has rows longer than its header. What should be a number and is none
+    becomes NaN. Files with the same header are parsed together, so that a thousand small files take
+    as long as a large one.
     """
     texts: dict[str, list[tuple[Any, str]]] = {}
     for run, folder in zip(rows.index, rows["folder"], strict=True):
         try:
-            text = (Path(str(folder)) / file).read_text(encoding="utf-8")
+            text = (Path(str(folder)) / file).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError):
             continue
         header, _, body = text.partition("\n")
         body = body[: body.rfind("\n") + 1]
-        if body:
+        if body and _fits(header, body):
             texts.setdefault(header, []).append((run, body))
     found = [
         table
@@ -45,6 +46,18 @@ def long_table(
     return pd.concat([table[["run"]], front, table.drop(columns="run")], axis=1)
 
 
+def _fits(header: str, body: str) -> bool:
+    """Whether no row has more fields than the header; parsing would shift them, or all rows."""
+    if '"' not in header + body:
+        commas = header.count(",")
+        return all(row.count(",") <= commas for row in body.splitlines())
+    try:
+        rows = list(csv.reader(io.StringIO(f"{header}\n{body}", newline="")))
+    except csv.Error:
+        return False
+    return all(len(row) <= len(rows[0]) for row in rows)
+
+
 def _readable(
     header: str, bodies: Sequence[tuple[Any, str]], text_columns: Sequence[str]
 ) -> list[pd.DataFrame]:
@@ -54,7 +67,9 @@ def _readable(
     except (ValueError, csv.Error):
         if len(bodies) == 1:
             return []
-        return [table for body in bodies for table in _readable(header, [body], text_columns)]
+        half = len(bodies) // 2
+        parts = bodies[:half], bodies[half:]
+        return [table for part in parts for table in _readable(header, part, text_columns)]
 
 
 def _parsed(

@@ -53,12 +53,12 @@ class Needs:
 
     @property
     def enough(self) -> list[Power]:
-        """The smallest numbers of seeds that reach 80 %, one for each number of photos."""
-        found: dict[int, Power] = {}
-        for row in self.rows:
-            if row.power >= POWER:
-                found.setdefault(row.photos, row)
-        return list(found.values())
+        """The fewest seeds that reach 80 % with each number of photos that makes them fewer."""
+        found: list[Power] = []
+        for row in sorted(self.rows, key=lambda row: (row.photos, row.seeds)):
+            if row.power >= POWER and not (found and row.seeds >= found[-1].seeds):
+                found.append(row)
+        return found
 
     @property
     def by_seeds(self) -> Power | None:

@@ -141,7 +141,7 @@ def _missing(study: Study, rankings: Sequence[Ranking]) -> list[Missing]:
         if left.empty and cell in ranked:
             continue
         texts = [f"{run.state}: {run.reason}".removesuffix(": ") for run in left.itertuples()]
-        reasons = Counter(texts or ["finished without predictions.csv"] * len(rows))
+        reasons = Counter(texts or ["finished without a readable predictions.csv"] * len(rows))
         text = "; ".join(
             f"{count} {reason}" if len(rows) > 1 else reason for reason, count in reasons.items()
         )

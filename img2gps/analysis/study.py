@@ -176,7 +176,7 @@ class Study:
         Columns `run` (index in `runs`), `run_id, cell, seed`, those of predictions.csv, and the
         errors of the baselines from baselines.csv.
         """
-        table = read_answers(self.finished, PREDICTIONS)
+        table = read_answers(self.finished, PREDICTIONS, "data/n_val")
         baselines = long_table(self.finished, BASELINES)
         if table.empty or baselines.empty:
             return table
@@ -189,12 +189,12 @@ class Study:
     @cached_property
     def predictions_best(self) -> pd.DataFrame:
         """The same after each run's best epoch, which is an optimistic choice."""
-        return read_answers(self.finished, PREDICTIONS_BEST)
+        return read_answers(self.finished, PREDICTIONS_BEST, "data/n_val")
 
     @cached_property
     def predictions_test(self) -> pd.DataFrame:
         """Test photos, of the runs that `select` has scored on them."""
-        return read_answers(self.finished, PREDICTIONS_TEST)
+        return read_answers(self.finished, PREDICTIONS_TEST, "data/n_test")
 
     @cached_property
     def validation(self) -> pd.Series[str]:

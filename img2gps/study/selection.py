@@ -226,8 +226,12 @@ def _check_same_question(study: str, root: str | Path, cells: Cells, results: Re
     Figures that answer different questions cannot be compared.
     """
     params_of: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    validated = {run.run_id: _validated(root, run) for runs in cells.values() for run in runs}
+    if any(validated.values()):
+        for run_id in sorted(run_id for run_id, photos in validated.items() if not photos):
+            log.warning("run %s: no %s; img2gps report leaves it out", run_id, PREDICTIONS)
     for runs in cells.values():
-        photos = frozenset(photo for run in runs for photo in _validated(root, run))
+        photos = frozenset(photo for run in runs for photo in validated[run.run_id])
         result = results.get(runs[0].run_id)
         params_of.setdefault((result and result.split.kind, photos), []).append(runs[0].params)
     if len(params_of) < 2:
@@ -252,7 +256,7 @@ def _validated(root: str | Path, run: StudyRun) -> list[tuple[str, str, str]]:
     """
     path = run.folder(root) / PREDICTIONS
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError:
         return []
     except UnicodeDecodeError as error:

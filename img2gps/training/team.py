@@ -94,7 +94,7 @@ def connected(team: Team, meeting: Path, accelerator: str) -> Iterator[None]:
     dist.init_process_group(
         # NCCL cannot send what is not on a GPU, such as the rows of a batch.
         "cpu:gloo,cuda:nccl" if on_gpus else "gloo",
-        store=dist.FileStore(str(meeting), team.size),  # type: ignore[attr-defined]
+        store=dist.FileStore(str(meeting), team.size),  # type: ignore[attr-defined]  # no hints
         rank=team.rank,
         world_size=team.size,
         timeout=LONGEST_WAIT,

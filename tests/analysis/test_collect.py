@@ -209,9 +209,36 @@ def test_a_run_whose_answers_are_no_table_is_left_out_and_named(
 def test_a_row_with_too_many_fields_costs_its_own_run_only(tmp_path: Path) -> None:
     made = small(tmp_path)
     folder = run_folder(load(made), A, 0)
-    with (folder / "predictions.csv").open("a") as file:
-        file.write("1," * 40 + "\n")
-    check_left_out(made, folder)
+    whole = (folder / "predictions.csv").read_text()
+    header, first, rest = whole.split("\n", 2)
+    for row in (f"{first},", f"{first},x", f"1,2,3,{first}", f'"{first}"', first + first):
+        (folder / "predictions.csv").write_text(f"{header}\n{row}\n{rest}")
+        check_left_out(made, folder)
+
+
+def test_a_run_that_lacks_photos_is_left_out_and_named(tmp_path: Path) -> None:
+    made = small(tmp_path)
+    folder = run_folder(load(made), A, 0)
+    whole = (folder / "predictions.csv").read_text()
+    rows = whole.splitlines(keepends=True)
+    for text in ("".join(rows[:7]), whole[:-1], whole[:-70], whole + rows[1]):
+        (folder / "predictions.csv").write_text(text)
+        check_left_out(made, folder)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("column", ["heading_deg", "gps_error_m", "true_lat_deg", "known_spot"])
+def test_an_infinite_value_that_no_comparison_needs_is_unknown(tmp_path: Path, column: str) -> None:
+    made = small(tmp_path)
+    path = run_folder(load(made), A, 0) / "predictions.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table.loc[3, column] = "inf"
+    table.to_csv(path, index=False, encoding="utf-8-sig")
+    study = load(made)
+    own = study.predictions.query("cell == @A and seed == 0")
+    assert own[column].isna().tolist()[3]
+    assert study.notes == []
+    assert not np.isnan(study.errors().error_m).any()
 
 
 def check_left_out(made: FakeStudy, folder: Path) -> None:
@@ -293,7 +320,8 @@ def test_runs_validated_on_other_photos_never_share_a_ranking(tmp_path: Path) ->
     study = load(made)
     for seed in (0, 1):
         path = run_folder(study, D, seed) / "predictions.csv"
-        table = pd.read_csv(path, dtype={"content": str}).iloc[:-1]
+        table = pd.read_csv(path, dtype={"content": str})
+        table.loc[len(table) - 1, "content"] = "another"
         table.to_csv(path, index=False)
     groups = load(made).groups()
     assert [set(group.runs["cell"]) for group in groups] == [{A, B, C}, {D}]

@@ -186,13 +186,20 @@ def test_a_single_run_far_better_than_all_others_is_hardly_corrected(better: flo
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_a_rival_that_errs_absurdly_on_one_photo_does_not_count(seeds: int) -> None:
-    error, spot, _ = simulated(77, [72.0, 70.0], seeds=seeds)
-    error[1, :, 0] = 2e7
-    luck = stats.luck_of(error, spot)
-    found = stats.selection_corrected(error, spot, luck=luck)
-    assert found.wins.tolist() == [1.0, 0.0]
-    assert found.interval == stats.selection_corrected(error[:1], spot, luck=luck).interval
+def test_a_rival_that_errs_ever_more_on_one_photo_counts_ever_less_and_without_jumps(
+    seeds: int,
+) -> None:
+    error, spot, _ = simulated(5, [70.0, 71.0, 72.0], seeds=seeds)
+    corrected = []
+    for one_photo_m in [*range(700, 1100, 20), 2e7]:
+        error[0, :, 7] = one_photo_m
+        found = stats.selection_corrected(error, spot)
+        assert found.interval is not None
+        corrected.append(found.corrected)
+    alone = stats.selection_corrected(error[1:], spot)
+    assert found.wins[0] == 0.0
+    assert found.corrected == pytest.approx(alone.corrected, abs=0.6)
+    assert np.abs(np.diff(corrected)).max() < np.ptp(corrected) / 4
 
 
 def test_single_runs_beside_cells_with_several_are_corrected() -> None:

@@ -134,6 +134,23 @@ def test_runs_without_any_error_do_not_make_the_others_astray(perfect: list[int]
     assert strays.factor.tolist() == [1.0, 1.0]
 
 
+@pytest.mark.filterwarnings("error")
+def test_how_far_a_hopeless_run_went_astray_does_not_decide_the_corrected_winner() -> None:
+    error, spot = drawn(3, [70.0, 71.0, 75.0, 300.0])
+    found = []
+    for times in (2.0, 10.0, 1e4):
+        worse = error.copy()
+        worse[3, 1] *= times
+        strays = stats.strays_of(worse, stats.luck_of(worse, spot))
+        assert strays.runs.sum() == 1
+        assert strays.excess <= 1.0
+        found.append(stats.selection_corrected(worse, spot, strays=strays))
+    assert found[2].corrected == pytest.approx(found[1].corrected, rel=0.03)
+    interval = found[2].interval
+    assert interval is not None
+    assert interval.high < 2 * found[2].corrected
+
+
 def test_where_no_run_went_astray_nothing_is_counted_on() -> None:
     error, spot = drawn(4, [60.0, 62.0, 64.0])
     luck = stats.luck_of(error, spot)

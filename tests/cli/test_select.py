@@ -410,3 +410,14 @@ def test_a_damaged_or_cut_table_of_predictions_is_named(tmp_path: Path) -> None:
     (tmp_path / "s" / "b1" / "predictions.csv").write_bytes(b"\xff\xfe")
     with pytest.raises(BadInput, match=r"b1/predictions.csv: is no text; repeat the run"):
         select(study, tmp_path)
+
+
+def test_a_run_without_the_predictions_that_others_have_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = write(tmp_path, CELLS[:6])
+    for run in CELLS[:5]:
+        table = tmp_path / run["path"] / "predictions.csv"
+        table.write_text("content,lat_deg,lon_deg\na1,1.0,2.0\n")
+    assert select(study, tmp_path).cell == "a"
+    assert caplog.messages == ["run b2: no predictions.csv; img2gps report leaves it out"]

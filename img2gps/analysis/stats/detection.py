@@ -12,7 +12,7 @@ from scipy import optimize, stats
 
 from img2gps.analysis.stats.comparisons import Resamples, resample, se_of_differences
 from img2gps.analysis.stats.intervals import Spread, spread_of
-from img2gps.analysis.stats.luck import Luck, luck_of
+from img2gps.analysis.stats.luck import FAR, Luck, luck_of
 from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import LEVEL, TINY_M, Bools, Floats, Sample, cell_rmse, ratio
 from img2gps.analysis.stats.simulated import LEAST_FACTOR, StudyLike
@@ -49,17 +49,20 @@ def detectable(
     a table. Of two cells, the difference is (t(97.5 %) + t(80 %)) x the standard error of the
     paired difference (Cohen 1988, ch. 2). Of more, studies like this one are drawn in which all
     other cells are worse by as many standard errors, and each is judged by its own resamples.
-    Only the better half of the other cells counts, because the errors of cells that went astray are
-    of another kind. None with fewer than two spots or two cells that differ, where the best cell
-    has no error, and where spots are so few that no difference would be noticed. `solved` says
-    which cells (c,) no seed changes; none by default.
+    Only the better half of the other cells counts, and none that errs more than twice as much as
+    the best one, because the errors of cells that went astray are of another kind. None with fewer
+    than two spots or two such cells that differ, where the best cell has no error, and where spots
+    are so few that no difference would be noticed. `solved` says which cells (c,) no seed changes;
+    none by default.
     """
     luck = luck or luck_of(error, spot)
     errors = np.asarray(error, dtype=np.float64)
     seedless = np.zeros(len(errors), dtype=bool) if solved is None else np.asarray(solved)
-    best, *others = cell_rmse(errors).argsort()
-    others = [o for o in others if not _equal(errors[o], errors[best])]
-    perfect = bool(cell_rmse(errors[[best]])[0] < TINY_M)
+    rmse = cell_rmse(errors)
+    best, *others = rmse.argsort()
+    near = rmse <= FAR * rmse[best]
+    others = [o for o in others if near[o] and not _equal(errors[o], errors[best])]
+    perfect = bool(rmse[best] < TINY_M)
     if not others or perfect or Sample(errors, spot).n_spots < 2:
         return None
     others = others[:: math.ceil(len(others) / MOST_CELLS)]
@@ -76,7 +79,7 @@ def detectable(
         order = [best, *others]
         studies = _studies_like(errors[order], spot, luck, seedless[order], seed)
         apart_m = np.mean([se_of_differences(study.covariance)[0] for study in studies], axis=0)
-        reach = detectable_in(studies, apart_m / cell_rmse(errors[[best]]), len(nearest))
+        reach = detectable_in(studies, apart_m / rmse[best], len(nearest))
         if math.isinf(reach):
             return None
         found = reach * apart_m[1 : len(nearest) + 1]

@@ -38,6 +38,7 @@ LEAST_FREEDOM = 1.0  # that the other cells' luck keeps, however much a cell's o
 OUTLYING = 0.01  # a variance that chance makes so large less often is an outlier
 FEWEST_TO_JUDGE = 3  # cells, of which one may be called an outlier
 EQUAL = 1e-18  # relative variance between runs that are equal but for rounding
+FAR = 2.0  # times the (lower) median RMSE of cells; those with more say nothing of luck
 ASTRAY = 4.0  # standard deviations above the median run of its cell, a run went astray
 
 
@@ -79,7 +80,8 @@ NO_LUCK = Luck(0.0)  # of an answer that no seed changes
 def luck_of(error: ArrayLike, spot: ArrayLike | Places, before: Luck = ASSUMED) -> Luck:
     """Estimate the luck from all cells of errors (c, s, p) that have several seeds.
 
-    Cells whose runs are equal answer alike with every seed, and say nothing of the others.
+    Cells whose runs are equal answer alike with every seed, and say nothing of the others; nor do
+    cells that err far more than most, whose runs diverged or learned nothing.
 
     Args:
         error: in metres; NaN where a cell lacks a seed.
@@ -92,6 +94,8 @@ def luck_of(error: ArrayLike, spot: ArrayLike | Places, before: Luck = ASSUMED) 
     differ = (sample.n_seeds > 1) & (variances[0] > EQUAL)
     if not differ.any():
         return before
+    rmse = sample.cell_rmse()
+    differ &= rmse <= FAR * np.quantile(rmse[differ], 0.5, method="lower")
     between, photos = variances[:, differ]
     freedom = sample.n_seeds[differ] - 1.0
     if before == ASSUMED:

@@ -24,7 +24,7 @@ from img2gps.analysis.stats.strays import Strays, strays_of
 from img2gps.analysis.stats.threads import one_blas_thread
 
 IN_BAG = 1 - math.exp(-1)  # share of the spots that a resample draws at least once
-FAR = 2.0  # times the lowest RMSE; cells with more are no candidates
+FAR = (1.5, 2.0)  # times the lowest RMSE: within, a cell is always a candidate; beyond, never
 UNLIKELY = 1e-6  # probability of so small a spread of cells with any luck that is possible
 
 
@@ -68,9 +68,10 @@ def selection_corrected(
     also the doubt about what is added. After a search, all this holds for the cells tried, not for
     the search.
 
-    Cells that err more than twice as much as the best one take no part. Otherwise one that errs
-    absurdly on a single photo would be chosen in the resamples without that photo, and how far away
-    hopeless cells lie would be taken for what luck can do.
+    A cell that errs more than one and a half times as much as the best one takes part in ever fewer
+    resamples, and one that errs twice as much in none. Otherwise one that errs absurdly on a single
+    photo would be chosen in the resamples without that photo, and how far away hopeless cells lie
+    would be taken for what luck can do.
 
     Runs that went astray select like the others, but do not score: by luck, some cells had none.
     Each cell's score counts instead on the share of its runs that is expected to go astray
@@ -86,19 +87,13 @@ def selection_corrected(
     usual = np.where(strays.runs[..., None], np.nan, errors)
     sample, without = Sample(errors, spot), Sample(usual, spot)
     estimate = sample.cell_rmse()
-    near = np.flatnonzero(without.cell_rmse() <= FAR * estimate.min())
-    if len(near) < len(estimate):
-        only = strays.of(near)
-        found = selection_corrected(errors[near], spot, luck=luck, strays=only, n=n, seed=seed)
-        wins = np.zeros(len(estimate))
-        wins[near] = found.wins
-        return replace(found, winner=int(near[found.winner]), wins=wins)
     winner = int(estimate.argmin())
     counts = sample.draw(n, seed)
     counts = counts[(counts == 0).any(axis=1)]
     judging, scoring = _divided_seeds(sample.present, len(counts), seed)
     judged = mean_where(sample.rmse(counts), judging)
-    chosen = judged.argmin(axis=1)
+    candidate = _candidates(without.cell_rmse() / max(float(estimate.min()), TINY_M), judged, seed)
+    chosen = np.where(candidate, judged, math.inf).argmin(axis=1)
     wins = np.bincount(chosen, minlength=len(estimate)) / max(len(chosen), 1)
     if not len(counts):  # a single spot: nothing is ever left out
         return Corrected(winner, float(estimate[winner]), math.nan, None, wins)
@@ -106,7 +101,7 @@ def selection_corrected(
     left_out *= strays.factor**2
     scored = (counts == 0) @ sample.sizes  # photos, because spots may have unequal numbers of them
     corrected = math.sqrt(left_out[np.arange(len(chosen)), chosen] @ scored / scored.sum())
-    flattery, flattery_se = _flattery(judged, sample, luck, seed)
+    flattery, flattery_se = _flattery(judged, candidate, sample, luck, seed)
     corrected += flattery
     own = cell_interval(usual[winner], spot, luck=luck, seed=seed)
     if own.estimate < TINY_M:
@@ -142,7 +137,18 @@ def _usual(scoring: Bools, sample: Sample, strays: Strays) -> Bools:
     return np.where(left.any(axis=2, keepdims=True), left, usual)
 
 
-def _flattery(judged: Floats, sample: Sample, luck: Luck, seed: int) -> tuple[float, float]:
+def _candidates(ratio: Floats, judged: Floats, seed: int) -> Bools:
+    """Return which cells may be chosen in each resample, (r, c), by their RMSE beside the lowest.
+
+    The limit differs from resample to resample, so that no figure jumps where a cell reaches it.
+    """
+    limits = np.random.default_rng([seed, 3]).permutation(np.linspace(*FAR, len(judged)))
+    return np.asarray(ratio <= limits[:, None])
+
+
+def _flattery(
+    judged: Floats, candidate: Bools, sample: Sample, luck: Luck, seed: int
+) -> tuple[float, float]:
     """Return by how many metres luck flatters the selected cell, where cells have one seed.
 
     Such cells cannot be divided into seeds that select and seeds that score. So the part of their
@@ -151,9 +157,9 @@ def _flattery(judged: Floats, sample: Sample, luck: Luck, seed: int) -> tuple[fl
     is the standard deviation of the first one that is due to the luck being unknown, as far as the
     flattery grows in proportion to it.
     """
-    single, rmse = sample.n_seeds < 2, sample.cell_rmse()
+    single, rmse = (sample.n_seeds < 2) & candidate.any(axis=0), sample.cell_rmse()
     seen = float(rmse[single].var(ddof=1)) if single.sum() > 1 else math.inf
-    may_win = single[judged.argmin(axis=1)].any()
+    may_win = single[np.where(candidate, judged, math.inf).argmin(axis=1)].any()
     if not may_win or not luck.possible(2).any() or seen <= 0:
         return 0.0, 0.0
     rng = np.random.default_rng([seed, 2])
@@ -163,7 +169,7 @@ def _flattery(judged: Floats, sample: Sample, luck: Luck, seed: int) -> tuple[fl
     middle = judged[:, single].mean(axis=1, keepdims=True)
     drawn = of_luck * rng.standard_normal(judged.shape)
     shown = np.where(single, middle + left * (judged - middle), judged)
-    chosen = (shown - drawn).argmin(axis=1)
+    chosen = np.where(candidate, shown - drawn, math.inf).argmin(axis=1)
     share = np.bincount(chosen, minlength=len(rmse)) / len(chosen)
     # The luck of all cells, weighted by how often each is chosen, is 0 on average: without it the
     # mean is steadier.

@@ -21,6 +21,7 @@ from img2gps.analysis.stats.sample import SURE, TINY_M, Bools, Floats, mean_wher
 
 Counts = NDArray[np.int64]
 
+MOST_EXCESS = 1.0  # of one run: who gets one that errs more than twice as much runs it again
 WEIGHTS = np.array([1.0, 4.0, 16.0, SURE])  # runs of a cell that what others show counts for
 
 
@@ -32,7 +33,8 @@ class Strays:
         runs: which ones did, (c, s).
         share: of a cell's runs that is expected to, (c,).
         doubt: standard deviation of what is known of that share, (c,).
-        excess: by how much their RMSE is larger than that of the cell's other runs, as part of it.
+        excess: by how much their RMSE is larger than that of the cell's other runs, as part of it,
+            at most `MOST_EXCESS`.
     """
 
     runs: Bools
@@ -77,7 +79,8 @@ def strays_of(error: ArrayLike, luck: Luck, solved: ArrayLike | None = None) -> 
     if not runs.any():
         nothing = np.zeros(len(errors))
         return Strays(runs, nothing, nothing, 0.0)
-    excess = float((rmse / np.maximum(usual, TINY_M)[:, None] - 1)[runs].mean())
+    larger = rmse / np.maximum(usual, TINY_M)[:, None] - 1
+    excess = float(np.minimum(larger, MOST_EXCESS)[runs].mean())
     count = present.sum(axis=1)
     # A single run has no others beside it, so it says nothing.
     share, doubt = _shares(runs.sum(axis=1), np.where(may & (count > 1), count, 0))
