@@ -128,7 +128,7 @@ def pair_of(study: Study, this: Choice, that: Choice, where: Choice) -> tuple[Er
 def _pairs(study: Study, this: Choice, that: Choice) -> tuple[pd.DataFrame, Pairs]:
     """Return the finished runs that were validated on the same photos, and the pairs of cells."""
     rest = _rest(study, {**this, **that})
-    if (study.validation == "").all():
+    if len(study.finished) and (study.validation == "").all():
         raise BadInput(study.unranked)
     done = study.deciding(study.finished.assign(_validation=study.validation))
     whole = done[_folds(done) == _folds(study.runs)[done.index]]

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-
 MOST_RATIO = 10.0  # of a value beyond the end to the end, however far apart a grid's values are
 
 

@@ -35,6 +35,7 @@ class Needs:
         seconds: that a run takes.
         spread: whether more photos mean more ground, because spots near each other may err alike.
         observed: whether cells are taken to differ as observed, and not by what the user gave.
+        marks: whether the answer takes a ranking's marks, which cells with one seed do not get.
     """
 
     question: str
@@ -45,6 +46,7 @@ class Needs:
     seconds: float
     spread: bool = False
     observed: bool = True
+    marks: bool = False
 
     @property
     def sure_of_nothing(self) -> bool:
@@ -159,4 +161,5 @@ def _needs(
     fresh = study.runs[study.fresh]
     again = fresh if len(fresh) else study.runs
     spread = errors.places.position_m is not None
-    return Needs(asked.text, rows, n, have, again["cell"].nunique(), seconds, spread, observed)
+    cells, marks = again["cell"].nunique(), asked.test is stats.first_wins_alone
+    return Needs(asked.text, rows, n, have, cells, seconds, spread, observed, marks)

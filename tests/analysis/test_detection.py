@@ -58,6 +58,14 @@ def test_cells_without_luck_show_smaller_differences_than_cells_whose_luck_is_as
     assert found.median_m < 0.7 * assumed.median_m
 
 
+def test_a_hopeless_cell_does_not_set_the_detectable_difference() -> None:
+    error, spot, _ = simulated(20, [70.0, 3e6])
+    assert stats.detectable(error, spot) is None
+    error, spot, _ = simulated(20, [70.0, 72.0, 3e6])
+    luck = stats.luck_of(error[:2], spot)
+    assert stats.detectable(error, spot, luck=luck) == stats.detectable(error[:2], spot, luck=luck)
+
+
 def test_cells_that_went_astray_do_not_set_the_detectable_difference() -> None:
     error, spot, _ = simulated(20, [70.0, 72.0, 74.0])
     astray = np.concatenate([error, error[:2] * np.linspace(1, 40, 60)])

@@ -32,6 +32,15 @@ def test_winner_on_the_edge_names_the_next_value() -> None:
         assert edges({seed: 3}, {seed: [0, 1, 2, 3]}) == []
 
 
+def test_the_next_value_is_ten_times_beyond_at_most() -> None:
+    def beyond(params: dict[str, Any], axes: dict[str, list[Any]]) -> list[float]:
+        return [edge.suggestion for edge in edges(params, axes)]
+
+    assert beyond({"lr": 0.001}, {"lr": [0.001, 99.0]}) == [0.0001]
+    assert beyond({"lr": 99.0}, {"lr": [0.001, 99.0]}) == [1000.0]
+    assert beyond({"batch_size": 512}, {"batch_size": [8, 512]}) == [5120.0]
+
+
 def test_the_next_value_beyond_an_edge_is_never_rounded_back_inside() -> None:
     (low,) = edges({"lr": 0.0011}, {"lr": [0.0011, 0.0012]})
     assert low.suggestion == pytest.approx(0.0011**2 / 0.0012, rel=0.1)

@@ -25,6 +25,7 @@ from img2gps.analysis.stats.luck import (
     seed_variances,
 )
 from img2gps.analysis.stats.sample import Sample
+from tests.helpers.simulated import simulated
 
 RESULTS = Path(__file__).parents[2] / "results"
 SPOTS = np.arange(20)
@@ -76,6 +77,18 @@ def test_the_less_likely_a_cells_variance_is_the_less_the_others_moderate_it(wor
     assert found.freedom[4] == pytest.approx(weight + 2, rel=0.01)
     assert found.variance[4] == pytest.approx(expected, rel=0.02)  # less photos' noise
     assert (weight == PRIOR_FREEDOM) == (worse < 1.2)
+
+
+@pytest.mark.parametrize("others", [1, 2, 4])
+def test_the_luck_of_a_hopeless_cell_does_not_widen_the_intervals_of_others(others: int) -> None:
+    error, spot, _ = simulated(8, [70.0] * others + [3e6], seeds=2)
+    error[-1] *= np.array([0.7, 1.3])[:, None]
+    found, alone = luck_of(error, spot), luck_of(error[:-1], spot)
+    assert found.relative == pytest.approx(alone.relative, rel=0.3)
+    assert found.freedom == alone.freedom
+    wide = difference_interval(error[0], error[0] * 1.1, spot, luck=found)
+    narrow = difference_interval(error[0], error[0] * 1.1, spot, luck=alone)
+    assert wide.high - wide.low == pytest.approx(narrow.high - narrow.low, rel=0.15)
 
 
 def test_one_seed_takes_the_assumed_luck_and_how_uncertain_it_is() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from img2gps.analysis import stats
 from img2gps.analysis.collect import load_study
 from img2gps.analysis.contrast import pair_of
+from img2gps.analysis.needs import Needs
 from img2gps.analysis.stats import Luck, power
 from img2gps.analysis.stats.luck import TYPICAL_RELATIVE
 from img2gps.analysis.stats.simulated import StudyLike
@@ -236,6 +237,17 @@ def test_runs_without_any_error_have_a_power(runs: int) -> None:
     assert runs < 3 or row.power == 1.0
 
 
+def test_a_table_of_one_seed_says_why_its_powers_are_0(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_study(tmp_path, "s", Options(axes={"lr": [0.001, 0.003]}, seeds=(0,)))
+    said = "One seed shows no luck, so that no cell is marked as the best."
+    for words, expected in (([], True), (["--this", "lr=0.001", "--that", "lr=0.003"], False)):
+        with pytest.raises(SystemExit, match="0"):
+            main(["needs", "s", "--runs", str(tmp_path), *words])
+        assert (said in capsys.readouterr().out) is expected
+
+
 def test_of_too_few_spots_no_power_is_stated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -245,6 +257,21 @@ def test_of_too_few_spots_no_power_is_stated(
     shown = capsys.readouterr().out
     assert "The 60 photos are of so few spots that no power can be stated" in shown
     assert "%" not in shown
+
+
+def test_only_photos_that_save_seeds_are_named() -> None:
+    rows = [
+        stats.Power(photos, seeds, power, 0.0, 1.0)
+        for photos, powers in (
+            (60, (0.1, 0.5, 0.9)),
+            (120, (0.5, 0.9, 0.9)),
+            (240, (0.5, 0.9, 1.0)),
+        )
+        for seeds, power in zip((2, 4, 9), powers, strict=True)
+    ]
+    found = Needs("?", rows, photos=60, seeds=2, runs=2, seconds=1.0)
+    assert [(row.photos, row.seeds) for row in found.enough] == [(60, 9), (120, 4)]
+    assert found.by_seeds == rows[2]
 
 
 def test_one_seed_answers_no_question_that_takes_marks() -> None:

@@ -94,15 +94,15 @@ def luck_of(error: ArrayLike, spot: ArrayLike | Places, before: Luck = ASSUMED) 
     differ = (sample.n_seeds > 1) & (variances[0] > EQUAL)
     if not differ.any():
         return before
-    rmse = sample.cell_rmse()
-    differ &= rmse <= FAR * np.quantile(rmse[differ], 0.5, method="lower")
     between, photos = variances[:, differ]
     freedom = sample.n_seeds[differ] - 1.0
     if before == ASSUMED:
         before = TYPICAL
-    noise = float(photos.mean())
+    rmse = sample.cell_rmse()[differ]
+    near = rmse <= FAR * np.quantile(rmse, 0.5, method="lower")
+    noise = float(photos[near].mean())
     expected = before.relative**2 + noise
-    usual = _usual(between, freedom, expected, before.freedom)
+    usual = _usual(between, freedom, expected, before.freedom) & near
     known = float(freedom[usual].sum())
     total = known + before.freedom
     common = (float(freedom[usual] @ between[usual]) + before.freedom * expected) / total

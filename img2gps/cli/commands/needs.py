@@ -73,6 +73,8 @@ def _show(found: Needs, study: StudyRecord) -> None:
         print(f"{photos:>6}" + "".join(f"{power:>17}" for power in powers))
     unsure = "the differences and their noise" if found.observed else "the noise"
     print(f"In brackets: its range in about 8 of 10 cases, as few photos show {unsure} badly.")
+    if found.marks and seeds[0] == 1 and len(seeds) > 1:  # one alone: no seed changes the cells
+        print("One seed shows no luck, so that no cell is marked as the best.")
     print(f"here: {found.photos} photos, {_seeds(found.seeds)} a cell")
     if found.spread:
         print("More photos are taken to come from more ground: near spots may err alike.")

@@ -72,7 +72,7 @@ def execute(args: argparse.Namespace) -> int:
 def _suggest(study: str, roots: list[Path]) -> None:
     """Suggest to freeze the winner of a study, and then to use it."""
     from img2gps.runs.folder import find_with_weights
-    from img2gps.runs.records import STUDY
+    from img2gps.runs.records import RESULT, STUDY
     from img2gps.runs.winner import read_winner
 
     name = shlex.quote(study)
@@ -85,7 +85,7 @@ def _suggest(study: str, roots: list[Path]) -> None:
         suggest(f"img2gps needs {name}", why, root)
     elif (root / study / STUDY).is_file():
         suggest(f"img2gps select {name}", "freeze the winner, before it meets new photos", root)
-    else:
+    elif list((root / study).glob(f"*/{RESULT}")):
         words = [f"study={name}", *data_words(root / study), "lr=0.001,0.003"]
         why = "one run shows no choice to be right; compare two"
         suggest(f"img2gps train -m {' '.join(words)}", why)

@@ -205,7 +205,8 @@ def _lines(winner: Winner, was_frozen: bool) -> list[str]:
     one = f"the cell's first seed ({winner.seed})" + (" and fold" if winner.folds else "")
     among = f"selected out of {winner.candidates} cells, which flatters it"
     lines = [
-        f"{winner.study}: {winner.cell}" + (" (frozen before)" if was_frozen else ""),
+        f"{winner.study}: {winner.cell}"
+        + (" (frozen before; --again selects anew)" if was_frozen else ""),
         f"  {winner.by} {display.metres(winner.value, winner.by)}: {winner.aggregate} over {over}, "
         f"after the final epoch; {among if winner.candidates > 1 else 'the only complete cell'}",
         f"  deployed: {winner.path}, {one}, {_figure(winner)}",
