@@ -135,8 +135,8 @@ def test_runs_without_any_error_do_not_make_the_others_astray(perfect: list[int]
 
 
 @pytest.mark.filterwarnings("error")
-def test_how_far_a_hopeless_run_went_astray_does_not_decide_the_corrected_winner() -> None:
-    error, spot = drawn(3, [70.0, 71.0, 75.0, 300.0])
+def test_how_far_a_run_went_astray_does_not_decide_the_corrected_winner() -> None:
+    error, spot = drawn(3, [70.0, 71.0, 75.0, 76.0])
     found = []
     for times in (2.0, 10.0, 1e4):
         worse = error.copy()
@@ -149,6 +149,14 @@ def test_how_far_a_hopeless_run_went_astray_does_not_decide_the_corrected_winner
     interval = found[2].interval
     assert interval is not None
     assert interval.high < 2 * found[2].corrected
+
+
+def test_runs_of_a_hopeless_cell_do_not_go_astray() -> None:
+    error, spot = drawn(3, [70.0, 71.0, 75.0, 3e6])
+    error[3, 1] *= 10.0
+    strays = stats.strays_of(error, stats.luck_of(error, spot))
+    assert not strays.runs.any()
+    assert strays.factor.tolist() == [1.0] * 4
 
 
 def test_where_no_run_went_astray_nothing_is_counted_on() -> None:

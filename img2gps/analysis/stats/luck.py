@@ -98,8 +98,7 @@ def luck_of(error: ArrayLike, spot: ArrayLike | Places, before: Luck = ASSUMED) 
     freedom = sample.n_seeds[differ] - 1.0
     if before == ASSUMED:
         before = TYPICAL
-    rmse = sample.cell_rmse()[differ]
-    near = rmse <= FAR * np.quantile(rmse, 0.5, method="lower")
+    near = not_hopeless(sample.cell_rmse()[differ])
     noise = float(photos[near].mean())
     expected = before.relative**2 + noise
     usual = _usual(between, freedom, expected, before.freedom) & near
@@ -108,6 +107,11 @@ def luck_of(error: ArrayLike, spot: ArrayLike | Places, before: Luck = ASSUMED) 
     common = (float(freedom[usual] @ between[usual]) + before.freedom * expected) / total
     relative, cells = math.sqrt(max(common - noise, 0.0)), before.cells + int(differ.sum())
     return Luck(relative, total, math.sqrt(common), cells)
+
+
+def not_hopeless(rmse: Floats) -> Bools:
+    """Return which cells do not err far more than most, as cells do that learned nothing."""
+    return np.asarray(rmse <= FAR * np.nanquantile(rmse, 0.5, method="lower"))
 
 
 def _usual(between: Floats, freedom: Floats, expected: float, sure: float) -> Bools:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln
 
-from img2gps.analysis.stats.luck import Luck, astray
+from img2gps.analysis.stats.luck import Luck, astray, not_hopeless
 from img2gps.analysis.stats.sample import SURE, TINY_M, Bools, Floats, mean_where
 
 Counts = NDArray[np.int64]
@@ -67,7 +67,8 @@ def strays_of(error: ArrayLike, luck: Luck, solved: ArrayLike | None = None) -> 
     Args:
         error: of runs (c, s, p), in metres; NaN where a cell lacks a seed.
         luck: of a seed.
-        solved: cells that no seed changes, (c,): none of their runs goes astray.
+        solved: cells that no seed changes, (c,): none of their runs goes astray. Runs of cells that
+            err far more than most do not count.
     """
     errors = np.asarray(error, dtype=np.float64)
     may = np.ones(len(errors), dtype=bool) if solved is None else ~np.asarray(solved, dtype=bool)
@@ -75,7 +76,8 @@ def strays_of(error: ArrayLike, luck: Luck, solved: ArrayLike | None = None) -> 
     present = ~np.isnan(rmse)
     runs = np.asarray(astray(errors, luck), dtype=bool) & may[:, None]
     usual = mean_where(rmse, present & ~runs)
-    runs &= usual[:, None] > TINY_M  # beside runs without any error, others are not astray
+    tell = may & not_hopeless(usual) & (usual > TINY_M)  # beside runs without error, none is astray
+    runs &= tell[:, None]
     if not runs.any():
         nothing = np.zeros(len(errors))
         return Strays(runs, nothing, nothing, 0.0)
@@ -83,7 +85,7 @@ def strays_of(error: ArrayLike, luck: Luck, solved: ArrayLike | None = None) -> 
     excess = float(np.minimum(larger, MOST_EXCESS)[runs].mean())
     count = present.sum(axis=1)
     # A single run has no others beside it, so it says nothing.
-    share, doubt = _shares(runs.sum(axis=1), np.where(may & (count > 1), count, 0))
+    share, doubt = _shares(runs.sum(axis=1), np.where(tell & (count > 1), count, 0))
     return Strays(runs, np.where(may, share, 0.0), np.where(may, doubt, 0.0), excess)
 
 
