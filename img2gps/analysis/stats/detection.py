@@ -12,7 +12,7 @@ from scipy import optimize, stats
 
 from img2gps.analysis.stats.comparisons import Resamples, resample, se_of_differences
 from img2gps.analysis.stats.intervals import Spread, spread_of
-from img2gps.analysis.stats.luck import FAR, Luck, luck_of
+from img2gps.analysis.stats.luck import Luck, luck_of, not_hopeless
 from img2gps.analysis.stats.places import Places
 from img2gps.analysis.stats.sample import LEVEL, TINY_M, Bools, Floats, Sample, cell_rmse, ratio
 from img2gps.analysis.stats.simulated import LEAST_FACTOR, StudyLike
@@ -50,17 +50,17 @@ def detectable(
     paired difference (Cohen 1988, ch. 2). Of more, studies like this one are drawn in which all
     other cells are worse by as many standard errors, and each is judged by its own resamples.
     Only the better half of the other cells counts, and none that errs more than twice as much as
-    the best one, because the errors of cells that went astray are of another kind. None with fewer
-    than two spots or two such cells that differ, where the best cell has no error, and where spots
-    are so few that no difference would be noticed. `solved` says which cells (c,) no seed changes;
-    none by default.
+    the median one, because the errors of cells that went astray are of another kind. None with
+    fewer than two spots or two such cells that differ, where the best cell has no error, and where
+    spots are so few that no difference would be noticed. `solved` says which cells (c,) no seed
+    changes; none by default.
     """
     luck = luck or luck_of(error, spot)
     errors = np.asarray(error, dtype=np.float64)
     seedless = np.zeros(len(errors), dtype=bool) if solved is None else np.asarray(solved)
     rmse = cell_rmse(errors)
     best, *others = rmse.argsort()
-    near = rmse <= FAR * rmse[best]
+    near = not_hopeless(rmse)
     others = [o for o in others if near[o] and not _equal(errors[o], errors[best])]
     perfect = bool(rmse[best] < TINY_M)
     if not others or perfect or Sample(errors, spot).n_spots < 2:
