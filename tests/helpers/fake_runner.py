@@ -28,6 +28,7 @@ from img2gps.study.spec import Done, EpochHook, RunRef, Spec
 
 EPOCHS = 3
 MEAN_PREDICTOR = 89.0
+M_PER_DEG = 111_195.0  # of latitude
 
 
 class FakeRunner:
@@ -121,10 +122,12 @@ def _write_predictions(folder: Path, photos: int, rmse_m: float) -> None:
     error = [h * (1 + 0.1 * (own[k % 32] / 255 - 0.5)) for k, h in enumerate(hard)]
     scale = rmse_m / (sum(e**2 for e in error) / photos) ** 0.5
     rows = [
-        f"{k}.jpg,{k:016x},{k % 45 / 1e4},0,{scale * e},{MEAN_PREDICTOR},{k % 45},1\n"
+        f"{k}.jpg,{k:016x},{k % 45 / 1e4},0,{k % 45 / 1e4 + scale * e / M_PER_DEG},0,{scale * e},"
+        f"{MEAN_PREDICTOR},{k % 45},1\n"
         for k, e in enumerate(error)
     ]
-    header = "photo,content,lat_deg,lon_deg,error_m,mean_error_m,spot,known_spot\n"
+    header = "photo,content,lat_deg,lon_deg,pred_lat_deg,pred_lon_deg,error_m,mean_error_m,spot,"
+    header += "known_spot\n"
     (folder / PREDICTIONS).write_text(header + "".join(rows))
 
 
