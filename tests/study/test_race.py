@@ -206,7 +206,7 @@ def test_another_margin_is_another_race(tmp_path: Path) -> None:
 
 
 def test_run_without_predictions_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"has no predictions.csv, by which a race compares cells"):
+    with pytest.raises(BadInput, match=r"has no readable predictions.csv, by which a race"):
         run(race_spec(tmp_path, fixed=()))
 
 
