@@ -53,9 +53,10 @@ def edges(params: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[
         if len(values) < 2 or value not in (values[0], values[-1]):
             continue
         inner = values[1] if value == values[0] else values[-2]
-        # a geometric step where all is positive, as for learning rates and batch sizes
-        ratio = min(max(value / inner, 1 / MOST_RATIO), MOST_RATIO) if values[0] > 0 else 0.0
-        beyond = value * ratio if values[0] > 0 else 2 * value - inner
+        if values[0] > 0:  # a geometric step, as for learning rates and batch sizes
+            beyond = value * min(max(value / inner, 1 / MOST_RATIO), MOST_RATIO)
+        else:
+            beyond = 2 * value - inner
         if all(isinstance(given_value, int) for given_value in given):
             beyond = float(round(beyond))
         else:  # the fewest digits that still lie beyond the end
