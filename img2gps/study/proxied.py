@@ -21,6 +21,5 @@ class ProxiedStorage(GrpcStorageProxy):
 
     def _setup(self) -> None:
         self._channel = grpc.insecure_channel(f"{self._host}:{self._port}", options=CHANNEL)
-        # Generated code has no hints.
-        self._stub = StorageServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._stub = StorageServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
         self._cache = GrpcClientCache(self._stub)
