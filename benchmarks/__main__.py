@@ -106,7 +106,7 @@ def measure_coverage(settings: Settings, folder: Path) -> Mapping[str, Any]:
         }
         write_json(path, result)
         if not settings.quick:
-            write_page(STATISTICS, coverage.matrix(figures))
+            write_page(STATISTICS, coverage.page(figures))
     return result
 
 

@@ -4,8 +4,9 @@ A study has nine cells whose true RMSE lies between 66 and 80 m, and validation 
 photographed spots. Errors share a part within spots, photos and cells, and every run has luck. Some
 cases have runs that go astray, with errors half as large again, or errors that are alike over 30 or
 60 m, in some of them also what sets cells apart. Where the share for a difference or a chance comes
-near a limit, ten times as many studies are drawn. Each case is kept as soon as it is measured; a
-second call goes on where the first one stopped.
+near a limit, ten times as many studies are drawn. Further cases cross the number of seeds with the
+luck and one condition each; fewer figures of these are measured. Each case is kept as soon as it is
+measured; a second call goes on where the first one stopped.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,7 @@ MOST = 0.05
 CELL, DIFFERENCE, WINNER, AVERAGE = "cell", "difference", "winner", "average"
 BEST, ALL_KEPT, SOLVED_KEPT, CHANCE = "best", "all_kept", "solved_kept", "chance"
 FALSE_MARK, FALSE_EQUAL = "false_mark", "false_equal"
+OF_CROSSED = (CELL, DIFFERENCE, WINNER)
 OF_PAIRS = (DIFFERENCE, CHANCE)  # quickly judged, because they need no resamples of nine cells
 KINDS = {
     CELL: "95 % interval of one cell",
@@ -66,6 +69,11 @@ KINDS = {
     FALSE_MARK: "any of nine cells that equal a baseline is marked as better",
     FALSE_EQUAL: "two cells that differ by the margin are called equivalent",
 }
+CROSSING = (
+    "The number of seeds crossed with the luck and one condition at a time. The three shares are "
+    "those of the interval of a cell, of a difference and of the corrected winner, each of which "
+    "must be 93 to 97 %:"
+)
 Errors = NDArray[np.float64]
 
 
@@ -121,6 +129,25 @@ CASES = (
     Case(3, alike_m=60, cells_alike=True),
     Case(3, spots=100, photos=150, alike_m=60, cells_alike=True),
 )
+SEEDS = (1, 2, 3, 5)
+CONDITIONS: Mapping[str, Mapping[str, Any]] = {
+    "20 spots": {"spots": 20, "photos": 30},
+    "41 spots": {},
+    "100 spots": {"spots": 100, "photos": 150},
+    "41 spots, 5 % of the runs astray": {"astray": 0.05},
+    "41 spots, errors alike over 30 m": {"alike_m": 30},
+}
+LUCKS = (0.03, 0.043)
+
+
+def crossed_case(condition: str, luck: float, seeds: int) -> Case:
+    """Return the case with this condition, luck and number of seeds."""
+    return Case(seeds, luck, **CONDITIONS[condition])
+
+
+CROSSED = tuple(
+    case for key in product(CONDITIONS, LUCKS, SEEDS) if (case := crossed_case(*key)) not in CASES
+)
 
 
 class Simulation:
@@ -151,6 +178,13 @@ class Simulation:
         drawn = stats.resample(alike, places, luck=stats.NO_LUCK, n=RESAMPLES)
         held[SOLVED_KEPT] = float(stats.confidence_set(drawn).marked.all())
         self.studies.append(held)
+
+    def step_of_three(self) -> None:
+        """Draw one study and judge a cell, a difference and the winner."""
+        _, photos, away, _ = self._study(len(self.studies))
+        seen = self._seen(photos, away)
+        self.pairs.append(self._compared(*seen))
+        self.studies.append(self._interval(*seen) | self._chosen(*seen))
 
     def step_of_pair(self) -> None:
         """Draw one study and judge only two of its cells."""
@@ -199,7 +233,8 @@ class Simulation:
 
     def _compared(self, error: Errors, places: stats.Places, luck: stats.Luck) -> dict[str, float]:
         pair, apart_m = error[[1, 3]], self.truth[1] - self.truth[3]
-        apart = stats.contrast_interval(pair, [1, -1], places, luck=luck)
+        strays = stats.strays_of(error, luck).of([1, 3])
+        apart = stats.contrast_interval(pair, [1, -1], places, luck=luck, strays=strays)
         chance = stats.chance_of_lower(pair, [1, -1], places, luck=luck, difference=apart)
         first, second = np.sqrt((pair[:, 0] ** 2).mean(axis=1))
         return {
@@ -258,14 +293,16 @@ def measure(settings: Settings, before: Mapping[str, Any]) -> Iterator[dict[str,
         settings: `rounds` is the number of studies.
         before: what an earlier call has measured; its cases are kept if it drew as many studies.
     """
-    cases, studies = (CASES[:1], 5) if settings.quick else (CASES, settings.rounds or STUDIES)
+    cases, studies = (*CASES, *CROSSED), settings.rounds or STUDIES
+    if settings.quick:
+        cases, studies = (CASES[0], CROSSED[0]), 5
     known = before.get("cases", []) if before.get("studies") == studies else []
     found = {case["text"]: case for case in known}
     for number, case in enumerate(cases, 1):
         if case.text not in found:
             print(f"{number} of {len(cases)}: {case.text}", flush=True)
-            shares = _simulate(case, studies)
-            found[case.text] = {**_plain(case), **shares}
+            measured = _simulate if case in CASES else _simulate_crossed
+            found[case.text] = {**_plain(case), **measured(case, studies)}
         shown = [found[one.text] for one in cases if one.text in found]
         yield {"studies": studies, "cases": shown}
 
@@ -315,6 +352,12 @@ def _simulate(case: Case, studies: int) -> dict[str, float]:
     return simulation.shares()
 
 
+def _simulate_crossed(case: Case, studies: int) -> dict[str, float]:
+    simulation = Simulation(case)
+    _repeat(simulation.step_of_three, studies, "studies")
+    return simulation.shares()
+
+
 def _repeat(step: Callable[[], None], times: int, of_what: str) -> None:
     told = time.monotonic()
     for number in range(1, times + 1):
@@ -360,17 +403,40 @@ def written(kind: str, share: float) -> str:
     return f"{share:.2%}" if hidden else short
 
 
+def page(measured: Mapping[str, Any]) -> str:
+    """Return both tables as Markdown: all figures of some cases, and the crossed ones."""
+    return f"{matrix(measured)}\n\n{CROSSING}\n\n{crossing(measured)}"
+
+
 def matrix(measured: Mapping[str, Any]) -> str:
     """Return the shares as a Markdown table, one row a case; what misses its mark is bold."""
     heads = ["studies with", *KINDS.values()]
-    lines = ["| " + " | ".join(heads) + " |", "|---" + "|---:" * len(KINDS) + "|"]
+    lines = [_line(heads), "|---" + "|---:" * len(KINDS) + "|"]
+    whole = {case.text for case in CASES}
     for case in measured["cases"]:
-        entries = []
-        for kind in KINDS:
-            text = written(kind, case[kind]) if kind in case else "-"
-            met = kind not in case or _judged(kind, case[kind])[1]
-            entries.append(text if met else f"**{text}**")
-        lines.append("| " + " | ".join([case["text"], *entries]) + " |")
-    musts = ["must be", *(_judged(kind, 0.0)[0] for kind in KINDS)]
-    lines.append("| " + " | ".join(musts) + " |")
+        if case["text"] in whole:
+            lines.append(_line([case["text"], *(_entry(case, kind) for kind in KINDS)]))
+    return "\n".join([*lines, _line(["must be", *(_judged(kind, 0.0)[0] for kind in KINDS)])])
+
+
+def crossing(measured: Mapping[str, Any]) -> str:
+    """Return the crossed cases as a Markdown table, with a row for each condition and luck."""
+    known = {case["text"]: case for case in measured["cases"]}
+    seeds = ("1 seed" if number == 1 else f"{number} seeds" for number in SEEDS)
+    lines = [_line(["studies with", *seeds]), "|---" + "|---:" * len(SEEDS) + "|"]
+    for condition, luck in product(CONDITIONS, LUCKS):
+        found = [known.get(crossed_case(condition, luck, number).text) for number in SEEDS]
+        entries = [" / ".join(_entry(case or {}, kind) for kind in OF_CROSSED) for case in found]
+        lines.append(_line([f"{condition}, luck {100 * luck:g} %", *entries]))
     return "\n".join(lines)
+
+
+def _entry(case: Mapping[str, Any], kind: str) -> str:
+    if kind not in case:
+        return "-"
+    text = written(kind, case[kind])
+    return text if _judged(kind, case[kind])[1] else f"**{text}**"
+
+
+def _line(entries: Sequence[str]) -> str:
+    return f"| {' | '.join(entries)} |"

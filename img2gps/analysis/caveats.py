@@ -49,6 +49,26 @@ def astray(errors: Errors, chosen: NDArray[np.bool_]) -> list[str]:
     ]
 
 
+def alone(errors: Errors) -> list[str]:
+    """Name the single runs that err far more than the other cells, and say what follows."""
+    chance, share = errors.strays.alone_astray, errors.strays.share
+    cells = [cell for cell in np.argsort(-chance) if chance[cell] > (1 - stats.LEVEL) / 2]
+    if not cells:
+        return []
+    rmse = stats.cell_rmse(errors.error_m)
+    named = [f"{errors.cells[cell]} ({rmse[cell]:.1f} m, {chance[cell]:.0%})" for cell in cells[:5]]
+    more = f" and {len(cells) - len(named)} more" if len(cells) > len(named) else ""
+    what, its = "The single runs of these cells err", "their intervals count on it"
+    if len(cells) == 1:
+        what, its = "The single run of this cell errs", "its interval counts on it"
+    expected = f"{max(float(share[cells].max()), stats.ASSUMED_SHARE):.0%}"
+    return [
+        f"{what} far more than the other cells and may have gone astray (in brackets how likely, "
+        f"if {expected} of the runs do): {', '.join(named)}{more}. {its.capitalize()}; a second "
+        "seed would tell."
+    ]
+
+
 def limits(study: Study, errors: Errors, candidates: int, *, confirmed: bool) -> list[str]:
     """Say what limits the figures of a ranking.
 

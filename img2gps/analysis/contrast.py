@@ -91,8 +91,12 @@ def contrast(
         weights[errors.cells.index(ours)] += 1 / len(pairs)
         weights[errors.cells.index(theirs)] -= 1 / len(pairs)
     rmse = stats.cell_rmse(errors.error_m)
-    luck = study.errors(rows).luck  # estimated from all cells on these photos
-    interval = stats.contrast_interval(errors.judged_m, weights, errors.places, luck=luck)
+    everything = study.errors(rows)  # all cells on these photos tell the luck, and which go astray
+    luck = everything.luck
+    strays = everything.strays.of([everything.cells.index(cell) for cell in errors.cells])
+    interval = stats.contrast_interval(
+        errors.judged_m, weights, errors.places, luck=luck, strays=strays
+    )
     this_m = float(np.maximum(weights, 0) @ rmse)
     notes = [*interval.notes, *_lacking(study, used)]
     if len(set(used["weights/resolved"].isin(PRETRAINED))) > 1:

@@ -22,16 +22,15 @@ class Apart:
 
 def from_winner(ranking: Ranking, cell: Cell) -> Interval:
     """Return the RMSE of a cell less that of the winner."""
-    errors = ranking.errors
-    ours, theirs = (errors.cells.index(name) for name in (cell.cell, ranking.winner.cell))
-    data = errors.judged_m[ours], errors.judged_m[theirs], errors.places
-    return difference_interval(*data, luck=errors.luck)
+    return of_cells(ranking.errors, [cell.cell, ranking.winner.cell])
 
 
 def of_cells(errors: Errors, cells: Sequence[str]) -> Interval:
     """Return the RMSE of the first of two cells less that of the second."""
-    first, second = (errors.judged_m[errors.cells.index(cell)] for cell in cells)
-    return difference_interval(first, second, errors.places, luck=errors.luck)
+    pair = [errors.cells.index(cell) for cell in cells]
+    first, second = errors.judged_m[pair]
+    strays = errors.strays.of(pair)
+    return difference_interval(first, second, errors.places, luck=errors.luck, strays=strays)
 
 
 def of_studies(ours: Ranking, theirs: Ranking) -> Apart | None:

@@ -372,6 +372,7 @@ def rank(study: Study, group: Group) -> Ranking:
             *(study.standing.lines() if study.standing else []),
             *marked.notes,
             *caveats.astray(errors, (corrected.wins > 0) & is_corrected),
+            *caveats.alone(errors),
             *caveats.limits(study, errors, len(may_win), confirmed=confirmed),
         ],
     )

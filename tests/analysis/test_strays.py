@@ -191,9 +191,8 @@ def test_a_ranking_says_on_which_share_of_runs_it_counts() -> None:
     counted = " to ".join(dict.fromkeys(f"{end:.1%}" for end in (shares.min(), shares.max())))
     assert f"count on {counted} of a cell's runs going astray" in note
     assert f"with errors {strays.excess:.0%} larger" in note
-    calm = stats.Strays(
-        np.zeros_like(strays.runs), np.zeros_like(strays.share), np.zeros_like(strays.doubt), 0.0
-    )
+    nothing = np.zeros_like(strays.share)
+    calm = stats.Strays(np.zeros_like(strays.runs), nothing, nothing, 0.0, strays.alone)
     errors = ranking.errors
     before = stats.selection_corrected(
         errors.error_m, errors.places, luck=errors.luck, strays=calm, n=10_000

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
+from img2gps.analysis.stats.alone import EXCESS
 from img2gps.analysis.stats.luck import NO_LUCK, Luck, luck_of, seed_variances
 from img2gps.analysis.stats.places import (
     OF_DIFFERENCES,
@@ -43,6 +44,9 @@ from img2gps.analysis.stats.strays import Strays
 from img2gps.core.counted import counted
 
 ROUNDING = 1e-9  # the weights of a contrast sum to 0, but for this
+ASTRAY_NOTE = "a single run far above the other cells may have gone astray: interval widened"
+MIDDLES = (np.arange(N_RESAMPLES) + 0.5) / N_RESAMPLES  # of equally likely parts
+MORE = 8  # times as many draws, where single runs may have gone astray
 MIN_FREEDOM = 8  # of correlated spots; with fewer, an interval is called unreliable
 
 
@@ -62,6 +66,7 @@ class Interval:
     p_value: float = math.nan  # of no difference, two-sided; of differences only
     alike_m: float = 0.0  # distance over which errors are alike; 0 where that is not shown
     freedom: float = math.inf  # degrees of freedom of `se_photos`
+    may_be_astray: bool = False  # whether a cell's only run errs far more than the other cells
 
     @property
     def luck_unseen(self) -> bool:
@@ -81,7 +86,8 @@ class Interval:
 
     @property
     def _of_seeds(self) -> list[str]:
-        return [f"one seed, {self.luck.text}"] if self.luck and self.luck_unseen else []
+        one = [f"one seed, {self.luck.text}"] if self.luck and self.luck_unseen else []
+        return [*one, *([ASTRAY_NOTE] if self.may_be_astray else [])]
 
     @property
     def _of_places(self) -> list[str]:
@@ -117,7 +123,7 @@ def cell_interval(
     """
     cell = np.asarray(error, dtype=np.float64)[None]
     luck = luck or luck_of(cell, spot)
-    found = _interval(Sample(cell, spot), np.array([1.0]), luck, seed, log=True)
+    found = _interval(Sample(cell, spot), np.array([1.0]), luck, seed, log=True, strays=strays)
     if strays is None or strays.runs.any():
         return found
     return replace(found, high=found.high * float(strays.factor[0]))
@@ -129,18 +135,21 @@ def difference_interval(
     spot: ArrayLike | Places,
     *,
     luck: Luck | None = None,
+    strays: Strays | None = None,
     seed: int = 0,
     level: float = LEVEL,
 ) -> Interval:
     """Return the interval of RMSE(a) - RMSE(b), paired on the same photos.
 
-    The errors have the shapes (s, p) and (s', p). The interval holds for one pair chosen
-    beforehand; `confidence_set` compares many cells.
+    The errors have the shapes (s, p) and (s', p), and `strays` are those of these two cells. The
+    interval holds for one pair chosen beforehand; `confidence_set` compares many cells.
     """
     a, b = np.atleast_2d(np.asarray(error_a)), np.atleast_2d(np.asarray(error_b))
     both = np.full((2, max(len(a), len(b)), a.shape[1]), np.nan)
     both[0, : len(a)], both[1, : len(b)] = a, b
-    return contrast_interval(both, [1.0, -1.0], spot, luck=luck, seed=seed, level=level)
+    return contrast_interval(
+        both, [1.0, -1.0], spot, luck=luck, strays=strays, seed=seed, level=level
+    )
 
 
 def above_baseline(
@@ -164,19 +173,21 @@ def contrast_interval(
     spot: ArrayLike | Places,
     *,
     luck: Luck | None = None,
+    strays: Strays | None = None,
     seed: int = 0,
     level: float = LEVEL,
     wider: bool = False,
 ) -> Interval:
     """Return the interval of a weighted sum of the cells' RMSE, for one question asked beforehand.
 
-    `error` has the shape (c, s, p), `weights` (c,). Seeds of different cells are independent. With
-    `wider`, spots are expected to err as for a joint test, and each end is the outer one of the
-    bootstrap's and of Student's t.
+    `error` has the shape (c, s, p), `weights` (c,). Seeds of different cells are independent. Where
+    `strays` of these cells are given, the interval counts on single runs that may have gone astray.
+    With `wider`, spots are expected to err as for a joint test, and each end is the outer one of
+    the bootstrap's and of Student's t.
     """
     signs = np.asarray(weights, dtype=np.float64)
-    luck = luck or luck_of(error, spot)
-    return _interval(Sample(error, spot), signs, luck, seed, log=False, level=level, wider=wider)
+    luck, sample = luck or luck_of(error, spot), Sample(error, spot)
+    return _interval(sample, signs, luck, seed, log=False, level=level, wider=wider, strays=strays)
 
 
 @dataclass(frozen=True)
@@ -203,6 +214,7 @@ def _interval(
     log: bool,
     level: float = LEVEL,
     wider: bool = False,
+    strays: Strays | None = None,
 ) -> Interval:
     """Return the bootstrap-t interval of sum(sign * RMSE of cell)."""
     estimate = float(estimates(sample, sign, sample.once)[0][0])
@@ -210,29 +222,56 @@ def _interval(
     n_seeds = int(sample.n_seeds.min())
     counts = n_seeds, sample.n_spots, sample.n_photos
     facts = (spread.se_spots, spread.se_seeds, *counts, None if n_seeds > 1 else luck)
-    known = spread.correlation.range_m, spread.correlation.freedom
     if sample.n_spots < 2 or spread.se_spots < TINY_M:  # equal errors everywhere
         return Interval(estimate, math.nan, math.nan, *facts)
     tail = (1 + level) / 2
     widening = special.stdtrit(spread.freedom, tail) / special.stdtrit(sample.n_spots - 1, tail)
     step = spread.total * float(widening)
 
-    high_t = float(special.stdtrit(sample.n_spots - 1, tail))
-    low_t = -high_t
+    t = _pivots(sample, sign, seed, log=log)
+    quantile = student = np.array([-1.0, 1.0]) * special.stdtrit(sample.n_spots - 1, tail)
     if sample.n_spots >= MIN_SPOTS:
-        drawn, se = estimates(sample, sign, sample.draw(N_RESAMPLES, seed))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            t = np.log(drawn / estimate) * drawn / se if log else (drawn - estimate) / se
-        drawn_t = np.quantile(t[np.isfinite(t)], [1 - tail, tail])
-        both = np.array([[low_t, high_t], drawn_t])
-        low_t, high_t = (both[:, 0].min(), both[:, 1].max()) if wider else drawn_t
-    if log:
-        with np.errstate(over="ignore"):  # of a few spots with nearly all photos: no upper end
-            low, high = (estimate * float(np.exp(-q * step / estimate)) for q in (high_t, low_t))
-    else:
-        low, high = (estimate - q * step for q in (high_t, low_t))
-    p = math.nan if log else 2 * float(stats.t.sf(abs(estimate) / spread.total, spread.freedom))
-    return Interval(estimate, float(low), float(high), *facts, p, *known)
+        quantile = np.quantile(t, [1 - tail, tail])
+    if wider:
+        quantile = np.array([min(quantile[0], student[0]), max(quantile[1], student[1])])
+    centre, in_doubt = np.array([estimate]), False
+    if strays is not None and (chance := strays.alone_astray[sign != 0]).any():
+        centre = _without_excess(sample, sign, strays, seed)
+        quantile, in_doubt = np.resize(t, len(centre)), bool(chance.max() > 1 - tail)
+    with np.errstate(over="ignore"):  # of a few spots with nearly all photos: no upper end
+        values = centre * np.exp(-quantile * step / estimate) if log else centre - quantile * step
+    low, high = np.quantile(values, [1 - tail, tail]) if len(centre) > 1 else values[::-1]
+    apart = centre / spread.total
+    p = 2 * min(float(stats.t.sf(side * apart, spread.freedom).mean()) for side in (1, -1))
+    return replace(
+        Interval(estimate, float(low), float(high), *facts),
+        p_value=math.nan if log else p,
+        alike_m=spread.correlation.range_m,
+        freedom=spread.correlation.freedom,
+        may_be_astray=in_doubt,
+    )
+
+
+def _pivots(sample: Sample, sign: Floats, seed: int, *, log: bool) -> Floats:
+    """Draw (estimate - truth) / standard error: by the bootstrap, or Student's t for few spots."""
+    if sample.n_spots < MIN_SPOTS:
+        return np.asarray(special.stdtrit(sample.n_spots - 1, MIDDLES))
+    drawn, se = estimates(sample, sign, sample.draw(N_RESAMPLES, seed))
+    estimate = estimates(sample, sign, sample.once)[0][0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.log(drawn / estimate) * drawn / se if log else (drawn - estimate) / se
+    return np.asarray(t[np.isfinite(t)])
+
+
+def _without_excess(sample: Sample, sign: Floats, strays: Strays, seed: int) -> Floats:
+    """Draw what sum(sign * RMSE) would be without what single runs may err more than usual."""
+    rng, rmse, n = np.random.default_rng([seed, 4]), sample.cell_rmse(), MORE * N_RESAMPLES
+    drawn = np.full(n, float(sign @ rmse))
+    for cell in np.flatnonzero((strays.alone_astray > 0) & (sign != 0)):
+        part = rng.permutation((np.arange(n) + 0.5) / n)
+        excess = EXCESS[strays.alone[cell].cumsum().searchsorted(part)]
+        drawn += sign[cell] * rmse[cell] * (1 / (1 + excess) - 1)
+    return drawn
 
 
 def spread_of(sample: Sample, sign: Floats, luck: Luck, *, wider: bool = False) -> Spread:

@@ -64,9 +64,10 @@ def selection_corrected(
     each cell's seeds (63 %, at least one) selects, and the others score. Where cells have one seed,
     what drawn luck flatters the selected cell by is added instead. The interval is the winner's
     own, scaled to the corrected figure. Its part from the seeds is that of all cells, weighted by
-    how often each was chosen, because the corrected figure is a mean over them, and of single runs
-    also the doubt about what is added. After a search, all this holds for the cells tried, not for
-    the search.
+    how often each was chosen, because the corrected figure is a mean over them. How far these cells
+    lie apart counts, too, where they have several seeds, because the winner is but one of them; of
+    single runs, the doubt about what is added. After a search, all this holds for the cells tried,
+    not for the search.
 
     A cell that errs more than one and a half times as much as the best one takes part in ever fewer
     resamples, and one that errs twice as much in none. Otherwise one that errs absurdly on a single
@@ -107,9 +108,11 @@ def selection_corrected(
     if own.estimate < TINY_M:
         return Corrected(winner, own.estimate, corrected, None, wins)
     factor = corrected / own.estimate
-    luck_m2 = wins @ seed_variances(without, luck).variance + flattery_se**2
+    usual_m = without.cell_rmse()
+    apart_m2 = np.where(sample.n_seeds > 1, (usual_m - wins @ usual_m) ** 2, 0.0)
+    luck_m2 = wins @ (seed_variances(without, luck).variance + apart_m2) + flattery_se**2
     below, above = (
-        math.sqrt(luck_m2 + wins @ (strays.excess * doubt * without.cell_rmse()) ** 2)
+        math.sqrt(luck_m2 + wins @ (strays.excess * doubt * usual_m) ** 2)
         for doubt in (strays.doubt_below, strays.doubt)
     )
     n_seeds = int(sample.n_seeds[winner])

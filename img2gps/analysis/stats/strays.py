@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln
 
+from img2gps.analysis.stats.alone import ASSUMED_SHARE, excess_chances
 from img2gps.analysis.stats.luck import Luck, astray, not_hopeless
 from img2gps.analysis.stats.sample import SURE, TINY_M, Bools, Floats, mean_where
 
@@ -35,17 +36,25 @@ class Strays:
         doubt: standard deviation of what is known of that share, (c,).
         excess: by how much their RMSE is larger than that of the cell's other runs, as part of it,
             at most `MOST_EXCESS`.
+        alone: how likely a cell's only run errs by each of `alone.EXCESS` more than usual, (c, e).
     """
 
     runs: Bools
     share: Floats
     doubt: Floats
     excess: float
+    alone: Floats
 
     def of(self, cells: ArrayLike) -> Strays:
         """Return what holds for some of the cells."""
         index = np.asarray(cells)
-        return Strays(self.runs[index], self.share[index], self.doubt[index], self.excess)
+        share, doubt = self.share[index], self.doubt[index]
+        return Strays(self.runs[index], share, doubt, self.excess, self.alone[index])
+
+    @property
+    def alone_astray(self) -> Floats:
+        """How likely a cell has a single run and this went astray, (c,)."""
+        return 1 - self.alone[:, 0]
 
     @property
     def doubt_below(self) -> Floats:
@@ -78,15 +87,18 @@ def strays_of(error: ArrayLike, luck: Luck, solved: ArrayLike | None = None) -> 
     usual = mean_where(rmse, present & ~runs)
     tell = may & not_hopeless(usual) & (usual > TINY_M)  # beside runs without error, none is astray
     runs &= tell[:, None]
-    if not runs.any():
-        nothing = np.zeros(len(errors))
-        return Strays(runs, nothing, nothing, 0.0)
-    larger = rmse / np.maximum(usual, TINY_M)[:, None] - 1
-    excess = float(np.minimum(larger, MOST_EXCESS)[runs].mean())
     count = present.sum(axis=1)
-    # A single run has no others beside it, so it says nothing.
-    share, doubt = _shares(runs.sum(axis=1), np.where(tell & (count > 1), count, 0))
-    return Strays(runs, np.where(may, share, 0.0), np.where(may, doubt, 0.0), excess)
+    share = doubt = np.zeros(len(errors))
+    excess = 0.0
+    if runs.any():
+        larger = rmse / np.maximum(usual, TINY_M)[:, None] - 1
+        excess = float(np.minimum(larger, MOST_EXCESS)[runs].mean())
+        # A single run has no others beside it, so it says nothing.
+        found = _shares(runs.sum(axis=1), np.where(tell & (count > 1), count, 0))
+        share, doubt = (np.where(may, part, 0.0) for part in found)
+    of_alone = np.maximum(share, ASSUMED_SHARE)
+    alone = excess_chances(usual, may & (count == 1), of_alone, luck.relative)
+    return Strays(runs, share, doubt, excess, alone)
 
 
 def _shares(gone: Counts, runs: Counts) -> tuple[Floats, Floats]:
