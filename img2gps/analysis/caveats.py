@@ -50,22 +50,21 @@ def astray(errors: Errors, chosen: NDArray[np.bool_]) -> list[str]:
 
 
 def alone(errors: Errors) -> list[str]:
-    """Name the single runs that err far more than the other cells, and say what follows."""
-    chance, share = errors.strays.alone_astray, errors.strays.share
-    cells = [cell for cell in np.argsort(-chance) if chance[cell] > (1 - stats.LEVEL) / 2]
+    """Name the single runs that stand out from the other cells, and say what follows."""
+    chance = errors.strays.alone_astray
+    cells = [cell for cell in np.argsort(-chance) if chance[cell] > 0]
     if not cells:
         return []
     rmse = stats.cell_rmse(errors.error_m)
-    named = [f"{errors.cells[cell]} ({rmse[cell]:.1f} m, {chance[cell]:.0%})" for cell in cells[:5]]
+    named = [f"{errors.cells[cell]} ({rmse[cell]:.1f} m)" for cell in cells[:5]]
     more = f" and {len(cells) - len(named)} more" if len(cells) > len(named) else ""
-    what, its = "The single runs of these cells err", "their intervals count on it"
+    what, of_it = "The single runs of these cells err", "Their intervals reach"
     if len(cells) == 1:
-        what, its = "The single run of this cell errs", "its interval counts on it"
-    expected = f"{max(float(share[cells].max()), stats.ASSUMED_SHARE):.0%}"
+        what, of_it = "The single run of this cell errs", "Its interval reaches"
     return [
-        f"{what} far more than the other cells and may have gone astray (in brackets how likely, "
-        f"if {expected} of the runs do): {', '.join(named)}{more}. {its.capitalize()}; a second "
-        "seed would tell."
+        f"{what} far more than the other cells: {', '.join(named)}{more}. Either the cell is bad, "
+        f"or the run went astray; a second seed would tell. {of_it} down to what the cell may get "
+        "if it was the run."
     ]
 
 

@@ -5,7 +5,6 @@ every seed meets the same photos. The RMSE of a cell is the mean over its seeds 
 which is what `select` ranks by. Everything random follows `seed`: same input, same numbers.
 """
 
-from img2gps.analysis.stats.alone import ASSUMED_SHARE
 from img2gps.analysis.stats.averages import Averaged, average_error_m, average_of_best
 from img2gps.analysis.stats.chances import (
     Chance,
@@ -76,5 +75,5 @@ __all__ += ["ASSUMED", "NO_LUCK", "Luck", "above_baseline", "astray", "beats_bas
 __all__ += ["average_error_m", "average_of_best", "cell_interval", "cell_rmse", "confidence_set"]
 __all__ += ["contrast_interval", "detectable", "difference_interval", "fold_mean", "holm"]
 __all__ += ["importance", "label_floor_m", "photos_needed", "resample", "selection_corrected"]
-__all__ += ["ASSUMED_SHARE", "Strays", "strays_of"]
+__all__ += ["Strays", "strays_of"]
 __all__ += ["ORDERS", "Tuning", "as_it_went", "in_any_order", "of_random_search"]

@@ -1,63 +1,62 @@
 """Single runs that may have gone astray: how likely that is, and by how much they then err more.
 
-A cell with one run has no other run beside it, so only the other cells can tell. A run that errs
-far more than they do is either that of a bad cell or one that went astray, and then errs more by
-one of `EXCESS` (a mean shift: Abraham & Box 1978, J. R. Stat. Soc. C 27(2)). What cells otherwise
-get is taken to have Student's t on the logarithm, with the middle and the spread of the other
-cells, each of which counts for as much as it is likely not to have gone astray. How likely each
-excess is then follows from Bayes' theorem.
+A cell with one run has no other run beside it, so only the other cells can tell. The logarithms of
+the cells' RMSE are taken to have a normal distribution, but for bad cells, which err more by one of
+`BAD`, and runs that went astray, which err more by one of `EXCESS` (a mean shift: Abraham & Box
+1978, J. R. Stat. Soc. C 27(2)). The middle, the spread and the share of bad cells are unknown, so
+everything that the cells at hand make likely is averaged (Box & Tiao 1968, Biometrika 55(1)). The
+more cells lie far above the others, the more probably they are bad, because few runs go astray.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+from numpy.typing import ArrayLike
 
-from img2gps.analysis.stats.luck import not_hopeless
 from img2gps.analysis.stats.sample import TINY_M, Bools, Floats
 
-ASSUMED_SHARE = 0.05  # of the runs; among ours, 1 % would be likeliest
+SHARE = 0.05  # of the runs that go astray; among ours, 1 % would be likeliest
 EXCESS = np.array([0.0, 0.25, 0.35, 0.5, 0.7, 1.0])  # of a run's RMSE; ours had 0.28 and more
+BAD = np.array([0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0])  # of a cell's
+SHARES_BAD = np.array([0.0, 0.05, 0.1, 0.2, 0.3])  # of the cells, equally likely beforehand
 FEWEST = 4  # cells that can tell
-LEAST = 0.005  # a lower chance counts as 0, and this much is taken off all others
-ROUNDS = 50
-NORMAL_MAD = 1 / stats.norm.ppf(0.75)  # a normal's standard deviation / its absolute deviation
+MIDDLES = np.linspace(0.1, 0.9, 17)  # quantiles of the cells at which the middle may lie
+SPREADS = np.geomspace(0.03, 0.4, 12)  # of the logarithms; runs alone spread by 3 %
+TINIEST = np.finfo(np.float64).tiny
 
 
-def excess_chances(rmse: Floats, alone: Bools, share: Floats, luck: float) -> Floats:
+def excess_chances(rmse: Floats, alone: Bools) -> Floats:
     """Return how likely each cell's run errs by each of `EXCESS` more than usual, (c, e).
 
+    Only what is more likely than it was beforehand counts.
+
     Args:
-        rmse: of each cell, in metres, (c,). Those that err far more than most say nothing of the
-            others.
+        rmse: of each cell, in metres, (c,); NaN for a cell without a run.
         alone: which cells have a single run that may have gone astray, (c,).
-        share: of such runs that are expected to, (c,).
-        luck: standard deviation of a run, as part of its RMSE; cells lie at least so far apart.
     """
-    tell = not_hopeless(rmse) & (rmse > TINY_M)
-    if tell.sum() < FEWEST or not alone.any():
-        return np.tile(EXCESS == 0, (len(rmse), 1)).astype(np.float64)
-    level = np.log(np.maximum(np.nan_to_num(rmse, nan=1.0), TINY_M))  # NaN: no run, no say
-    prior = np.tile(np.where(alone, share, 0.0)[:, None] / (len(EXCESS) - 1), len(EXCESS))
-    prior[:, 0] = 1 - prior[:, 1:].sum(axis=1)
-    middle = np.full((len(rmse), 1), np.median(level[tell]))
-    scale = NORMAL_MAD * np.median(np.abs(level[tell] - middle[0]))
-    freedom = np.full((len(rmse), 1), tell.sum() - 1.0)
-    for _ in range(ROUNDS):
-        reach = np.maximum(scale, luck) * np.sqrt(1 + 1 / (freedom + 1))
-        away = (level[:, None] - np.log1p(EXCESS) - middle) / reach
-        likely = prior * (1 + away**2 / freedom) ** (-(freedom + 1) / 2)
-        likely /= likely.sum(axis=1, keepdims=True)
-        others = np.where(np.eye(len(rmse)), 0.0, tell * likely[:, 0])
-        total = others.sum(axis=1, keepdims=True)
-        middle = others @ level[:, None] / total
-        freedom = np.maximum(total - 1, 1.0)
-        scale = np.sqrt((others * (level - middle) ** 2).sum(axis=1, keepdims=True) / freedom)
-    return _without_unlikely(likely)
+    chances = np.tile(EXCESS == 0, (len(rmse), 1)).astype(np.float64)
+    tell = np.flatnonzero(rmse > TINY_M)
+    if len(tell) < FEWEST or not alone[tell].any():
+        return chances
+    level = np.log(rmse[tell])
+    level = np.minimum(level, np.median(level) + np.log1p(BAD[-1]))
+    grid = np.meshgrid(np.quantile(level, MIDDLES), SPREADS, SHARES_BAD, indexing="ij")
+    middle, spread, bad = (axis.ravel()[:, None] for axis in grid)  # (g, 1)
+    astray = np.where(alone[tell], SHARE, 0.0)
 
+    def density(shift: ArrayLike) -> Floats:
+        away = (level - middle - np.log1p(shift)) / spread
+        return np.asarray(np.exp(-(away**2) / 2) / spread)  # (g, c)
 
-def _without_unlikely(likely: Floats) -> Floats:
-    """Return the chances less those that are as good as none, so that nothing jumps."""
-    gone = likely[:, 1:].sum(axis=1, keepdims=True)
-    left = np.maximum(gone - LEAST, 0.0) / (1 - LEAST)
-    return np.hstack([1 - left, likely[:, 1:] * left / np.maximum(gone, LEAST)])
+    usual = (1 - bad) * (1 - astray) * density(0.0)
+    usual += bad * (1 - astray) * sum(density(shift) for shift in BAD) / len(BAD)
+    gone = np.stack([astray * density(shift) for shift in EXCESS[1:]], axis=-1)
+    gone /= len(EXCESS) - 1
+    total = np.maximum(usual + gone.sum(axis=-1), TINIEST)  # (g, c)
+    fits = np.log(total).sum(axis=1)
+    weight = np.exp(fits - fits.max())
+    found = np.einsum("g,gce->ce", weight / weight.sum(), gone / total[..., None])
+    all_gone = found.sum(axis=1, keepdims=True)
+    beyond = np.maximum(all_gone - SHARE, 0.0) / (1 - SHARE)
+    chances[tell] = np.hstack([1 - beyond, found * beyond / np.maximum(all_gone, SHARE)])
+    return chances

@@ -44,9 +44,9 @@ from img2gps.analysis.stats.strays import Strays
 from img2gps.core.counted import counted
 
 ROUNDING = 1e-9  # the weights of a contrast sum to 0, but for this
-ASTRAY_NOTE = "a single run far above the other cells may have gone astray: interval widened"
+ASTRAY_NOTE = "a single run stands out, so its cell is bad or it went astray: interval widened"
 MIDDLES = (np.arange(N_RESAMPLES) + 0.5) / N_RESAMPLES  # of equally likely parts
-MORE = 8  # times as many draws, where single runs may have gone astray
+COMBINATIONS = 400  # of runs that may have gone astray are told apart
 MIN_FREEDOM = 8  # of correlated spots; with fewer, an interval is called unreliable
 
 
@@ -228,21 +228,30 @@ def _interval(
     widening = special.stdtrit(spread.freedom, tail) / special.stdtrit(sample.n_spots - 1, tail)
     step = spread.total * float(widening)
 
-    t = _pivots(sample, sign, seed, log=log)
-    quantile = student = np.array([-1.0, 1.0]) * special.stdtrit(sample.n_spots - 1, tail)
+    reach_t = float(special.stdtrit(sample.n_spots - 1, tail))
+    quantile = student = np.array([-reach_t, reach_t])
+    pivots = _pivots(sample, sign, seed, log=log)
     if sample.n_spots >= MIN_SPOTS:
-        quantile = np.quantile(t, [1 - tail, tail])
+        quantile = np.quantile(pivots, [1 - tail, tail])
     if wider:
         quantile = np.array([min(quantile[0], student[0]), max(quantile[1], student[1])])
-    centre, in_doubt = np.array([estimate]), False
-    if strays is not None and (chance := strays.alone_astray[sign != 0]).any():
-        centre = _without_excess(sample, sign, strays, seed)
-        quantile, in_doubt = np.resize(t, len(centre)), bool(chance.max() > 1 - tail)
-    with np.errstate(over="ignore"):  # of a few spots with nearly all photos: no upper end
-        values = centre * np.exp(-quantile * step / estimate) if log else centre - quantile * step
-    low, high = np.quantile(values, [1 - tail, tail]) if len(centre) > 1 else values[::-1]
-    apart = centre / spread.total
-    p = 2 * min(float(stats.t.sf(side * apart, spread.freedom).mean()) for side in (1, -1))
+
+    def truths(centre: Floats, pivot: Floats) -> Floats:
+        with np.errstate(over="ignore"):  # of a few spots with nearly all photos: no upper end
+            return centre * np.exp(-pivot * step / estimate) if log else centre - pivot * step
+
+    high, low = truths(np.array(estimate), quantile)
+    p = 2 * float(stats.t.sf(abs(estimate) / spread.total, spread.freedom))
+    in_doubt = strays is not None and bool(strays.alone_astray[sign != 0].any())
+    if strays is not None and in_doubt:
+        centre, chance = _without_excess(sample, sign, strays)
+        values = truths(centre[:, None], pivots).ravel()
+        order = values.argsort()
+        share = np.repeat(chance / len(pivots), len(pivots))[order].cumsum()
+        ends = values[order][share.searchsorted([1 - tail, tail])]
+        low, high = min(low, ends[0]), max(high, ends[1])
+        sides = (stats.t.sf(side * centre / spread.total, spread.freedom) for side in (1, -1))
+        p = max(p, 2 * min(float(chance @ side) for side in sides))
     return replace(
         Interval(estimate, float(low), float(high), *facts),
         p_value=math.nan if log else p,
@@ -263,15 +272,21 @@ def _pivots(sample: Sample, sign: Floats, seed: int, *, log: bool) -> Floats:
     return np.asarray(t[np.isfinite(t)])
 
 
-def _without_excess(sample: Sample, sign: Floats, strays: Strays, seed: int) -> Floats:
-    """Draw what sum(sign * RMSE) would be without what single runs may err more than usual."""
-    rng, rmse, n = np.random.default_rng([seed, 4]), sample.cell_rmse(), MORE * N_RESAMPLES
-    drawn = np.full(n, float(sign @ rmse))
-    for cell in np.flatnonzero((strays.alone_astray > 0) & (sign != 0)):
-        part = rng.permutation((np.arange(n) + 0.5) / n)
-        excess = EXCESS[strays.alone[cell].cumsum().searchsorted(part)]
-        drawn += sign[cell] * rmse[cell] * (1 / (1 + excess) - 1)
-    return drawn
+def _without_excess(sample: Sample, sign: Floats, strays: Strays) -> tuple[Floats, Floats]:
+    """Return what sum(sign * RMSE) may be without what single runs err too much, and how likely.
+
+    Both are (k,): all combinations of the runs in doubt, those that hardly differ together.
+    """
+    own = sign * sample.cell_rmse()
+    cells = np.flatnonzero((strays.alone_astray > 0) & (sign != 0))
+    finest = float(np.abs(own[cells]).sum()) / COMBINATIONS
+    shift, chance = np.zeros(1), np.ones(1)
+    for cell in cells:
+        sums = shift[:, None] + own[cell] * (1 / (1 + EXCESS) - 1)
+        both = (chance[:, None] * strays.alone[cell]).ravel()
+        steps, place = np.unique(np.round(sums.ravel() / finest), return_inverse=True)
+        shift, chance = steps * finest, np.bincount(place, both).astype(np.float64)
+    return own.sum() + shift, chance
 
 
 def spread_of(sample: Sample, sign: Floats, luck: Luck, *, wider: bool = False) -> Spread:

@@ -18,6 +18,7 @@ from img2gps.analysis.stats.sample import (
     Bools,
     Floats,
     Sample,
+    mean_over_seeds,
     mean_where,
 )
 from img2gps.analysis.stats.strays import Strays, strays_of
@@ -64,10 +65,10 @@ def selection_corrected(
     each cell's seeds (63 %, at least one) selects, and the others score. Where cells have one seed,
     what drawn luck flatters the selected cell by is added instead. The interval is the winner's
     own, scaled to the corrected figure. Its part from the seeds is that of all cells, weighted by
-    how often each was chosen, because the corrected figure is a mean over them. How far these cells
-    lie apart counts, too, where they have several seeds, because the winner is but one of them; of
-    single runs, the doubt about what is added. After a search, all this holds for the cells tried,
-    not for the search.
+    how often each was chosen, because the corrected figure is a mean over them. How far the
+    expected RMSE of these cells lie apart counts, too, where they have several seeds, because the
+    winner is but one of them; of single runs, the doubt about what is added. After a search, all
+    this holds for the cells tried, not for the search.
 
     A cell that errs more than one and a half times as much as the best one takes part in ever fewer
     resamples, and one that errs twice as much in none. Otherwise one that errs absurdly on a single
@@ -108,11 +109,13 @@ def selection_corrected(
     if own.estimate < TINY_M:
         return Corrected(winner, own.estimate, corrected, None, wins)
     factor = corrected / own.estimate
-    usual_m = without.cell_rmse()
-    apart_m2 = np.where(sample.n_seeds > 1, (usual_m - wins @ usual_m) ** 2, 0.0)
-    luck_m2 = wins @ (seed_variances(without, luck).variance + apart_m2) + flattery_se**2
+    by_seeds = seed_variances(without, luck).variance
+    apart_m2 = np.where(
+        sample.n_seeds > 1, _apart_m2(without, counts, candidate, by_seeds, wins), 0
+    )
+    seeds_m2 = wins @ (by_seeds + apart_m2) + flattery_se**2
     below, above = (
-        math.sqrt(luck_m2 + wins @ (strays.excess * doubt * usual_m) ** 2)
+        math.sqrt(seeds_m2 + wins @ (strays.excess * doubt * without.cell_rmse()) ** 2)
         for doubt in (strays.doubt_below, strays.doubt)
     )
     n_seeds = int(sample.n_seeds[winner])
@@ -147,6 +150,22 @@ def _candidates(ratio: Floats, judged: Floats, seed: int) -> Bools:
     """
     limits = np.random.default_rng([seed, 3]).permutation(np.linspace(*FAR, len(judged)))
     return np.asarray(ratio <= limits[:, None])
+
+
+def _apart_m2(
+    sample: Sample, counts: Floats, candidate: Bools, by_seeds: Floats, wins: Floats
+) -> Floats:
+    """Return how far each cell's expected RMSE lies from that of the chosen ones, squared, (c,).
+
+    Photos and seeds set cells apart, too, so only the rest of their spread counts.
+    """
+    near, rmse = candidate.any(axis=0), sample.cell_rmse()
+    if near.sum() < 2:
+        return np.zeros(len(rmse))
+    drawn = mean_over_seeds(sample.rmse(counts))[:, near]
+    by_photos = (drawn - drawn.mean(axis=1, keepdims=True)).var(axis=0)
+    noise, seen = float((by_photos + by_seeds[near]).mean()), float(rmse[near].var(ddof=1))
+    return max(1 - noise / seen, 0.0) * (rmse - wins @ rmse) ** 2 if seen else np.zeros(len(rmse))
 
 
 def _flattery(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln
 
-from img2gps.analysis.stats.alone import ASSUMED_SHARE, excess_chances
+from img2gps.analysis.stats.alone import excess_chances
 from img2gps.analysis.stats.luck import Luck, astray, not_hopeless
 from img2gps.analysis.stats.sample import SURE, TINY_M, Bools, Floats, mean_where
 
@@ -36,7 +36,8 @@ class Strays:
         doubt: standard deviation of what is known of that share, (c,).
         excess: by how much their RMSE is larger than that of the cell's other runs, as part of it,
             at most `MOST_EXCESS`.
-        alone: how likely a cell's only run errs by each of `alone.EXCESS` more than usual, (c, e).
+        alone: how likely a cell's only run errs by each of `alone.EXCESS` more than usual, as far
+            as it stands out from the other cells, (c, e).
     """
 
     runs: Bools
@@ -96,8 +97,7 @@ def strays_of(error: ArrayLike, luck: Luck, solved: ArrayLike | None = None) -> 
         # A single run has no others beside it, so it says nothing.
         found = _shares(runs.sum(axis=1), np.where(tell & (count > 1), count, 0))
         share, doubt = (np.where(may, part, 0.0) for part in found)
-    of_alone = np.maximum(share, ASSUMED_SHARE)
-    alone = excess_chances(usual, may & (count == 1), of_alone, luck.relative)
+    alone = excess_chances(usual, may & (count == 1))
     return Strays(runs, share, doubt, excess, alone)
 
 
