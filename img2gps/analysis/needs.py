@@ -36,6 +36,7 @@ class Needs:
         spread: whether more photos mean more ground, because spots near each other may err alike.
         observed: whether cells are taken to differ as observed, and not by what the user gave.
         marks: whether the answer takes a ranking's marks, which cells with one seed do not get.
+        in_doubt: cells of the question whose single run stands out and may have gone astray.
     """
 
     question: str
@@ -47,6 +48,7 @@ class Needs:
     spread: bool = False
     observed: bool = True
     marks: bool = False
+    in_doubt: Sequence[str] = ()
 
     @property
     def sure_of_nothing(self) -> bool:
@@ -162,4 +164,5 @@ def _needs(
     again = fresh if len(fresh) else study.runs
     spread = errors.places.position_m is not None
     cells, marks = again["cell"].nunique(), asked.test is stats.first_wins_alone
-    return Needs(asked.text, rows, n, have, cells, seconds, spread, observed, marks)
+    in_doubt = [errors.cells[cell] for cell in order if errors.strays.alone_astray[cell] > 0]
+    return Needs(asked.text, rows, n, have, cells, seconds, spread, observed, marks, in_doubt)

@@ -248,6 +248,20 @@ def test_a_table_of_one_seed_says_why_its_powers_are_0(
         assert (said in capsys.readouterr().out) is expected
 
 
+def test_a_single_run_that_stands_out_is_named_beside_the_power(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    axes: dict[str, list[Any]] = {"lr": [0.001, 0.002, 0.003, 0.004, 0.005]}
+    options = Options(axes=axes, seeds=(0,), effect=lambda p: 110.0 if p["lr"] == 0.003 else 70.0)
+    make_study(tmp_path, "s", options)
+    make_study(tmp_path, "s", options)
+    with pytest.raises(SystemExit, match="0"):
+        main(["needs", "s", "--runs", str(tmp_path), "--this", "lr=0.001", "--that", "lr=0.003"])
+    shown = capsys.readouterr().out
+    assert "The single run of lr=0.003 stands out and may have gone astray: a report" in shown
+    assert shown.count("stands out") == 1
+
+
 def test_of_too_few_spots_no_power_is_stated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
