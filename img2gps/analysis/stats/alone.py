@@ -18,7 +18,7 @@ from img2gps.analysis.stats.sample import TINY_M, Bools, Floats
 SHARE = 0.05  # of the runs; of ours below `results/`, 7 of 811 went astray
 EXCESS = np.array([0.0, 0.25, 0.35, 0.5, 0.7, 1.0])  # of a run's RMSE; ours had 0.28 and more
 BAD = np.array([0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0])  # of a cell's
-SHARES_BAD = np.array([0.0, 0.05, 0.1, 0.2, 0.3])  # of the cells, equally likely beforehand
+SHARES_BAD = np.array([0.05, 0.1, 0.2, 0.3])  # of the cells, equally likely beforehand
 FEWEST = 4  # cells that can tell
 MIDDLES = np.linspace(0.1, 0.9, 17)  # quantiles of the cells at which the middle may lie
 SPREADS = np.geomspace(0.03, 0.4, 12)  # of the logarithms; runs alone spread by 3 %
