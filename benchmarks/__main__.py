@@ -21,6 +21,7 @@ from benchmarks import (
     choice,
     claims,
     coverage,
+    coverage_page,
     epoch,
     limit,
     others,
@@ -57,7 +58,7 @@ COMPARISONS = {
     "workers": Comparison(workers.TITLE, workers.measure, workers.rows),
     "search": Comparison(search.TITLE, search.measure, search.rows),
     "race": Comparison(race.TITLE, race.measure, race.rows),
-    COVERAGE: Comparison(coverage.TITLE, coverage.every_case, coverage.rows),
+    COVERAGE: Comparison(coverage.TITLE, coverage.every_case, coverage_page.rows),
     "power": Comparison(power.TITLE, power.measure, power.rows),
     "planning": Comparison(planning.TITLE, planning.measure, planning.rows),
     "ledger": others.ledger,
@@ -106,7 +107,7 @@ def measure_coverage(settings: Settings, folder: Path) -> Mapping[str, Any]:
         }
         write_json(path, result)
         if not settings.quick:
-            write_page(STATISTICS, coverage.page(figures))
+            write_page(STATISTICS, coverage_page.page(figures))
     return result
 
 
@@ -151,7 +152,7 @@ def _like(study: str, settings: Settings) -> int:
     except BadInput as error:
         print(error, file=sys.stderr)
         return 2
-    return 0 if _show(coverage.rows(measured)) else 1
+    return 0 if _show(coverage_page.rows(measured)) else 1
 
 
 def _show(rows: Iterable[Row]) -> bool:

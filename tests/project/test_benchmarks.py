@@ -20,6 +20,7 @@ from benchmarks import (
     around,
     claims,
     coverage,
+    coverage_page,
     harness,
     limit,
     others,
@@ -52,7 +53,7 @@ IN_PROCESS = {
     "race": Comparison(race.TITLE, race.measure, race.rows),
     "limit": Comparison(limit.TITLE, limit.measure, limit.rows),
     "search": Comparison(search.TITLE, search.measure, search.rows),
-    "coverage": Comparison(coverage.TITLE, coverage.every_case, coverage.rows),
+    "coverage": Comparison(coverage.TITLE, coverage.every_case, coverage_page.rows),
     "ingest": others.ingest,
     "power": Comparison(power.TITLE, power.measure, power.rows),
     "ledger": others.ledger,
@@ -259,7 +260,7 @@ def measured_coverage() -> dict[str, Any]:
 def written_shares() -> dict[tuple[str, str], str]:
     """Return the shares of the table by case and kind, as the page's text writes them."""
     return {
-        (case["text"], kind): coverage.written(kind, case[kind]).replace("%", " %")
+        (case["text"], kind): coverage_page.written(kind, case[kind]).replace("%", " %")
         for case in measured_coverage()["cases"]
         for kind in coverage.KINDS
         if kind in case
@@ -300,7 +301,7 @@ def test_the_page_quotes_the_coverage_that_was_measured() -> None:
 
 def test_the_page_has_the_tables_of_what_was_measured() -> None:
     text = STATISTICS.read_text(encoding="utf-8")
-    assert f"{BEGIN}\n\n{coverage.page(measured_coverage())}\n{END}" in text
+    assert f"{BEGIN}\n\n{coverage_page.page(measured_coverage())}\n{END}" in text
 
 
 def test_the_page_quotes_single_runs_together_with_another_difficulty() -> None:
@@ -388,7 +389,7 @@ def test_more_studies_of_two_cells_go_on_where_whole_studies_ended() -> None:
 
 def test_a_share_that_misses_its_mark_by_less_than_a_tenth_has_two_digits() -> None:
     shares = (0.9295, 0.93, 0.9703, 0.976)
-    written = [coverage.written(coverage.DIFFERENCE, share) for share in shares]
+    written = [coverage_page.written(coverage.DIFFERENCE, share) for share in shares]
     assert written == ["92.95%", "93.0%", "97.03%", "97.6%"]
 
 
