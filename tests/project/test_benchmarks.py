@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -302,6 +303,20 @@ def test_the_page_quotes_the_coverage_that_was_measured() -> None:
 def test_the_page_has_the_tables_of_what_was_measured() -> None:
     text = STATISTICS.read_text(encoding="utf-8")
     assert f"{BEGIN}\n\n{coverage_page.page(measured_coverage())}\n{END}" in text
+
+
+def test_the_page_says_how_many_crossed_shares_miss_their_limits() -> None:
+    cases = {case["text"]: case for case in measured_coverage()["cases"]}
+    found = {
+        (key, kind): cases[coverage.crossed_case(*key).text][kind]
+        for key in itertools.product(coverage.CONDITIONS, coverage.LUCKS, coverage.SEEDS)
+        for kind in coverage.OF_CROSSED
+    }
+    low, high = coverage.TWO_SIDED
+    missed = [key for (key, _), share in found.items() if not low <= share <= high]
+    assert {seeds for _, _, seeds in missed} == {1}
+    said = f"of its {len(found)} shares, {len(missed)} miss their limits, all of them with one seed"
+    assert said in STATISTICS.read_text(encoding="utf-8")
 
 
 def test_the_page_quotes_single_runs_together_with_another_difficulty() -> None:
