@@ -52,19 +52,21 @@ def astray(errors: Errors, chosen: NDArray[np.bool_]) -> list[str]:
 def alone(errors: Errors) -> list[str]:
     """Name the single runs that stand out from the other cells, and say what follows."""
     chance = errors.strays.alone_astray
-    cells = [cell for cell in np.argsort(-chance) if chance[cell] > 0]
+    cells = [cell for cell in np.argsort(-chance) if chance[cell] > (1 - stats.LEVEL) / 2]
     if not cells:
         return []
     rmse = stats.cell_rmse(errors.error_m)
     named = [f"{errors.cells[cell]} ({rmse[cell]:.1f} m)" for cell in cells[:5]]
     more = f" and {len(cells) - len(named)} more" if len(cells) > len(named) else ""
-    what, of_it = "The single runs of these cells err", "Their intervals reach"
+    which = f"{', '.join(named)}{more}"
     if len(cells) == 1:
-        what, of_it = "The single run of this cell errs", "Its interval reaches"
+        return [
+            f"The single run of {which} errs more than the other cells: its cell may be worse, or "
+            "the run may have gone astray. Its interval counts on both; a second seed would tell."
+        ]
     return [
-        f"{what} far more than the other cells: {', '.join(named)}{more}. Either the cell is bad, "
-        f"or the run went astray; a second seed would tell. {of_it} down to what the cell may get "
-        "if it was the run."
+        f"The single runs of {which} err more than the other cells: these cells may be worse, or "
+        "the runs may have gone astray. Their intervals count on both; second seeds would tell."
     ]
 
 

@@ -36,7 +36,7 @@ class Needs:
         spread: whether more photos mean more ground, because spots near each other may err alike.
         observed: whether cells are taken to differ as observed, and not by what the user gave.
         marks: whether the answer takes a ranking's marks, which cells with one seed do not get.
-        in_doubt: cells of the question whose single run stands out and may have gone astray.
+        in_doubt: cells of the question whose single run may have gone astray.
     """
 
     question: str
@@ -164,5 +164,6 @@ def _needs(
     again = fresh if len(fresh) else study.runs
     spread = errors.places.position_m is not None
     cells, marks = again["cell"].nunique(), asked.test is stats.first_wins_alone
-    in_doubt = [errors.cells[cell] for cell in order if errors.strays.alone_astray[cell] > 0]
+    chance, least = errors.strays.alone_astray, (1 - stats.LEVEL) / 2
+    in_doubt = [errors.cells[cell] for cell in order if chance[cell] > least]
     return Needs(asked.text, rows, n, have, cells, seconds, spread, observed, marks, in_doubt)

@@ -291,6 +291,14 @@ def test_the_page_quotes_the_coverage_that_was_measured() -> None:
     assert "was right to 0.1 m where the luck was larger" in text
     said = "{:.1f} m too high where it was smaller (3 %; {:.1f} m with errors alike over 30 m)"
     assert said.format(high_m[one], high_m[f"{one}{alike}"]) in text
+    steady = [
+        high
+        for case, high in high_m.items()
+        if not case.startswith("1 seed") and "astray" not in case and "alike" not in case
+    ]
+    assert f"out {min(steady):.1f} to {max(steady):.1f} m too high. With one seed" in text
+    gone = [-high_m[f"{case}, 5% of the runs astray"] for case in (one, more)]
+    assert "it is {:.1f} m (luck 3 %) and {:.1f} m (4.3 %) too low".format(*gone) in text
     typical = f"a little less than the typical {100 * TYPICAL_RELATIVE:.1f} % of our studies"
     assert f"interval takes {100 * ASSUMED_RELATIVE:.2f} %, {typical}" in text
     assert f"with {ASSUMED_FREEDOM:.0f} degrees of freedom for the seeds' part" in text
@@ -339,7 +347,7 @@ def test_the_page_quotes_single_runs_together_with_another_difficulty() -> None:
         for luck in (low, high)
         for kind in coverage.OF_CROSSED
     ]
-    said = "corrected winners hold in {}, {} and {} % (luck 3 %), too wide,"
+    said = "corrected winners hold in {}, {} and {} % (luck 3 %), the last two too"
     assert said.format(*many[:3]) in text
     assert "and in {}, {} and {} % (4.3 %). No assumed figure".format(*many[3:]) in text
     assert f"The assumed {SHARE:.0%} are".replace("%", " %") in text

@@ -75,10 +75,10 @@ def _show(found: Needs, study: StudyRecord) -> None:
     print(f"In brackets: its range in about 8 of 10 cases, as few photos show {unsure} badly.")
     if found.marks and seeds[0] == 1 and len(seeds) > 1:  # one alone: no seed changes the cells
         print("One seed shows no luck, so that no cell is marked as the best.")
-    for cell in found.in_doubt:
+    if found.in_doubt:
         print(
-            f"The single run of {cell} stands out and may have gone astray: a report counts on it, "
-            "the power of one seed does not."
+            f"May have gone astray: the single run of {', '.join(found.in_doubt[:5])}, which errs "
+            "more than the other cells. These powers take it as it is; a second seed would tell."
         )
     print(f"here: {found.photos} photos, {_seeds(found.seeds)} a cell")
     if found.spread:
